@@ -1,0 +1,1 @@
+"""Pulseboard, the live board of your background services."""
