@@ -1,0 +1,142 @@
+"""The adopter: a plain PUBLISH, from any language, becomes one feed entry however many servers hear it."""
+
+import asyncio
+import hashlib
+import logging
+import re
+import uuid
+from contextlib import aclosing
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.client import FAILURES, describe, is_refusal, open_async_client, retry_delay_s
+from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, Keys, board_field
+from pulseboard.bus.rejections import Rejections
+from pulseboard.bus.scripts import read_script
+from pulseboard.bus.subscription import Subscription
+from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.events import MAX_EVENT_BYTES, parse_event, parse_message
+from pulseboard.wire.names import DEFAULT_PREFIX
+
+QUEUE_MAX = 1_024
+BATCH_MAX = 128
+
+_FROM_FEED = re.compile(rb'"id":"\d{1,20}-\d{1,20}"}\Z')
+"""How publish.lua ends each message: these, nearly all there are, need not be parsed to be passed over."""
+
+log = logging.getLogger("pulseboard.adopter")
+
+
+class _Ear(NamedTuple):
+    """One subscription of this server: since when it hears. A new one after each outage, for it missed what was between."""
+
+    server: str
+    joined_ms: int
+
+
+class _Plain(NamedTuple):
+    ear: _Ear
+    service: str
+    field: str
+    json: bytes
+    digest: str
+
+
+class Adopter:
+    """Hears `service:*` and puts what has no id into the feed. `run` it for as long as the server lives."""
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        keys: Keys,
+        rejections: Rejections,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        self._keys = keys
+        self._prefix = prefix
+        self._max_event_bytes = max_event_bytes
+        self._rejections = rejections
+        self._ear = _Ear("", 0)
+        self._batch = 0
+        self._queue: asyncio.Queue[_Plain] = asyncio.Queue(QUEUE_MAX)
+        self._client = open_async_client(address)
+        self._adopt = self._client.register_script(read_script("adopt"))
+        # A glob special in the prefix is a character of the name, not a pattern.
+        pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
+        self._listener = open_async_client(address, timeout_s=None)
+        self._subscription = Subscription(self._listener, patterns=(pattern,), prepare=self._note_time)
+
+    @property
+    def listening(self) -> asyncio.Event:
+        """Set while plain publishes are heard."""
+        return self._subscription.subscribed
+
+    async def run(self) -> None:
+        """Hear and adopt until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._hear(), name="pulseboard-adopter-hear")
+                tasks.create_task(self._adopt_all(), name="pulseboard-adopter-adopt")
+        finally:
+            await self._client.aclose()
+            await self._listener.aclose()
+
+    async def _note_time(self) -> None:
+        # Before SUBSCRIBE, not after: an event adopted between the two must count as one that was heard.
+        seconds, microseconds = await self._client.time()
+        self._ear = _Ear(uuid.uuid4().hex[:16], int(seconds) * 1000 + int(microseconds) // 1000)
+
+    async def _hear(self) -> None:
+        async with aclosing(self._subscription.messages()) as messages:
+            async for channel, payload in messages:
+                if _FROM_FEED.search(payload, max(0, len(payload) - 64)):
+                    continue
+                try:
+                    plain = self._parse(channel, payload)
+                except InvalidEvent as error:
+                    self._rejections.add(error, channel)
+                    continue
+                if plain is not None:
+                    await self._queue.put(plain)
+
+    def _parse(self, channel: str, payload: bytes) -> _Plain | None:
+        json = parse_message(channel, payload, prefix=self._prefix, max_bytes=self._max_event_bytes)
+        if json is None:
+            return None
+        event = parse_event(json, max_bytes=self._max_event_bytes)
+        digest = hashlib.blake2b(channel.encode() + b"\0" + payload, digest_size=16).hexdigest()
+        return _Plain(self._ear, event.service, board_field(event.service, event.instance), json, digest)
+
+    async def _adopt_all(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < BATCH_MAX and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            for ear, plains in groupby(batch, key=attrgetter("ear")):
+                await self._adopt_batch(ear, list(plains))
+
+    async def _adopt_batch(self, ear: _Ear, batch: list[_Plain]) -> None:
+        self._batch += 1
+        keys = [self._keys.feed, self._keys.board, self._keys.adopter(ear.server)]
+        args: list[str | bytes | int] = [*APPEND_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS, self._batch]
+        for plain in batch:
+            keys += [self._keys.history(plain.service), self._keys.adopted(plain.digest)]
+            args += [plain.field, plain.json]
+        attempt = 0
+        while True:
+            try:
+                await self._adopt(keys=keys, args=args)
+            except FAILURES as error:
+                if is_refusal(error):
+                    log.error("Redis refused %d plain publishes, they are lost: %s", len(batch), describe(error))
+                    return
+                attempt += 1
+                if attempt == 1:
+                    log.error("cannot put %d plain publishes into the feed yet: %s", len(batch), describe(error))
+                await asyncio.sleep(retry_delay_s(attempt))
+            else:
+                return

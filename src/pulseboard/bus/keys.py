@@ -1,0 +1,63 @@
+"""Every Redis key, its cap and its life (docs/reference/redis.md). One hash tag a namespace, so scripts may touch them together."""
+
+import re
+from dataclasses import dataclass
+
+from pulseboard.wire.errors import ConfigError
+
+DEFAULT_NAMESPACE = "pulseboard"
+
+FEED_MAX = 20_000
+FEED_MAX_AGE_MS = 3_600_000
+HISTORY_MAX = 1_000
+HISTORY_TTL_S = 7 * 86_400
+BOARD_MAX = 5_000
+BEATS_MAX = 10_000
+ADOPTION_TTL_MS = 120_000
+"""Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one namespace."""
+
+    namespace: str = DEFAULT_NAMESPACE
+
+    def __post_init__(self) -> None:
+        if _NAMESPACE.fullmatch(self.namespace) is None:
+            raise ConfigError(f"the namespace must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', not {self.namespace[:80]!r}")
+
+    @property
+    def feed(self) -> str:
+        return self._key("feed")
+
+    @property
+    def beats(self) -> str:
+        return self._key("beats")
+
+    @property
+    def board(self) -> str:
+        return self._key("board")
+
+    def history(self, service: str) -> str:
+        return self._key(f"status:{service}")
+
+    def adopted(self, digest: str) -> str:
+        return self._key(f"adopted:{digest}")
+
+    def adopter(self, server: str) -> str:
+        return self._key(f"adopter:{server}")
+
+    def _key(self, rest: str) -> str:
+        return f"{{{self.namespace}}}:{rest}"
+
+
+def board_field(service: str, instance: str) -> str:
+    """Return the field of an instance in the board hash."""
+    return f"{service}/{instance}"
+
+
+APPEND_LIMITS = (FEED_MAX, FEED_MAX_AGE_MS, HISTORY_MAX, HISTORY_TTL_S, BOARD_MAX)
+"""The first five arguments of publish.lua and adopt.lua."""

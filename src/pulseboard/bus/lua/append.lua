@@ -1,0 +1,29 @@
+-- Shared head of publish.lua and adopt.lua: put one event where readers find it.
+--   keys    {feed = stream, board = hash, history = stream}
+--   limits  {feed_max, history_max, board_max = counts; history_ttl_s}
+--   field   "<service>/<instance>" in the board
+--   json    the event, a JSON object without an id
+-- Returns the feed id, and the JSON with that id as its last member (what PUBLISH and the board carry).
+local function append(keys, limits, field, json)
+  local id = redis.call('XADD', keys.feed, 'MAXLEN', '~', limits.feed_max, '*', 'kind', 'status', 'data', json)
+  redis.call('XADD', keys.history, 'MAXLEN', '~', limits.history_max, id, 'data', json)
+  redis.call('EXPIRE', keys.history, limits.history_ttl_s)
+  local stamped = string.sub(json, 1, -2) .. ',"id":"' .. id .. '"}'
+  -- A flood of new names must not grow the board without end; who is on it already stays current.
+  if redis.call('HEXISTS', keys.board, field) == 1 or redis.call('HLEN', keys.board) < tonumber(limits.board_max) then
+    redis.call('HSET', keys.board, field, stamped)
+  end
+  return id, stamped
+end
+
+-- Drop what is older than the feed's age limit, by Redis' clock.
+local function expire_feed(feed, max_age_ms)
+  local time = redis.call('TIME')
+  local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  redis.call('XTRIM', feed, 'MINID', '~', string.format('%.0f', math.max(0, now_ms - tonumber(max_age_ms))))
+  return now_ms
+end
+
+local limits = {
+  feed_max = ARGV[1], history_max = ARGV[3], history_ttl_s = ARGV[4], board_max = ARGV[5],
+}

@@ -1,0 +1,100 @@
+"""The seed's own surface (section 4): channels, the message, and a class that publishes and subscribes.
+
+A message published here is a plain publish: it has no instance and no beat, and a server adopts it into the feed.
+Services in Python rather use `pulseboard.Service`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from enum import StrEnum
+from typing import Self
+
+import msgspec
+
+from pulseboard.bus.client import FAILURES, RedisClient, describe
+from pulseboard.bus.rejections import Rejections
+from pulseboard.bus.subscription import Subscription
+from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.events import ServiceStatusUpdate, encode
+from pulseboard.wire.names import DEFAULT_PREFIX, parse_channel
+
+log = logging.getLogger("pulseboard.pubsub")
+
+
+class ServiceChannel(StrEnum):
+    """The seed's channels. Any other `service:<name>` may be given as a plain string."""
+
+    BALANCE_SYNC = "service:balance-sync"
+    ACCOUNT_DISCOVERY = "service:account-discovery"
+    ACCOUNT_ENRICHMENT = "service:account-enrichment"
+    ALL_SERVICES = "service:*"
+
+
+Callback = Callable[[str, ServiceStatusUpdate], None]
+
+
+class ServicePubSub:
+    """Publish status updates, and be called for each that others publish."""
+
+    def __init__(self, client: RedisClient | None = None) -> None:
+        self.client = client or RedisClient()
+        self.rejections = Rejections()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._decoder = msgspec.json.Decoder(ServiceStatusUpdate)
+
+    async def publish_status(self, channel: ServiceChannel | str, status: ServiceStatusUpdate) -> None:
+        """Publish one update. As in the seed a failure is logged, not raised; Redis being away is waited out for some 10 s."""
+        try:
+            parse_channel(channel, DEFAULT_PREFIX)
+            await self.client.get_publisher().publish(str(channel), encode(status))
+            log.debug("published to %s: %s", channel, status.service)
+        except (InvalidEvent, TypeError, *FAILURES) as error:
+            log.error("failed to publish status to %s: %s", ascii(str(channel)[:80]), describe(error))
+
+    async def subscribe(self, channels: Sequence[ServiceChannel | str], callback: Callback) -> None:
+        """Call `callback(channel, message)` for each update from now on; returns when Redis has confirmed the subscription.
+
+        With `ServiceChannel.ALL_SERVICES` among them the pattern is subscribed, else exactly the channels named.
+        The subscription survives outages of Redis and ends with `close()`. A message that is no update is dropped and
+        counted in `rejections`; an exception of the callback is logged.
+        """
+        everything = ServiceChannel.ALL_SERVICES in channels
+        subscription = Subscription(
+            self.client.get_subscriber(),
+            channels=() if everything else [str(channel) for channel in channels],
+            patterns=(str(ServiceChannel.ALL_SERVICES),) if everything else (),
+        )
+        task = asyncio.create_task(self._deliver(subscription, callback), name="pulseboard-subscription")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await subscription.subscribed.wait()
+        log.info("subscribed to %s", ", ".join(str(channel) for channel in channels))
+
+    async def close(self) -> None:
+        """End every subscription and close the client."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _deliver(self, subscription: Subscription, callback: Callback) -> None:
+        async with aclosing(subscription.messages()) as messages:
+            async for channel, payload in messages:
+                try:
+                    message = self._decoder.decode(payload)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    self.rejections.add(InvalidEvent("malformed", str(error)), channel)
+                    continue
+                try:
+                    callback(channel, message)
+                except Exception:
+                    log.exception("the callback for %s failed", channel)

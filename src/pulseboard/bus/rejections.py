@@ -1,0 +1,33 @@
+"""Bad input: each message dropped is counted by its reason, and told at most once a minute a reason."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from pulseboard.wire.errors import InvalidEvent, Reason
+
+QUIET_S = 60.0
+
+log = logging.getLogger("pulseboard.rejections")
+
+
+class Rejections:
+    """Counts of what was dropped, by reason, and the one rate-limited warning for each."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts: Counter[Reason] = Counter()
+        self._clock = clock
+        self._told: dict[Reason, tuple[float, int]] = {}
+
+    def add(self, error: InvalidEvent, source: str) -> None:
+        """Count one message that was dropped; `source` says where it came from and is shown escaped and cut."""
+        reason = error.reason
+        self.counts[reason] += 1
+        told_at, told_count = self._told.get(reason, (float("-inf"), 0))
+        if self._clock() - told_at < QUIET_S:
+            return
+        self._told[reason] = (self._clock(), self.counts[reason])
+        more = self.counts[reason] - told_count - 1
+        since = f" ({more} more since the last such line)" if more else ""
+        log.warning("dropped a message from %s, %s: %s%s", ascii(source[:80]), reason, str(error)[:200], since)

@@ -1,0 +1,61 @@
+"""A connection: a position in the ring, what it wants to see, and where its bytes go. It has no queue of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pulseboard.hub.ring import Frame
+
+Framing = Callable[[bytes], bytes]
+
+
+class Sink(Protocol):
+    """Where a connection's bytes go.
+
+    `framing` wraps them for the wire; connections with the same function share the result. After a `write` that filled
+    the way, `writable` is False until the owner of the sink calls `Hub.pump`.
+    """
+
+    framing: Framing
+
+    @property
+    def writable(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self, last: bytes) -> None:
+        """Write `last` and end the stream in order."""
+
+    def abort(self) -> None:
+        """End it at once, whatever is unwritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a reader wants: the seed's stream, or ours with only these kinds and services (None: all)."""
+
+    seed: bool = False
+    kinds: frozenset[str] | None = None
+    services: frozenset[str] | None = None
+
+    def pick(self, frame: Frame) -> bytes | None:
+        """Return the frame's bytes for this view, or None when it is not for it."""
+        if self.seed:
+            return frame.seed
+        if self.kinds is not None and frame.kind is not None and frame.kind not in self.kinds:
+            return None
+        if self.services is not None and frame.service is not None and frame.service not in self.services:
+            return None
+        return frame.full
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One reader. While `fresh` it is owed the whole board, after a `reset` if there is a `reason` to give."""
+
+    view: View
+    sink: Sink
+    position: int = 0
+    fresh: bool = True
+    reason: str | None = None
+    blocked_since: float | None = field(default=None)

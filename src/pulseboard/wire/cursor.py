@@ -1,0 +1,28 @@
+"""The cursor: a position in the feed, which is a Redis stream id. Its time is Redis' clock."""
+
+import re
+from typing import NamedTuple, Self
+
+_CURSOR = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
+
+
+class Cursor(NamedTuple):
+    """A stream id, `<ms>-<seq>`, ordered as Redis orders them (https://redis.io/docs/latest/develop/data-types/streams/)."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        """Parse `<ms>-<seq>`; raise ValueError for anything else."""
+        match = _CURSOR.fullmatch(text.decode("ascii", "replace") if isinstance(text, bytes) else text)
+        if match is None:
+            raise ValueError(f"{text[:60]!r} is no feed id: it looks like 1763890000123-0")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+ZERO = Cursor(0, 0)
+"""Before the first entry of any stream."""

@@ -1,0 +1,149 @@
+"""The status event: its two forms, and the checks that a message passes to become one.
+
+A `StatusEvent` holds its status as the JSON bytes it came in, since nobody on the way to the browser looks inside.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_service_name, parse_channel
+
+MAX_EVENT_BYTES = 65_536
+MAX_DEPTH = 32
+MAX_BEAT_S = 86_400.0
+
+T = TypeVar("T")
+
+
+class ServiceStatusUpdate(msgspec.Struct, frozen=True):
+    """The seed's message on `service:<name>`: who, when (ms since the epoch), and the whole status."""
+
+    service: str
+    timestamp: int
+    status: dict[str, Any]
+
+
+class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A status event as it stands in the feed (docs/reference/wire.md). `status` is the JSON text of an object."""
+
+    service: str
+    timestamp: int
+    status: msgspec.Raw
+    instance: str = ""
+    beat_s: float | None = None
+    goodbye: bool = False
+
+
+class _Message(msgspec.Struct):
+    """What a publisher may send: the event with its status decoded, and the id that says it came from the feed.
+
+    A `timestamp` may have a fraction (`time.time() * 1000` does); the fraction is dropped.
+    """
+
+    service: str
+    timestamp: int | float
+    status: dict[str, Any]
+    instance: str = ""
+    beat_s: float | None = None
+    goodbye: bool = False
+    id: Any = None
+
+
+_messages = msgspec.json.Decoder(_Message)
+_events = msgspec.json.Decoder(StatusEvent)
+
+
+def parse_message(channel: str, payload: bytes, *, prefix: str = DEFAULT_PREFIX, max_bytes: int = MAX_EVENT_BYTES) -> bytes | None:
+    """Check one pub/sub message; return the event's compact JSON, or None when it carries the id of the feed already.
+
+    Raises InvalidEvent with the reason for which the message must be dropped.
+    """
+    service = parse_channel(channel, prefix)
+    _check_size(payload, max_bytes)
+    message = _decode(_messages, payload)
+    if isinstance(message.id, str) and _is_cursor(message.id):
+        return None
+    if message.service != service:
+        raise InvalidEvent("channel-mismatch", f"an event of {message.service[:80]!r} came on the channel of {service!r}")
+    check_depth(message.status)
+    event = StatusEvent(
+        service=service,
+        timestamp=int(message.timestamp),
+        status=msgspec.Raw(encode(message.status)),
+        instance=check_instance_name(message.instance),
+        beat_s=_check_beat(message.beat_s),
+        goodbye=message.goodbye,
+    )
+    return encode_event(event, max_bytes=max_bytes)
+
+
+def parse_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> StatusEvent:
+    """Read one feed entry. The scripts wrote it from a checked event, but anyone with Redis can write there: check again."""
+    _check_size(data, max_bytes + 64)  # the id that the script put in is not the publisher's
+    event = _decode(_events, data)
+    check_service_name(event.service)
+    check_instance_name(event.instance)
+    _check_beat(event.beat_s)
+    if not bytes(event.status).startswith(b"{"):
+        raise InvalidEvent("wrong-type", "a status is a JSON object")
+    return event
+
+
+def encode_event(event: StatusEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> bytes:
+    """Return the event's compact JSON; raise InvalidEvent when it is larger than `max_bytes`."""
+    data = encode(event)
+    _check_size(data, max_bytes)
+    return data
+
+
+def encode(value: Any) -> bytes:
+    """Return compact JSON of a value that JSON can hold; a NaN or an infinity becomes null (RFC 8259 has neither)."""
+    return msgspec.json.encode(value)
+
+
+def check_depth(value: Any, limit: int = MAX_DEPTH) -> None:
+    """Raise InvalidEvent when containers nest deeper than `limit`; walks level by level, so depth costs no stack."""
+    level = [value]
+    for _ in range(limit):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise InvalidEvent("too-deep", f"a status nests at most {limit} deep")
+
+
+def _children(value: Any) -> list[Any]:
+    inner = value.values() if isinstance(value, dict) else value
+    return [child for child in inner if isinstance(child, dict | list)]
+
+
+def _decode(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent("wrong-type", str(error)) from error
+    except RecursionError as error:
+        raise InvalidEvent("too-deep", f"a status nests at most {MAX_DEPTH} deep") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvent("malformed", str(error)) from error
+
+
+def _check_size(data: bytes, max_bytes: int) -> None:
+    if len(data) > max_bytes:
+        raise InvalidEvent("too-large", f"an event is at most {max_bytes} bytes, this one has {len(data)}")
+
+
+def _check_beat(beat_s: float | None) -> float | None:
+    if beat_s is not None and not 0 < beat_s <= MAX_BEAT_S:
+        raise InvalidEvent("wrong-type", f"beat_s is more than 0 and at most {MAX_BEAT_S:.0f} seconds")
+    return beat_s
+
+
+def _is_cursor(text: str) -> bool:
+    try:
+        Cursor.parse(text)
+    except ValueError:
+        return False
+    return True

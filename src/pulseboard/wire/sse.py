@@ -1,0 +1,17 @@
+"""Server-Sent Events: the bytes of one frame (WHATWG HTML, 9.2 "Server-sent events")."""
+
+HEARTBEAT = b": heartbeat\n\n"
+
+_LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
+
+
+def format_frame(data: bytes, *, event: str = "", id: str = "", retry_ms: int | None = None) -> bytes:  # noqa: A002
+    """Return one frame. `data` is JSON: a line break in it is white space between tokens, and becomes a space."""
+    lines = b""
+    if id:
+        lines += b"id: %b\n" % id.encode()
+    if event:
+        lines += b"event: %b\n" % event.encode()
+    if retry_ms is not None:
+        lines += b"retry: %d\n" % retry_ms
+    return lines + b"data: %b\n\n" % data.translate(_LINE_BREAKS)
