@@ -1,7 +1,7 @@
 """Makes everything ready that a make target needs, and is quick when it already is.
 
-Runs with the standard library of any Python >= 3.11, since it comes before the environment. Each step leaves a stamp, the digest of
-what went in, and is skipped while that still matches.
+Runs with the standard library of any Python >= 3.11, since it comes before the environment. Each step leaves a stamp,
+the digest of what went in, and is skipped while that still matches.
 """
 
 from __future__ import annotations
@@ -82,7 +82,12 @@ def answer(*command: str | Path) -> str | None:
     """Return what a command prints, or None if it does not run or fails."""
     try:
         done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -127,7 +132,7 @@ def locked_entries() -> dict[str, str]:
 
 
 def find_uv() -> Path:
-    """Return a uv that runs: the one on PATH, else our own in `.uv/`, brought from the package index when first needed."""
+    """Return a uv that runs: the one on PATH, else our own in `.uv/`, brought when first needed."""
     on_path = shutil.which("uv")
     for found in (Path(on_path) if on_path else None, PRIVATE_UV / "bin" / "uv"):
         version = re.match(r"uv (\d+)\.(\d+)", answer(found, "--version") or "") if found else None
@@ -138,12 +143,28 @@ def find_uv() -> Path:
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "uv.txt")
         wanted.write_text(locked_entries()["uv"], encoding="utf-8")
-        pip_options = ("--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:", "-r", wanted)
+        pip_options = (
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "-r",
+            wanted,
+        )
         if answer(sys.executable, "-c", "import ensurepip, venv") is not None:
             run(sys.executable, "-m", "venv", PRIVATE_UV, failure="could not make a virtual environment in .uv/")
             run(PRIVATE_UV / "bin" / "python", "-m", "pip", "install", *pip_options, failure="could not install uv")
         elif answer(sys.executable, "-m", "pip", "--version") is not None:
-            run(sys.executable, "-m", "pip", "install", "--target", PRIVATE_UV, *pip_options, failure="could not install uv")
+            run(
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--target",
+                PRIVATE_UV,
+                *pip_options,
+                failure="could not install uv",
+            )
         else:
             version_name = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise PrepareError(
