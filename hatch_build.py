@@ -115,6 +115,9 @@ def node_environment() -> Iterator[dict[str, str]]:
         "npm_config_fund": "false",
         "npm_config_update_notifier": "false",
     }
+    # Where a company's proxy signs connections, the Python side knows its certificates by this name, Node by another.
+    if certificates := os.environ.get("SSL_CERT_FILE"):
+        environment.setdefault("NODE_EXTRA_CA_CERTS", certificates)
     if system_node_is_new_enough():
         yield environment
         return
