@@ -18,7 +18,7 @@ import tempfile
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
@@ -37,24 +37,28 @@ class PageError(Exception):
 class Web:
     """The front end's source in `web/` and the page made from it.
 
-    Both steps leave a stamp, the digest of what went in, and are skipped while it matches.
+    Both steps, `npm ci` and the build, leave a stamp, the digest of what went in, and are skipped while it matches. The
+    stamps lie with the modules, so that neither ships with the page.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, output: TextIO) -> None:
         self.source = root / "web"
         self.page = root / "src" / "pulseboard" / "server" / "static"
+        self.modules = self.source / "node_modules"
+        self.output = output
         self.unpacked_sdist = (root / "PKG-INFO").is_file()
 
     def is_fresh(self) -> bool:
+        there = (self.page / "index.html").is_file()
         if self.unpacked_sdist:  # ships with its page
-            return (self.page / "index.html").is_file()
-        return _reads(self.page / ".stamp", self._digest(INPUTS))
+            return there
+        return there and _reads(self.modules / ".page-stamp", self._digest(INPUTS))
 
     def build(self) -> None:
-        stamp = self.page / ".stamp"
+        stamp = self.modules / ".page-stamp"
         stamp.unlink(missing_ok=True)
         digest = self._digest(INPUTS)
-        self.npm("run", "build")
+        self.npm("run", "--silent", "build")
         if not (self.page / "index.html").is_file():
             raise PageError("`npm run build` left no index.html in src/pulseboard/server/static")
         stamp.write_text(digest, encoding="ascii")
@@ -63,7 +67,7 @@ class Web:
         """Run npm in `web/`, after `npm ci` if the locked modules are not the installed ones."""
         if not (self.source / "package.json").is_file():
             raise PageError(f"there is no {self.source / 'package.json'}")
-        stamp = self.source / "node_modules" / ".stamp"
+        stamp = self.modules / ".npm-ci-stamp"
         digest = self._digest(("package.json", "package-lock.json"))
         with node_environment() as environment:
             if not _reads(stamp, digest):
@@ -73,8 +77,7 @@ class Web:
 
     def _run(self, args: tuple[str, ...], environment: dict[str, str]) -> None:
         npm = shutil.which("npm", path=environment["PATH"]) or "npm"
-        # Standard output belongs to the build backend's caller.
-        done = subprocess.run([npm, *args], cwd=self.source, env=environment, stdout=sys.stderr, check=False)
+        done = subprocess.run([npm, *args], cwd=self.source, env=environment, stdout=self.output, check=False)
         if done.returncode:
             raise PageError(f"`npm {' '.join(args)}` in web/ ended with exit code {done.returncode}")
 
@@ -140,22 +143,24 @@ def node_environment() -> Iterator[dict[str, str]]:
 class PageHook(BuildHookInterface[Any]):
     """Builds the page before a wheel, an editable install or an sdist is made."""
 
+    @property
+    def web(self) -> Web:
+        return Web(Path(self.root), output=sys.stderr)  # standard output belongs to the build backend's caller
+
     def dependencies(self) -> list[str]:
-        fresh = Web(Path(self.root)).is_fresh()
-        return [] if fresh or system_node_is_new_enough() else [NODE_WHEEL]
+        return [] if self.web.is_fresh() or system_node_is_new_enough() else [NODE_WHEEL]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        web = Web(Path(self.root))
-        if web.is_fresh():
+        if self.web.is_fresh():
             return
         try:
-            web.build()
+            self.web.build()
         except PageError as error:
             self.app.abort(f"pulseboard: the page could not be built: {error}")
 
 
 def main(args: list[str]) -> int:
-    web = Web(Path(__file__).resolve().parent)
+    web = Web(Path(__file__).resolve().parent, output=sys.stdout)
     try:
         match args:
             case []:
