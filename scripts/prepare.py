@@ -121,7 +121,7 @@ def locked_entries() -> dict[str, str]:
     entries: dict[str, str] = {}
     name = ""
     for line in LOCK.read_text(encoding="utf-8").splitlines(keepends=True):
-        if start := re.match(r"([A-Za-z0-9._-]+)==", line):
+        if start := re.match(r"([A-Za-z0-9._-]+)(\[.*\])?==", line):
             name = start[1]
         if name:
             entries[name] = entries.get(name, "") + line
