@@ -1,0 +1,5 @@
+"""`python -m pulseboard` is the `pulseboard` command."""
+
+from pulseboard.cli import main
+
+main()

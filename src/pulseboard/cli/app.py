@@ -1,0 +1,70 @@
+"""The `pulseboard` command: its subcommands, and how an error becomes one line and an exit code.
+
+0: done. 1: what was asked did not hold. 2: usage or configuration.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from pulseboard.cli.options import with_settings
+from pulseboard.cli.serve import run_serve
+from pulseboard.server.settings import Settings
+from pulseboard.server.version import VERSION
+from pulseboard.wire.errors import ConfigError, PulseboardError
+
+app = typer.Typer(
+    name="pulseboard",
+    help="The live board of your background services.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line; return its exit code."""
+    try:
+        code = app(list(argv), prog_name="pulseboard", standalone_mode=False)
+    except TyperException as error:
+        message = getattr(error, "format_message", lambda: str(error))()
+        return _complain(f"{message} (see pulseboard --help)", 2)
+    except ConfigError as error:
+        return _complain(str(error), 2)
+    except PulseboardError as error:
+        return _complain(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"pulseboard: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pulseboard {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def pulseboard(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    """The live board of your background services."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for quiet in ("uvicorn.error", "httpx", "httpcore"):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
+
+
+@app.command()
+@with_settings
+def serve(settings: Settings) -> None:
+    """Serve the board: read the feed from Redis and stream it to every browser."""
+    run_serve(settings)

@@ -1,0 +1,37 @@
+"""Flags from settings: every field of `Settings` is a flag, with its type, its help and its environment variable."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pulseboard.server.settings import Settings
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command(settings, …)` a flag for each field of the settings, in their order, before its own parameters."""
+    own = list(inspect.signature(command).parameters.values())[1:]
+    flags = [_flag(name) for name in Settings.model_fields]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        settings = Settings.load(**{name: given.pop(name) for name in Settings.model_fields})
+        command(settings, **given)
+
+    run.__signature__ = inspect.Signature([*flags, *own])  # type: ignore[attr-defined]
+    # Typer reads these rather than the signature's annotations, and does not know `settings`.
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*flags, *own)}
+    return run
+
+
+def _flag(name: str) -> inspect.Parameter:
+    field = Settings.model_fields[name]
+    variable = "REDIS_URL" if name == "redis_url" else f"PULSEBOARD_{name.upper()}"
+    default = field.default if name not in ("expect", "data_dir") else {"expect": "none", "data_dir": "your data folder"}[name]
+    shown = f"{field.description} [env: {variable}]" + (f" [default: {default}]" if default not in (None, False) else "")
+    kind: Any = {bool: bool, int: int, float: float, Path: Path}.get(field.annotation, str)  # type: ignore[call-overload]
+    option = typer.Option(f"--{name.replace('_', '-')}", help=shown, show_default=False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])

@@ -1,0 +1,95 @@
+"""The core of a server process: one of each part, wired together and owned here."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from pulseboard.bus.adopter import Adopter
+from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.feed import Feed
+from pulseboard.bus.janitor import Janitor
+from pulseboard.bus.rejections import Rejections
+from pulseboard.hub.board import Board
+from pulseboard.hub.hub import Hub, HubOptions
+from pulseboard.server.settings import Settings
+from pulseboard.server.version import VERSION
+from pulseboard.wire.errors import BusUnavailable
+
+FORGET_EVERY_S = 60.0
+
+log = logging.getLogger("pulseboard.server")
+
+
+def _ignore() -> None:
+    """Nobody waits to hear of a failure."""
+
+
+class Core:
+    """Feed, adopter and hub, running while the context is entered. `on_failure` is called if one of them ends by itself."""
+
+    def __init__(self, settings: Settings, on_failure: Callable[[], None] = _ignore) -> None:
+        self.settings = settings
+        self.rejections = Rejections()
+        self.failed = False
+        clock = RedisClock()
+        options = HubOptions(settings.ping_s, settings.heartbeat_s, VERSION, insecure=not settings.loopback)
+        self.hub = Hub(Board(settings.expect), clock, self.rejections, options)
+        self._feed = Feed(settings.address, settings.keys, clock, self.rejections, max_event_bytes=settings.max_event_bytes)
+        self._adopter = Adopter(
+            settings.address,
+            settings.keys,
+            self.rejections,
+            prefix=settings.channel_prefix,
+            max_event_bytes=settings.max_event_bytes,
+        )
+        self._janitor = Janitor(settings.address, settings.keys)
+        self._on_failure = on_failure
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the server is not ready to be relied upon, or None when it is."""
+        if self.failed:
+            return "the server failed inside; its log says how"
+        if self.hub.closing:
+            return "the server is stopping"
+        if self.hub.blind is not None:
+            return f"Redis cannot be reached: {self.hub.blind.reason}"
+        if not self._adopter.listening.is_set():
+            return "plain publishes are not heard yet"
+        return None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="pulseboard-core")
+        self._task.add_done_callback(self._note_end)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._janitor.close()
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.hub.run(self._feed), name="pulseboard-hub")
+            tasks.create_task(self._adopter.run(), name="pulseboard-adopter")
+            tasks.create_task(self._forget(), name="pulseboard-forget")
+
+    async def _forget(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            if gone := self.hub.forget():
+                try:
+                    await self._janitor.forget(gone)
+                except BusUnavailable as error:
+                    log.warning("%d ended instances stay in Redis for now: %s", len(gone), error)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self.failed = True
+        log.critical("the server failed inside", exc_info=error)
+        self._on_failure()

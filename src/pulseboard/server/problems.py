@@ -1,0 +1,44 @@
+"""Errors of the HTTP interface: problem documents (RFC 9457) with a stable `code`."""
+
+from http import HTTPStatus
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import Send
+
+from pulseboard.wire.errors import PulseboardError
+from pulseboard.wire.events import encode
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class Problem(PulseboardError):
+    """An answer that is an error. `detail` says what the caller can do."""
+
+    def __init__(self, status: int, code: str, detail: str, *, headers: list[tuple[bytes, bytes]] | None = None, **more: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers or []
+        self.document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail} | more
+
+
+async def send_problem(problem: Problem, send: Send) -> None:
+    """Send a problem as a raw ASGI response."""
+    body = encode(problem.document)
+    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body)), *problem.headers]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def answer_problem(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
+    """Turn a Problem raised by a route into its response."""
+    headers = {name.decode(): value.decode() for name, value in problem.headers}
+    return Response(encode(problem.document), status_code=problem.status, media_type=CONTENT_TYPE, headers=headers)
+
+
+def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Turn the framework's own errors (no such path, wrong method) into problem documents."""
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    return answer_problem(request, Problem(error.status_code, code, error.detail, headers=headers))

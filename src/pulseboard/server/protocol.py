@@ -1,0 +1,70 @@
+"""Our HTTP protocol: uvicorn's, and a way for a stream to write to the socket itself.
+
+A frame that goes to a thousand readers is then one `transport.write` each, without a task, a queue and an ASGI message
+for every one of them.
+"""
+
+import socket
+from collections.abc import Callable
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+EXTENSION = "pulseboard.transport"
+SILENT_PEER_MS = 60_000
+"""What a peer has not acknowledged for so long will not be: the kernel then ends the connection (tcp(7), TCP_USER_TIMEOUT)."""
+
+
+class StreamProtocol(HttpToolsProtocol):
+    """Hands itself to the application in `scope["extensions"]`, and tells a stream when it may write on."""
+
+    on_writable: Callable[[], None] | None = None
+
+    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {EXTENSION: self}
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.on_writable is not None:
+            self.on_writable()
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame bytes as one chunk (RFC 9112, 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def plain(data: bytes) -> bytes:
+    """Frame bytes for a response that ends with the connection."""
+    return data
+
+
+class TransportSink:
+    """Writes a stream's body to its connection. The response's head must have been sent."""
+
+    def __init__(self, protocol: StreamProtocol) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        self._chunked = bool(protocol.cycle.chunked_encoding)
+        self.framing = chunk if self._chunked else plain
+
+    @property
+    def writable(self) -> bool:
+        return not (self._protocol.flow.write_paused or self._transport.is_closing())
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def close(self, last: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(last + (b"0\r\n\r\n" if self._chunked else b""))
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()

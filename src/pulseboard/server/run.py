@@ -1,0 +1,82 @@
+"""Running the server: the socket, the signals, and the end of every stream before the end of the process."""
+
+import errno
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from pulseboard.server.app import create_app
+from pulseboard.server.core import Core
+from pulseboard.server.protocol import StreamProtocol
+from pulseboard.server.settings import Settings
+from pulseboard.wire.errors import ConfigError, PulseboardError
+
+BACKLOG = 2_048
+SHUTDOWN_S = 2
+
+
+class ServerFailed(PulseboardError):
+    """The server ended by itself; its log says why."""
+
+
+class _Server(uvicorn.Server):
+    """Ends its streams first: uvicorn would wait for them, and they do not end by themselves (uvicorn #2829)."""
+
+    def __init__(self, config: uvicorn.Config, core: Core, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._core = core
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._core.hub.close("the server is stopping")
+        await super().shutdown(sockets)
+        # The signal was answered. Raised again, as uvicorn would, it would skip what our caller has yet to close.
+        self._captured_signals.clear()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening-ready socket; raise ConfigError in one line when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except OSError as error:
+        raise ConfigError(f"{host} is no address that can be listened on: {error.strerror}") from error
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        busy = "is taken by another program; choose another with --port" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        raise ConfigError(f"{host}:{port} {busy}") from error
+    sock.setblocking(False)
+    return sock
+
+
+def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `on_ready` is called once requests are answered. Raises ServerFailed."""
+    core = Core(settings, on_failure=lambda: setattr(server, "should_exit", True))
+    config = uvicorn.Config(
+        create_app(core),
+        http=StreamProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        # Behind a proxy on this machine the client's address is the one that it forwards.
+        proxy_headers=True,
+        forwarded_allow_ips="127.0.0.1",
+        backlog=BACKLOG,
+    )
+    server = _Server(config, core, on_ready)
+    with sock:
+        server.run([sock])
+    if core.failed:
+        raise ServerFailed

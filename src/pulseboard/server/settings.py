@@ -1,0 +1,139 @@
+"""Every option of the server, once: the flags, the environment, `pulseboard.toml` and the documentation follow from here."""
+
+import ipaddress
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
+from pulseboard.wire.errors import ConfigError, InvalidName
+from pulseboard.wire.events import MAX_EVENT_BYTES
+from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name
+
+CONFIG_FILE = "pulseboard.toml"
+
+
+def _default_data_dir() -> Path:
+    """Return the folder for a user's data (XDG Base Directory Specification; Apple's equivalent on macOS)."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "pulseboard"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "pulseboard"
+
+
+class Settings(BaseSettings):
+    """Flags win over the environment (PULSEBOARD_*, and REDIS_URL), which wins over `pulseboard.toml`, which wins over the defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="PULSEBOARD_", extra="forbid", frozen=True, toml_file=CONFIG_FILE, populate_by_name=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Any but a loopback address needs a login, or --insecure-no-auth.")
+    port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    expect: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Services that must be there, separated by commas; they stand on the board before they are first seen."
+    )
+    redis_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("redis_url", "REDIS_URL"),
+        description="redis://, rediss:// or unix:// URL; else REDIS_HOST and REDIS_PORT, else localhost:6379, started if need be.",
+    )
+    insecure_no_auth: bool = Field(False, description="Listen on any address without a login. The page then says so.")
+    heartbeat_s: float = Field(20.0, gt=0, le=3_600, description="Seconds between heartbeat comments on a quiet stream.")
+    ping_s: float = Field(5.0, gt=0, le=3_600, description="Seconds between signs of life of the server on /api/stream.")
+    channel_prefix: str = Field(DEFAULT_PREFIX, min_length=1, max_length=64, description="What the pub/sub channels begin with.")
+    namespace: str = Field(DEFAULT_NAMESPACE, description="What the Redis keys begin with, so that several boards can share a Redis.")
+    max_event_bytes: int = Field(MAX_EVENT_BYTES, ge=1_024, le=1_048_576, description="The largest event taken, in bytes.")
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir, description="Where the embedded Valkey keeps its data, and the demo its database."
+    )
+
+    @classmethod
+    def load(cls, **flags: Any) -> Self:
+        """Return the settings; a flag that is None was not given. Raise ConfigError with one line that says what to mend."""
+        try:
+            return cls(**{name: value for name, value in flags.items() if value is not None})
+        except ValidationError as error:
+            raise ConfigError("; ".join(_describe(problem) for problem in error.errors())) from error
+        except (SettingsError, ValueError, OSError) as error:
+            raise ConfigError(f"the configuration cannot be read: {error}") from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("expect", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("give the names separated by commas")
+        return tuple(name.strip() for name in names if name.strip())
+
+    @field_validator("expect")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                check_service_name(name)
+            except InvalidName as error:
+                raise ValueError(str(error)) from error
+        return names
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        Keys(self.namespace)
+        if not self.loopback and not self.insecure_no_auth:
+            raise ValueError(
+                f"anyone who can reach {self.host} could read this board, since no login is configured: "
+                "listen on 127.0.0.1, or give --insecure-no-auth if that is what you want"
+            )
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def address(self) -> RedisAddress:
+        """Where Redis is; raises ConfigError when what names it cannot be read."""
+        return RedisAddress.from_env(url=self.redis_url)
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of the namespace."""
+        return Keys(self.namespace)
+
+
+def _describe(problem: Any) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    name = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        return f"{name} is no option of Pulseboard"
+    shown = "" if "redis" in name.lower() else f" (it is {str(problem['input'])[:60]!r})"
+    return f"{name}: {message[:1].lower()}{message[1:]}{shown}"

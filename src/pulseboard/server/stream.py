@@ -1,0 +1,153 @@
+"""The two streams, as raw ASGI: nothing stands between the hub and the reader that could buffer."""
+
+import asyncio
+from urllib.parse import parse_qs
+
+from litestar.types import Receive, Scope, Send
+
+from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.hub import Hub
+from pulseboard.server.problems import Problem, send_problem
+from pulseboard.server.protocol import EXTENSION, StreamProtocol, TransportSink, plain
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import InvalidName
+from pulseboard.wire.names import check_service_name
+
+KINDS = frozenset({"status", "beats"})
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    # Proxies that buffer would hold every event back until the stream ends (nginx: X-Accel-Buffering).
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+]
+KEEP_ALIVE = (b"connection", b"keep-alive")
+
+
+async def serve_stream(hub: Hub, scope: Scope, receive: Receive, send: Send, *, seed: bool) -> None:
+    """Answer one request for a stream and serve it until either side ends it."""
+    try:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise Problem(405, "method-not-allowed", "A stream is read with GET.", headers=[(b"allow", b"GET, HEAD")])
+        if hub.closing:
+            raise Problem(503, "stopping", "The server is stopping; try again in a moment.", headers=[(b"retry-after", b"2")])
+        view, since = _parse_request(scope, seed=seed)
+    except Problem as problem:
+        await send_problem(problem, send)
+        return
+    keep_alive = [KEEP_ALIVE] if scope["http_version"].startswith("1") else []
+    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *keep_alive]})
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return
+    protocol = (scope.get("extensions") or {}).get(EXTENSION)
+    if isinstance(protocol, StreamProtocol):
+        await _serve_on_transport(hub, view, since, protocol, receive)
+    else:
+        await _serve_on_asgi(hub, view, since, receive, send)
+
+
+def _parse_request(scope: Scope, *, seed: bool) -> tuple[View, Cursor | None]:
+    if seed:
+        return View(seed=True), None  # its reader takes the snapshot as the first message, always
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    kinds = _parse_names(query.get("kinds"))
+    if kinds is not None and (unknown := kinds - KINDS):
+        raise Problem(400, "unknown-kind", f"kinds can be {', '.join(sorted(KINDS))}, not {', '.join(sorted(unknown))[:80]}.")
+    services = _parse_names(query.get("services"))
+    for service in services or ():
+        try:
+            check_service_name(service)
+        except InvalidName as error:
+            raise Problem(400, "bad-name", f"{error}.") from error
+    return View(kinds=kinds, services=services), _parse_since(scope, query)
+
+
+def _parse_names(values: list[str] | None) -> frozenset[str] | None:
+    if values is None:
+        return None
+    return frozenset(name for value in values for name in value.split(",") if name)
+
+
+def _parse_since(scope: Scope, query: dict[str, list[str]]) -> Cursor | None:
+    # A browser that reconnects by itself says where it is in the header, and repeats the older address.
+    header = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"), "")
+    text = header or query.get("since", [""])[0]
+    if not text:
+        return None
+    try:
+        return Cursor.parse(text)
+    except ValueError as error:
+        raise Problem(400, "bad-cursor", f"{error}.") from error
+
+
+async def _serve_on_transport(hub: Hub, view: View, since: Cursor | None, protocol: StreamProtocol, receive: Receive) -> None:
+    connection = Connection(view, TransportSink(protocol))
+    protocol.on_writable = lambda: hub.pump(connection)
+    try:
+        hub.join(connection, since)
+        await _disconnected(receive)
+    finally:
+        protocol.on_writable = None
+        hub.leave(connection)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class AsgiSink:
+    """Hands a stream's body to `send`, one message at a time; writable again when the last was taken."""
+
+    framing = staticmethod(plain)
+
+    def __init__(self) -> None:
+        self._unsent = b""
+        self._woken = asyncio.Event()
+        self.closed = False
+
+    @property
+    def writable(self) -> bool:
+        return not self._unsent and not self.closed
+
+    def write(self, data: bytes) -> None:
+        self._unsent += data
+        self._woken.set()
+
+    def close(self, last: bytes) -> None:
+        self.write(last)
+        self.closed = True
+
+    def abort(self) -> None:
+        self._unsent = b""
+        self.close(b"")
+
+    async def take(self) -> bytes:
+        """Wait for something to send; empty when the stream has ended."""
+        if not self._unsent and not self.closed:
+            self._woken.clear()
+            await self._woken.wait()
+        return self._unsent
+
+    def note_sent(self) -> None:
+        """What `take` returned is on its way."""
+        self._unsent = b""
+
+
+async def _serve_on_asgi(hub: Hub, view: View, since: Cursor | None, receive: Receive, send: Send) -> None:
+    sink = AsgiSink()
+    connection = Connection(view, sink)
+    gone = asyncio.create_task(_disconnected(receive), name="pulseboard-stream-disconnect")
+    gone.add_done_callback(lambda _: sink.abort())
+    try:
+        hub.join(connection, since)
+        while data := await sink.take():
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+            sink.note_sent()
+            hub.pump(connection)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        hub.leave(connection)
+        gone.cancel()
