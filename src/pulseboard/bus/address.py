@@ -31,7 +31,9 @@ class RedisAddress:
     @classmethod
     def parse(cls, url: str) -> Self:
         """Parse `redis://`, `rediss://` (TLS) or `unix://`; raise ConfigError, without the password, for anything else."""
-        problem = "REDIS_URL must look like redis://[user:password@]host[:port][/db], rediss://… for TLS, or unix:///path"
+        problem = (
+            "REDIS_URL must look like redis://[user:password@]host[:port][/db], rediss://… for TLS, or unix:///path"
+        )
         try:
             parts = urlsplit(url)
             port = parts.port or DEFAULT_PORT
@@ -41,18 +43,16 @@ class RedisAddress:
             raise ConfigError(f"{problem}; its scheme is {parts.scheme or 'missing'!r}")
         if parts.query or parts.fragment:
             raise ConfigError(f"{problem}; options after '?' or '#' are not read")
-        credentials = {
-            "username": unquote(parts.username) if parts.username else None,
-            "password": unquote(parts.password) if parts.password else None,
-        }
+        username = unquote(parts.username) if parts.username else None
+        password = unquote(parts.password) if parts.password else None
         if parts.scheme == "unix":
             if not parts.path:
                 raise ConfigError(f"{problem}; it names no socket")
-            return cls(path=unquote(parts.path), **credentials)
+            return cls(path=unquote(parts.path), username=username, password=password)
         if not parts.hostname:
             raise ConfigError(f"{problem}; it names no host")
         db = _parse_number("the database in REDIS_URL", parts.path.strip("/") or "0", 0, 1_000_000)
-        return cls(host=parts.hostname, port=port, db=db, tls=parts.scheme == "rediss", **credentials)
+        return cls(parts.hostname, port, db, username, password, tls=parts.scheme == "rediss")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, url: str | None = None) -> Self:

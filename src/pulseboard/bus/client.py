@@ -47,7 +47,9 @@ def open_client(address: RedisAddress, *, timeout_s: float = ANSWER_TIMEOUT_S) -
     return redis.Redis(**_options(address, timeout_s), retry=Retry(NoBackoff(), 0))
 
 
-def open_async_client(address: RedisAddress, *, timeout_s: float | None = ANSWER_TIMEOUT_S, **options: Any) -> redis.asyncio.Redis:
+def open_async_client(
+    address: RedisAddress, *, timeout_s: float | None = ANSWER_TIMEOUT_S, **options: Any
+) -> redis.asyncio.Redis:
     """Return an asyncio client that tries each command once, unless `options` say otherwise. It connects at its first command."""
     return redis.asyncio.Redis(**{**_options(address, timeout_s), "retry": AsyncRetry(NoBackoff(), 0), **options})
 
@@ -76,14 +78,19 @@ class RedisClient:
         if self._publisher is None:
             retry = AsyncRetry(_LoggedDelay("Publisher"), SEED_ATTEMPTS)
             self._publisher = open_async_client(
-                self.address, retry=retry, retry_on_error=[redis.ConnectionError], redis_connect_func=_log_connect("Publisher")
+                self.address,
+                retry=retry,
+                retry_on_error=[redis.ConnectionError],
+                redis_connect_func=_log_connect("Publisher"),
             )
         return self._publisher
 
     def get_subscriber(self) -> redis.asyncio.Redis:
         """Return the client whose connection subscribes. `Subscription` supervises it, so it tries once."""
         if self._subscriber is None:
-            self._subscriber = open_async_client(self.address, timeout_s=None, redis_connect_func=_log_connect("Subscriber"))
+            self._subscriber = open_async_client(
+                self.address, timeout_s=None, redis_connect_func=_log_connect("Subscriber")
+            )
         return self._subscriber
 
     async def close(self) -> None:

@@ -107,7 +107,12 @@ class Feed:
                         yield item
             except FAILURES as error:
                 reason = describe(error)
-                log.log(logging.DEBUG if attempt else logging.ERROR, "cannot read the feed from %s: %s", self._address, reason)
+                log.log(
+                    logging.DEBUG if attempt else logging.ERROR,
+                    "cannot read the feed from %s: %s",
+                    self._address,
+                    reason,
+                )
                 yield Blind(reason)
             finally:
                 await client.aclose()
@@ -152,8 +157,17 @@ class Feed:
         return Reset(reason, self._cursor, board, self._parse_beats(beats))
 
     async def _read_batch(self, client: redis.asyncio.Redis) -> Batch:
-        answer = await client.execute_command(
-            "XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", self._keys.feed, self._keys.beats, str(self._cursor), str(self._beats)
+        answer = await client.execute_command(  # type: ignore[no-untyped-call]
+            "XREAD",
+            "COUNT",
+            COUNT,
+            "BLOCK",
+            BLOCK_MS,
+            "STREAMS",
+            self._keys.feed,
+            self._keys.beats,
+            str(self._cursor),
+            str(self._beats),
         )
         batch = Batch()
         for key, rows in _streams(answer):
@@ -175,7 +189,9 @@ class Feed:
         id, fields = row
         try:
             if fields.get(b"kind") != b"status":
-                raise InvalidEvent("wrong-type", f"the feed holds an entry of kind {fields.get(b'kind', b'none')[:40]!r}")
+                raise InvalidEvent(
+                    "wrong-type", f"the feed holds an entry of kind {fields.get(b'kind', b'none')[:40]!r}"
+                )
             return Entry(Cursor.parse(id), parse_event(fields.get(b"data", b""), max_bytes=self._max_event_bytes))
         except InvalidEvent as error:
             self._rejections.add(error, f"feed entry {id.decode()}")
@@ -189,7 +205,9 @@ class Feed:
         except InvalidEvent as error:
             self._rejections.add(error, "the board hash")
         except ValueError:
-            self._rejections.add(InvalidEvent("malformed", "a board entry does not end with its feed id"), "the board hash")
+            self._rejections.add(
+                InvalidEvent("malformed", "a board entry does not end with its feed id"), "the board hash"
+            )
         return None
 
     def _parse_beats(self, rows: list[Any]) -> list[Beat]:

@@ -1,4 +1,4 @@
-"""Every Redis key, its cap and its life (docs/reference/redis.md). One hash tag a namespace, so scripts may touch them together."""
+"""Every Redis key, its cap and its life (docs/reference/redis.md). One hash tag a namespace: Cluster-safe."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,9 @@ class Keys:
 
     def __post_init__(self) -> None:
         if _NAMESPACE.fullmatch(self.namespace) is None:
-            raise ConfigError(f"the namespace must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', not {self.namespace[:80]!r}")
+            raise ConfigError(
+                f"the namespace must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', not {self.namespace[:80]!r}"
+            )
 
     @property
     def feed(self) -> str:

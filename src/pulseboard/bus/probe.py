@@ -18,10 +18,14 @@ def answers(address: RedisAddress, *, timeout_s: float = 1.0) -> bool:
     except (redis.AuthenticationError, redis.ResponseError, redis.BusyLoadingError):
         return True
     except (redis.InvalidResponse, redis.TimeoutError) as error:
-        raise ConfigError(f"what listens at {address} does not answer like Redis; set REDIS_URL to one that does") from error
+        raise ConfigError(
+            f"what listens at {address} does not answer like Redis; set REDIS_URL to one that does"
+        ) from error
     except (redis.ConnectionError, OSError) as error:
         if "closed by server" in describe(error):
-            raise ConfigError(f"what listens at {address} does not answer like Redis; set REDIS_URL to one that does") from error
+            raise ConfigError(
+                f"what listens at {address} does not answer like Redis; set REDIS_URL to one that does"
+            ) from error
         return False
     finally:
         client.close()

@@ -23,7 +23,9 @@ class Outgoing(NamedTuple):
 class Publisher:
     """One connection that publishes. Raises BusUnavailable when Redis is away; the next call connects again."""
 
-    def __init__(self, address: RedisAddress, keys: Keys, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, address: RedisAddress, keys: Keys, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = 2.0
+    ) -> None:
         self._client = open_client(address, timeout_s=timeout_s)
         self._keys = keys
         self._prefix = prefix
@@ -35,7 +37,11 @@ class Publisher:
         keys = [self._keys.feed, self._keys.board, *(self._keys.history(event.service) for event in events)]
         args: list[str | bytes | int] = [*APPEND_LIMITS]
         for event in events:
-            args += [format_channel(event.service, self._prefix), board_field(event.service, event.instance), event.json]
+            args += [
+                format_channel(event.service, self._prefix),
+                board_field(event.service, event.instance),
+                event.json,
+            ]
         try:
             return [Cursor.parse(id) for id in self._publish(keys=keys, args=args)]
         except FAILURES as error:

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the `pulseboard` command."""
     try:
-        from pulseboard.cli.app import run
+        from pulseboard.cli.app import run  # noqa: PLC0415  (the extras may not be there)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "pulseboard":
             raise

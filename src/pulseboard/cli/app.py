@@ -31,7 +31,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         code = app(list(argv), prog_name="pulseboard", standalone_mode=False)
     except TyperException as error:
-        message = getattr(error, "format_message", lambda: str(error))()
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
         return _complain(f"{message} (see pulseboard --help)", 2)
     except ConfigError as error:
         return _complain(str(error), 2)
@@ -55,10 +55,14 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def pulseboard(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
     """The live board of your background services."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
     for quiet in ("uvicorn.error", "httpx", "httpcore"):
         logging.getLogger(quiet).setLevel(logging.WARNING)
 

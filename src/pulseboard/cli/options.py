@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -30,8 +30,16 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 def _flag(name: str) -> inspect.Parameter:
     field = Settings.model_fields[name]
     variable = "REDIS_URL" if name == "redis_url" else f"PULSEBOARD_{name.upper()}"
-    default = field.default if name not in ("expect", "data_dir") else {"expect": "none", "data_dir": "your data folder"}[name]
-    shown = f"{field.description} [env: {variable}]" + (f" [default: {default}]" if default not in (None, False) else "")
-    kind: Any = {bool: bool, int: int, float: float, Path: Path}.get(field.annotation, str)  # type: ignore[call-overload]
+    default = (
+        field.default
+        if name not in ("expect", "data_dir")
+        else {"expect": "none", "data_dir": "your data folder"}[name]
+    )
+    shown = f"{field.description} [env: {variable}]" + (
+        f" [default: {default}]" if default not in (None, False) else ""
+    )
+    kind: Any = {bool: bool, int: int, float: float, Path: Path}.get(cast("type", field.annotation), str)
     option = typer.Option(f"--{name.replace('_', '-')}", help=shown, show_default=False)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )

@@ -32,7 +32,10 @@ def provide_redis(settings: Settings) -> Iterator[tuple[Settings, str]]:
             yield _name(settings, address), f"{address} (found there)"
             return
         with embedded_until_left(embedded):
-            yield _name(settings, embedded.address), f"{embedded.address} (embedded Valkey, data in {embedded.data_dir})"
+            yield (
+                _name(settings, embedded.address),
+                f"{embedded.address} (embedded Valkey, data in {embedded.data_dir})",
+            )
 
 
 @contextmanager

@@ -47,7 +47,9 @@ class EmbeddedValkey:
                 raise ConfigError(f"the embedded Valkey did not start: {self._last_words()}")
             if time.monotonic() > deadline:
                 self.stop()
-                raise ConfigError(f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {self._last_words()}")
+                raise ConfigError(
+                    f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {self._last_words()}"
+                )
             time.sleep(POLL_S)
         self._watcher = threading.Thread(target=self._watch, name="pulseboard-valkey", daemon=True)
         self._watcher.start()
@@ -80,7 +82,18 @@ class EmbeddedValkey:
     def _spawn(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         argv = [str(find_binary()), "--bind", HOST, "--port", str(self.address.port), "--dir", str(self.data_dir)]
-        argv += ["--appendonly", "yes", "--save", "", "--daemonize", "no", "--logfile", str(self._log_file), "--loglevel", "notice"]
+        argv += [
+            "--appendonly",
+            "yes",
+            "--save",
+            "",
+            "--daemonize",
+            "no",
+            "--logfile",
+            str(self._log_file),
+            "--loglevel",
+            "notice",
+        ]
         self._log_file.write_bytes(b"")  # each run's own, so that it does not grow for ever
         try:
             self._process = spawn(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -94,7 +107,9 @@ class EmbeddedValkey:
             attempt += 1
             if self._stopping.wait(retry_delay_s(attempt * 4)):
                 return
-            log.error("the embedded Valkey ended by itself (exit code %s), starting it again: %s", code, self._last_words())
+            log.error(
+                "the embedded Valkey ended by itself (exit code %s), starting it again: %s", code, self._last_words()
+            )
             try:
                 self._spawn()
             except ConfigError as error:
@@ -121,7 +136,8 @@ def find_binary() -> Path:
     program = folder / f"{platform.system().lower()}-{_machine()}" / "valkey-server"
     if not program.is_file():
         raise ConfigError(
-            "no Redis answers at localhost:6379, and there is no embedded one for this platform: start Redis, or set REDIS_URL"
+            "no Redis answers at localhost:6379, and there is no embedded one for this platform: "
+            "start Redis, or set REDIS_URL"
         )
     return program
 

@@ -71,7 +71,9 @@ class Board:
         instance = self._instances.get(key)
         if instance is None:
             if len(self._instances) >= self._max_instances:
-                raise InvalidEvent("board-full", f"the board holds {self._max_instances} instances and this is a new one")
+                raise InvalidEvent(
+                    "board-full", f"the board holds {self._max_instances} instances and this is a new one"
+                )
             self._instances[key] = Instance(event, cursor, cursor.ms)
         else:
             instance.event, instance.cursor, instance.seen = event, cursor, max(instance.seen, cursor.ms)
@@ -103,7 +105,14 @@ class Board:
         """Return every instance (of `services`, if given), in the order in which they first appeared."""
         return [
             InstanceView(
-                event.service, event.instance, event.timestamp, event.status, event.beat_s, event.goodbye, str(each.cursor), each.seen
+                event.service,
+                event.instance,
+                event.timestamp,
+                event.status,
+                event.beat_s,
+                event.goodbye,
+                str(each.cursor),
+                each.seen,
             )
             for each in self._instances.values()
             for event in (each.event,)

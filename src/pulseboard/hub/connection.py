@@ -16,7 +16,8 @@ class Sink(Protocol):
     the way, `writable` is False until the owner of the sink calls `Hub.pump`.
     """
 
-    framing: Framing
+    @property
+    def framing(self) -> Framing: ...
 
     @property
     def writable(self) -> bool: ...

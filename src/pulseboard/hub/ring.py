@@ -75,7 +75,7 @@ class Ring:
 
     def read(self, position: int, max_bytes: int) -> list[Frame]:
         """Return the frames from `position` on, up to `max_bytes` of them but at least one if there is one."""
-        frames = []
+        frames: list[Frame] = []
         size = 0
         for index in range(position - self._start, len(self._frames)):
             frame = self._frames[index]

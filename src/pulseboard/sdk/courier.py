@@ -113,7 +113,9 @@ class Courier:
     def _wait_out(self, error: BusUnavailable) -> None:
         self._attempt += 1
         if self._attempt == 1:
-            log.error("service %s cannot reach Redis at %s, and goes on without it: %s", self._service, self._address, error)
+            log.error(
+                "service %s cannot reach Redis at %s, and goes on without it: %s", self._service, self._address, error
+            )
         deadline = time.monotonic() + retry_delay_s(self._attempt)
         # Updates wake the thread too; they must not turn the pause into a storm of attempts.
         while not self._stopping and (left := deadline - time.monotonic()) > 0:

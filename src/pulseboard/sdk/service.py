@@ -133,7 +133,7 @@ class Service:
         except InvalidEvent as error:
             self._complain(error.reason, str(error))
         # A value's own __str__ or __iter__ may raise anything at all, and that is not the host's trouble.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._complain("status", f"this status cannot be written as JSON: {error!r}")
         return None
 
@@ -149,7 +149,9 @@ class Service:
         except ConfigError as error:
             log.error("service %s stays off the board: %s", self.name, error)
             return
-        self._courier = Courier(self.name, self.instance, self.beat_s, self._outbox, self._read_status, address, self._keys, self._prefix)
+        self._courier = Courier(
+            self.name, self.instance, self.beat_s, self._outbox, self._read_status, address, self._keys, self._prefix
+        )
         if (event := self._encode()) is not None:
             self._outbox.offer(event)
         try:
@@ -169,7 +171,8 @@ class Service:
         number = f"-{self._number}" if self._number > 1 else ""
         return f"{host}:{os.getpid()}{number}"
 
-    def _note_fork(self) -> None:
+    def note_fork(self) -> None:
+        """Let go of what is the parent's. For the fork hook only."""
         # Only the forking thread lives on in the child: locks may be held by threads that are gone, and the connection is
         # the parent's. The child becomes an instance of its own when it first says something, not before: most children
         # are about to exec another program.
@@ -183,7 +186,7 @@ class Service:
 
 def _note_fork() -> None:
     for service in list(_running):
-        service._note_fork()
+        service.note_fork()
 
 
 def _stop_all() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 from litestar import Litestar, Response, asgi, get
 from litestar.datastructures import CacheControlHeader
@@ -11,9 +12,8 @@ from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import Redirect
-from litestar.router import Router
 from litestar.static_files import create_static_files_router
-from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, Send
 
 from pulseboard.server.core import Core
 from pulseboard.server.problems import Problem, answer_http_error, answer_problem
@@ -24,7 +24,9 @@ from pulseboard.wire.events import encode
 STATIC = Path(__file__).parent / "static"
 
 SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
@@ -43,7 +45,9 @@ def create_app(core: Core) -> Litestar:
         [*_reads(core), *_streams(core), *_operations(core), *_page()],
         lifespan=[lifespan],
         exception_handlers={Problem: answer_problem, HTTPException: answer_http_error},
-        openapi_config=OpenAPIConfig("Pulseboard", VERSION, path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]),
+        openapi_config=OpenAPIConfig(
+            "Pulseboard", VERSION, path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
+        ),
         request_max_body_size=65_536,
         logging_config=None,
         debug=False,
@@ -51,7 +55,11 @@ def create_app(core: Core) -> Litestar:
 
 
 def _reads(core: Core) -> list[ControllerRouterHandler]:
-    @get("/api/services/status", sync_to_thread=False, summary="The latest status of every service, by its camelCase name")
+    @get(
+        "/api/services/status",
+        sync_to_thread=False,
+        summary="The latest status of every service, by its camelCase name",
+    )
     def status() -> Response[bytes]:
         return _json(core.hub.board.snapshot())
 
@@ -61,11 +69,11 @@ def _reads(core: Core) -> list[ControllerRouterHandler]:
 def _streams(core: Core) -> list[ASGIRouteHandler]:
     @asgi("/api/services/status/stream", copy_scope=False)
     async def seed_stream(scope: Scope, receive: Receive, send: Send) -> None:
-        await serve_stream(core.hub, scope, receive, send, seed=True)
+        await serve_stream(core.hub, cast("HTTPScope", scope), receive, send, seed=True)
 
     @asgi("/api/stream", copy_scope=False)
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-        await serve_stream(core.hub, scope, receive, send, seed=False)
+        await serve_stream(core.hub, cast("HTTPScope", scope), receive, send, seed=False)
 
     return [seed_stream, stream]
 
@@ -87,7 +95,9 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
     @get("/readyz", sync_to_thread=False, summary="Readiness: the board can be relied upon; else 503 and why not")
     def readyz() -> Response[bytes]:
         if core.trouble is not None:
-            raise Problem(503, "not-ready", core.trouble, headers=[(b"retry-after", b"2"), (b"cache-control", b"no-store")])
+            raise Problem(
+                503, "not-ready", core.trouble, headers=[(b"retry-after", b"2"), (b"cache-control", b"no-store")]
+            )
         return _json(report("ready"))
 
     return [healthz, readyz]
@@ -102,12 +112,16 @@ def _page() -> list[ControllerRouterHandler]:
     def page() -> Response[bytes]:
         index = STATIC / "index.html"
         if not index.is_file():
-            raise Problem(503, "no-page", "This installation has no page: it was not built. Run `make page` in the source tree.")
-        return Response(index.read_bytes(), media_type="text/html", headers=SECURITY_HEADERS | {"cache-control": "no-cache"})
+            raise Problem(
+                503, "no-page", "This installation has no page: it was not built. Run `make page` in the source tree."
+            )
+        return Response(
+            index.read_bytes(), media_type="text/html", headers=SECURITY_HEADERS | {"cache-control": "no-cache"}
+        )
 
     if not STATIC.is_dir():
         return [root, page]
-    files: Router = create_static_files_router(
+    files = create_static_files_router(
         "/services",
         [STATIC],
         cache_control=CacheControlHeader(max_age=31_536_000, immutable=True, public=True),

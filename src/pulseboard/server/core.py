@@ -36,7 +36,9 @@ class Core:
         clock = RedisClock()
         options = HubOptions(settings.ping_s, settings.heartbeat_s, VERSION, insecure=not settings.loopback)
         self.hub = Hub(Board(settings.expect), clock, self.rejections, options)
-        self._feed = Feed(settings.address, settings.keys, clock, self.rejections, max_event_bytes=settings.max_event_bytes)
+        self._feed = Feed(
+            settings.address, settings.keys, clock, self.rejections, max_event_bytes=settings.max_event_bytes
+        )
         self._adopter = Adopter(
             settings.address,
             settings.keys,
@@ -66,7 +68,9 @@ class Core:
         self._task.add_done_callback(self._note_end)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

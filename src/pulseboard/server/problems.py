@@ -16,11 +16,19 @@ CONTENT_TYPE = "application/problem+json"
 class Problem(PulseboardError):
     """An answer that is an error. `detail` says what the caller can do."""
 
-    def __init__(self, status: int, code: str, detail: str, *, headers: list[tuple[bytes, bytes]] | None = None, **more: Any) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: list[tuple[bytes, bytes]] | None = None, **more: Any
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.headers = headers or []
-        self.document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail} | more
+        self.document = {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "code": code,
+            "detail": detail,
+        } | more
 
 
 async def send_problem(problem: Problem, send: Send) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pulseboard.hub.connection import Framing
+
 EXTENSION = "pulseboard.transport"
 SILENT_PEER_MS = 60_000
 """What a peer has not acknowledged for so long will not be: the kernel then ends the connection (tcp(7), TCP_USER_TIMEOUT)."""
@@ -22,12 +24,16 @@ class StreamProtocol(HttpToolsProtocol):
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
         super().connection_made(transport)
         sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        if (
+            sock is not None
+            and sock.family in (socket.AF_INET, socket.AF_INET6)
+            and hasattr(socket, "TCP_USER_TIMEOUT")
+        ):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {EXTENSION: self}
+        self.scope["extensions"] = {EXTENSION: {"protocol": self}}
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -52,7 +58,7 @@ class TransportSink:
         self._protocol = protocol
         self._transport = protocol.transport
         self._chunked = bool(protocol.cycle.chunked_encoding)
-        self.framing = chunk if self._chunked else plain
+        self.framing: Framing = chunk if self._chunked else plain
 
     @property
     def writable(self) -> bool:

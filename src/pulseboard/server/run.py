@@ -42,7 +42,9 @@ class _Server(uvicorn.Server):
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening-ready socket; raise ConfigError in one line when the address cannot be had."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except OSError as error:
         raise ConfigError(f"{host} is no address that can be listened on: {error.strerror}") from error
     sock = socket.socket(family, kind, protocol)
@@ -52,7 +54,11 @@ def bind(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        busy = "is taken by another program; choose another with --port" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        busy = (
+            "is taken by another program; choose another with --port"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be had: {error.strerror}"
+        )
         raise ConfigError(f"{host}:{port} {busy}") from error
     sock.setblocking(False)
     return sock

@@ -33,29 +33,47 @@ def _default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """Flags win over the environment (PULSEBOARD_*, and REDIS_URL), which wins over `pulseboard.toml`, which wins over the defaults."""
+    """The options. Flags win over the environment (PULSEBOARD_*, and REDIS_URL), and that over `pulseboard.toml`."""
 
-    model_config = SettingsConfigDict(env_prefix="PULSEBOARD_", extra="forbid", frozen=True, toml_file=CONFIG_FILE, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PULSEBOARD_", extra="forbid", frozen=True, toml_file=CONFIG_FILE, populate_by_name=True
+    )
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Any but a loopback address needs a login, or --insecure-no-auth.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. Any but a loopback address needs a login, or --insecure-no-auth.",
+    )
     port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     expect: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Services that must be there, separated by commas; they stand on the board before they are first seen."
+        (),
+        description="Services that must be there, separated by commas; they stand on the board before they are first seen.",
     )
     redis_url: str | None = Field(
         None,
         validation_alias=AliasChoices("redis_url", "REDIS_URL"),
-        description="redis://, rediss:// or unix:// URL; else REDIS_HOST and REDIS_PORT, else localhost:6379, started if need be.",
+        description="redis://, rediss:// or unix:// URL; else REDIS_HOST and REDIS_PORT; else localhost:6379, started if "
+        "there is none.",
     )
     insecure_no_auth: bool = Field(False, description="Listen on any address without a login. The page then says so.")
-    heartbeat_s: float = Field(20.0, gt=0, le=3_600, description="Seconds between heartbeat comments on a quiet stream.")
-    ping_s: float = Field(5.0, gt=0, le=3_600, description="Seconds between signs of life of the server on /api/stream.")
-    channel_prefix: str = Field(DEFAULT_PREFIX, min_length=1, max_length=64, description="What the pub/sub channels begin with.")
-    namespace: str = Field(DEFAULT_NAMESPACE, description="What the Redis keys begin with, so that several boards can share a Redis.")
-    max_event_bytes: int = Field(MAX_EVENT_BYTES, ge=1_024, le=1_048_576, description="The largest event taken, in bytes.")
+    heartbeat_s: float = Field(
+        20.0, gt=0, le=3_600, description="Seconds between heartbeat comments on a quiet stream."
+    )
+    ping_s: float = Field(
+        5.0, gt=0, le=3_600, description="Seconds between signs of life of the server on /api/stream."
+    )
+    channel_prefix: str = Field(
+        DEFAULT_PREFIX, min_length=1, max_length=64, description="What the pub/sub channels begin with."
+    )
+    namespace: str = Field(
+        DEFAULT_NAMESPACE, description="What the Redis keys begin with, so that several boards can share a Redis."
+    )
+    max_event_bytes: int = Field(
+        MAX_EVENT_BYTES, ge=1_024, le=1_048_576, description="The largest event taken, in bytes."
+    )
 
     data_dir: Path = Field(
-        default_factory=_default_data_dir, description="Where the embedded Valkey keeps its data, and the demo its database."
+        default_factory=_default_data_dir,
+        description="Where the embedded Valkey keeps its data, and the demo its database.",
     )
 
     @classmethod

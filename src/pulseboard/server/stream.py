@@ -3,9 +3,9 @@
 import asyncio
 from urllib.parse import parse_qs
 
-from litestar.types import Receive, Scope, Send
+from litestar.types import HTTPScope, Receive, Send
 
-from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.hub import Hub
 from pulseboard.server.problems import Problem, send_problem
 from pulseboard.server.protocol import EXTENSION, StreamProtocol, TransportSink, plain
@@ -25,13 +25,15 @@ HEADERS = [
 KEEP_ALIVE = (b"connection", b"keep-alive")
 
 
-async def serve_stream(hub: Hub, scope: Scope, receive: Receive, send: Send, *, seed: bool) -> None:
+async def serve_stream(hub: Hub, scope: HTTPScope, receive: Receive, send: Send, *, seed: bool) -> None:
     """Answer one request for a stream and serve it until either side ends it."""
     try:
         if scope["method"] not in ("GET", "HEAD"):
             raise Problem(405, "method-not-allowed", "A stream is read with GET.", headers=[(b"allow", b"GET, HEAD")])
         if hub.closing:
-            raise Problem(503, "stopping", "The server is stopping; try again in a moment.", headers=[(b"retry-after", b"2")])
+            raise Problem(
+                503, "stopping", "The server is stopping; try again in a moment.", headers=[(b"retry-after", b"2")]
+            )
         view, since = _parse_request(scope, seed=seed)
     except Problem as problem:
         await send_problem(problem, send)
@@ -41,20 +43,22 @@ async def serve_stream(hub: Hub, scope: Scope, receive: Receive, send: Send, *, 
     if scope["method"] == "HEAD":
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return
-    protocol = (scope.get("extensions") or {}).get(EXTENSION)
+    protocol = (scope.get("extensions") or {}).get(EXTENSION, {}).get("protocol")
     if isinstance(protocol, StreamProtocol):
         await _serve_on_transport(hub, view, since, protocol, receive)
     else:
         await _serve_on_asgi(hub, view, since, receive, send)
 
 
-def _parse_request(scope: Scope, *, seed: bool) -> tuple[View, Cursor | None]:
+def _parse_request(scope: HTTPScope, *, seed: bool) -> tuple[View, Cursor | None]:
     if seed:
         return View(seed=True), None  # its reader takes the snapshot as the first message, always
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     kinds = _parse_names(query.get("kinds"))
     if kinds is not None and (unknown := kinds - KINDS):
-        raise Problem(400, "unknown-kind", f"kinds can be {', '.join(sorted(KINDS))}, not {', '.join(sorted(unknown))[:80]}.")
+        raise Problem(
+            400, "unknown-kind", f"kinds can be {', '.join(sorted(KINDS))}, not {', '.join(sorted(unknown))[:80]}."
+        )
     services = _parse_names(query.get("services"))
     for service in services or ():
         try:
@@ -70,7 +74,7 @@ def _parse_names(values: list[str] | None) -> frozenset[str] | None:
     return frozenset(name for value in values for name in value.split(",") if name)
 
 
-def _parse_since(scope: Scope, query: dict[str, list[str]]) -> Cursor | None:
+def _parse_since(scope: HTTPScope, query: dict[str, list[str]]) -> Cursor | None:
     # A browser that reconnects by itself says where it is in the header, and repeats the older address.
     header = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"), "")
     text = header or query.get("since", [""])[0]
@@ -82,7 +86,9 @@ def _parse_since(scope: Scope, query: dict[str, list[str]]) -> Cursor | None:
         raise Problem(400, "bad-cursor", f"{error}.") from error
 
 
-async def _serve_on_transport(hub: Hub, view: View, since: Cursor | None, protocol: StreamProtocol, receive: Receive) -> None:
+async def _serve_on_transport(
+    hub: Hub, view: View, since: Cursor | None, protocol: StreamProtocol, receive: Receive
+) -> None:
     connection = Connection(view, TransportSink(protocol))
     protocol.on_writable = lambda: hub.pump(connection)
     try:
@@ -101,7 +107,7 @@ async def _disconnected(receive: Receive) -> None:
 class AsgiSink:
     """Hands a stream's body to `send`, one message at a time; writable again when the last was taken."""
 
-    framing = staticmethod(plain)
+    framing: Framing = staticmethod(plain)
 
     def __init__(self) -> None:
         self._unsent = b""

@@ -1,10 +1,10 @@
 """Every error Pulseboard raises, in one tree.
 
-    PulseboardError
-    ├── ConfigError          an option or an address is wrong: exit code 2
-    ├── InvalidEvent         a message that is no event; `reason` is a stable code
-    │   └── InvalidName      a service, instance or channel name that cannot be one
-    └── BusUnavailable       Redis cannot be reached or did not answer
+PulseboardError
+├── ConfigError          an option or an address is wrong: exit code 2
+├── InvalidEvent         a message that is no event; `reason` is a stable code
+│   └── InvalidName      a service, instance or channel name that cannot be one
+└── BusUnavailable       Redis cannot be reached or did not answer
 """
 
 from typing import Literal

@@ -56,7 +56,9 @@ _messages = msgspec.json.Decoder(_Message)
 _events = msgspec.json.Decoder(StatusEvent)
 
 
-def parse_message(channel: str, payload: bytes, *, prefix: str = DEFAULT_PREFIX, max_bytes: int = MAX_EVENT_BYTES) -> bytes | None:
+def parse_message(
+    channel: str, payload: bytes, *, prefix: str = DEFAULT_PREFIX, max_bytes: int = MAX_EVENT_BYTES
+) -> bytes | None:
     """Check one pub/sub message; return the event's compact JSON, or None when it carries the id of the feed already.
 
     Raises InvalidEvent with the reason for which the message must be dropped.
@@ -67,7 +69,9 @@ def parse_message(channel: str, payload: bytes, *, prefix: str = DEFAULT_PREFIX,
     if isinstance(message.id, str) and _is_cursor(message.id):
         return None
     if message.service != service:
-        raise InvalidEvent("channel-mismatch", f"an event of {message.service[:80]!r} came on the channel of {service!r}")
+        raise InvalidEvent(
+            "channel-mismatch", f"an event of {message.service[:80]!r} came on the channel of {service!r}"
+        )
     check_depth(message.status)
     event = StatusEvent(
         service=service,

@@ -22,7 +22,9 @@ def check_service_name(name: str) -> str:
             f"{shown!r} cannot name a service: use 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
         )
     if name in RESERVED:
-        raise InvalidName(f"{name!r} cannot name a service: the channel of that name carries the {name} of all services")
+        raise InvalidName(
+            f"{name!r} cannot name a service: the channel of that name carries the {name} of all services"
+        )
     return name
 
 
