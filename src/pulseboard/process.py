@@ -28,9 +28,9 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _LINUX = sys.platform.startswith("linux")
 _LINE_LIMIT_BYTES = 64 * 1024
 
-# $1: the descriptor of the pipe, $2: the signal, the rest: the program. The watcher stays in the child's process group, so
-# the group's id cannot be given to strangers while it waits; it lets go of the child's streams, so their readers see the
-# end of the child. `exec` keeps the pid: the process that was spawned is the program itself.
+# $1: the descriptor of the pipe, $2: the signal, the rest: the program. The watcher stays in the child's process group,
+# so the group's id cannot be given to strangers while it waits; it lets go of the child's streams, so their readers see
+# the end of the child. `exec` keeps the pid: the process that was spawned is the program itself.
 _WATCHED = """
 fd=$1 sig=$2; shift 2
 (trap '' HUP INT TERM; read -r _ <"/dev/fd/$fd"; kill -s "$sig" -- "-$$") </dev/null >/dev/null 2>&1 &
@@ -65,7 +65,7 @@ def spawn(
     """Start a program in a session of its own that gets `death_signal` when this process ends.
 
     A session of its own means that a terminal's Ctrl-C does not reach it: stopping it in order is the caller's part.
-    `env` is the whole environment (default: this process's). Keep the returned object for as long as the child shall live.
+    `env` is the whole environment (default: this process's). Keep the returned object as long as the child shall live.
     Raises OSError when the program cannot be started.
     """
     with _tether(argv, death_signal) as tether:
@@ -95,7 +95,7 @@ async def spawn_async(
     death_signal: signal.Signals = signal.SIGKILL,
     limit: int = _LINE_LIMIT_BYTES,
 ) -> asyncio.subprocess.Process:
-    """Do what `spawn` does, for the running event loop; `limit` bounds, in bytes, what is buffered of each piped stream."""
+    """Do what `spawn` does, for the running event loop; `limit` bounds the bytes buffered of each piped stream."""
     with _tether(argv, death_signal) as tether:
         process = await asyncio.create_subprocess_exec(
             *tether.argv,
@@ -115,7 +115,7 @@ async def spawn_async(
 
 @contextmanager
 def _tether(argv: Sequence[str], death_signal: signal.Signals) -> Iterator[_Tether]:
-    # The kernel counts the forking *thread* as the parent: a child forked off the main thread would die with that thread.
+    # The kernel counts the forking *thread* as the parent: a child forked off the main thread would die with it.
     if _LINUX and threading.current_thread() is threading.main_thread():
         yield _Tether(list(argv), preexec=_ask_kernel(death_signal))
         return
