@@ -60,6 +60,7 @@ def spawn(
     stdin: Stream = subprocess.DEVNULL,
     stdout: Stream = None,
     stderr: Stream = None,
+    pass_fds: Sequence[int] = (),
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own that gets `death_signal` when this process ends.
@@ -77,7 +78,7 @@ def spawn(
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            pass_fds=tether.pass_fds,
+            pass_fds=(*pass_fds, *tether.pass_fds),
             preexec_fn=tether.preexec,
         )
         tether.hold(process)
@@ -92,6 +93,7 @@ async def spawn_async(
     stdin: Stream = subprocess.DEVNULL,
     stdout: Stream = None,
     stderr: Stream = None,
+    pass_fds: Sequence[int] = (),
     death_signal: signal.Signals = signal.SIGKILL,
     limit: int = _LINE_LIMIT_BYTES,
 ) -> asyncio.subprocess.Process:
@@ -106,7 +108,7 @@ async def spawn_async(
             stderr=stderr,
             limit=limit,
             start_new_session=True,
-            pass_fds=tether.pass_fds,
+            pass_fds=(*pass_fds, *tether.pass_fds),
             preexec_fn=tether.preexec,
         )
         tether.hold(process)

@@ -1,6 +1,6 @@
 """A typed client of the bank's HTTP API that waits and tries again, within bounds.
 
-Tried again: 429, 5xx, timeouts, and connections that fail. Not: any other 4xx, and answers that make no sense. Invariant:
+Tried again: 429, 5xx, timeouts, connections that fail. Not: any other 4xx, and answers that make no sense. Invariant:
 a call ends after `tries` requests at most, with a value or with one of the errors of this file.
 
     BankError
@@ -157,7 +157,7 @@ class BankClient:
             retry_after_s: float | None = None
             try:
                 response = await self._http.get(path, params=params)
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+            except (httpx.RequestError, httpx.InvalidURL) as error:
                 failure = BankUnavailable(f"the bank cannot be reached: {_name_fault(error)}")
                 failure.__cause__ = error
             else:
