@@ -29,7 +29,7 @@ _GRACE_S = 1.5
 """How long work in flight may take to finish after a signal; the rest of the 3 s is for saying goodbye."""
 _BEAT_S = 5
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run one of the three demo services.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 class Worker(Protocol):
@@ -125,12 +125,9 @@ def _end(name: str, error: Exception, code: int) -> None:
 
 
 def _add_command(name: str, service: type[Any], settings: type[msgspec.Struct]) -> None:
-    def command(**given: Any) -> None:
-        def pick(kind: type[msgspec.Struct]) -> dict[str, Any]:
-            return {field: given[field] for field in kind.__struct_fields__}
-
+    def command(**given: object) -> None:
         try:
-            surroundings, chosen = Surroundings(**pick(Surroundings)), settings(**pick(settings))
+            surroundings, chosen = msgspec.convert(given, Surroundings), msgspec.convert(given, settings)
         except ValueError as error:
             _end(name, error, 2)
         _start(name, lambda bank, database, sink: service(bank, database, sink, chosen), surroundings)
@@ -145,7 +142,7 @@ def _parameters(settings: type[msgspec.Struct], prefix: str) -> Iterator[inspect
     hints = typing.get_type_hints(settings)
     for field in msgspec.structs.fields(settings):
         option = typer.Option(f"--{field.name.replace('_', '-')}", envvar=prefix + field.name.upper())
-        annotation = Annotated[hints[field.name], option]
+        annotation: Any = Annotated[hints[field.name], option]
         yield inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
         )

@@ -29,6 +29,7 @@ def main(
     *,
     host: Annotated[str, _option("host", "Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, _option("port", "Port to listen on; 0 takes a free one.")] = 8210,
+    fd: Annotated[int | None, _option("fd", "Serve on this inherited listening socket instead.")] = None,
     ready_file: Annotated[Path | None, _option("ready-file", "Write the URL here when ready.")] = None,
     seed: Annotated[int, typer.Option(envvar="PULSEBOARD_DEMO_SEED", help="The same seed, the same bank.")] = 1,
     epoch: Annotated[float | None, _option("epoch", "Unix time of step 0; default: the start.")] = None,
@@ -52,8 +53,8 @@ def main(
         if not step_s > 0:
             raise ValueError("step_s must be above 0")  # noqa: TRY301
         ledger = Ledger(plan, clock_from(time.time() if epoch is None else epoch, step_s))
-        listener = _listen(host, port)
-        url = f"http://{host}:{listener.getsockname()[1]}"
+        listener = _listen(host, port) if fd is None else socket.socket(fileno=fd)
+        url = _format_url(listener)
         app = create_app(
             ledger, Weather(forecast, seed), page_size=page_size, on_ready=lambda: _tell_ready(url, ready_file)
         )
@@ -74,6 +75,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _format_url(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _tell_ready(url: str, ready_file: Path | None) -> None:
     # The socket listens already, so whoever reads this can connect.
     print(f"bank ready at {url}", flush=True)
@@ -89,4 +95,6 @@ def _refuse(reason: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()
