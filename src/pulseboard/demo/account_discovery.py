@@ -1,0 +1,113 @@
+"""account-discovery: pages through all of the bank's accounts, stores the new ones, hands their users on.
+
+Invariant: each run publishes "discovering" when it starts and "idle" when it ends, however it ends (seed, section 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from pulseboard.demo.bank_client import BankClient, BankError
+from pulseboard.demo.rhythm import pause, repeat
+from pulseboard.demo.status import Status, StatusSink, Tally
+from pulseboard.demo.store import Database, StoreError
+from pulseboard.demo.store.accounts import add_accounts
+from pulseboard.demo.store.database import now_ms
+
+NAME = "account-discovery"
+
+
+class AccountDiscoverySettings(msgspec.Struct, frozen=True):
+    """How often and how gently; raises ValueError for what cannot be."""
+
+    interval_s: float = 4.0
+    """From the end of a run to the start of the next."""
+    page_size: int | None = None
+    """Accounts per page; the bank's own size when None."""
+    page_pause_s: float = 0.15
+    """Between pages, so that a run does not take all of the bank's patience."""
+
+    def __post_init__(self) -> None:
+        if not self.interval_s > 0 or not self.page_pause_s >= 0:
+            raise ValueError("interval_s must be above 0, page_pause_s not below")
+        if self.page_size is not None and self.page_size < 1:
+            raise ValueError("page_size must be at least 1")
+
+
+class AccountDiscoveryService:
+    """Discovers accounts; `sink` gets the status at the start, after each page and at the end of a run."""
+
+    def __init__(
+        self, bank: BankClient, database: Database, sink: StatusSink, settings: AccountDiscoverySettings | None = None
+    ) -> None:
+        self.settings = settings or AccountDiscoverySettings()
+        self.tally = Tally()
+        self._bank = bank
+        self._database = database
+        self._sink = sink
+        self._phase = "idle"
+        self._seen = 0
+        self._new = 0
+        self._discovered = 0
+        self._next_run_at: int | None = None
+        bank.on_retry = self.tally.count_retry
+
+    def get_status(self) -> Status:
+        """Give the whole status: of the run that goes on or was the last, then of all runs."""
+        return {
+            "isRunning": self._phase == "discovering",
+            "phase": self._phase,
+            "accountsSeen": self._seen,
+            "newAccounts": self._new,
+            "discovered": self._discovered,
+            **self.tally.counts(),
+            **self.tally.times(),
+            "nextRunAt": self._next_run_at,
+            **self.tally.errors(),
+        }
+
+    def publish(self) -> None:
+        """Publish the whole status."""
+        self._sink.replace(self.get_status())
+
+    async def discover_new_accounts(self, stop: asyncio.Event | None = None) -> int | None:
+        """Make one run; give how many accounts were new, or None when it failed, which is counted and in `lastError`.
+
+        A run that is told to stop ends after the page in work and counts as neither done nor failed.
+        """
+        stop = stop or asyncio.Event()
+        self._phase, self._seen, self._new, self._next_run_at = "discovering", 0, 0, None
+        self.publish()
+        try:
+            with self.tally.timed():
+                await self._page_through(stop)
+        except (BankError, StoreError) as error:
+            self.tally.count_failure(error)
+            return None
+        else:
+            self.tally.done += not stop.is_set()
+            return self._new
+        finally:
+            self._phase = "idle"
+            self._next_run_at = now_ms() + round(self.settings.interval_s * 1000)
+            self.publish()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Make a run on each interval until `stop`."""
+        try:
+            await repeat(lambda: self.discover_new_accounts(stop), self.settings.interval_s, stop)
+        finally:
+            self._phase, self._next_run_at = "stopped", None
+
+    async def _page_through(self, stop: asyncio.Event) -> None:
+        async for entries in self._bank.iterate_accounts(self.settings.page_size):
+            new = await add_accounts(self._database, entries)
+            self._seen += len(entries)
+            self._new += new
+            self._discovered += new
+            self.publish()
+            if stop.is_set():
+                return
+            await pause(stop, self.settings.page_pause_s)

@@ -1,0 +1,175 @@
+"""Opens the database, whichever it is, and gives short transactions.
+
+SQLite is shared by three processes: write-ahead log, a busy timeout, and a write transaction that takes the lock when
+it begins; one that read first and wrote later would be refused at once instead of waiting its turn. Errors of the
+driver leave here as StoreError.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Self, cast
+
+from sqlalchemy import Connection, Table, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pulseboard.demo.store.models import Base
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+_BUSY_TIMEOUT_MS = 5000
+_POOL_SIZE = 5
+_CREATE_LOCK = 0x70756C7365  # "pulse": any number that all three processes share
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+class StoreError(Exception):
+    """The database does not answer as it should."""
+
+
+def parse_url(text_: str) -> URL:
+    """Read a database URL and choose the asynchronous driver; raises ValueError, without showing a password."""
+    try:
+        url = make_url(text_)
+    except ArgumentError as error:
+        raise ValueError("the database URL cannot be read; it looks like sqlite:///demo.db") from error
+    if url.drivername not in _DRIVERS:
+        raise ValueError(f"a database URL begins with sqlite:// or postgresql://, not {url.drivername}://")
+    if url.drivername.startswith("sqlite") and url.database in (None, "", ":memory:"):
+        raise ValueError("the database is shared by three processes, so SQLite needs a file")
+    return url.set(drivername=_DRIVERS[url.drivername])
+
+
+class Database:
+    """A pool of connections; an async context manager that closes it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Connect and make the tables that are missing; raises ValueError and StoreError."""
+        parsed = parse_url(url)
+        engine = create_async_engine(parsed, pool_size=_POOL_SIZE, max_overflow=0, pool_pre_ping=not _is_sqlite(parsed))
+        if _is_sqlite(parsed):
+            event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        database = cls(engine)
+        try:
+            async with database.write() as connection:
+                await connection.run_sync(_create_tables)
+        except StoreError:
+            await database.close()
+            raise
+        return database
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection whose reads see one moment; raises StoreError."""
+        with _translated():
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection in a transaction that commits at the end; keep it short; raises StoreError."""
+        with _translated():
+            async with self._engine.connect() as connection:
+                await connection.execution_options(pulseboard_writes=True)
+                async with connection.begin():
+                    yield connection
+
+
+def insert_into(connection: AsyncConnection, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """Begin an INSERT of the dialect in use, for its ON CONFLICT."""
+    # Imported here, because either takes a tenth of a second and only one is in use.
+    table = cast("Table", model.__table__)
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+    return postgresql.insert(table)
+
+
+def now_ms() -> int:
+    """Give the time as the tables and the statuses hold it."""
+    return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        raise StoreError(_describe(error)) from error
+
+
+def _describe(error: Exception) -> str:
+    """Say what the driver said, without the statement and its parameters."""
+    return f"the database failed: {getattr(error, 'orig', None) or error}"
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.drivername.startswith("sqlite")
+
+
+def _create_tables(connection: Connection) -> None:
+    # Three processes start together, and "create if missing" is two steps: one at a time. SQLite's lock does that.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATE_LOCK})
+    Base.metadata.create_all(connection)
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # BEGIN is ours to say, below
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    _switch_to_wal(cursor)
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _switch_to_wal(cursor: DBAPICursor) -> None:
+    # The switch needs the file for itself, and may be refused at once, busy timeout or not, while another opens it.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("pulseboard_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

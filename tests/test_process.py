@@ -1,0 +1,145 @@
+"""A spawned child is the program itself, in its own session, and never outlives its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pulseboard import process
+
+# The middle process: spawns a sleeper, says its pid, and waits to be killed.
+PARENT = """
+import sys, time
+from pulseboard import process
+process._LINUX = process._LINUX and {kernel}
+child = process.spawn([sys.executable, "-S", "-c", {child!r}], stdout=1)
+print("pid", child.pid, flush=True)
+time.sleep(60)
+"""
+SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
+STUBBORN = (
+    "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)];"
+    "print('up', flush=True); time.sleep(60)"
+)
+
+
+@pytest.fixture(params=[True, False], ids=["prctl", "pipe"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run the test by the kernel's help, and again without it."""
+    by_kernel = bool(request.param)
+    if by_kernel and not process._LINUX:
+        pytest.skip("prctl is Linux only")
+    monkeypatch.setattr(process, "_LINUX", by_kernel)
+    return by_kernel
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    answer = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(answer.stdout.strip()) and not answer.stdout.strip().startswith("Z")
+
+
+def group_of(pgid: int) -> list[int]:
+    """The live members of a process group."""
+    table = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [row.split() for row in table.splitlines()]
+    return [int(pid) for pid, group, stat in rows if int(group) == pgid and not stat.startswith("Z")]
+
+
+def wait_until_gone(pid: int, limit_s: float = 5.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} lives on"
+        time.sleep(0.02)
+
+
+def start_parent(kernel: bool, child: str) -> tuple[subprocess.Popen[str], int]:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(kernel=kernel, child=child)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(process.__file__).parents[1])},
+    )
+    assert parent.stdout is not None
+    said = sorted([parent.stdout.readline(), parent.stdout.readline()])
+    assert said[1] == "up\n"
+    return parent, int(said[0].split()[1])
+
+
+@pytest.mark.parametrize("child", [SLEEPER, STUBBORN], ids=["plain", "ignores-sigterm"])
+def test_child_dies_when_its_parent_is_killed(kernel: bool, child: str) -> None:
+    parent, pid = start_parent(kernel, child)
+    parent.kill()
+    parent.wait()
+    wait_until_gone(pid)
+    assert group_of(pid) == []
+
+
+@pytest.mark.usefixtures("kernel")
+def test_child_is_the_program_itself_in_a_session_of_its_own() -> None:
+    shows = "import os; print(os.getpid(), os.getsid(0))"
+    with process.spawn([sys.executable, "-S", "-c", shows], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.read().split() == [str(child.pid).encode()] * 2
+    assert child.returncode == 0
+
+
+@pytest.mark.usefixtures("kernel")
+def test_signals_and_exit_codes_are_the_childs_own() -> None:
+    child = process.spawn([sys.executable, "-S", "-c", SLEEPER], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"up\n"
+    child.terminate()
+    assert child.wait(5) == -signal.SIGTERM
+    child.stdout.close()
+    assert process.spawn([sys.executable, "-S", "-c", "raise SystemExit(7)"]).wait(5) == 7
+
+
+@pytest.mark.usefixtures("kernel")
+def test_missing_program_is_an_error_of_the_call() -> None:
+    with pytest.raises(FileNotFoundError):
+        process.spawn(["no-such-program-anywhere"])
+
+
+@pytest.mark.usefixtures("kernel")
+async def test_async_child_streams_its_lines_and_ends() -> None:
+    child = await process.spawn_async(
+        [sys.executable, "-S", "-c", "import os; print(os.environ['GREETING'])"],
+        env={"GREETING": "hello"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    assert await asyncio.wait_for(child.stdout.read(), 5) == b"hello\n"
+    assert await child.wait() == 0
+
+
+def test_watcher_goes_with_a_child_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_LINUX", False)
+    child = process.spawn([sys.executable, "-S", "-c", ""])
+    pid = child.pid
+    child.wait(5)
+    del child
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while group_of(pid):
+        assert time.monotonic() < deadline, "the watcher stayed"
+        time.sleep(0.02)
+
+
+async def test_child_spawned_off_the_main_thread_outlives_the_thread() -> None:
+    child = await asyncio.to_thread(process.spawn, [sys.executable, "-S", "-c", SLEEPER], stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        await asyncio.get_running_loop().shutdown_default_executor()  # ends the thread that forked
+        assert child.poll() is None
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
