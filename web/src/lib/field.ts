@@ -67,13 +67,16 @@ function count(n: number, noun: string): string {
   return `${formatNumber(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
-/** The words for a key. The unit is left out when the value carries it. */
-export function labelOf(key: string, value: Json): string {
-  if (typeof value !== "number") return humanise(key);
-  const bare = key.replace(
-    /(Ms|_ms|Millis|_millis|Seconds|_seconds|Secs|_secs|_s|Bytes|_bytes|Percent|_percent|Pct|_pct)$/,
-    "",
-  );
+const UNIT = /(Ms|_ms|Millis|_millis|Seconds|_seconds|Secs|_secs|_s|Bytes|_bytes|Percent|_percent|Pct|_pct)$/;
+
+/** The words for a key. What the value says itself is left out: its unit, the "at" of a time. */
+export function labelOf(key: string, reading: Reading): string {
+  const bare =
+    reading.kind === "number"
+      ? key.replace(UNIT, "")
+      : reading.kind === "time"
+        ? key.replace(/(At|_at)$/, "")
+        : key;
   return humanise(bare === "" ? key : bare);
 }
 

@@ -24,6 +24,8 @@ export class Board {
   /** Frames that could not be read. */
   readonly dropped = signal(0);
   private readonly byKey = new Map<string, InstanceModel>();
+  /** Services that were expected, in the order in which they were named, lead. */
+  private rank = new Map<string, number>();
 
   readonly counts = computed(() => {
     const counts = Object.fromEntries(STATES.map((state) => [state, 0])) as Record<State, number>;
@@ -75,6 +77,7 @@ export class Board {
     const { now, blind, version, insecure, expect, instances } = message;
     this.clock.set(now);
     this.facts.value = { version, insecure };
+    this.rank = new Map(expect.map((service, i) => [service, i]));
     const seen = new Set(instances.map((next) => next.service));
     const keep = new Set([
       ...instances.map((next) => keyOf(next.service, next.instance)),
@@ -119,8 +122,9 @@ export class Board {
   }
 
   private publish(): void {
+    const rank = (model: InstanceModel) => this.rank.get(model.service) ?? this.rank.size;
     this.instances.value = [...this.byKey.values()].sort(
-      (a, b) => compare(a.service, b.service) || compare(a.instance, b.instance),
+      (a, b) => rank(a) - rank(b) || compare(a.service, b.service) || compare(a.instance, b.instance),
     );
   }
 }

@@ -10,7 +10,7 @@ import { Glyph } from "./glyph";
 import { MEANINGS, WORDS } from "./words";
 
 /** More rows than this wait behind a button, or one chatty service would push all others off the wall. */
-const MAX_ROWS = 24;
+const MAX_ROWS = 14;
 
 interface Props {
   model: InstanceModel;

@@ -2,6 +2,7 @@
 
 import { useRef } from "preact/hooks";
 import { isErrorKey, labelOf, type Reading, readField } from "../lib/field";
+import { humanise } from "../lib/format";
 import type { Json } from "../lib/json";
 import type { Clock } from "../store/clock";
 import type { Row } from "../store/fields";
@@ -13,7 +14,7 @@ export function Field({ row, clock }: { row: Row; clock: Clock }) {
   if (row.heading) {
     return (
       <div class="field field-heading" data-depth={row.depth} data-field={row.path}>
-        <dt title={row.path}>{labelOf(row.key, null)}</dt>
+        <dt title={row.path}>{humanise(row.key)}</dt>
         <dd class="sr-only" data-value />
       </div>
     );
@@ -27,9 +28,9 @@ export function Field({ row, clock }: { row: Row; clock: Clock }) {
       data-wide={isWide(reading)}
       data-error={isErrorKey(row.key) && reading.kind !== "nothing" && value !== false && value !== 0}
     >
-      <dt title={row.path}>{labelOf(row.key, value)}</dt>
+      <dt title={row.path}>{labelOf(row.key, reading)}</dt>
       <dd>
-        <span class="value" data-value data-flash={flash}>
+        <span class="value" data-value data-flash={reading.kind === "time" ? undefined : flash}>
           <Value reading={reading} clock={clock} />
         </span>
       </dd>
