@@ -1,0 +1,136 @@
+/** All that is known: applies messages, one after the other, and keeps services and instances in a lasting order. */
+
+import { batch, computed, signal } from "@preact/signals";
+import type { BoardMessage, Message } from "../wire/message";
+import { STATES, type State, TROUBLE } from "../wire/state";
+import { Clock } from "./clock";
+import { InstanceModel, keyOf } from "./instance";
+import { Sight } from "./sight";
+
+/** Restarts leave ended instances behind; a page that is open for months must not keep them all. */
+const MAX_INSTANCES = 2000;
+
+export interface Facts {
+  version: string;
+  insecure: boolean;
+}
+
+export class Board {
+  readonly clock = new Clock();
+  readonly sight = new Sight();
+  /** null until the first board has come. */
+  readonly facts = signal<Facts | null>(null);
+  readonly instances = signal<readonly InstanceModel[]>([]);
+  /** Frames that could not be read. */
+  readonly dropped = signal(0);
+  private readonly byKey = new Map<string, InstanceModel>();
+  /** Services that were expected, in the order in which they were named, lead. */
+  private rank = new Map<string, number>();
+
+  readonly counts = computed(() => {
+    const counts = Object.fromEntries(STATES.map((state) => [state, 0])) as Record<State, number>;
+    for (const model of this.instances.value) counts[model.state.value] += 1;
+    return counts;
+  });
+  readonly trouble = computed(() =>
+    STATES.reduce((n, state) => n + (TROUBLE.has(state) ? this.counts.value[state] : 0), 0),
+  );
+
+  /** Apply messages in their order; views see the outcome of all of them at once. */
+  apply(messages: readonly Message[]): void {
+    batch(() => {
+      for (const message of messages) this.take(message);
+    });
+  }
+
+  private take(message: Message): void {
+    switch (message.type) {
+      case "board":
+        this.replace(message);
+        return;
+      case "status": {
+        const next = message.instance;
+        this.clock.reach(next.seen);
+        this.model(next.service, next.instance).apply(next, false);
+        return;
+      }
+      case "beats":
+        this.clock.set(message.now);
+        this.sight.look(this.sight.blind.peek(), message.now, false);
+        for (const [service, instance, seen] of message.beats)
+          this.byKey.get(keyOf(service, instance))?.beat(seen);
+        return;
+      case "ping":
+        this.clock.set(message.now);
+        this.sight.look(message.blind, message.now, false);
+        return;
+      case "reset": // the board that follows says it all
+        this.sight.heard.value = false;
+        return;
+      case "bye":
+        this.sight.heard.value = false;
+        return;
+    }
+  }
+
+  private replace(message: BoardMessage): void {
+    const { now, blind, version, insecure, expect, instances } = message;
+    this.clock.set(now);
+    this.facts.value = { version, insecure };
+    this.rank = new Map(expect.map((service, i) => [service, i]));
+    const seen = new Set(instances.map((next) => next.service));
+    const keep = new Set([
+      ...instances.map((next) => keyOf(next.service, next.instance)),
+      ...expect.filter((service) => !seen.has(service)).map((service) => keyOf(service, "")),
+    ]);
+    for (const key of this.byKey.keys()) if (!keep.has(key)) this.byKey.delete(key);
+    for (const next of instances) this.add(next.service, next.instance).apply(next, true);
+    for (const service of expect) {
+      if (seen.has(service)) continue;
+      // It was known and is not any more: what it said before went with it.
+      if (this.byKey.get(keyOf(service, ""))?.seen.peek() !== null) this.byKey.delete(keyOf(service, ""));
+      this.add(service, "");
+    }
+    this.sight.look(blind, now, true);
+    this.publish();
+  }
+
+  private model(service: string, instance: string): InstanceModel {
+    const known = this.byKey.get(keyOf(service, instance));
+    if (known) return known;
+    const placeholder = this.byKey.get(keyOf(service, ""));
+    if (placeholder?.seen.peek() === null) this.byKey.delete(placeholder.key);
+    const model = this.add(service, instance);
+    this.bound();
+    this.publish();
+    return model;
+  }
+
+  private add(service: string, instance: string): InstanceModel {
+    const key = keyOf(service, instance);
+    const model = this.byKey.get(key) ?? new InstanceModel(service, instance, this.clock, this.sight);
+    this.byKey.set(key, model);
+    return model;
+  }
+
+  /** Let go of the one not seen for longest. */
+  private bound(): void {
+    if (this.byKey.size <= MAX_INSTANCES) return;
+    const age = (model: InstanceModel) => model.seen.peek() ?? Number.POSITIVE_INFINITY;
+    const oldest = [...this.byKey.values()].reduce((a, b) => (age(b) < age(a) ? b : a));
+    this.byKey.delete(oldest.key);
+  }
+
+  private publish(): void {
+    const rank = (model: InstanceModel) => this.rank.get(model.service) ?? this.rank.size;
+    this.instances.value = [...this.byKey.values()].sort(
+      (a, b) => rank(a) - rank(b) || compare(a.service, b.service) || compare(a.instance, b.instance),
+    );
+  }
+}
+
+const natural = new Intl.Collator("en", { numeric: true });
+
+function compare(a: string, b: string): number {
+  return natural.compare(a, b) || (a < b ? -1 : a > b ? 1 : 0);
+}

@@ -1,0 +1,68 @@
+/** What is being looked at, as the URL holds it: `?state=late,lost&q=sync`. */
+
+import { computed, signal } from "@preact/signals";
+import { STATES, type State } from "../wire/state";
+import type { InstanceModel } from "./instance";
+
+export class Filter {
+  readonly states = signal<ReadonlySet<State>>(new Set());
+  readonly query = signal("");
+  readonly active = computed(() => this.states.value.size > 0 || this.query.value.trim() !== "");
+
+  /** Read the URL, and again whenever the reader goes back or forth. */
+  start(): void {
+    window.addEventListener("popstate", this.read);
+    this.read();
+  }
+
+  stop(): void {
+    window.removeEventListener("popstate", this.read);
+  }
+
+  toggle(state: State): void {
+    const next = new Set(this.states.peek());
+    if (!next.delete(state)) next.add(state);
+    this.states.value = next;
+    this.write();
+  }
+
+  search(query: string): void {
+    this.query.value = query;
+    this.write();
+  }
+
+  clear(): void {
+    this.states.value = new Set();
+    this.search("");
+  }
+
+  /** Whether an instance is among what is being looked at. Reads its signals: call where that should be tracked. */
+  passes(model: InstanceModel): boolean {
+    if (this.states.value.size > 0 && !this.states.value.has(model.state.value)) return false;
+    const words = this.query.value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (words.length === 0) return true;
+    const text = `${model.service} ${model.instance} ${model.activityText.value}`.toLowerCase();
+    return words.every((word) => text.includes(word));
+  }
+
+  private readonly read = (): void => {
+    const params = new URLSearchParams(window.location.search);
+    const named = (params.get("state") ?? "").split(",");
+    this.states.value = new Set(STATES.filter((state) => named.includes(state)));
+    this.query.value = params.get("q") ?? "";
+  };
+
+  private write(): void {
+    const url = new URL(window.location.href);
+    const states = STATES.filter((state) => this.states.peek().has(state)).join(",");
+    set(url, "state", states);
+    set(url, "q", this.query.peek().trim());
+    // A comma may stand in a query (RFC 3986, 3.4), and reads better than %2C.
+    window.history.replaceState(null, "", url.href.replaceAll("%2C", ","));
+  }
+}
+
+function set(url: URL, name: string, value: string): void {
+  if (value === "") url.searchParams.delete(name);
+  else url.searchParams.set(name, value);
+}

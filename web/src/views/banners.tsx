@@ -1,0 +1,26 @@
+/** What everybody who looks at this board has to know before believing it. */
+
+import { formatClockTime, formatFullTime } from "../lib/format";
+import type { Store } from "../store/store";
+
+export function Banners({ store }: { store: Store }) {
+  const blind = store.board.sight.blind.value;
+  const insecure = store.board.facts.value?.insecure ?? false;
+  return (
+    <>
+      {blind && (
+        <div class="banner banner-blind" role="alert" data-testid="banner-blind">
+          <strong>This board cannot see.</strong> The server cannot reach Redis since{" "}
+          <time title={formatFullTime(blind.since)}>{formatClockTime(blind.since)}</time>; what is shown is
+          the last known.
+          {blind.reason !== "" && <span class="banner-reason">{blind.reason}</span>}
+        </div>
+      )}
+      {insecure && (
+        <div class="banner banner-insecure" role="note" data-testid="banner-insecure">
+          <strong>Open board.</strong> Anyone who can reach this address can see it, without a login.
+        </div>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,129 @@
+/** One instance: its state, what it does, every field of its status, and when it last said something. */
+
+import { useState } from "preact/hooks";
+import { formatRhythm } from "../lib/format";
+import type { Clock } from "../store/clock";
+import type { InstanceModel } from "../store/instance";
+import { Age } from "./age";
+import { Field, useFlash } from "./field";
+import { Glyph } from "./glyph";
+import { MEANINGS, WORDS } from "./words";
+
+/** More rows than this wait behind a button, or one chatty service would push all others off the wall. */
+const MAX_ROWS = 14;
+
+interface Props {
+  model: InstanceModel;
+  clock: Clock;
+  /** In a group, the service stands above: the instance is the title. */
+  grouped?: boolean;
+}
+
+export function Card({ model, clock, grouped = false }: Props) {
+  const state = model.state.value;
+  const missing = model.seen.value === null;
+  const title = grouped ? model.instance || "unnamed" : model.service;
+  return (
+    <article
+      class="card"
+      data-testid="card"
+      data-service={model.service}
+      data-instance={model.instance}
+      data-state={state}
+      aria-label={`${model.service} ${model.instance}`.trim()}
+    >
+      <header class="card-head">
+        <div class="card-names">
+          {grouped ? (
+            <h3 class="card-title card-title-instance" title={title}>
+              {title}
+            </h3>
+          ) : (
+            <h2 class="card-title" title={title}>
+              {title}
+            </h2>
+          )}
+          {!grouped && model.instance !== "" && (
+            <p class="card-instance" title={model.instance}>
+              {model.instance}
+            </p>
+          )}
+        </div>
+        <p class="card-state" title={MEANINGS[state]}>
+          <Glyph state={state} />
+          {WORDS[state]}
+        </p>
+      </header>
+      {missing ? (
+        <p class="card-note">expected, not seen yet</p>
+      ) : (
+        <>
+          <Activity model={model} />
+          <Rows model={model} clock={clock} />
+          <Foot model={model} clock={clock} />
+        </>
+      )}
+    </article>
+  );
+}
+
+function Activity({ model }: { model: InstanceModel }) {
+  const key = model.activityKey.value;
+  const text = model.activityText.value;
+  const flash = useFlash(text);
+  if (key === "") return null;
+  return (
+    <p class="card-activity" data-field={key}>
+      <bdi class="value" data-value data-flash={flash} title={text}>
+        {text}
+      </bdi>
+    </p>
+  );
+}
+
+function Rows({ model, clock }: { model: InstanceModel; clock: Clock }) {
+  const [open, setOpen] = useState(false);
+  const rows = model.fields.rows.value.filter((row) => row.path !== model.activityKey.value);
+  if (rows.length === 0) {
+    return model.activityKey.value === "" ? <p class="card-note">its status is empty</p> : null;
+  }
+  const shown = open ? rows : rows.slice(0, MAX_ROWS);
+  return (
+    <>
+      <dl class="fields">
+        {shown.map((row) => (
+          <Field key={row.path} row={row} clock={clock} />
+        ))}
+      </dl>
+      {rows.length > MAX_ROWS && (
+        <button type="button" class="more" aria-expanded={open} onClick={() => setOpen(!open)}>
+          {open ? "fewer fields" : `+${rows.length - MAX_ROWS} more fields`}
+        </button>
+      )}
+    </>
+  );
+}
+
+function Foot({ model, clock }: { model: InstanceModel; clock: Clock }) {
+  const updated = model.updated.value;
+  const seen = model.seen.value;
+  const beat_s = model.beat_s.value;
+  const gone =
+    model.state.value === "late" || model.state.value === "lost" || model.state.value === "unknown";
+  return (
+    <footer class="card-foot">
+      {gone && seen !== null ? (
+        <span>
+          last seen <Age at={seen} clock={clock} />
+        </span>
+      ) : (
+        updated !== null && (
+          <span>
+            updated <Age at={updated} clock={clock} />
+          </span>
+        )
+      )}
+      <span class="card-rhythm">{beat_s === null ? "no rhythm" : `beats every ${formatRhythm(beat_s)}`}</span>
+    </footer>
+  );
+}

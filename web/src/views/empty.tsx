@@ -1,0 +1,52 @@
+/** No service has spoken yet: how to let the first one. */
+
+import { useEffect, useState } from "preact/hooks";
+
+const PYTHON = `from pulseboard import Service
+
+with Service("my-service", beat_s=5) as service:
+    service.update(isRunning=True)
+    service.update(done=1)`;
+
+const SHELL = `redis-cli PUBLISH service:my-service '{"service":"my-service","timestamp":1700000000000,"status":{"isRunning":true}}'`;
+
+export function Empty() {
+  return (
+    <div class="notice" data-testid="empty">
+      <h2>No service has spoken yet</h2>
+      <p>The board is connected and listening. A service appears the moment it publishes its first status.</p>
+      <Snippet title="From Python" code={PYTHON} />
+      <Snippet title="From anywhere" code={SHELL} />
+    </div>
+  );
+}
+
+function Snippet({ title, code }: { title: string; code: string }) {
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return;
+    const timer = setTimeout(() => setCopied(false), 2000);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(code);
+      setCopied(true);
+    } catch {
+      // No clipboard on plain http: the text can still be selected.
+    }
+  };
+  return (
+    <figure class="snippet">
+      <figcaption>
+        {title}
+        <button type="button" class="more" onClick={copy}>
+          <span role="status">{copied ? "copied" : "copy"}</span>
+        </button>
+      </figcaption>
+      <pre>
+        <code>{code}</code>
+      </pre>
+    </figure>
+  );
+}

@@ -1,0 +1,50 @@
+/** An EventSource that does what a test says. */
+
+export class FakeSource extends EventTarget {
+  static readonly CONNECTING = 0;
+  static readonly OPEN = 1;
+  static readonly CLOSED = 2;
+  static all: FakeSource[] = [];
+  static get last(): FakeSource {
+    const last = FakeSource.all.at(-1);
+    if (!last) throw new Error("no EventSource was made");
+    return last;
+  }
+
+  readyState = FakeSource.CONNECTING;
+
+  constructor(readonly url: string) {
+    super();
+    FakeSource.all.push(this);
+  }
+
+  open(): void {
+    this.readyState = FakeSource.OPEN;
+    this.dispatchEvent(new Event("open"));
+  }
+
+  send(event: string, data: unknown, lastEventId = "1765584000000-0"): void {
+    const text = typeof data === "string" ? data : JSON.stringify(data);
+    this.dispatchEvent(new MessageEvent(event, { data: text, lastEventId }));
+  }
+
+  /** The connection ends; the browser means to come back by itself unless it gave up. */
+  fail(readyState = FakeSource.CONNECTING): void {
+    this.readyState = readyState;
+    this.dispatchEvent(new Event("error"));
+  }
+
+  close(): void {
+    this.readyState = FakeSource.CLOSED;
+  }
+}
+
+export const BOARD = {
+  now: 1_765_584_000_000,
+  blind: null,
+  ping_s: 5,
+  version: "0.1.0",
+  insecure: false,
+  expect: [] as string[],
+  instances: [] as unknown[],
+};

@@ -1,0 +1,140 @@
+import { describe, expect, test } from "vitest";
+import { backoffMs } from "../src/lib/backoff";
+import { labelOf, readActivity, readField } from "../src/lib/field";
+import {
+  formatAge,
+  formatBytes,
+  formatDuration,
+  formatNumber,
+  formatRelative,
+  formatRhythm,
+  humanise,
+} from "../src/lib/format";
+
+describe("the wait before the next try", () => {
+  test("doubles its ceiling from half a second up to 15 s", () => {
+    const most = (failures: number) => backoffMs(failures, () => 1);
+    expect([0, 1, 2, 3, 4, 5, 6, 100].map(most)).toEqual([
+      500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000,
+    ]);
+  });
+
+  test("is drawn from the whole span, but is never zero", () => {
+    expect(backoffMs(5, () => 0.5)).toBe(7500);
+    expect(backoffMs(5, () => 0)).toBeGreaterThan(0);
+  });
+});
+
+describe("how things read", () => {
+  test.each([
+    ["avgDurationMs", "Avg duration ms"],
+    ["queue_high", "Queue high"],
+    ["HTTPStatus", "HTTP status"],
+    ["lastRunAt", "Last run at"],
+    ["p99", "P99"],
+    ["الحالة", "الحالة"],
+    ["__", "__"],
+  ])("the key %s reads %s", (key, text) => expect(humanise(key)).toBe(text));
+
+  test.each([
+    [0, "0 ms"],
+    [311.6, "312 ms"],
+    [4_240, "4.2 s"],
+    [59_999, "59.9 s"],
+    [200_000, "3 min 20 s"],
+    [18_720_000, "5 h 12 min"],
+    [273_600_000, "3 d 4 h"],
+    [-1500, "−1.5 s"],
+  ])("a span of %d ms reads %s", (ms, text) => expect(formatDuration(ms)).toBe(text));
+
+  test.each([
+    [1234567, "1,234,567"],
+    [0.5, "0.5"],
+    [0, "0"],
+    [0.00001234, "0.00001234"],
+    [1.2345e19, "1.235e+19"],
+  ])("the number %d reads %s", (value, text) => expect(formatNumber(value)).toBe(text));
+
+  test("an age counts in its largest unit, and what lies a little ahead is now", () => {
+    const ages = [-500, 0, 999, 59_999, 60_000, 3_600_000, 47.9 * 3_600_000, 48 * 3_600_000];
+    expect(ages.map((age) => formatAge(0, age))).toEqual([
+      "0 s ago",
+      "0 s ago",
+      "0 s ago",
+      "59 s ago",
+      "1 min ago",
+      "1 h ago",
+      "47 h ago",
+      "2 d ago",
+    ]);
+  });
+
+  test("a time ahead reads as in how long", () => {
+    expect(formatRelative(180_000, 0)).toBe("in 3 min");
+    expect(formatRelative(0, 5000)).toBe("5 s ago");
+  });
+
+  test("rhythms and sizes carry their unit", () => {
+    expect([0.5, 5, 60, 120, 90].map(formatRhythm)).toEqual(["0.5 s", "5 s", "60 s", "2 min", "90 s"]);
+    expect([0, 999, 73_400_320].map(formatBytes)).toEqual(["0 B", "999 B", "73.4 MB"]);
+  });
+});
+
+describe("what a field is", () => {
+  const AT = 1_765_584_000_000;
+
+  test("a number is a time when its key and its size both say so", () => {
+    expect(readField("lastRunAt", AT)).toEqual({ kind: "time", at: AT });
+    expect(readField("nextRun", AT)).toEqual({ kind: "time", at: AT });
+    expect(readField("oldest_timestamp", AT)).toEqual({ kind: "time", at: AT });
+    expect(readField("lastRunAt", 17)).toMatchObject({ kind: "number" });
+    expect(readField("bytesSent", AT)).toMatchObject({ kind: "number" });
+    expect(readField("format", AT)).toMatchObject({ kind: "number" });
+  });
+
+  test("an ISO time is a time under any key, a date alone is a text", () => {
+    expect(readField("x", "2025-12-13T00:00:00Z")).toEqual({ kind: "time", at: AT });
+    expect(readField("x", "2025-12-13T00:00:00.000+00:00")).toEqual({ kind: "time", at: AT });
+    expect(readField("x", "2025-12-13")).toMatchObject({ kind: "text" });
+    expect(readField("x", "2025-13-45T99:00:00Z")).toMatchObject({ kind: "text" });
+  });
+
+  test("a number under a key with a unit reads in that unit, and its label leaves the unit out", () => {
+    const of = (key: string, value: number) => {
+      const reading = readField(key, value);
+      return [labelOf(key, reading), reading.kind === "number" && reading.text];
+    };
+    expect(of("avgDurationMs", 1500)).toEqual(["Avg duration", "1.5 s"]);
+    expect(of("uptime_s", 90)).toEqual(["Uptime", "1 min 30 s"]);
+    expect(of("uptimeSeconds", 3)).toEqual(["Uptime", "3.0 s"]);
+    expect(of("heap_bytes", 2_000_000)).toEqual(["Heap", "2 MB"]);
+    expect(of("hitPercent", 93.4)).toEqual(["Hit", "93.4 %"]);
+    expect(of("status", 3)).toEqual(["Status", "3"]);
+  });
+
+  test("only what tells of a failure is an error", () => {
+    const error = (key: string) => readField(key, "x");
+    expect(["error", "lastError", "last_error", "TimeoutException"].map(error)).toEqual(
+      Array(4).fill({ kind: "text", text: "x", error: true }),
+    );
+    expect(error("errorBudget")).toMatchObject({ error: false });
+    expect(readField("lastError", null)).toEqual({ kind: "nothing" });
+  });
+
+  test("scalars make a list, objects in it make a tree", () => {
+    expect(readField("a", [1, "b", null])).toEqual({ kind: "list", items: [1, "b", null] });
+    expect(readField("a", [{ b: 1 }])).toMatchObject({ kind: "tree", summary: "1 item" });
+  });
+});
+
+describe("what an instance is doing", () => {
+  test("its phase says, else whether it runs, else nothing", () => {
+    expect(readActivity({ isRunning: true, phase: "waiting_for_core" })).toEqual({
+      key: "phase",
+      text: "Waiting for core",
+    });
+    expect(readActivity({ isRunning: false, phase: " " })).toEqual({ key: "isRunning", text: "Idle" });
+    expect(readActivity({ isRunning: true, phase: null })).toEqual({ key: "isRunning", text: "Running" });
+    expect(readActivity({ isRunning: "yes" })).toBeNull();
+  });
+});

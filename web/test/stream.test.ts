@@ -1,0 +1,263 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Link } from "../src/stream/link";
+import { BoardStream } from "../src/stream/stream";
+import type { Message } from "../src/wire/message";
+import { BOARD, FakeSource } from "./fake-source";
+
+let stream: BoardStream;
+let messages: Message[];
+let links: Link[];
+let dropped: number;
+
+const status = () => links.at(-1)?.status;
+const look = (state: "visible" | "hidden") => {
+  vi.spyOn(document, "visibilityState", "get").mockReturnValue(state);
+  document.dispatchEvent(new Event("visibilitychange"));
+};
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.stubGlobal("EventSource", FakeSource);
+  vi.spyOn(Math, "random").mockReturnValue(1);
+  FakeSource.all = [];
+  messages = [];
+  links = [];
+  dropped = 0;
+  stream = new BoardStream("/api/stream", {
+    message: (message) => messages.push(message),
+    link: (link) => links.push(link),
+    life: () => {},
+    dropped: (count) => {
+      dropped = count;
+    },
+  });
+  stream.start();
+});
+
+afterEach(() => {
+  stream.stop();
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+function connect(): FakeSource {
+  FakeSource.last.open();
+  FakeSource.last.send("board", BOARD, "7-1");
+  return FakeSource.last;
+}
+
+describe("the stream", () => {
+  test("opens once, asks for everything, and passes on what it hears", () => {
+    expect(FakeSource.all.map((source) => source.url)).toEqual(["/api/stream"]);
+    connect();
+    FakeSource.last.send("ping", { now: 5, blind: null });
+    expect(messages.map((message) => message.type)).toEqual(["board", "ping"]);
+    expect(status()).toBe("connected");
+  });
+
+  test("comes back after an error with the last id it saw", () => {
+    const first = connect();
+    first.fail();
+    expect(first.readyState).toBe(FakeSource.CLOSED);
+    expect(status()).toBe("reconnecting");
+    vi.advanceTimersByTime(499);
+    expect(FakeSource.all).toHaveLength(1);
+    vi.advanceTimersByTime(1);
+    expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
+    FakeSource.last.open();
+    expect(status()).toBe("connected");
+  });
+
+  test("also when the browser itself gave up, as it does after a 503", () => {
+    FakeSource.last.fail(FakeSource.CLOSED);
+    vi.advanceTimersByTime(500);
+    expect(FakeSource.all).toHaveLength(2);
+  });
+
+  test("waits longer from try to try, says disconnected after three, and never gives up", () => {
+    connect();
+    const waits: number[] = [];
+    for (let i = 0; i < 8; i += 1) {
+      FakeSource.last.fail();
+      const before = FakeSource.all.length;
+      let ms = 0;
+      while (FakeSource.all.length === before) {
+        vi.advanceTimersByTime(50);
+        ms += 50;
+      }
+      waits.push(ms);
+      expect(status()).toBe(i < 2 ? "reconnecting" : "disconnected");
+    }
+    expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
+  });
+
+  test("drops its cursor after three failed tries, for it may be what is refused", () => {
+    connect();
+    for (let i = 0; i < 3; i += 1) {
+      FakeSource.last.fail();
+      vi.advanceTimersByTime(15_000);
+    }
+    expect(FakeSource.all.map((source) => source.url)).toContain("/api/stream?since=7-1");
+    expect(FakeSource.last.url).toBe("/api/stream");
+  });
+
+  test("starts its patience anew once it was open", () => {
+    for (let i = 0; i < 4; i += 1) {
+      FakeSource.last.fail();
+      vi.advanceTimersByTime(15_000);
+    }
+    connect();
+    FakeSource.last.fail();
+    expect(status()).toBe("reconnecting");
+    vi.advanceTimersByTime(500);
+    expect(FakeSource.all).toHaveLength(6);
+  });
+
+  test("hears nothing any more from a connection it left", () => {
+    const first = connect();
+    first.fail();
+    first.send("ping", { now: 9, blind: null });
+    first.open();
+    expect(messages).toHaveLength(1);
+    expect(status()).toBe("reconnecting");
+  });
+
+  test("leaves the wait after a goodbye to the browser, which alone can read `retry:`", () => {
+    const source = connect();
+    source.send("bye", { reason: "shutdown" });
+    source.fail();
+    expect(source.readyState).toBe(FakeSource.CONNECTING);
+    expect(status()).toBe("reconnecting");
+    vi.advanceTimersByTime(3000);
+    expect(FakeSource.all).toHaveLength(1);
+    source.open();
+    expect(status()).toBe("connected");
+    expect(FakeSource.all).toHaveLength(1);
+  });
+
+  test("takes over when the browser is not back in time, or fails", () => {
+    const source = connect();
+    source.send("bye", { reason: "shutdown" });
+    source.fail();
+    source.fail();
+    vi.advanceTimersByTime(500);
+    expect(FakeSource.all).toHaveLength(2);
+
+    FakeSource.last.open();
+    FakeSource.last.send("bye", { reason: "shutdown" });
+    FakeSource.last.fail();
+    vi.advanceTimersByTime(10_500);
+    expect(FakeSource.all).toHaveLength(3);
+  });
+});
+
+describe("the watchdog", () => {
+  test("condemns a connection that was silent for three pings", () => {
+    connect();
+    vi.advanceTimersByTime(14_999);
+    expect(status()).toBe("connected");
+    vi.advanceTimersByTime(1);
+    expect(status()).toBe("reconnecting");
+    vi.advanceTimersByTime(500);
+    expect(FakeSource.all).toHaveLength(2);
+  });
+
+  test("is content with any frame, also one it cannot read", () => {
+    vi.spyOn(console, "warn").mockImplementation(() => {});
+    const source = connect();
+    for (let i = 0; i < 10; i += 1) {
+      vi.advanceTimersByTime(10_000);
+      source.send("ping", i % 2 ? "?" : { now: 1, blind: null });
+    }
+    expect(status()).toBe("connected");
+    expect(FakeSource.all).toHaveLength(1);
+  });
+
+  test("goes by the rhythm the server declares", () => {
+    FakeSource.last.open();
+    FakeSource.last.send("board", { ...BOARD, ping_s: 1 });
+    vi.advanceTimersByTime(3000);
+    expect(status()).toBe("reconnecting");
+
+    vi.advanceTimersByTime(500);
+    FakeSource.last.open();
+    FakeSource.last.send("board", { ...BOARD, ping_s: 60 });
+    vi.advanceTimersByTime(179_000);
+    expect(status()).toBe("connected");
+  });
+
+  test("condemns a connection that never opens", () => {
+    vi.advanceTimersByTime(15_500);
+    expect(FakeSource.all).toHaveLength(2);
+  });
+});
+
+describe("a page that is looked at again", () => {
+  test("reopens at once when the machine slept, however the timers were frozen", () => {
+    connect();
+    vi.setSystemTime(Date.now() + 3_600_000);
+    look("visible");
+    expect(FakeSource.all).toHaveLength(2);
+    expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
+  });
+
+  test("leaves a connection alone that was heard a moment ago", () => {
+    connect();
+    vi.advanceTimersByTime(5000);
+    look("visible");
+    expect(FakeSource.all).toHaveLength(1);
+    expect(status()).toBe("connected");
+  });
+
+  test("does not sit out a long wait", () => {
+    for (let i = 0; i < 6; i += 1) {
+      FakeSource.last.fail();
+      if (i < 5) vi.advanceTimersByTime(15_000);
+    }
+    const before = FakeSource.all.length;
+    look("hidden");
+    expect(FakeSource.all).toHaveLength(before);
+    window.dispatchEvent(new Event("online"));
+    expect(FakeSource.all).toHaveLength(before);
+    look("visible");
+    expect(FakeSource.all).toHaveLength(before + 1);
+    vi.advanceTimersByTime(14_999);
+    expect(FakeSource.all).toHaveLength(before + 1);
+  });
+
+  test("says disconnected while the browser is offline, unless the stream goes on", () => {
+    vi.spyOn(navigator, "onLine", "get").mockReturnValue(false);
+    const source = connect();
+    window.dispatchEvent(new Event("offline"));
+    expect(status()).toBe("connected");
+    source.fail();
+    expect(status()).toBe("disconnected");
+  });
+});
+
+describe("a frame that cannot be read", () => {
+  test.each([
+    ["no JSON", "{"],
+    ["the wrong shape", { beats: 1 }],
+    ["null", null],
+  ])("is dropped and counted: %s", (_, data) => {
+    vi.spyOn(console, "warn").mockImplementation(() => {});
+    connect();
+    FakeSource.last.send("beats", data, "8-0");
+    FakeSource.last.send("ping", { now: 1, blind: null });
+    expect(dropped).toBe(1);
+    expect(messages.map((message) => message.type)).toEqual(["board", "ping"]);
+  });
+
+  test("is told on the console once in ten seconds", () => {
+    const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+    connect();
+    for (let i = 0; i < 50; i += 1) FakeSource.last.send("status", "?");
+    expect(warn).toHaveBeenCalledTimes(1);
+    vi.advanceTimersByTime(10_000);
+    FakeSource.last.send("status", "?");
+    expect(warn).toHaveBeenCalledTimes(2);
+    expect(dropped).toBe(51);
+  });
+});

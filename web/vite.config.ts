@@ -1,0 +1,20 @@
+import preact from "@preact/preset-vite";
+import { defineConfig } from "vitest/config";
+
+/** Where `vite dev` finds a server to proxy the stream from. */
+const server = process.env["PULSEBOARD_URL"] ?? "http://127.0.0.1:8000";
+
+export default defineConfig({
+  base: "/services/",
+  plugins: [preact()],
+  server: { proxy: { "/api": server } },
+  build: {
+    outDir: "../src/pulseboard/server/static",
+    emptyOutDir: true,
+    assetsDir: "assets",
+    assetsInlineLimit: 0, // a `data:` URL would need more than `default-src 'self'`
+    modulePreload: { polyfill: false },
+    target: ["chrome123", "firefox121", "safari17.5"], // the first with light-dark()
+  },
+  test: { environment: "happy-dom", include: ["test/**/*.test.{ts,tsx}"] },
+});
