@@ -196,7 +196,7 @@ def install_locked() -> None:
         wanted = Path(folder, "requirements.txt")
         wanted.write_text("".join(text for name, text in entries.items() if name not in leave_out), encoding="utf-8")
         run(
-            *(find_uv(), "pip", "sync", "--quiet", "--python", PYTHON, "--require-hashes", wanted),
+            *(find_uv(), "pip", "sync", "--quiet", "--compile-bytecode", "--python", PYTHON, "--require-hashes", wanted),
             failure="could not install the packages in requirements.lock",
         )
     mark_done("lock", state)
@@ -211,7 +211,7 @@ def bring_node() -> None:
         wanted = Path(folder, "node.txt")
         wanted.write_text(locked_entries()[NODE_PACKAGE], encoding="utf-8")
         run(
-            *(find_uv(), "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes", "-r", wanted),
+            *(find_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", PYTHON, "--require-hashes", "-r", wanted),
             failure="could not install Node.js",
         )
 

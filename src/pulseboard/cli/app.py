@@ -11,9 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from pulseboard.cli.demo import run_demo_board
 from pulseboard.cli.options import with_settings
-from pulseboard.cli.serve import run_serve
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import ConfigError, PulseboardError
@@ -78,6 +76,9 @@ def serve(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not print where the board is.")] = False,
 ) -> None:
     """Serve the board: read the feed from Redis and stream it to every browser."""
+    # Each command brings its own imports: the web framework alone would double the start of the others.
+    from pulseboard.cli.serve import run_serve  # noqa: PLC0415
+
     run_serve(settings, fd=fd, quiet=quiet)
 
 
@@ -96,4 +97,6 @@ def demo(
     ] = None,
 ) -> None:
     """Run three real services on one board: balance sync, account discovery and account enrichment, against a core bank."""
+    from pulseboard.cli.demo import run_demo_board  # noqa: PLC0415
+
     raise typer.Exit(run_demo_board(settings, seed=seed, database_url=database_url))

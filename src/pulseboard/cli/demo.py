@@ -4,11 +4,11 @@ import asyncio
 import sys
 from importlib.util import find_spec
 
+from pulseboard.cli.announce import announce, board_url
 from pulseboard.cli.redis import provide_redis
-from pulseboard.cli.serve import announce, board_url
 from pulseboard.demo.child import ChildSpec
 from pulseboard.demo.supervisor import SERVICES, run_demo
-from pulseboard.server.run import bind
+from pulseboard.server.listen import bind
 from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import ConfigError
 
