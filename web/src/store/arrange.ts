@@ -1,6 +1,6 @@
 /** The order of the board: which instances stand together, which lead, which have ended. */
 
-import { ENDED, STATES, type State } from "../wire/state";
+import { ENDED, type State } from "../wire/state";
 import type { InstanceModel } from "./instance";
 
 /** Up to so many ended instances stand open below the live ones of a group. */
@@ -30,10 +30,7 @@ function arrangeService(service: string, models: readonly InstanceModel[]): Serv
   const live = models.filter((model) => !ENDED.has(model.state.value));
   const ended = models.filter((model) => ENDED.has(model.state.value));
   const counts = new Map<State, number>();
-  for (const state of STATES) {
-    const n = models.filter((model) => model.state.value === state).length;
-    if (n > 0) counts.set(state, n);
-  }
+  for (const model of models) counts.set(model.state.value, (counts.get(model.state.value) ?? 0) + 1);
   if (live.length === 0) {
     const last = ended.reduce((a, b) => ((b.seen.value ?? 0) > (a.seen.value ?? 0) ? b : a));
     return { service, shown: [last], folded: ended.filter((model) => model !== last), counts };

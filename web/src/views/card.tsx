@@ -73,7 +73,7 @@ function Activity({ model }: { model: InstanceModel }) {
   const flash = useFlash(text);
   if (key === "") return null;
   return (
-    <p class="card-activity" data-field={key}>
+    <p class="card-activity" data-field={key} data-idle={/^idle$/i.test(text)}>
       <bdi class="value" data-value data-flash={flash} title={text}>
         {text}
       </bdi>
