@@ -308,10 +308,17 @@ describe("the arrangement", () => {
     expect(view?.folded.map((model) => model.instance)).toEqual(["a"]);
   });
 
-  test("shows the one seen last when all have ended", () => {
+  test("keeps a lost one in view beside a live one, but not a crowd of them", () => {
+    const lost = ["a", "b", "c"].map((name) => instance({ instance: name, seen: T - 60_000 }));
+    const live = instance({ instance: "z" });
+    expect(views([...lost.slice(0, 1), live])[0]?.shown.map((model) => model.instance)).toEqual(["z", "a"]);
+    expect(views([...lost, live])[0]?.shown.map((model) => model.instance)).toEqual(["z"]);
+  });
+
+  test("shows the one seen last when all have stopped", () => {
     const [view] = views([
-      instance({ instance: "a", seen: T - 90_000 }),
-      instance({ instance: "b", seen: T - 50_000 }),
+      instance({ instance: "a", goodbye: true, seen: T - 90_000 }),
+      instance({ instance: "b", goodbye: true, seen: T - 50_000 }),
       instance({ instance: "c", goodbye: true, seen: T - 70_000 }),
     ]);
     expect(view?.shown.map((model) => model.instance)).toEqual(["b"]);

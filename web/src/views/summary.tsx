@@ -33,6 +33,13 @@ export function Summary({ store }: { store: Store }) {
             </button>
           </li>
         ))}
+        {filter.active.value && (
+          <li>
+            <button type="button" class="tally tally-clear" onClick={() => filter.clear()}>
+              show all
+            </button>
+          </li>
+        )}
       </ul>
       {(total >= SEARCH_FROM || filter.query.value !== "") && <Search store={store} />}
     </section>
