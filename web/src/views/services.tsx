@@ -25,7 +25,7 @@ export function Services({ store }: { store: Store }) {
   return (
     <>
       {singles.length > 0 && (
-        <div class="grid" data-count={Math.min(singles.length, 4)}>
+        <div class="grid" data-count={active || singles.length > 3 ? "many" : singles.length}>
           {singles.map((view) => (
             <Single key={view.service} view={view} clock={board.clock} unfold={active} />
           ))}
