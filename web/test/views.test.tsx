@@ -100,8 +100,25 @@ describe("the page", () => {
     expect(done?.textContent).toBe("2");
     expect(done?.dataset["flash"]).toBe("a");
     expect(failed?.dataset["flash"]).toBeUndefined();
-    status({ done: 3, failed: 0 }, 200);
-    expect(done?.dataset["flash"]).toBe("b");
+  });
+
+  test("flashes a change after a rest, and does not flicker with what never rests", () => {
+    connect([instance({ status: { done: 0 } })]);
+    const flashes: (string | undefined)[] = [];
+    for (let n = 1; n <= 4; n += 1) {
+      status({ done: n }, 1000 * n);
+      flashes.push(find('[data-field="done"] [data-value]')?.dataset["flash"]);
+      act(() => {
+        vi.advanceTimersByTime(n === 3 ? 2500 : 1000);
+      });
+    }
+    expect(flashes).toEqual(["a", "a", "a", "b"]);
+  });
+
+  test("holds its age on the server's clock when the browser's is an hour slow", () => {
+    vi.setSystemTime(T - 3_600_000);
+    connect([instance()]);
+    expect(testid("connection")?.textContent).toContain("0 s ago");
   });
 
   test("shows markup in a status as text", () => {

@@ -5,7 +5,8 @@ import { formatRhythm } from "../lib/format";
 import type { Clock } from "../store/clock";
 import type { InstanceModel } from "../store/instance";
 import { Age } from "./age";
-import { Field, useFlash } from "./field";
+import { Field } from "./field";
+import { useFlash } from "./flash";
 import { Glyph } from "./glyph";
 import { MEANINGS, WORDS } from "./words";
 
