@@ -28,9 +28,11 @@ def free_port() -> int:
 @contextlib.contextmanager
 def run_valkey(port: int | None = None) -> Iterator[EmbeddedValkey]:
     """Run a Valkey of the caller's own, to stop, freeze or fill as it likes."""
-    with tempfile.TemporaryDirectory(prefix="pulseboard-test-") as folder:
-        with EmbeddedValkey(Path(folder), port=port or free_port()) as valkey:
-            yield valkey
+    with (
+        tempfile.TemporaryDirectory(prefix="pulseboard-test-") as folder,
+        EmbeddedValkey(Path(folder), port=port or free_port()) as valkey,
+    ):
+        yield valkey
 
 
 @pytest.fixture(autouse=True)
