@@ -196,7 +196,7 @@ def install_locked() -> None:
         wanted = Path(folder, "requirements.txt")
         wanted.write_text("".join(text for name, text in entries.items() if name not in leave_out), encoding="utf-8")
         run(
-            *(find_uv(), "pip", "sync", "--quiet", "--python", PYTHON, "--require-hashes", wanted),
+            *(find_uv(), "pip", "sync", "--quiet", "--compile-bytecode", "--python", PYTHON, "--require-hashes", wanted),
             failure="could not install the packages in requirements.lock",
         )
     mark_done("lock", state)
