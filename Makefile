@@ -5,6 +5,9 @@
 #   PULSEBOARD_CHROMIUM=...  the browser for `make test`
 
 .DEFAULT_GOAL := help
+# Where this is set, every start would compile all it imports anew: seconds instead of one.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo serve test lint fmt bench lock clean
 
 help: ## this list

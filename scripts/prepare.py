@@ -211,7 +211,7 @@ def bring_node() -> None:
         wanted = Path(folder, "node.txt")
         wanted.write_text(locked_entries()[NODE_PACKAGE], encoding="utf-8")
         run(
-            *(find_uv(), "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes", "-r", wanted),
+            *(find_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", PYTHON, "--require-hashes", "-r", wanted),
             failure="could not install Node.js",
         )
 

@@ -26,7 +26,8 @@ export interface EventCase {
   channel: string;
   payload: string;
   valid: boolean;
-  reason?: string;
+  field?: string;
+  server_only?: boolean;
 }
 
 export interface FrameCase {

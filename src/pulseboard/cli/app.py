@@ -12,7 +12,6 @@ import typer
 from typer.exceptions import TyperException
 
 from pulseboard.cli.options import with_settings
-from pulseboard.cli.serve import run_serve
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import ConfigError, PulseboardError
@@ -69,6 +68,35 @@ def pulseboard(
 
 @app.command()
 @with_settings
-def serve(settings: Settings) -> None:
+def serve(
+    settings: Settings,
+    fd: Annotated[
+        int | None, typer.Option("--fd", help="Serve on this inherited socket instead of host and port.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not print where the board is.")] = False,
+) -> None:
     """Serve the board: read the feed from Redis and stream it to every browser."""
-    run_serve(settings)
+    # Each command brings its own imports: the web framework alone would double the start of the others.
+    from pulseboard.cli.serve import run_serve  # noqa: PLC0415
+
+    run_serve(settings, fd=fd, quiet=quiet)
+
+
+@app.command()
+@with_settings
+def demo(
+    settings: Settings,
+    seed: Annotated[int, typer.Option("--seed", help="The number that decides what the core bank holds.")] = 1,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database-url",
+            envvar="PULSEBOARD_DEMO_DATABASE_URL",
+            help="sqlite:/// or postgresql:// database of the services; else a SQLite file of this run.",
+        ),
+    ] = None,
+) -> None:
+    """Run three real services on one board: balance sync, account discovery and account enrichment, against a core bank."""
+    from pulseboard.cli.demo import run_demo_board  # noqa: PLC0415
+
+    raise typer.Exit(run_demo_board(settings, seed=seed, database_url=database_url))

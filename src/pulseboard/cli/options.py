@@ -13,7 +13,8 @@ from pulseboard.server.settings import Settings
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command(settings, …)` a flag for each field of the settings, in their order, before its own parameters."""
-    own = list(inspect.signature(command).parameters.values())[1:]
+    taken = list(inspect.signature(command).parameters.values())[1:]
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in taken]
     flags = [_flag(name) for name in Settings.model_fields]
 
     @functools.wraps(command)

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from pulseboard.wire.events import check_depth
+from pulseboard.wire.events import MAX_DEPTH, check_depth
 
 
 def encode_status(status: dict[str, Any]) -> msgspec.Raw:
@@ -14,7 +14,7 @@ def encode_status(status: dict[str, Any]) -> msgspec.Raw:
     """
     json = _encoder.encode(status)
     # Nearly every status is flat, and one that nests n deep has n closing brackets at least.
-    if json.count(b"[") + json.count(b"{") > 32:
+    if json.count(b"[") + json.count(b"{") >= MAX_DEPTH:
         check_depth(msgspec.json.decode(json))
     return msgspec.Raw(json)
 

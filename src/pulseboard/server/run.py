@@ -1,6 +1,5 @@
 """Running the server: the socket, the signals, and the end of every stream before the end of the process."""
 
-import errno
 import socket
 from collections.abc import Callable
 
@@ -8,11 +7,11 @@ import uvicorn
 
 from pulseboard.server.app import create_app
 from pulseboard.server.core import Core
+from pulseboard.server.listen import BACKLOG
 from pulseboard.server.protocol import StreamProtocol
 from pulseboard.server.settings import Settings
-from pulseboard.wire.errors import ConfigError, PulseboardError
+from pulseboard.wire.errors import PulseboardError
 
-BACKLOG = 2_048
 SHUTDOWN_S = 2
 
 
@@ -37,31 +36,6 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
         # The signal was answered. Raised again, as uvicorn would, it would skip what our caller has yet to close.
         self._captured_signals.clear()
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening-ready socket; raise ConfigError in one line when the address cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise ConfigError(f"{host} is no address that can be listened on: {error.strerror}") from error
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        busy = (
-            "is taken by another program; choose another with --port"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be had: {error.strerror}"
-        )
-        raise ConfigError(f"{host}:{port} {busy}") from error
-    sock.setblocking(False)
-    return sock
 
 
 def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:

@@ -108,14 +108,14 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def check_depth(value: Any, limit: int = MAX_DEPTH) -> None:
-    """Raise InvalidEvent when containers nest deeper than `limit`; walks level by level, so depth costs no stack."""
-    level = [value]
-    for _ in range(limit):
+def check_depth(status: Any) -> None:
+    """Raise InvalidEvent for a status that makes its event nest too deep; walks level by level, so depth costs no stack."""
+    level = [status]
+    for _ in range(MAX_DEPTH - 1):  # the event itself is the first level
         level = [child for parent in level for child in _children(parent)]
         if not level:
             return
-    raise InvalidEvent("too-deep", f"a status nests at most {limit} deep")
+    raise InvalidEvent("too-deep", f"an event nests at most {MAX_DEPTH} deep, itself included")
 
 
 def _children(value: Any) -> list[Any]:
@@ -129,7 +129,7 @@ def _decode(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
     except msgspec.ValidationError as error:
         raise InvalidEvent("wrong-type", str(error)) from error
     except RecursionError as error:
-        raise InvalidEvent("too-deep", f"a status nests at most {MAX_DEPTH} deep") from error
+        raise InvalidEvent("too-deep", f"an event nests at most {MAX_DEPTH} deep, itself included") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidEvent("malformed", str(error)) from error
 

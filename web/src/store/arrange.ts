@@ -1,14 +1,14 @@
 /** The order of the board: which instances stand together, which lead, which have ended. */
 
-import { ENDED, STATES, type State } from "../wire/state";
+import { ENDED, type State } from "../wire/state";
 import type { InstanceModel } from "./instance";
 
-/** Up to so many ended instances stand open below the live ones of a group. */
+/** Up to so many ended instances of a service stand open below its live ones. */
 const FEW = 2;
 
 export interface ServiceView {
   service: string;
-  /** Shown as cards. Of a service that has ended altogether, the instance seen last. */
+  /** Shown as cards, live ones first. Of a service that stopped altogether, the instance seen last. */
   shown: readonly InstanceModel[];
   /** Ended, folded away. */
   folded: readonly InstanceModel[];
@@ -30,14 +30,12 @@ function arrangeService(service: string, models: readonly InstanceModel[]): Serv
   const live = models.filter((model) => !ENDED.has(model.state.value));
   const ended = models.filter((model) => ENDED.has(model.state.value));
   const counts = new Map<State, number>();
-  for (const state of STATES) {
-    const n = models.filter((model) => model.state.value === state).length;
-    if (n > 0) counts.set(state, n);
-  }
-  if (live.length === 0) {
-    const last = ended.reduce((a, b) => ((b.seen.value ?? 0) > (a.seen.value ?? 0) ? b : a));
-    return { service, shown: [last], folded: ended.filter((model) => model !== last), counts };
-  }
-  const few = live.length > 1 && ended.length <= FEW;
-  return { service, shown: few ? [...live, ...ended] : live, folded: few ? [] : ended, counts };
+  for (const model of models) counts.set(model.state.value, (counts.get(model.state.value) ?? 0) + 1);
+  // Whoever is lost stays in view, unless there are so many that they would bury the rest.
+  const lost = ended.filter((model) => model.state.value === "lost");
+  const open = live.length > 1 && ended.length <= FEW ? ended : lost.length <= FEW ? lost : [];
+  const shown = [...live, ...open];
+  if (shown.length === 0)
+    shown.push(ended.reduce((a, b) => ((b.seen.value ?? 0) > (a.seen.value ?? 0) ? b : a)));
+  return { service, shown, folded: ended.filter((model) => !shown.includes(model)), counts };
 }

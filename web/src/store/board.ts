@@ -75,7 +75,7 @@ export class Board {
 
   private replace(message: BoardMessage): void {
     const { now, blind, version, insecure, expect, instances } = message;
-    this.clock.set(now);
+    this.clock.set(now, this.facts.peek() === null);
     this.facts.value = { version, insecure };
     this.rank = new Map(expect.map((service, i) => [service, i]));
     const seen = new Set(instances.map((next) => next.service));

@@ -6,6 +6,7 @@
 import { signal } from "@preact/signals";
 
 const TICK_MS = 1000;
+const LAG_MS = 2000;
 
 export class Clock {
   readonly now = signal(Date.now());
@@ -13,8 +14,16 @@ export class Clock {
   private at = performance.now();
   private timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Take the server's `now`. */
-  set(now: number): void {
+  /**
+   * Take the server's `now`. A little behind what is reckoned here, it was only long on its way: ages must not jump back.
+   * `hard`: take it as it is.
+   */
+  set(now: number, hard = false): void {
+    const behind = this.read() - now;
+    if (!hard && behind > 0 && behind < LAG_MS) {
+      this.now.value = this.read();
+      return;
+    }
     this.told = now;
     this.at = performance.now();
     this.now.value = now;

@@ -18,7 +18,10 @@ export class Store {
 
   constructor(url: string) {
     this.stream = new BoardStream(url, {
-      message: (message) => this.pacer.offer(message),
+      message: (message) => {
+        this.pacer.offer(message);
+        this.mark(); // again: it may just have told what time it is
+      },
       link: (link) => {
         this.pacer.flush();
         this.board.sight.turn(link);

@@ -1,7 +1,7 @@
 /** The page: who we are and whether we hear, what to know first, and the board. */
 
 import type { Store } from "../store/store";
-import { Banners } from "./banners";
+import { BlindBanner, InsecureBanner } from "./banners";
 import { Connection } from "./connection";
 import { Empty } from "./empty";
 import { Loading } from "./loading";
@@ -13,16 +13,19 @@ import { ThemeSwitch } from "./theme";
 export function App({ store }: { store: Store }) {
   return (
     <>
-      <header class="bar">
-        <a class="brand" href="/services" aria-label="Pulseboard">
-          <Logo />
-          <span class="wordmark">Pulseboard</span>
-        </a>
-        <h1>Background Services Monitor</h1>
-        <Connection store={store} />
-        <ThemeSwitch choice={store.theme} />
+      <header class="top">
+        <div class="bar">
+          <a class="brand" href="/services" aria-label="Pulseboard">
+            <Logo />
+            <span class="wordmark">Pulseboard</span>
+          </a>
+          <h1>Background Services Monitor</h1>
+          <Connection store={store} />
+          <ThemeSwitch choice={store.theme} />
+        </div>
+        <BlindBanner store={store} />
       </header>
-      <Banners store={store} />
+      <InsecureBanner store={store} />
       <main>
         <Content store={store} />
       </main>

@@ -3,24 +3,25 @@
 import { formatClockTime, formatFullTime } from "../lib/format";
 import type { Store } from "../store/store";
 
-export function Banners({ store }: { store: Store }) {
+/** The server lost Redis. It sticks to the top: nothing below it may be read without it. */
+export function BlindBanner({ store }: { store: Store }) {
   const blind = store.board.sight.blind.value;
-  const insecure = store.board.facts.value?.insecure ?? false;
+  if (blind === null) return null;
   return (
-    <>
-      {blind && (
-        <div class="banner banner-blind" role="alert" data-testid="banner-blind">
-          <strong>This board cannot see.</strong> The server cannot reach Redis since{" "}
-          <time title={formatFullTime(blind.since)}>{formatClockTime(blind.since)}</time>; what is shown is
-          the last known.
-          {blind.reason !== "" && <span class="banner-reason">{blind.reason}</span>}
-        </div>
-      )}
-      {insecure && (
-        <div class="banner banner-insecure" role="note" data-testid="banner-insecure">
-          <strong>Open board.</strong> Anyone who can reach this address can see it, without a login.
-        </div>
-      )}
-    </>
+    <div class="banner banner-blind" role="alert" data-testid="banner-blind">
+      <strong>This board cannot see.</strong> The server cannot reach Redis since{" "}
+      <time title={formatFullTime(blind.since)}>{formatClockTime(blind.since)}</time>; what is shown is the
+      last known.
+      {blind.reason !== "" && <span class="banner-reason">{blind.reason}</span>}
+    </div>
+  );
+}
+
+export function InsecureBanner({ store }: { store: Store }) {
+  if (!store.board.facts.value?.insecure) return null;
+  return (
+    <div class="banner banner-insecure" role="note" data-testid="banner-insecure">
+      <strong>Open board.</strong> Anyone who can reach this address can see it, without a login.
+    </div>
   );
 }

@@ -5,7 +5,8 @@ import { formatRhythm } from "../lib/format";
 import type { Clock } from "../store/clock";
 import type { InstanceModel } from "../store/instance";
 import { Age } from "./age";
-import { Field, useFlash } from "./field";
+import { Field } from "./field";
+import { useFlash } from "./flash";
 import { Glyph } from "./glyph";
 import { MEANINGS, WORDS } from "./words";
 
@@ -33,22 +34,15 @@ export function Card({ model, clock, grouped = false }: Props) {
       aria-label={`${model.service} ${model.instance}`.trim()}
     >
       <header class="card-head">
-        <div class="card-names">
-          {grouped ? (
-            <h3 class="card-title card-title-instance" title={title}>
-              {title}
-            </h3>
-          ) : (
-            <h2 class="card-title" title={title}>
-              {title}
-            </h2>
-          )}
-          {!grouped && model.instance !== "" && (
-            <p class="card-instance" title={model.instance}>
-              {model.instance}
-            </p>
-          )}
-        </div>
+        {grouped ? (
+          <h3 class="card-title card-title-instance" title={title}>
+            {title}
+          </h3>
+        ) : (
+          <h2 class="card-title" title={title}>
+            {title}
+          </h2>
+        )}
         <p class="card-state" title={MEANINGS[state]}>
           <Glyph state={state} />
           {WORDS[state]}
@@ -58,7 +52,7 @@ export function Card({ model, clock, grouped = false }: Props) {
         <p class="card-note">expected, not seen yet</p>
       ) : (
         <>
-          <Activity model={model} />
+          <Doing model={model} grouped={grouped} />
           <Rows model={model} clock={clock} />
           <Foot model={model} clock={clock} />
         </>
@@ -67,17 +61,28 @@ export function Card({ model, clock, grouped = false }: Props) {
   );
 }
 
-function Activity({ model }: { model: InstanceModel }) {
+/** The second line: what it does, and where it runs. */
+function Doing({ model, grouped }: { model: InstanceModel; grouped: boolean }) {
   const key = model.activityKey.value;
   const text = model.activityText.value;
   const flash = useFlash(text);
-  if (key === "") return null;
+  const named = !grouped && model.instance !== "";
+  if (key === "" && !named) return null;
   return (
-    <p class="card-activity" data-field={key}>
-      <bdi class="value" data-value data-flash={flash} title={text}>
-        {text}
-      </bdi>
-    </p>
+    <div class="card-doing">
+      {key !== "" && (
+        <p class="card-activity" data-field={key} data-idle={/^idle$/i.test(text)}>
+          <bdi class="value" data-value data-flash={flash} title={text}>
+            {text}
+          </bdi>
+        </p>
+      )}
+      {named && (
+        <p class="card-instance" title={model.instance}>
+          <bdi>{model.instance}</bdi>
+        </p>
+      )}
+    </div>
   );
 }
 

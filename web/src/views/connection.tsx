@@ -29,6 +29,7 @@ function LastLife({ store }: { store: Store }) {
   if (at === null) return null;
   return (
     <span class="connection-age" title="The last sign of life from the server">
+      <span class="connection-heard">last heard </span>
       <Age at={at} clock={store.board.clock} />
     </span>
   );

@@ -1,11 +1,10 @@
 /** One field of a status: its label and its value, which flashes when it changes. */
 
-import { useRef } from "preact/hooks";
 import { isErrorKey, labelOf, type Reading, readField } from "../lib/field";
 import { humanise } from "../lib/format";
-import type { Json } from "../lib/json";
 import type { Clock } from "../store/clock";
 import type { Row } from "../store/fields";
+import { useFlash } from "./flash";
 import { LONG_TEXT, Value, WIDE_TEXT } from "./value";
 
 export function Field({ row, clock }: { row: Row; clock: Clock }) {
@@ -42,15 +41,4 @@ function isWide(reading: Reading): boolean {
   if (reading.kind === "text") return reading.error || reading.text.length > WIDE_TEXT;
   if (reading.kind === "list") return reading.items.join("  ").length > WIDE_TEXT;
   return reading.kind === "tree" && reading.text.length > LONG_TEXT;
-}
-
-/** Two names for one animation, by turns: a change of name starts it anew. Undefined until the first change. */
-export function useFlash(value: Json): "a" | "b" | undefined {
-  const last = useRef(value);
-  const flash = useRef<"a" | "b" | undefined>(undefined);
-  if (last.current !== value) {
-    last.current = value;
-    flash.current = flash.current === "a" ? "b" : "a";
-  }
-  return flash.current;
 }

@@ -7,7 +7,7 @@ import type { InstanceModel } from "../store/instance";
 import type { State } from "../wire/state";
 import { Card } from "./card";
 import { Glyph } from "./glyph";
-import { WORDS } from "./words";
+import { ORDER, WORDS } from "./words";
 
 interface Props {
   view: ServiceView;
@@ -33,10 +33,10 @@ export function Group({ view, clock, unfold }: Props) {
       <header class="group-head">
         <h2 class="group-title">{view.service}</h2>
         <ul class="group-counts">
-          {[...view.counts].map(([state, count]) => (
+          {ORDER.filter((state) => view.counts.has(state)).map((state) => (
             <li key={state} data-state={state}>
               <Glyph state={state} />
-              {count} {WORDS[state].toLowerCase()}
+              {view.counts.get(state)} {WORDS[state].toLowerCase()}
             </li>
           ))}
         </ul>

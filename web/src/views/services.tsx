@@ -13,7 +13,7 @@ export function Services({ store }: { store: Store }) {
   const groups = views.filter((view) => view.shown.length > 1);
   if (views.length === 0) {
     return (
-      <div class="notice" data-testid="nothing-matches">
+      <div class="notice notice-short" data-testid="nothing-matches">
         <h2>Nothing matches</h2>
         <p>None of {instances.length} instances is in what you chose.</p>
         <button type="button" class="button" onClick={() => filter.clear()}>
@@ -25,7 +25,7 @@ export function Services({ store }: { store: Store }) {
   return (
     <>
       {singles.length > 0 && (
-        <div class="grid" data-count={Math.min(singles.length, 4)}>
+        <div class="grid" data-count={active || singles.length > 3 ? "many" : singles.length}>
           {singles.map((view) => (
             <Single key={view.service} view={view} clock={board.clock} unfold={active} />
           ))}

@@ -2,21 +2,17 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import type { Store } from "../store/store";
-import { STATES, type State } from "../wire/state";
 import { Glyph } from "./glyph";
-import { MEANINGS, WORDS } from "./words";
+import { MEANINGS, ORDER, WORDS } from "./words";
 
 /** With fewer instances than this everything is in view anyway. */
 const SEARCH_FROM = 6;
-/** Good news first: the strip reads from what is to what is not. */
-const ORDER: readonly State[] = ["alive", "late", "lost", "missing", "silent", "stopped", "unknown"];
-
 export function Summary({ store }: { store: Store }) {
   const { board, filter } = store;
   const counts = board.counts.value;
   const chosen = filter.states.value;
   const states = ORDER.filter((state) => counts[state] > 0 || chosen.has(state) || state === "alive");
-  const total = STATES.reduce((sum, state) => sum + counts[state], 0);
+  const total = ORDER.reduce((sum, state) => sum + counts[state], 0);
   return (
     <section class="summary" aria-label="Summary and filters">
       <ul class="tallies">
@@ -37,6 +33,13 @@ export function Summary({ store }: { store: Store }) {
             </button>
           </li>
         ))}
+        {filter.active.value && (
+          <li>
+            <button type="button" class="tally tally-clear" onClick={() => filter.clear()}>
+              show all
+            </button>
+          </li>
+        )}
       </ul>
       {(total >= SEARCH_FROM || filter.query.value !== "") && <Search store={store} />}
     </section>
@@ -47,9 +50,12 @@ function Search({ store: { filter } }: { store: Store }) {
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => {
     const focus = (event: KeyboardEvent) => {
-      const target = event.target as HTMLElement | null;
       if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (target?.closest("input, textarea, select, [contenteditable]")) return;
+      if (
+        event.target instanceof Element &&
+        event.target.closest("input, textarea, select, [contenteditable]")
+      )
+        return;
       event.preventDefault();
       input.current?.focus();
     };

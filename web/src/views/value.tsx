@@ -10,7 +10,7 @@ import { Age } from "./age";
 /** Texts longer than this are clamped to a few lines until asked for. */
 export const LONG_TEXT = 160;
 /** Texts longer than this stand below their label, in the full width. */
-export const WIDE_TEXT = 26;
+export const WIDE_TEXT = 22;
 const FEW_ITEMS = 8;
 
 export function Value({ reading, clock }: { reading: Reading; clock: Clock }) {

@@ -2,6 +2,9 @@
 
 import type { State } from "../wire/state";
 
+/** The order in which counts are read: good news first, then trouble, then what needs nobody. */
+export const ORDER: readonly State[] = ["alive", "late", "lost", "missing", "silent", "stopped", "unknown"];
+
 export const WORDS: Record<State, string> = {
   alive: "Alive",
   late: "Late",

@@ -51,7 +51,7 @@ def main(
         plan = LedgerPlan(seed, customers, accounts, opening_every, max_accounts)
         forecast = Forecast(latency_ms, latency_spread_ms, throttle_rate, error_rate, retry_after_s, client_limit)
         if not step_s > 0:
-            raise ValueError("step_s must be above 0")  # noqa: TRY301
+            raise ValueError("step_s must be above 0")
         ledger = Ledger(plan, clock_from(time.time() if epoch is None else epoch, step_s))
         listener = _listen(host, port) if fd is None else socket.socket(fileno=fd)
         url = _format_url(listener)

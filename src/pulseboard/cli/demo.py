@@ -1,0 +1,42 @@
+"""`pulseboard demo`."""
+
+import asyncio
+import sys
+from importlib.util import find_spec
+
+from pulseboard.cli.announce import announce, board_url
+from pulseboard.cli.redis import provide_redis
+from pulseboard.demo.child import ChildSpec
+from pulseboard.demo.supervisor import SERVICES, run_demo
+from pulseboard.server.listen import bind
+from pulseboard.server.settings import Settings
+from pulseboard.wire.errors import ConfigError
+
+
+def run_demo_board(settings: Settings, *, seed: int, database_url: str | None) -> int:
+    """Run the bank, the three services and the server, each its own process, until Ctrl-C; return the exit code."""
+    if missing := [name for name in ("sqlalchemy", "aiosqlite", "httpx") if find_spec(name) is None]:
+        raise ConfigError(f"the demo needs {', '.join(missing)}: pip install 'pulseboard[demo]' brings it")
+    with bind(settings.host, settings.port) as sock, provide_redis(settings) as (settings, redis):
+        port = sock.getsockname()[1]
+        # The server's process takes the socket over: the port cannot be lost between our look and its start.
+        sock.set_inheritable(True)
+        server = [sys.executable, "-m", "pulseboard", "serve", "--fd", str(sock.fileno()), "--quiet"]
+        announce(board_url(settings.host, sock), redis)
+        return asyncio.run(
+            run_demo(
+                [ChildSpec("server", server, pass_fds=(sock.fileno(),))],
+                env=_environment(settings, port),
+                seed=seed,
+                database_url=database_url,
+            )
+        )
+
+
+def _environment(settings: Settings, port: int) -> dict[str, str]:
+    """Return the settings as the environment of the children: what was given by flag must reach them too."""
+    values = settings.model_dump(mode="json", exclude_none=True) | {"port": port}
+    values["expect"] = ",".join(settings.expect or SERVICES)
+    values.pop("redis_url", None)
+    environment = {f"PULSEBOARD_{name.upper()}": str(value) for name, value in values.items()}
+    return environment | {"REDIS_URL": settings.address.url}

@@ -1,0 +1,79 @@
+"""What every test may ask for: a real Valkey, and a corner of it that is the test's own."""
+
+import contextlib
+import os
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+
+from pulseboard.bus.address import ENVIRONMENT, RedisAddress
+from pulseboard.bus.keys import Keys
+from pulseboard.embedded.valkey import EmbeddedValkey
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on at the moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def run_valkey(port: int | None = None) -> Iterator[EmbeddedValkey]:
+    """Run a Valkey of the caller's own, to stop, freeze or fill as it likes."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pulseboard-test-") as folder,
+        EmbeddedValkey(Path(folder), port=port or free_port()) as valkey,
+    ):
+        yield valkey
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let no test see the options, the Redis or the data of whoever runs it."""
+    for name in os.environ:
+        if name in ENVIRONMENT or (name.startswith("PULSEBOARD_") and name != "PULSEBOARD_CHROMIUM"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PULSEBOARD_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A real Valkey on a private port, shared by the session: keep to your own namespace and prefix."""
+    with run_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def address(valkey: EmbeddedValkey) -> RedisAddress:
+    return valkey.address
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses; `<namespace>:` is its channel prefix."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def prefix(namespace: str) -> str:
+    return f"{namespace}:"
+
+
+@pytest.fixture
+def keys(namespace: str) -> Keys:
+    return Keys(namespace)
+
+
+@pytest.fixture
+def raw(address: RedisAddress) -> Iterator[redis.Redis]:
+    """A plain client of the session's Valkey, as any other program has."""
+    with redis.Redis(host=address.host, port=address.port, protocol=2) as client:
+        yield client

@@ -1,0 +1,259 @@
+import { render } from "preact";
+import { act } from "preact/test-utils";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { Store } from "../src/store/store";
+import { App } from "../src/views/app";
+import { BOARD, FakeSource } from "./fake-source";
+
+const T = BOARD.now;
+let root: HTMLElement;
+let stop: () => void;
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: T });
+  vi.stubGlobal("EventSource", FakeSource);
+  FakeSource.all = [];
+  window.history.replaceState(null, "", "/services");
+  root = document.createElement("div");
+  document.body.append(root);
+  const store = new Store("/api/stream");
+  stop = store.start();
+  act(() => render(<App store={store} />, root));
+});
+
+afterEach(() => {
+  act(() => render(null, root));
+  stop();
+  root.remove();
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+const find = (selector: string) => root.querySelector<HTMLElement>(selector);
+const all = (selector: string) => [...root.querySelectorAll<HTMLElement>(selector)];
+const testid = (id: string) => find(`[data-testid="${id}"]`);
+const value = (field: string) => find(`[data-field="${field}"] [data-value]`)?.textContent;
+
+function instance(over: object = {}): object {
+  const base = {
+    service: "balance-sync",
+    instance: "w1:11",
+    timestamp: T,
+    status: {},
+    beat_s: 5,
+    goodbye: false,
+  };
+  return { ...base, id: `${T}-0`, seen: T, ...over };
+}
+
+function connect(instances: object[], over: object = {}): void {
+  act(() => {
+    FakeSource.last.open();
+    FakeSource.last.send("board", { ...BOARD, instances, ...over }, `${T}-0`);
+  });
+}
+
+function status(fields: object, ms = 100): void {
+  const data = { service: "balance-sync", instance: "w1:11", timestamp: T, status: fields, beat_s: 5 };
+  act(() => FakeSource.last.send("status", data, `${T + ms}-0`));
+}
+
+describe("the page", () => {
+  test("shows bones before the first board, and nothing else", () => {
+    expect(testid("loading")).not.toBeNull();
+    expect(testid("card")).toBeNull();
+    expect(document.title).toBe("Background Services Monitor");
+    connect([instance()]);
+    expect(testid("loading")).toBeNull();
+  });
+
+  test("says how to publish when no service has spoken", () => {
+    connect([]);
+    expect(testid("empty")?.textContent).toContain('with Service("my-service", beat_s=5) as service:');
+    expect(testid("empty")?.textContent).toContain("redis-cli PUBLISH service:my-service");
+    expect(find(".summary")).toBeNull();
+  });
+
+  test("shows a card per instance with its state, its activity and every field", () => {
+    connect([
+      instance({
+        status: { isRunning: true, queueHigh: 1204, lastError: null, dryRun: false, rate: { left: 7 } },
+      }),
+    ]);
+    const card = testid("card");
+    expect(card?.dataset).toMatchObject({ service: "balance-sync", instance: "w1:11", state: "alive" });
+    expect(value("isRunning")).toBe("Running");
+    expect(value("queueHigh")).toBe("1,204");
+    expect(value("lastError")).toContain("—");
+    expect(value("dryRun")).toBe("no");
+    expect(value("rate.left")).toBe("7");
+    expect(card?.textContent).toContain("beats every 5 s");
+  });
+
+  test("changes one value in the same task, and touches no other", () => {
+    connect([instance({ status: { done: 1, failed: 0 } })]);
+    const done = find('[data-field="done"] [data-value]');
+    const failed = find('[data-field="failed"] [data-value]');
+    status({ done: 2, failed: 0 });
+    expect(find('[data-field="done"] [data-value]')).toBe(done);
+    expect(done?.textContent).toBe("2");
+    expect(done?.dataset["flash"]).toBe("a");
+    expect(failed?.dataset["flash"]).toBeUndefined();
+  });
+
+  test("flashes a change after a rest, and does not flicker with what never rests", () => {
+    connect([instance({ status: { done: 0 } })]);
+    const flashes: (string | undefined)[] = [];
+    for (let n = 1; n <= 4; n += 1) {
+      status({ done: n }, 1000 * n);
+      flashes.push(find('[data-field="done"] [data-value]')?.dataset["flash"]);
+      act(() => {
+        vi.advanceTimersByTime(n === 3 ? 2500 : 1000);
+      });
+    }
+    expect(flashes).toEqual(["a", "a", "a", "b"]);
+  });
+
+  test("holds its age on the server's clock when the browser's is an hour slow", () => {
+    vi.setSystemTime(T - 3_600_000);
+    connect([instance()]);
+    expect(testid("connection")?.textContent).toContain("0 s ago");
+  });
+
+  test("shows markup in a status as text", () => {
+    connect([instance({ status: { note: "<img src=x onerror=alert(1)>" } })]);
+    expect(value("note")).toBe("<img src=x onerror=alert(1)>");
+    expect(find("[data-value] img")).toBeNull();
+  });
+
+  test("marks an error, and only while there is one", () => {
+    connect([instance({ status: { lastError: "boom" } })]);
+    expect(find('[data-field="lastError"]')?.dataset["error"]).toBe("true");
+    status({ lastError: null });
+    expect(find('[data-field="lastError"]')?.dataset["error"]).toBe("false");
+  });
+
+  test("gives a service that turns up by itself its card, in place of the missing one", () => {
+    connect([], { expect: ["balance-sync"] });
+    expect(testid("card")?.dataset["state"]).toBe("missing");
+    expect(testid("card")?.textContent).toContain("expected, not seen yet");
+    status({ done: 1 });
+    expect(all('[data-testid="card"]').map((card) => card.dataset["state"])).toEqual(["alive"]);
+  });
+
+  test("cuts long lists and long texts, and opens them", () => {
+    connect([instance({ status: { ids: [...Array(20).keys()], text: "x".repeat(500) } })]);
+    expect(all(".chip")).toHaveLength(8);
+    const more = find('[data-field="ids"] button');
+    expect(more?.textContent).toBe("+12 more");
+    act(() => more?.click());
+    expect(all(".chip")).toHaveLength(20);
+    expect(find(".clamped")).not.toBeNull();
+    act(() => find('[data-field="text"] button')?.click());
+    expect(find(".clamped")).toBeNull();
+  });
+
+  test("lets ages tick", () => {
+    connect([instance({ status: { lastRunAt: T - 5000 } })]);
+    expect(value("lastRunAt")).toBe("5 s ago");
+    act(() => {
+      vi.advanceTimersByTime(3000);
+    });
+    expect(value("lastRunAt")).toBe("8 s ago");
+  });
+});
+
+describe("honesty", () => {
+  test("the indicator says in a word how the link stands", () => {
+    expect(testid("connection")?.dataset["status"]).toBe("reconnecting");
+    expect(testid("connection")?.textContent).toContain("Connecting");
+    connect([instance()]);
+    expect(testid("connection")?.dataset["status"]).toBe("connected");
+    act(() => FakeSource.last.fail());
+    expect(testid("connection")?.textContent).toContain("Reconnecting");
+    expect(testid("card")?.dataset["state"]).toBe("unknown");
+    expect(document.title).toBe("(?) Background Services Monitor");
+  });
+
+  test("a blind server has its banner, and its cards are unknown", () => {
+    connect([instance()]);
+    expect(testid("banner-blind")).toBeNull();
+    act(() =>
+      FakeSource.last.send("ping", { now: T, blind: { since: T - 1000, reason: "Connection refused" } }),
+    );
+    expect(testid("banner-blind")?.textContent).toContain("Connection refused");
+    expect(testid("card")?.dataset["state"]).toBe("unknown");
+    act(() => FakeSource.last.send("ping", { now: T + 1000, blind: null }));
+    expect(testid("banner-blind")).toBeNull();
+    expect(testid("card")?.dataset["state"]).toBe("alive");
+  });
+
+  test("an open board says that it is open", () => {
+    connect([], { insecure: true });
+    expect(testid("banner-insecure")?.textContent).toContain("without a login");
+  });
+
+  test("trouble stands in the title", () => {
+    connect([instance({ seen: T - 60_000 })], { expect: ["nowhere"] });
+    expect(document.title).toBe("(2) Background Services Monitor");
+  });
+
+  test("frames that could not be read are owned up to", () => {
+    vi.spyOn(console, "warn").mockImplementation(() => {});
+    connect([instance()]);
+    act(() => FakeSource.last.send("status", "{"));
+    expect(find(".foot")?.textContent).toContain("1 frame could not be read");
+  });
+});
+
+describe("many instances", () => {
+  const many = (n: number, over: object = {}) =>
+    [...Array(n).keys()].map((i) => instance({ instance: `w${i}`, ...over }));
+
+  test("of one service stand under its name with a count by state", () => {
+    connect([...many(3), instance({ instance: "z", seen: T - 60_000 })]);
+    expect(testid("group")?.querySelector("header")?.textContent).toBe("balance-sync3 alive1 lost");
+    expect(all('[data-testid="card"]').map((card) => card.dataset["instance"])).toEqual([
+      "w0",
+      "w1",
+      "w2",
+      "z",
+    ]);
+  });
+
+  test("that have ended are folded away, and open on demand", () => {
+    connect([instance({ instance: "live" }), ...many(3, { goodbye: true })]);
+    expect(all('[data-testid="card"]')).toHaveLength(1);
+    const fold = find(".folded button");
+    expect(fold?.textContent).toContain("3 ended instances");
+    act(() => fold?.click());
+    expect(all('[data-testid="card"]')).toHaveLength(4);
+  });
+
+  test("are filtered by the counts, which the URL remembers", () => {
+    connect([...many(2), instance({ service: "other", seen: T - 60_000 })]);
+    act(() => find('.tally[data-state="lost"]')?.click());
+    expect(all('[data-testid="card"]').map((card) => card.dataset["service"])).toEqual(["other"]);
+    expect(window.location.search).toBe("?state=lost");
+    act(() => find('.tally[data-state="lost"]')?.click());
+    expect(all('[data-testid="card"]')).toHaveLength(3);
+  });
+
+  test("are found by typing, after a slash; what matches nothing says so", () => {
+    connect(many(8));
+    const input = find("input[type=search]") as HTMLInputElement;
+    act(() => {
+      window.dispatchEvent(new KeyboardEvent("keydown", { key: "/", cancelable: true }));
+    });
+    expect(document.activeElement).toBe(input);
+    act(() => {
+      input.value = "nobody";
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+    expect(testid("nothing-matches")).not.toBeNull();
+    expect(window.location.search).toBe("?q=nobody");
+    act(() => find(".notice .button")?.click());
+    expect(all('[data-testid="card"]')).toHaveLength(8);
+  });
+});
