@@ -174,6 +174,10 @@ def find_uv() -> Path:
     return PRIVATE_UV / "bin" / "uv"
 
 
+def uv_pip(command: str, *options: str | Path, failure: str) -> None:
+    run(find_uv(), "pip", command, "--quiet", "--python", PYTHON, *options, failure=failure)
+
+
 def make_environment() -> None:
     wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
     if answer(PYTHON, "-c", "import sys; print('{}.{}'.format(*sys.version_info))") == wanted:
@@ -195,8 +199,8 @@ def install_locked() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "requirements.txt")
         wanted.write_text("".join(text for name, text in entries.items() if name not in leave_out), encoding="utf-8")
-        run(
-            *(find_uv(), "pip", "sync", "--quiet", "--compile-bytecode", "--python", PYTHON, "--require-hashes", wanted),
+        uv_pip(
+            *("sync", "--compile-bytecode", "--require-hashes", wanted),
             failure="could not install the packages in requirements.lock",
         )
     mark_done("lock", state)
@@ -210,10 +214,7 @@ def bring_node() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "node.txt")
         wanted.write_text(locked_entries()[NODE_PACKAGE], encoding="utf-8")
-        run(
-            *(find_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", PYTHON, "--require-hashes", "-r", wanted),
-            failure="could not install Node.js",
-        )
+        uv_pip("install", "--require-hashes", "-r", wanted, failure="could not install Node.js")
 
 
 def build_page() -> None:
@@ -230,10 +231,7 @@ def install_project() -> None:
     if is_done("project", state):
         return
     say("Installing pulseboard itself (editable)")
-    run(
-        *(find_uv(), "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", "--no-build-isolation", "-e", ROOT),
-        failure="could not install pulseboard",
-    )
+    uv_pip("install", "--no-deps", "--no-build-isolation", "-e", ROOT, failure="could not install pulseboard")
     mark_done("project", state)
 
 
