@@ -102,7 +102,10 @@ describe("what a field is", () => {
   test("a label is the same before its value is known", () => {
     const label = (key: string, value: number | null) => labelOf(key, readField(key, value));
     expect([null, 1765584000000].map((value) => label("nextRunAt", value))).toEqual(["Next run", "Next run"]);
-    expect([null, 12].map((value) => label("lastDurationMs", value))).toEqual(["Last duration", "Last duration"]);
+    expect([null, 12].map((value) => label("lastDurationMs", value))).toEqual([
+      "Last duration",
+      "Last duration",
+    ]);
   });
 
   test("the time of an error is told apart from the error", () => {

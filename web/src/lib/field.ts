@@ -79,7 +79,8 @@ export function labelOf(key: string, reading: Reading): string {
   const { kind } = reading;
   let bare = key;
   if (kind === "number" || kind === "nothing") bare = bare.replace(UNIT, "");
-  if ((kind === "time" || kind === "nothing") && !isErrorKey(bare.replace(AT, ""))) bare = bare.replace(AT, "");
+  if ((kind === "time" || kind === "nothing") && !isErrorKey(bare.replace(AT, "")))
+    bare = bare.replace(AT, "");
   return humanise(bare === "" ? key : bare);
 }
 
