@@ -1,7 +1,8 @@
 """A hub without Redis or sockets: events are given by hand, readers are lists of bytes."""
 
+import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -95,3 +96,10 @@ def join(hub: Hub, view: View | None = None, *, since: Cursor | None = None, sin
     sink = sink or ListSink()
     hub.join(Connection(view or View(), sink), since)
     return sink
+
+
+async def eventually(holds: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110  (what it watches is no event)
+            await asyncio.sleep(0.002)
