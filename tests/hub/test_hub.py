@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.hub.conftest import ListSink, entry, join, messages, reset
+from tests.hub.conftest import ListSink, entry, eventually, join, messages, reset
 
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed import Batch, Beat, Blind
@@ -236,14 +236,14 @@ class TestSlowReader:
             nonlocal now
             now += by_s
 
-        monkeypatch.setattr(hub_module.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         return advance
 
     def test_a_frozen_one_is_let_go_and_others_are_not(self, hub: Hub, at: Callable[[float], None]) -> None:
         hub.take(reset(0))
         frozen, lively = join(hub, sink=ListSink(room=1)), join(hub)
         at(BLOCKED_MAX_S + 1)
-        hub._drop_frozen(hub_module.time.monotonic())
+        hub._drop_frozen(time.monotonic())
         assert frozen.aborted
         assert not lively.aborted
         assert hub.readers == 1
@@ -257,7 +257,7 @@ class TestSlowReader:
         for n in range(1, 6):
             hub.take(Batch([entry(n)]))
             at(BLOCKED_MAX_S * 0.6)
-            hub._drop_frozen(hub_module.time.monotonic())
+            hub._drop_frozen(time.monotonic())
             sink.room = 1
             hub.pump(connection)
         assert not sink.aborted
