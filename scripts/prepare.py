@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument(
         "purpose",
         choices=("lock", "run", "check", "test"),
-        help="lock: uv alone; run: the environment and the page; check: also Node.js; test: also a Chromium",
+        help="lock: uv alone; run: the environment and the page; check: also Node.js; test: also what tests alone need, a Chromium included",
     )
     purpose = parser.parse_args().purpose
     os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # what is here is what counts; a download would only fail late
@@ -55,6 +55,7 @@ def main() -> int:
         build_page()
         install_project()
         if purpose == "test":
+            install_seed()
             find_or_install_browser()
     except PrepareError as error:
         print(f"pulseboard: {error}", file=sys.stderr)
@@ -233,6 +234,20 @@ def install_project() -> None:
     say("Installing pulseboard itself (editable)")
     uv_pip("install", "--no-deps", "--no-build-isolation", "-e", ROOT, failure="could not install pulseboard")
     mark_done("project", state)
+
+
+def install_seed() -> None:
+    """Install what the specification's own TypeScript stands on, which only tests run."""
+    seed = ROOT / "tests" / "seed"
+    state = digest(seed / "package.json", seed / "package-lock.json")
+    if (seed / "node_modules").is_dir() and is_done("seed", state):
+        return
+    say("Installing React and ioredis for the tests (tests/seed/)")
+    run(
+        *(PYTHON, "hatch_build.py", "npm", "ci", "--silent", "--prefix", seed),
+        failure="could not install what tests/seed/package-lock.json names",
+    )
+    mark_done("seed", state)
 
 
 # ---------------------------------------------------------------- the browser
