@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Route, expect
+from tests.browser.conftest import SEED_SERVICES
 
 from pulseboard.process import spawn
-from tests.browser.conftest import SEED_SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
-
     from tests.browser.conftest import Board, Publisher, Server
 
 pytestmark = pytest.mark.browser
@@ -36,7 +35,7 @@ STATUS = {
 
 def test_the_page_says_that_it_waits_until_the_board_has_come(page: Page, board: Board, server: Server) -> None:
     held: list[Route] = []
-    page.route("**/api/stream*", lambda route: held.append(route))
+    page.route("**/api/stream*", held.append)
     page.goto(server.url)
     expect(page.get_by_test_id("loading")).to_be_visible()
     expect(board.connection).to_have_attribute("data-status", "reconnecting")
