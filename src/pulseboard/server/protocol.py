@@ -7,7 +7,7 @@ for every one of them.
 import socket
 from collections.abc import Callable
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pulseboard.hub.connection import Framing
 
@@ -35,6 +35,11 @@ class StreamProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = {EXTENSION: {"protocol": self}}
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        # Not looked up later: by then `self.cycle` may be that of the next request on this connection.
+        self.scope["extensions"][EXTENSION]["cycle"] = self.cycle
+
     def resume_writing(self) -> None:
         super().resume_writing()
         if self.on_writable is not None:
@@ -52,12 +57,14 @@ def plain(data: bytes) -> bytes:
 
 
 class TransportSink:
-    """Writes a stream's body to its connection. The response's head must have been sent."""
+    """Writes a stream's body to its connection. It must be made before the response's head is sent, and used after."""
 
-    def __init__(self, protocol: StreamProtocol) -> None:
+    def __init__(self, protocol: StreamProtocol, cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
-        self._chunked = bool(protocol.cycle.chunked_encoding)
+        self._chunked = cycle.scope["http_version"] == "1.1"
+        if not self._chunked:
+            cycle.chunked_encoding = False  # uvicorn would chunk for HTTP/1.0 too, which knows no chunks
         self.framing: Framing = chunk if self._chunked else plain
 
     @property
