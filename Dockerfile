@@ -12,7 +12,7 @@ RUN .uv/bin/uv build --wheel --build-constraints requirements.lock --require-has
 
 # What it needs, in the locked versions and with their hashes checked.
 RUN .uv/bin/uv venv /app \
- && .uv/bin/uv pip install --no-cache --python /app --constraints requirements.lock \
+ && .uv/bin/uv pip install --no-cache --compile-bytecode --python /app --constraints requirements.lock \
       "pulseboard[server] @ file://$(echo /build/dist/*.whl)"
 
 

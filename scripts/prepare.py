@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument(
         "purpose",
         choices=("lock", "run", "check", "test"),
-        help="lock: uv alone; run: the environment and the page; check: also Node.js; test: also a Chromium",
+        help="lock: uv alone; run: the environment and the page; check: also Node.js; test: also what tests alone need",
     )
     purpose = parser.parse_args().purpose
     os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # what is here is what counts; a download would only fail late
@@ -55,6 +55,7 @@ def main() -> int:
         build_page()
         install_project()
         if purpose == "test":
+            install_seed()
             find_or_install_browser()
     except PrepareError as error:
         print(f"pulseboard: {error}", file=sys.stderr)
@@ -174,6 +175,10 @@ def find_uv() -> Path:
     return PRIVATE_UV / "bin" / "uv"
 
 
+def uv_pip(command: str, *options: str | Path, failure: str) -> None:
+    run(find_uv(), "pip", command, "--quiet", "--python", PYTHON, *options, failure=failure)
+
+
 def make_environment() -> None:
     wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
     if answer(PYTHON, "-c", "import sys; print('{}.{}'.format(*sys.version_info))") == wanted:
@@ -195,8 +200,8 @@ def install_locked() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "requirements.txt")
         wanted.write_text("".join(text for name, text in entries.items() if name not in leave_out), encoding="utf-8")
-        run(
-            *(find_uv(), "pip", "sync", "--quiet", "--compile-bytecode", "--python", PYTHON, "--require-hashes", wanted),
+        uv_pip(
+            *("sync", "--compile-bytecode", "--require-hashes", wanted),
             failure="could not install the packages in requirements.lock",
         )
     mark_done("lock", state)
@@ -210,10 +215,7 @@ def bring_node() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "node.txt")
         wanted.write_text(locked_entries()[NODE_PACKAGE], encoding="utf-8")
-        run(
-            *(find_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", PYTHON, "--require-hashes", "-r", wanted),
-            failure="could not install Node.js",
-        )
+        uv_pip("install", "--require-hashes", "-r", wanted, failure="could not install Node.js")
 
 
 def build_page() -> None:
@@ -230,11 +232,22 @@ def install_project() -> None:
     if is_done("project", state):
         return
     say("Installing pulseboard itself (editable)")
-    run(
-        *(find_uv(), "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", "--no-build-isolation", "-e", ROOT),
-        failure="could not install pulseboard",
-    )
+    uv_pip("install", "--no-deps", "--no-build-isolation", "-e", ROOT, failure="could not install pulseboard")
     mark_done("project", state)
+
+
+def install_seed() -> None:
+    """Install what the specification's own TypeScript stands on, which only tests run."""
+    seed = ROOT / "tests" / "seed"
+    state = digest(seed / "package.json", seed / "package-lock.json")
+    if (seed / "node_modules").is_dir() and is_done("seed", state):
+        return
+    say("Installing React and ioredis for the tests (tests/seed/)")
+    run(
+        *(PYTHON, "hatch_build.py", "npm", "ci", "--silent", "--prefix", seed),
+        failure="could not install what tests/seed/package-lock.json names",
+    )
+    mark_done("seed", state)
 
 
 # ---------------------------------------------------------------- the browser

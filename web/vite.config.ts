@@ -2,7 +2,7 @@ import preact from "@preact/preset-vite";
 import { defineConfig } from "vitest/config";
 
 /** Where `vite dev` finds a server to proxy the stream from. */
-const server = process.env["PULSEBOARD_URL"] ?? "http://127.0.0.1:8000";
+const server = process.env["PULSEBOARD_URL"] ?? "http://127.0.0.1:8765";
 
 export default defineConfig({
   base: "/services/",

@@ -4,6 +4,9 @@ A blocking loop of ours never relies on redis-py to come back by itself (it give
 connection, and waits `retry_delay_s` between attempts.
 """
 
+# Not for its names: socket imports it to look up the first host, in the SDK in a thread. A child forked meanwhile has
+# half a module, and can look up no host for as long as it lives ("unknown encoding: idna").
+import encodings.idna  # noqa: F401
 import logging
 from typing import Any, Self
 
@@ -88,9 +91,7 @@ class RedisClient:
     def get_subscriber(self) -> redis.asyncio.Redis:
         """Return the client whose connection subscribes. `Subscription` supervises it, so it tries once."""
         if self._subscriber is None:
-            self._subscriber = open_async_client(
-                self.address, timeout_s=None, redis_connect_func=_log_connect("Subscriber")
-            )
+            self._subscriber = open_async_client(self.address, redis_connect_func=_log_connect("Subscriber"))
         return self._subscriber
 
     async def close(self) -> None:

@@ -1,0 +1,232 @@
+"""A real Chromium, and real servers for it to look at. No test here waits by the clock where it can wait for the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+import redis
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from tests.conftest import free_port
+
+from pulseboard import Service
+from pulseboard.process import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pulseboard.bus.address import RedisAddress
+
+SEED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
+START_S = 30.0
+
+# What a server that is away looks like from within the page; every other line on the console is a fault.
+AWAY = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_RESET")
+
+expect.set_options(timeout=15_000)  # two busy cores; nothing here waits so long for a page that works
+
+
+class Server:
+    """`pulseboard serve` as a process of its own, on a port that stays the same when it is started again."""
+
+    def __init__(self, address: RedisAddress, namespace: str, *options: str) -> None:
+        self.port = free_port()
+        self.address = address
+        self.namespace = namespace
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return f"http://127.0.0.1:{self.port}/services"
+
+    def start(self) -> Self:
+        """Start it and wait until it answers."""
+        argv = [sys.executable, "-m", "pulseboard", "serve", "--port", str(self.port)]
+        argv += ["--redis-url", self.address.url, "--namespace", self.namespace]
+        argv += ["--channel-prefix", f"{self.namespace}:", *self._options]
+        self._process = spawn(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._wait_for("healthz")
+        return self
+
+    def wait_until_ready(self) -> None:
+        """Wait until it sees Redis, and hears plain publishes."""
+        self._wait_for("readyz")
+
+    def stop(self) -> None:
+        """End it in order, as a deployment does."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            assert self._process.wait(10) == 0
+            self._process = None
+
+    def kill(self) -> None:
+        """End it with no word of goodbye."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _wait_for(self, path: str) -> None:
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5):
+                    return
+            except OSError as error:
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()
+                assert self._process is not None
+                assert self._process.poll() is None, "the server ended by itself"
+                assert time.monotonic() < deadline, f"no 200 from /{path} within {START_S:.0f} s"
+                time.sleep(0.02)
+
+
+class Publisher:
+    """Whoever publishes on the channels of one namespace: services of our own, and programs that know only PUBLISH."""
+
+    def __init__(self, address: RedisAddress, namespace: str) -> None:
+        self.address = address
+        self.namespace = namespace
+
+    def service(self, name: str, *, beat_s: float = 5.0, instance: str = "one") -> Service:
+        return Service(
+            name,
+            beat_s=beat_s,
+            instance=instance,
+            redis_url=self.address.url,
+            namespace=self.namespace,
+            channel_prefix=f"{self.namespace}:",
+        )
+
+    def publish(self, service: str, status: dict[str, Any], **more: Any) -> None:
+        """PUBLISH as any program may, in the seed's shape."""
+        event = {"service": service, "timestamp": time.time_ns() // 1_000_000, "status": status, **more}
+        with redis.Redis(host=self.address.host, port=self.address.port, protocol=2) as client:
+            assert client.publish(f"{self.namespace}:{service}", json.dumps(event)), "no server listens"
+
+
+class Board:
+    """The page as a reader sees it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def card(self, service: str, instance: str | None = None) -> Locator:
+        which = f"[data-instance='{instance}']" if instance is not None else ""
+        return self.page.locator(f"[data-testid=card][data-service='{service}']{which}")
+
+    def value(self, service: str, field: str) -> Locator:
+        return self.card(service).locator(f'[data-field="{field}"] [data-value]')
+
+    @property
+    def connection(self) -> Locator:
+        return self.page.get_by_test_id("connection")
+
+    def expect_state(self, service: str, state: str) -> None:
+        expect(self.card(service)).to_have_attribute("data-state", state)
+
+    def expect_value(self, service: str, field: str, text: str) -> None:
+        expect(self.value(service, field)).to_have_text(text)
+
+    def expect_link(self, status: str) -> None:
+        expect(self.connection).to_have_attribute("data-status", status)
+
+    def overflow_px(self) -> int:
+        """By how much the page is wider than its window."""
+        overflow: int = self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return overflow
+
+
+def find_chromium() -> str:
+    named = os.environ.get("PULSEBOARD_CHROMIUM")
+    found = named or shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium: name one in PULSEBOARD_CHROMIUM")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=find_chromium()) as browser:
+        yield browser
+
+
+@pytest.fixture
+def may_be_away() -> list[str]:
+    """Ask for it where the server goes away: the browser then says so on the console."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of a browser profile of its own. Whatever it complains of on its console fails the test."""
+    complaints: list[str] = []
+    allowed = AWAY if "may_be_away" in request.fixturenames else ()
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not any(text in message.text for text in allowed):
+            complaints.append(f"{message.type}: {message.text}")
+
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        page = context.new_page()
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
+        )
+        page.on("console", listen)
+        page.on("pageerror", lambda error: complaints.append(f"exception: {error}"))
+        yield page
+        page.evaluate("0")  # whatever it has said by now is here by then
+    assert complaints == []
+
+
+@pytest.fixture
+def board(page: Page) -> Board:
+    return Board(page)
+
+
+@pytest.fixture
+def publisher(address: RedisAddress, namespace: str) -> Publisher:
+    return Publisher(address, namespace)
+
+
+@contextmanager
+def serving(address: RedisAddress, namespace: str, *options: str) -> Iterator[Server]:
+    server = Server(address, namespace, *options)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., Server]]:
+    """Start a server on the session's Redis, in the test's own namespace, with the options given."""
+    started: list[Server] = []
+
+    def start(*options: str) -> Server:
+        started.append(Server(address, namespace, *options))
+        started[-1].start().wait_until_ready()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def server(serve: Callable[..., Server]) -> Server:
+    return serve("--expect", ",".join(SEED_SERVICES))

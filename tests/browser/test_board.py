@@ -1,0 +1,210 @@
+"""What a reader sees on the board while services speak."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Route, expect
+from tests.browser.conftest import SEED_SERVICES
+
+from pulseboard.process import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+    from tests.browser.conftest import Board, Publisher, Server
+
+pytestmark = pytest.mark.browser
+
+STATUS = {
+    "isRunning": True,
+    "queueLength": 1234,
+    "lastError": "timeout after 30 s",
+    "avgDurationMs": 312,
+    "lastRun": None,
+    "nested": {"high": 2, "deeper": {"low": 0.25}},
+    "names": ["alpha", "beta"],
+    "enabled": False,
+    "note": "ready",
+}
+
+
+def test_the_page_says_that_it_waits_until_the_board_has_come(page: Page, board: Board, server: Server) -> None:
+    held: list[Route] = []
+    page.route("**/api/stream*", held.append)
+    page.goto(server.url)
+    expect(page.get_by_test_id("loading")).to_be_visible()
+    expect(board.connection).to_have_attribute("data-status", "reconnecting")
+    expect(page.get_by_test_id("card")).to_have_count(0)
+    held[0].continue_()
+    expect(page.get_by_test_id("card")).to_have_count(3)
+    expect(page.get_by_test_id("loading")).to_have_count(0)
+    board.expect_link("connected")
+
+
+def test_cards_change_as_messages_arrive(page: Page, board: Board, server: Server, publisher: Publisher) -> None:
+    page.goto(server.url)
+    services = [publisher.service(name).start() for name in SEED_SERVICES]
+    try:
+        for step in range(3):
+            for place, service in enumerate(services):
+                service.update(isRunning=step % 2 == 0, done=step * 10 + place)
+            for place, name in enumerate(SEED_SERVICES):
+                board.expect_value(name, "done", str(step * 10 + place))
+                board.expect_value(name, "isRunning", "Running" if step % 2 == 0 else "Idle")
+                board.expect_state(name, "alive")
+                expect(board.card(name)).to_contain_text("updated 0 s ago")
+    finally:
+        for service in services:
+            service.stop()
+
+
+def test_a_plain_publish_appears_and_changes_its_card(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
+    page.goto(server.url)
+    board.expect_state("balance-sync", "missing")
+    for done in (1, 2):
+        publisher.publish("balance-sync", {"done": done})
+        board.expect_value("balance-sync", "done", str(done))
+    expect(board.card("balance-sync")).to_have_count(1)
+    board.expect_state("balance-sync", "silent")  # it declares no rhythm
+
+
+def test_every_field_of_a_status_can_be_read(page: Page, board: Board, server: Server, publisher: Publisher) -> None:
+    page.goto(server.url)
+    publisher.publish("balance-sync", STATUS)
+    board.expect_value("balance-sync", "isRunning", "Running")
+    for field, text in {
+        "queueLength": "1,234",
+        "lastError": "timeout after 30 s",
+        "avgDurationMs": "312 ms",
+        "lastRun": "—nothing",
+        "nested.high": "2",
+        "nested.deeper.low": "0.25",
+        "names": "alphabeta",
+        "enabled": "no",
+        "note": "ready",
+    }.items():
+        board.expect_value("balance-sync", field, text)
+        expect(board.value("balance-sync", field)).to_be_visible()
+
+
+def test_a_status_of_many_fields_shows_them_all_when_asked(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
+    page.goto(server.url)
+    publisher.publish("balance-sync", {f"field{n}": n for n in range(40)})
+    rows = board.card("balance-sync").locator("[data-field]")
+    more = board.card("balance-sync").get_by_role("button", name="more fields")
+    expect(more).to_be_visible()
+    assert rows.count() < 40
+    more.click()
+    expect(rows).to_have_count(40)
+    expect(board.value("balance-sync", "field39")).to_have_text("39")
+
+
+def test_a_service_that_nobody_expected_appears_by_itself(
+    page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
+) -> None:
+    server = serve()
+    page.goto(server.url)
+    expect(page.get_by_test_id("empty")).to_be_visible()
+    publisher.publish("night-report", {"phase": "printing"})
+    board.expect_value("night-report", "phase", "Printing")
+    expect(page.get_by_test_id("empty")).to_have_count(0)
+
+
+def test_expected_services_stand_on_the_board_before_they_are_seen(page: Page, board: Board, server: Server) -> None:
+    page.goto(server.url)
+    for name in SEED_SERVICES:
+        board.expect_state(name, "missing")
+        expect(board.card(name)).to_contain_text("not seen yet")
+    expect(page).to_have_title("(3) Background Services Monitor")
+
+
+def test_two_instances_of_a_service_have_a_card_each(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
+    page.goto(server.url)
+    with publisher.service("balance-sync", instance="a") as a, publisher.service("balance-sync", instance="b") as b:
+        a.update(done=1)
+        b.update(done=2)
+        expect(page.get_by_test_id("group")).to_have_attribute("data-service", "balance-sync")
+        for instance, done in (("a", "1"), ("b", "2")):
+            expect(board.card("balance-sync", instance).locator("[data-field=done] [data-value]")).to_have_text(done)
+
+
+KILLED = """
+import sys, time
+from pulseboard import Service
+name, url, namespace = sys.argv[1:]
+with Service(name, beat_s=0.5, instance="one", redis_url=url, namespace=namespace, channel_prefix=namespace + ":") as s:
+    s.update(done=1)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
+    page.goto(server.url)
+    argv = [sys.executable, "-c", KILLED, "balance-sync", publisher.address.url, publisher.namespace]
+    with publisher.service("account-discovery", beat_s=0.5) as living, spawn(argv, stdout=subprocess.DEVNULL) as killed:
+        living.update(done=1)
+        for name in ("balance-sync", "account-discovery"):
+            board.expect_state(name, "alive")
+        # Late lasts a second, which a busy machine may sleep through; the page itself does not miss it.
+        page.evaluate(
+            """() => {
+              window.states = {};
+              for (const card of document.querySelectorAll("[data-testid=card]")) {
+                const seen = (window.states[card.dataset.service] = [card.dataset.state]);
+                new MutationObserver(() => seen.push(card.dataset.state)).observe(card, { attributeFilter: ["data-state"] });
+              }
+            }"""
+        )
+        killed.kill()
+        board.expect_state("balance-sync", "lost")
+        board.expect_state("account-discovery", "alive")
+        expect(board.card("balance-sync")).to_contain_text("last seen")
+        states = page.evaluate("window.states")
+        assert states["balance-sync"] == ["alive", "late", "lost"]
+        assert states["account-discovery"] == ["alive"]
+
+
+def test_a_service_that_says_goodbye_is_stopped_not_lost(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
+    page.goto(server.url)
+    with publisher.service("balance-sync", beat_s=0.5) as service:
+        service.update(done=7)
+        board.expect_state("balance-sync", "alive")
+    board.expect_state("balance-sync", "stopped")
+    board.expect_value("balance-sync", "done", "7")
+
+
+def test_a_page_opened_late_shows_what_was_published_before(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
+    with publisher.service("balance-sync") as service:
+        service.update(done=41)
+        page.goto(server.url)
+        board.expect_value("balance-sync", "done", "41")
+        service.update(done=42)
+        board.expect_value("balance-sync", "done", "42")
+
+
+def test_two_servers_on_one_redis_show_the_same_board(
+    page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
+) -> None:
+    one, other = serve(), serve()
+    publisher.publish("balance-sync", {"done": 1})
+    for server in (one, other):
+        page.goto(server.url)
+        board.expect_value("balance-sync", "done", "1")
+        expect(page.get_by_test_id("card")).to_have_count(1)

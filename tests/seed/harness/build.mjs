@@ -1,0 +1,70 @@
+/** Bundles the seed's page for a browser and its publisher for Node into the folder named, with the Vite of `web/`. */
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const seed = resolve(here, "..");
+const web = resolve(seed, "../../web/package.json");
+const vite = dirname(createRequire(web).resolve("vite/package.json"));
+const entry = JSON.parse(readFileSync(join(vite, "package.json"), "utf8")).exports["."];
+const { build } = await import(pathToFileURL(join(vite, entry.default ?? entry)).href);
+
+const out = process.argv[2];
+if (!out) throw new Error("usage: build.mjs FOLDER");
+
+const REST = "{/* Rest of UI stays the same */}";
+
+/** Puts our view of the state where the specification's page leaves its own out. */
+const restOfUi = {
+  name: "rest-of-ui",
+  enforce: "pre",
+  transform(code, id) {
+    if (!id.endsWith("/services/page.tsx")) return null;
+    if (code.split(REST).length !== 2) throw new Error("the seed's page no longer says where the rest of it stands");
+    return { code: code.replace(REST, "<RestOfUi status={status} />"), map: null };
+  },
+};
+
+const shared = {
+  configFile: false,
+  root: seed,
+  logLevel: "error",
+  resolve: { alias: { "@": seed } },
+};
+
+await build({
+  ...shared,
+  define: { "process.env.NODE_ENV": '"production"' },
+  plugins: [restOfUi],
+  oxc: { jsx: { runtime: "automatic" } },
+  build: {
+    outDir: resolve(out, "page"),
+    emptyOutDir: true,
+    minify: false,
+    lib: { entry: join(here, "main.tsx"), formats: ["es"], fileName: "page" },
+    // The names that page.tsx uses and, in the specification, does not import.
+    rolldownOptions: {
+      transform: {
+        inject: {
+          RefreshCw: [join(here, "missing.tsx"), "RefreshCw"],
+          RestOfUi: [join(here, "missing.tsx"), "RestOfUi"],
+        },
+      },
+    },
+  },
+});
+
+await build({
+  ...shared,
+  ssr: { noExternal: true },
+  build: {
+    outDir: resolve(out, "peer"),
+    emptyOutDir: true,
+    minify: false,
+    ssr: join(here, "peer.ts"),
+    rolldownOptions: { output: { entryFileNames: "peer.mjs" } },
+  },
+});

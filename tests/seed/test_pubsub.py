@@ -1,0 +1,78 @@
+"""The seed's TypeScript and our Python speak to each other over Redis, in either direction."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.conftest import run_valkey
+from tests.seed import node
+
+from pulseboard import Service
+from pulseboard.bus.client import RedisClient
+from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
+from pulseboard.wire.events import ServiceStatusUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pulseboard.bus.address import RedisAddress
+
+CHANNELS = [ServiceChannel.BALANCE_SYNC, ServiceChannel.ACCOUNT_DISCOVERY, ServiceChannel.ACCOUNT_ENRICHMENT]
+
+
+@pytest.fixture(scope="module")
+def own_redis() -> Iterator[RedisAddress]:
+    """The seed's channels have no prefix of a test's own, so this Redis is not shared."""
+    with run_valkey() as valkey:
+        yield valkey.address
+
+
+def update(channel: ServiceChannel, number: int) -> dict[str, Any]:
+    status = {"isRunning": number % 2 == 0, "done": number, "ratio": 0.1, "lastError": None, "name": "é ☃ \u2028"}
+    return {"service": channel.removeprefix("service:"), "timestamp": 1_765_600_000_000 + number, "status": status}
+
+
+async def test_python_hears_all_that_the_seeds_publisher_says_in_its_order(own_redis: RedisAddress) -> None:
+    sent = [(str(channel), update(channel, n)) for n, channel in zip(range(30), itertools.cycle(CHANNELS))]
+    heard: list[tuple[str, dict[str, Any]]] = []
+    all_heard = asyncio.Event()
+
+    def hear(channel: str, message: ServiceStatusUpdate) -> None:
+        heard.append((channel, {"service": message.service, "timestamp": message.timestamp, "status": message.status}))
+        if len(heard) == len(sent):
+            all_heard.set()
+
+    async with ServicePubSub(RedisClient(own_redis)) as pubsub:
+        await pubsub.subscribe([ServiceChannel.ALL_SERVICES], hear)
+        await asyncio.to_thread(node.publish, own_redis, sent)
+        await asyncio.wait_for(all_heard.wait(), 10)
+    assert heard == sent
+    assert not pubsub.rejections.counts
+
+
+async def test_the_seeds_subscriber_hears_all_that_python_publishes_in_the_seeds_shape(own_redis: RedisAddress) -> None:
+    sent = [(channel, update(channel, n)) for n, channel in zip(range(30), itertools.cycle(CHANNELS))]
+    with node.subscriber(own_redis) as heard:
+        async with ServicePubSub(RedisClient(own_redis)) as pubsub:
+            for channel, message in sent:
+                await pubsub.publish_status(channel, ServiceStatusUpdate(**message))
+        assert list(itertools.islice(heard, len(sent))) == [
+            {"channel": str(channel), "message": message} for channel, message in sent
+        ]
+
+
+def test_the_seeds_subscriber_hears_our_services_in_the_seeds_shape(own_redis: RedisAddress) -> None:
+    with node.subscriber(own_redis) as heard:
+        with Service("balance-sync", redis_url=own_redis.url, instance="one") as service:
+            service.replace({"queue": {"high": 3}, "isRunning": True})
+            first, second = itertools.islice(heard, 2)
+        goodbye = next(heard)
+    assert first["channel"] == second["channel"] == "service:balance-sync"
+    assert (first["message"]["service"], first["message"]["status"]) == ("balance-sync", {})
+    assert second["message"]["status"] == {"queue": {"high": 3}, "isRunning": True}
+    assert isinstance(second["message"]["timestamp"], int)
+    assert second["message"].keys() == {"service", "timestamp", "status", "instance", "beat_s", "id"}
+    assert goodbye["message"]["goodbye"] is True
