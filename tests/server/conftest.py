@@ -144,7 +144,7 @@ class Server:
             create_app(self.core), http=http, ws="none", lifespan="on", log_config=None, access_log=False
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._sock],))
+        self._thread = threading.Thread(target=self._server.run, args=([self._sock],), daemon=True)
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=LIMIT_S, verify=_NO_TLS)
         self.get = self._client.get
         self.request = self._client.request

@@ -4,10 +4,10 @@ import asyncio
 from urllib.parse import quote
 
 import pytest
+from tests.server.conftest import EXPECTED, Publisher, ServeFixture, Server, eventually
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.sdk.service import Service
-from tests.server.conftest import EXPECTED, Publisher, ServeFixture, Server, Stream, eventually
 
 
 async def test_the_board_comes_first_and_then_each_status(any_server: Server, publish: Publisher) -> None:
@@ -168,7 +168,8 @@ async def test_a_question_that_cannot_be_meant_is_a_problem_document(
 
 async def test_two_requests_sent_at_once_are_answered_one_after_the_other(server: Server, publish: Publisher) -> None:
     """The stream took the state of the connection's latest request for its own, and wrote without chunks."""
-    pipelined = "Host: localhost\r\n\r\nGET /api/services/status/stream HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n"
+    paths = ("/api/services/status/stream", "/healthz")
+    pipelined = "".join(f"Host: localhost\r\n\r\nGET {path} HTTP/1.1\r\n" for path in paths)
     async with await server.open("/healthz", head=pipelined) as stream:
         await stream.read_body()
         await stream.read_head()
@@ -176,6 +177,8 @@ async def test_two_requests_sent_at_once_are_answered_one_after_the_other(server
         assert "balanceSync" in (await stream.next()).data
         update = publish("balance-sync", n=1)
         assert (await stream.next()).data == update
+    # And it is the stream that must hear of the end of the connection, not only the request that waits behind it.
+    await eventually(lambda: server.health()["readers"] == 0)
 
 
 async def test_a_body_that_is_sent_along_does_no_harm(any_server: Server, publish: Publisher) -> None:

@@ -20,6 +20,8 @@ class StreamProtocol(HttpToolsProtocol):
     """Hands itself to the application in `scope["extensions"]`, and tells a stream when it may write on."""
 
     on_writable: Callable[[], None] | None = None
+    stream: RequestResponseCycle | None = None
+    """The request that is being served as a stream."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
         super().connection_made(transport)
@@ -39,6 +41,13 @@ class StreamProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # Not looked up later: by then `self.cycle` may be that of the next request on this connection.
         self.scope["extensions"][EXTENSION]["cycle"] = self.cycle
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # uvicorn tells only the latest request of a connection, which may be one that waits behind the stream.
+        if self.stream is not None:
+            self.stream.disconnected = True
+            self.stream.message_event.set()
 
     def resume_writing(self) -> None:
         super().resume_writing()

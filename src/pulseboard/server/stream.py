@@ -54,9 +54,11 @@ async def serve_stream(hub: Hub, scope: HTTPScope, receive: Receive, send: Send,
         await send(head)
         await _serve_on_asgi(hub, view, since, receive, send)
     else:
-        sink = TransportSink(ours["protocol"], ours["cycle"])
+        protocol, cycle = ours["protocol"], ours["cycle"]
+        sink = TransportSink(protocol, cycle)
+        protocol.stream = cycle
         await send(head)
-        await _serve_on_transport(hub, Connection(view, sink), since, ours["protocol"], receive)
+        await _serve_on_transport(hub, Connection(view, sink), since, protocol, receive)
 
 
 def _parse_request(scope: HTTPScope, *, seed: bool) -> tuple[View, Cursor | None]:
