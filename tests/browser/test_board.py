@@ -113,6 +113,7 @@ def test_a_service_that_nobody_expected_appears_by_itself(
     page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
 ) -> None:
     server = serve()
+    server.wait_until_ready()
     page.goto(server.url)
     expect(page.get_by_test_id("empty")).to_be_visible()
     publisher.publish("night-report", {"phase": "printing"})
@@ -204,6 +205,8 @@ def test_two_servers_on_one_redis_show_the_same_board(
     page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
 ) -> None:
     one, other = serve(), serve()
+    for server in (one, other):
+        server.wait_until_ready()
     publisher.publish("balance-sync", {"done": 1})
     for server in (one, other):
         page.goto(server.url)
