@@ -45,7 +45,7 @@ class Server:
         self.namespace = namespace
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
 
     @property
     def url(self) -> str:

@@ -36,7 +36,7 @@ STATUS = {
 
 def test_the_page_says_that_it_waits_until_the_board_has_come(page: Page, board: Board, server: Server) -> None:
     held: list[Route] = []
-    page.route("**/api/stream*", lambda route: held.append(route))
+    page.route("**/api/stream*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(server.url)
     expect(page.get_by_test_id("loading")).to_be_visible()
     expect(board.connection).to_have_attribute("data-status", "reconnecting")

@@ -47,7 +47,7 @@ def test_one_stream_and_no_other_request_while_services_speak(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     requests: list[Request] = []
-    page.on("request", lambda request: requests.append(request))
+    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(server.url)
     with publisher.service("balance-sync", beat_s=0.5) as ours:
         for second in range(WATCHED_S):
@@ -89,7 +89,7 @@ def test_text_of_another_direction_does_not_turn_its_surroundings(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
-    publisher.publish("balance-sync", {"name": "\u202eתודה 123", "after": "plain"})
+    publisher.publish("balance-sync", {"name": "\u202e\u05ea\u05d5\u05d3\u05d4 123", "after": "plain"})
     value = board.value("balance-sync", "name")
     expect(value).to_be_visible()
     assert value.locator("bdi").count() == 1

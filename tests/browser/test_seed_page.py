@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-KEYS = {"balance-sync": "balanceSync", "account-discovery": "accountDiscovery", "account-enrichment": "accountEnrichment"}
-SHELL = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/seed-test/page.js"></script>'
+KEYS = {
+    "balance-sync": "balanceSync",
+    "account-discovery": "accountDiscovery",
+    "account-enrichment": "accountEnrichment",
+}
+SHELL = (
+    '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/seed-test/page.js"></script>'
+)
 
 
 @pytest.fixture
@@ -80,7 +86,9 @@ def updates(count: int) -> list[tuple[str, dict[str, Any]]]:
 
 
 def expect_status(page: Page, status: dict[str, Any]) -> None:
-    expect(page.get_by_test_id("seed-status")).to_have_text(json.dumps(status, ensure_ascii=False, separators=(",", ":")))
+    expect(page.get_by_test_id("seed-status")).to_have_text(
+        json.dumps(status, ensure_ascii=False, separators=(",", ":"))
+    )
 
 
 def test_the_seeds_page_shows_all_that_the_seeds_publisher_says_in_its_order(

@@ -41,9 +41,7 @@ async def test_python_hears_all_that_the_seeds_publisher_says_in_its_order(own_r
     all_heard = asyncio.Event()
 
     def hear(channel: str, message: ServiceStatusUpdate) -> None:
-        heard.append(
-            (channel, {"service": message.service, "timestamp": message.timestamp, "status": message.status})
-        )
+        heard.append((channel, {"service": message.service, "timestamp": message.timestamp, "status": message.status}))
         if len(heard) == len(sent):
             all_heard.set()
 
