@@ -39,8 +39,7 @@ def main() -> int:
     parser.add_argument(
         "purpose",
         choices=("lock", "run", "check", "test"),
-        help="lock: uv alone; run: the environment and the page; check: also Node.js; "
-        "test: also what only tests need, a Chromium included",
+        help="lock: uv alone; run: the environment and the page; check: also Node.js; test: also what tests alone need",
     )
     purpose = parser.parse_args().purpose
     os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # what is here is what counts; a download would only fail late

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import redis
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from tests.conftest import free_port
 
 from pulseboard import Service
 from pulseboard.process import spawn
-from tests.conftest import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

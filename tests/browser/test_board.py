@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Route, expect
+from tests.browser.conftest import SEED_SERVICES
 
 from pulseboard.process import spawn
-from tests.browser.conftest import SEED_SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
-
     from tests.browser.conftest import Board, Publisher, Server
 
 pytestmark = pytest.mark.browser

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from hatch_build import PageError, node_environment
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import run_valkey
+from tests.seed import node
 
 from pulseboard import Service
 from pulseboard.bus.client import RedisClient
 from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
 from pulseboard.wire.events import ServiceStatusUpdate
-from tests.conftest import run_valkey
-from tests.seed import node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

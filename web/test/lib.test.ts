@@ -99,6 +99,21 @@ describe("what a field is", () => {
     expect(readField("x", "2025-13-45T99:00:00Z")).toMatchObject({ kind: "text" });
   });
 
+  test("a label is the same before its value is known", () => {
+    const label = (key: string, value: number | null) => labelOf(key, readField(key, value));
+    expect([null, 1765584000000].map((value) => label("nextRunAt", value))).toEqual(["Next run", "Next run"]);
+    expect([null, 12].map((value) => label("lastDurationMs", value))).toEqual([
+      "Last duration",
+      "Last duration",
+    ]);
+  });
+
+  test("the time of an error is told apart from the error", () => {
+    const error = labelOf("lastError", readField("lastError", "refused"));
+    const at = labelOf("lastErrorAt", readField("lastErrorAt", 1765584000000));
+    expect([error, at]).toEqual(["Last error", "Last error at"]);
+  });
+
   test("a number under a key with a unit reads in that unit, and its label leaves the unit out", () => {
     const of = (key: string, value: number) => {
       const reading = readField(key, value);

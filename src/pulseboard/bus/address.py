@@ -36,9 +36,14 @@ class RedisAddress:
         )
         try:
             parts = urlsplit(url)
-            port = parts.port or DEFAULT_PORT
-        except ValueError as error:
-            raise ConfigError(f"{problem}; its host or port cannot be read") from error
+            port = DEFAULT_PORT if parts.port is None else parts.port
+        except ValueError:
+            # Where a password holds a '/' or '#', the cause would quote half of it as the port.
+            raise ConfigError(
+                f"{problem}; its host or port cannot be read (in a password, write % / # ? @ : percent-encoded)"
+            ) from None
+        if not port:
+            raise ConfigError(f"{problem}; there is no port 0")
         if parts.scheme not in SCHEMES:
             raise ConfigError(f"{problem}; its scheme is {parts.scheme or 'missing'!r}")
         if parts.query or parts.fragment:
@@ -46,12 +51,13 @@ class RedisAddress:
         username = unquote(parts.username) if parts.username else None
         password = unquote(parts.password) if parts.password else None
         if parts.scheme == "unix":
-            if not parts.path:
-                raise ConfigError(f"{problem}; it names no socket")
+            if not parts.path or parts.hostname:
+                raise ConfigError(f"{problem}; it names no socket by its absolute path")
             return cls(path=unquote(parts.path), username=username, password=password)
         if not parts.hostname:
             raise ConfigError(f"{problem}; it names no host")
-        db = _parse_number("the database in REDIS_URL", parts.path.strip("/") or "0", 0, 1_000_000)
+        # Not shown: what stands behind the host may be the rest of a password that holds a '/'.
+        db = _parse_number("the database in REDIS_URL", parts.path.strip("/") or "0", 0, 1_000_000, shown=False)
         return cls(parts.hostname, port, db, username, password, tls=parts.scheme == "rediss")
 
     @classmethod
@@ -61,8 +67,11 @@ class RedisAddress:
         url = url or env.get("REDIS_URL")
         if url:
             return cls.parse(url.strip())
+        host = env.get("REDIS_HOST") or DEFAULT_HOST
+        if not set(host).isdisjoint("/@ "):
+            raise ConfigError("REDIS_HOST must be a host alone; a whole address goes into REDIS_URL")
         return cls(
-            host=env.get("REDIS_HOST") or DEFAULT_HOST,
+            host=host,
             port=_parse_number("REDIS_PORT", env.get("REDIS_PORT") or str(DEFAULT_PORT), 1, 65_535),
             db=_parse_number("REDIS_DB", env.get("REDIS_DB") or "0", 0, 1_000_000),
             username=env.get("REDIS_USERNAME") or None,
@@ -95,11 +104,11 @@ class RedisAddress:
         return f"{'rediss' if self.tls else 'redis'}://{who}{host}:{self.port}{f'/{self.db}' if self.db else ''}"
 
 
-def _parse_number(name: str, text: str, low: int, high: int) -> int:
+def _parse_number(name: str, text: str, low: int, high: int, *, shown: bool = True) -> int:
     try:
         number = int(text)
     except ValueError:
         number = low - 1
     if not low <= number <= high:
-        raise ConfigError(f"{name} must be a number from {low} to {high}, not {text[:40]!r}")
+        raise ConfigError(f"{name} must be a number from {low} to {high}{f', not {text[:40]!r}' if shown else ''}")
     return number

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import FAILURES, describe, is_refusal, open_async_client, retry_delay_s
-from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, Keys, board_field
+from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.bus.subscription import Subscription
@@ -67,7 +67,7 @@ class Adopter:
         self._adopt = self._client.register_script(read_script("adopt"))
         # A glob special in the prefix is a character of the name, not a pattern.
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
-        self._listener = open_async_client(address, timeout_s=None)
+        self._listener = open_async_client(address)
         self._subscription = Subscription(self._listener, patterns=(pattern,), prepare=self._note_time)
 
     @property
@@ -122,7 +122,8 @@ class Adopter:
     async def _adopt_batch(self, ear: _Ear, batch: list[_Plain]) -> None:
         self._batch += 1
         keys = [self._keys.feed, self._keys.board, self._keys.adopter(ear.server)]
-        args: list[str | bytes | int] = [*APPEND_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS, self._batch]
+        args: list[str | bytes | int] = [*APPEND_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS]
+        args += [self._batch, BATCH_TTL_MS]
         for plain in batch:
             keys += [self._keys.history(plain.service), self._keys.adopted(plain.digest)]
             args += [plain.field, plain.json]

@@ -88,9 +88,7 @@ class RedisClient:
     def get_subscriber(self) -> redis.asyncio.Redis:
         """Return the client whose connection subscribes. `Subscription` supervises it, so it tries once."""
         if self._subscriber is None:
-            self._subscriber = open_async_client(
-                self.address, timeout_s=None, redis_connect_func=_log_connect("Subscriber")
-            )
+            self._subscriber = open_async_client(self.address, redis_connect_func=_log_connect("Subscriber"))
         return self._subscriber
 
     async def close(self) -> None:

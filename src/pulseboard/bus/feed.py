@@ -27,7 +27,7 @@ BLOCK_MS = 1_000
 DEADLINE_S = 4.0
 """A blocked read that has not come back by then hangs on a dead link (redis-py issue 2417): no error will ever say so."""
 COUNT = 500
-CLOCK_EVERY_S = 2.0
+LOOK_EVERY_S = 2.0
 
 log = logging.getLogger("pulseboard.feed")
 
@@ -93,7 +93,8 @@ class Feed:
         self._max_event_bytes = max_event_bytes
         self._cursor: Cursor | None = None
         self._beats = ZERO
-        self._clock_read_at = float("-inf")
+        self._added = 0
+        self._looked_at = float("-inf")
 
     async def read(self) -> AsyncGenerator[Batch | Reset | Blind, None]:
         """Yield what happens, first a Reset or a Blind, until closed. Reconnects for ever with the seed's delay."""
@@ -129,12 +130,15 @@ class Feed:
         while True:
             async with asyncio.timeout(DEADLINE_S):
                 before = self._cursor
-                batch = await self._read_batch(client)
+                item: Batch | Reset = (batch := await self._read_batch(client))
                 # A full batch means this reader is behind, and what it has not read yet may be trimmed before it does.
-                behind = len(batch.entries) >= COUNT and not await self._is_continuous(client, str(before))
-                if time.monotonic() - self._clock_read_at > CLOCK_EVERY_S:
+                if len(batch.entries) >= COUNT and not await self._is_continuous(client, str(before)):
+                    item = await self._take_snapshot(client, "the server fell behind the feed")
+                elif time.monotonic() - self._looked_at > LOOK_EVERY_S:
                     await self._read_clock(client)
-                item = await self._take_snapshot(client, "the server fell behind the feed") if behind else batch
+                    # A FLUSHDB breaks no connection: the feed goes on, from nothing.
+                    if not await self._is_continuous(client, str(self._cursor)):
+                        item = await self._take_snapshot(client, "Redis lost its data")
             yield item
 
     async def _find_break(self, client: redis.asyncio.Redis) -> str | None:
@@ -146,11 +150,12 @@ class Feed:
         return None
 
     async def _is_continuous(self, client: redis.asyncio.Redis, cursor: str) -> bool:
-        return bool(await client.eval(read_script("continuity"), 1, self._keys.feed, cursor))
+        unbroken, self._added = await client.eval(read_script("continuity"), 1, self._keys.feed, cursor, self._added)
+        return bool(unbroken)
 
     async def _take_snapshot(self, client: redis.asyncio.Redis, reason: str) -> Reset:
         keys = (self._keys.feed, self._keys.beats, self._keys.board)
-        feed_id, beats_id, _, fields, beats = await client.eval(read_script("snapshot"), len(keys), *keys)
+        feed_id, beats_id, _, fields, beats, self._added = await client.eval(read_script("snapshot"), len(keys), *keys)
         self._cursor, self._beats = Cursor.parse(feed_id), Cursor.parse(beats_id)
         board = [entry for json in fields[1::2] if (entry := self._parse_stamped(json)) is not None]
         board.sort(key=lambda entry: entry.cursor)
@@ -183,7 +188,7 @@ class Feed:
         asked_at = time.monotonic()
         seconds, microseconds = await client.time()
         self._clock.set(int(seconds) * 1000 + int(microseconds) / 1000, asked_at)
-        self._clock_read_at = time.monotonic()
+        self._looked_at = time.monotonic()
 
     def _parse_row(self, row: tuple[bytes, dict[bytes, bytes]]) -> Entry | None:
         id, fields = row

@@ -15,6 +15,8 @@ BOARD_MAX = 5_000
 BEATS_MAX = 10_000
 ADOPTION_TTL_MS = 120_000
 """Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
+BATCH_TTL_MS = 86_400_000
+"""Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 

@@ -11,13 +11,11 @@ from contextlib import aclosing
 from enum import StrEnum
 from typing import Self
 
-import msgspec
-
-from pulseboard.bus.client import FAILURES, RedisClient, describe
+from pulseboard.bus.client import RedisClient, describe
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.subscription import Subscription
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import ServiceStatusUpdate, encode
+from pulseboard.wire.events import ServiceStatusUpdate, encode, parse_update
 from pulseboard.wire.names import DEFAULT_PREFIX, parse_channel
 
 log = logging.getLogger("pulseboard.pubsub")
@@ -42,7 +40,6 @@ class ServicePubSub:
         self.client = client or RedisClient()
         self.rejections = Rejections()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._decoder = msgspec.json.Decoder(ServiceStatusUpdate)
 
     async def publish_status(self, channel: ServiceChannel | str, status: ServiceStatusUpdate) -> None:
         """Publish one update. As in the seed a failure is logged, not raised; Redis being away is waited out for some 10 s."""
@@ -50,7 +47,8 @@ class ServicePubSub:
             parse_channel(channel, DEFAULT_PREFIX)
             await self.client.get_publisher().publish(str(channel), encode(status))
             log.debug("published to %s: %s", channel, status.service)
-        except (InvalidEvent, TypeError, *FAILURES) as error:
+        # Redis away or refusing, a name that is none, and whatever a status raises that is not to be made JSON.
+        except Exception as error:  # noqa: BLE001
             log.error("failed to publish status to %s: %s", ascii(str(channel)[:80]), describe(error))
 
     async def subscribe(self, channels: Sequence[ServiceChannel | str], callback: Callback) -> None:
@@ -58,8 +56,10 @@ class ServicePubSub:
 
         With `ServiceChannel.ALL_SERVICES` among them the pattern is subscribed, else exactly the channels named.
         The subscription survives outages of Redis and ends with `close()`. A message that is no update is dropped and
-        counted in `rejections`; an exception of the callback is logged.
+        counted in `rejections`; an exception of the callback is logged. Raises ValueError when no channel is named.
         """
+        if not channels:
+            raise ValueError("name at least one channel to subscribe to")
         everything = ServiceChannel.ALL_SERVICES in channels
         subscription = Subscription(
             self.client.get_subscriber(),
@@ -69,8 +69,17 @@ class ServicePubSub:
         task = asyncio.create_task(self._deliver(subscription, callback), name="pulseboard-subscription")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await subscription.subscribed.wait()
-        log.info("subscribed to %s", ", ".join(str(channel) for channel in channels))
+        confirmed = asyncio.ensure_future(subscription.subscribed.wait())
+        try:
+            # The task ends first when close() is called while Redis is away.
+            await asyncio.wait([confirmed, task], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            confirmed.cancel()
+        if subscription.subscribed.is_set():
+            log.info("subscribed to %s", ", ".join(str(channel) for channel in channels))
 
     async def close(self) -> None:
         """End every subscription and close the client."""
@@ -90,9 +99,9 @@ class ServicePubSub:
         async with aclosing(subscription.messages()) as messages:
             async for channel, payload in messages:
                 try:
-                    message = self._decoder.decode(payload)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    self.rejections.add(InvalidEvent("malformed", str(error)), channel)
+                    message = parse_update(payload)
+                except InvalidEvent as error:
+                    self.rejections.add(error, channel)
                     continue
                 try:
                     callback(channel, message)

@@ -48,9 +48,10 @@ class Subscription:
                 await self._prepare()
                 async with self._client.pubsub() as pubsub, aclosing(self._session(pubsub)) as session:
                     async for message in session:
-                        attempt = 0
                         yield message
             except FAILURES as error:
+                if self.subscribed.is_set():  # where nothing is published, no message will tell that the outage is over
+                    attempt = 0
                 log.log(logging.DEBUG if attempt else logging.ERROR, "Redis subscription lost: %s", describe(error))
             self.subscribed.clear()
             attempt += 1

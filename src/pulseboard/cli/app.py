@@ -6,9 +6,11 @@
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
 from pulseboard.cli.options import with_settings
@@ -20,7 +22,6 @@ app = typer.Typer(
     name="pulseboard",
     help="The live board of your background services.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -28,7 +29,8 @@ app = typer.Typer(
 def run(argv: Sequence[str]) -> int:
     """Run a command line; return its exit code."""
     try:
-        code = app(list(argv), prog_name="pulseboard", standalone_mode=False)
+        load_dotenv(Path(".env"))  # as docker compose does; what the environment says already stands
+        code = app(list(argv) or ["--help"], prog_name="pulseboard", standalone_mode=False)
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         return _complain(f"{message} (see pulseboard --help)", 2)

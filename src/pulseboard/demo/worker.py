@@ -15,7 +15,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NoReturn, Protocol
 
 import msgspec
 import typer
@@ -119,7 +119,7 @@ def _start(name: str, make: Callable[[BankClient, Database, StatusSink], Worker]
         _end(name, error, 2)
 
 
-def _end(name: str, error: Exception, code: int) -> None:
+def _end(name: str, error: Exception, code: int) -> NoReturn:
     print(f"{name}: {error}", file=sys.stderr)
     raise typer.Exit(code)
 

@@ -87,9 +87,11 @@ def snapshot_bytes(snapshot: dict[str, msgspec.Raw], cursor: Cursor) -> bytes:
     return format_frame(encode(snapshot), id=str(cursor))
 
 
-def bye_bytes(reason: str, retry_ms: int, cursor: Cursor) -> bytes:
-    """Return the last message of `/api/stream`; the seed's stream gets only its `retry:`, for it knows no names."""
-    return format_frame(encode({"reason": reason}), event="bye", id=str(cursor), retry_ms=retry_ms)
+def bye_bytes(reason: str, retry_ms: int, cursor: Cursor | None) -> bytes:
+    """Return the last message of `/api/stream`; without a cursor the reader keeps the id of what it saw last."""
+    return format_frame(
+        encode({"reason": reason}), event="bye", id="" if cursor is None else str(cursor), retry_ms=retry_ms
+    )
 
 
 def _named(event: str, data: dict[str, Any], cursor: Cursor) -> bytes:

@@ -32,6 +32,8 @@ WRITE_MAX_BYTES = 128 * 1024
 BLOCKED_MAX_S = 30.0
 """A reader that took nothing for so long is frozen or gone, and is let go; it may come back and resume."""
 BEATS_EVERY_S = 1.0
+GREETING_S = 0.1
+"""How long a board that was made for one reader serves others."""
 RETRY_MS = (500, 3_000)
 """Readers come back spread over this, so that a restart is not met by all of them at once."""
 
@@ -50,6 +52,13 @@ class HubOptions:
     insecure: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Greeting:
+    data: bytes
+    position: int
+    made_at: float
+
+
 class Hub:
     """Applies the feed to the board, and gives each connection what it has not seen, when it can take it."""
 
@@ -64,7 +73,9 @@ class Hub:
         self._began = False
         self._connections: set[Connection] = set()
         self._beats: dict[tuple[str, str], int] = {}
-        self._closing = False
+        self._forgot_at: Cursor | None = None
+        self._greetings: dict[tuple[View, Framing, str | None], _Greeting] = {}
+        self._farewell: str | None = None
 
     @property
     def readers(self) -> int:
@@ -74,7 +85,7 @@ class Hub:
     @property
     def closing(self) -> bool:
         """True once no stream is taken any more."""
-        return self._closing
+        return self._farewell is not None
 
     async def run(self, feed: Feed) -> None:
         """Serve the feed until cancelled."""
@@ -102,14 +113,18 @@ class Hub:
 
     def join(self, connection: Connection, since: Cursor | None = None) -> None:
         """Begin to serve a connection: from `since` if the ring still holds what followed, else from the board of this tick."""
+        if self._farewell is not None:
+            self._end(connection, self._farewell)
+            return
         self._connections.add(connection)
-        position = self._ring.find(since) if since is not None and since <= self._cursor else None
+        position = self._find(since) if since is not None else None
         if since is not None and position is not None and not connection.view.seed:
             connection.position, connection.fresh = position, False
             # What is not replayed, since it is not in the feed: who is alive by now, and whether we can see.
             now = self._clock.now_ms()
             greeting = (beats_frame(now, self.board.seen(), since), ping_frame(now, self.blind, since))
-            connection.sink.write(connection.sink.framing(b"".join(frame.full or b"" for frame in greeting)))
+            data = b"".join(connection.view.pick(frame) or b"" for frame in greeting)
+            connection.sink.write(connection.sink.framing(data))
         elif since is not None:
             connection.reason = "what followed the last message that was seen is no longer held"
         self.pump(connection)
@@ -125,20 +140,40 @@ class Hub:
 
     def close(self, reason: str) -> None:
         """End every stream with a `bye`, and take no more."""
-        self._closing = True
+        self._farewell = reason
         for connection in list(self._connections):
             self.leave(connection)
-            bye = b"" if connection.view.seed else bye_bytes(reason, random.randint(*RETRY_MS), self._cursor)  # noqa: S311
-            connection.sink.close(connection.sink.framing(bye) if bye else b"")
+            self._end(connection, reason)
 
     def forget(self) -> list[tuple[str, str, Cursor]]:
         """Take off the board what ended long ago, and show every reader the board without it."""
         gone = [] if self.blind is not None else self.board.forget(self._clock.now_ms())
         if gone:
+            # Forgetting is no event of the feed: who was away meanwhile must not resume as if nothing had happened.
+            self._forgot_at = self._cursor
+            self._greetings.clear()
             for connection in self._connections:
-                connection.fresh = connection.fresh or not connection.view.seed
+                if connection.fresh or connection.view.seed:
+                    continue
+                connection.fresh = True
+                if connection.position < self._ring.end:
+                    connection.reason = "instances that ended long ago were taken off before all was read"
             self._flush()
         return gone
+
+    def _find(self, since: Cursor) -> int | None:
+        if since > self._cursor or (self._forgot_at is not None and since <= self._forgot_at):
+            return None
+        return self._ring.find(since)
+
+    def _end(self, connection: Connection, reason: str) -> None:
+        sink = connection.sink
+        if connection.view.seed:
+            sink.close(b"")
+            return
+        # The id would say that it has seen everything, and it would come back as if it had.
+        seen = self._cursor if not connection.fresh and connection.position >= self._ring.end else None
+        sink.close(sink.framing(bye_bytes(reason, random.randint(*RETRY_MS), seen)))  # noqa: S311
 
     def _restart(self, reset: Reset) -> None:
         self.blind = None
@@ -146,6 +181,8 @@ class Hub:
         self._ring.clear(reset.cursor)
         self._cursor = reset.cursor
         self._beats.clear()
+        self._forgot_at = None
+        self._greetings.clear()
         for connection in self._connections:
             connection.fresh = True
             connection.reason = reset.reason if self._began else None
@@ -174,6 +211,8 @@ class Hub:
 
     def _pump(self, connection: Connection, shared: _Shared) -> None:
         sink = connection.sink
+        if sink.writable:
+            connection.blocked_since = None
         while sink.writable:
             if connection.position < self._ring.first and not connection.fresh:
                 connection.fresh, connection.reason = True, "the reader was too slow for all that came"
@@ -185,15 +224,29 @@ class Hub:
                 data = self._read(connection, shared)
             if data:
                 sink.write(data)
-        connection.blocked_since = None if sink.writable else connection.blocked_since or time.monotonic()
+        if not sink.writable and connection.blocked_since is None:
+            connection.blocked_since = time.monotonic()
 
     def _greet(self, connection: Connection) -> bytes:
-        """Return the whole board for a connection, true at the position it goes on from: both are of this tick."""
+        """Return the whole board for a connection, true at the position that it goes on from: both are of one tick.
+
+        That tick may have been a moment ago: what followed it is in the ring. So a crowd that comes back at once, or is reset,
+        shares one board instead of having a copy each.
+        """
+        view, sink = connection.view, connection.sink
         reason, connection.reason = connection.reason, None
-        connection.fresh, connection.position = False, self._ring.end
-        view = connection.view
+        key = (view, sink.framing, reason)
+        found = self._greetings.get(key)
+        now = time.monotonic()
+        if found is None or now - found.made_at > GREETING_S or found.position < self._ring.first:
+            data = sink.framing(self._board_bytes(view, reason))
+            found = self._greetings[key] = _Greeting(data, self._ring.end, now)
+        connection.fresh, connection.position = False, found.position
+        return found.data
+
+    def _board_bytes(self, view: View, reason: str | None) -> bytes:
         if view.seed:
-            return connection.sink.framing(snapshot_bytes(self.board.snapshot(), self._cursor))
+            return snapshot_bytes(self.board.snapshot(), self._cursor)
         board = BoardView(
             now=self._clock.now_ms(),
             blind=self.blind,
@@ -203,7 +256,7 @@ class Hub:
             expect=[name for name in self.board.expected if view.services is None or name in view.services],
             instances=self.board.view(view.services),
         )
-        return connection.sink.framing(board_bytes(board, self._cursor, reset=reason))
+        return board_bytes(board, self._cursor, reset=reason)
 
     def _read(self, connection: Connection, shared: _Shared) -> bytes:
         """Return the bytes of the next frames for a connection and move it on; who stands where it stood shares them."""
@@ -233,6 +286,7 @@ class Hub:
             if now - heartbeat_at >= options.heartbeat_s:
                 heartbeat_at = now
                 self._append(heartbeat_frame(self._cursor))
+            self._greetings.clear()
             self._flush()
             self._drop_frozen(now)
 

@@ -86,7 +86,11 @@ class Ring:
         return frames
 
     def find(self, cursor: Cursor) -> int | None:
-        """Return the position after all that a reader at `cursor` has seen, or None when the ring cannot say."""
+        """Return the position after all that a reader at `cursor` has seen, or None when the ring cannot say.
+
+        It can say only for a cursor that it knows: one between two of its frames is of an event that Redis has lost since,
+        so that whoever saw it holds something that is true no more.
+        """
         if self.floor is None or cursor < self.floor:
             return None
         low, high = self._dropped, len(self._frames)
@@ -96,4 +100,5 @@ class Ring:
                 high = middle
             else:
                 low = middle + 1
-        return self._start + low
+        known = self._frames[low - 1].cursor if low > self._dropped else self.floor
+        return self._start + low if cursor == known else None

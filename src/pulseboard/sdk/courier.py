@@ -56,11 +56,14 @@ class Courier:
         if self._wakes.empty():
             self._wakes.put(None)
 
-    def stop(self, goodbye: bytes | None, timeout_s: float) -> None:
-        """Send what is waiting and the goodbye, and end; give up after `timeout_s`."""
+    def dismiss(self, goodbye: bytes | None) -> None:
+        """Ask for an end: send what is waiting, then the goodbye. Does not wait for it."""
         self._goodbye = goodbye
         self._stopping = True
         self.wake()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until all is sent; give up after `timeout_s`."""
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -77,7 +80,8 @@ class Courier:
                     continue
                 except Exception:
                     # Nobody sees a thread die: the service would vanish from the board while it works on.
-                    log.exception("service %s: sending failed in a way that it should not", self._service)
+                    if not self._attempt:
+                        log.exception("service %s: sending failed in a way that it should not", self._service)
                     self._wait_out(BusUnavailable("sending failed"))
                     continue
                 self._note_success()

@@ -5,27 +5,31 @@ import atexit
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import weakref
-from collections import Counter
+from itertools import count
 from typing import Any, Self
+
+import msgspec
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
 from pulseboard.sdk.courier import Courier
 from pulseboard.sdk.outbox import Outbox
-from pulseboard.sdk.status import encode_status
+from pulseboard.sdk.status import encode_value, text_of
 from pulseboard.wire.errors import ConfigError, InvalidEvent
-from pulseboard.wire.events import MAX_BEAT_S, MAX_EVENT_BYTES, StatusEvent, encode_event
+from pulseboard.wire.events import MAX_BEAT_S, MAX_EVENT_BYTES, StatusEvent, encode, encode_event
 from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_service_name
 
 STOP_TIMEOUT_S = 2.0
 
 log = logging.getLogger("pulseboard.service")
 
-_running: "weakref.WeakSet[Service]" = weakref.WeakSet()
-_made: Counter[str] = Counter()
+_services: "weakref.WeakValueDictionary[tuple[str, bool, int], Service]" = weakref.WeakValueDictionary()
+"""Every service there is, by its name, whether its instance was named, and its number among those."""
+_naming = threading.RLock()
 
 
 class Service:
@@ -53,19 +57,26 @@ class Service:
             raise ConfigError(f"beat_s must be more than 0 and at most {MAX_BEAT_S:.0f} seconds, not {beat_s}")
         self.beat_s = float(beat_s)
         self._named = instance is not None
-        _made[name] += 1
-        self._number = _made[name]
-        self.instance = check_instance_name(instance) if instance is not None else self._default_instance()
+        self.instance = check_instance_name(instance) if instance is not None else ""
         self._redis_url = redis_url
         self._keys = Keys(namespace or os.environ.get("PULSEBOARD_NAMESPACE") or DEFAULT_NAMESPACE)
         self._prefix = channel_prefix or os.environ.get("PULSEBOARD_CHANNEL_PREFIX") or DEFAULT_PREFIX
-        self._status: dict[str, Any] = {}
+        # Changed in place and encoded whole, each in one step of C that no signal handler can come between.
+        self._status: dict[str, msgspec.Raw] = {}
+        self._said = object()
         self._complaints: set[str] = set()
         # Reentrant, since a signal handler may update in the middle of an update.
         self._lock = threading.RLock()
         self._outbox = Outbox()
         self._courier: Courier | None = None
         self._forked = False
+        with _naming:
+            # The lowest number that is free, not one more each time: a host that makes a service for each of its jobs
+            # would fill the board with instances that ended.
+            self._number = next(number for number in count(1) if (name, self._named, number) not in _services)
+            _services[name, self._named, self._number] = self
+        if not self._named:
+            self.instance = self._default_instance()
 
     def start(self) -> Self:
         """Appear on the board and begin to beat. Starting twice is starting once."""
@@ -76,27 +87,28 @@ class Service:
 
     def stop(self) -> None:
         """Send what is waiting and say goodbye, within 2 s; then the service may be started again."""
-        with self._lock:
-            courier, self._courier, self._forked = self._courier, None, False
-            _running.discard(self)
-            goodbye = self._encode(goodbye=True)
-        if courier is not None:
-            courier.stop(goodbye, STOP_TIMEOUT_S)
+        _stop([self])
 
     def update(self, /, **fields: Any) -> None:
-        """Merge `fields` into the status and publish the whole of it. Before `start` it is only kept."""
+        """Merge `fields` into the status and publish the whole of it. Before `start` it is only kept.
+
+        The fields are read at once, so the caller may change their values afterwards.
+        """
+        said = self._encode_fields(fields)
         with self._lock:
-            self._status = {**self._status, **fields}
+            self._status.update(said)
             self._publish()
 
     def replace(self, status: dict[str, Any]) -> None:
         """Make `status` the whole status and publish it. It is read at once, so the caller may change it afterwards."""
+        try:
+            said = self._encode_fields(dict(status))
+        # Whatever was given instead of a dict may raise anything at all.
+        except Exception as error:  # noqa: BLE001
+            self._complain("status", f"a status is a dict, and this one was not published: {text_of(error)}")
+            return
         with self._lock:
-            try:
-                self._status = dict(status)
-            except (TypeError, ValueError) as error:
-                self._complain("status", f"a status is a dict with string keys: {error}")
-                return
+            self._status = said
             self._publish()
 
     def __enter__(self) -> Self:
@@ -113,34 +125,50 @@ class Service:
         await asyncio.to_thread(self.stop)
 
     def _publish(self) -> None:
+        said = self._said = object()
         if self._forked:
             self._launch()
-        elif self._courier is not None and (event := self._encode()) is not None:
-            self._outbox.offer(event)
-            self._courier.wake()
+            return
+        while self._courier is not None:
+            if (event := self._encode(self._status)) is not None:
+                self._outbox.offer(event)
+                self._courier.wake()
+            # A signal handler may have updated in the middle of this, and its later status went out before ours.
+            if said is self._said:
+                return
+            said = self._said
 
-    def _encode(self, *, goodbye: bool = False) -> bytes | None:
+    def _encode_fields(self, fields: dict[Any, Any]) -> dict[str, msgspec.Raw]:
+        return {text_of(name): self._encode_field(value) for name, value in fields.items()}
+
+    def _encode_field(self, value: Any) -> msgspec.Raw:
         try:
-            event = StatusEvent(
-                service=self.name,
-                timestamp=time.time_ns() // 1_000_000,
-                status=encode_status(self._status),
-                instance=self.instance,
-                beat_s=self.beat_s,
-                goodbye=goodbye,
-            )
+            return encode_value(value)
+        # A container of the host's own may raise anything at all, and another thread may change it meanwhile.
+        except Exception as error:  # noqa: BLE001
+            problem = f"a value cannot be shown: {text_of(error)}"
+            self._complain("value", problem)
+            return msgspec.Raw(encode(f"({problem[:200]})"))
+
+    def _encode(self, status: dict[str, msgspec.Raw], *, goodbye: bool = False) -> bytes | None:
+        event = StatusEvent(
+            service=self.name,
+            timestamp=time.time_ns() // 1_000_000,
+            status=msgspec.Raw(encode(status)),
+            instance=self.instance,
+            beat_s=self.beat_s,
+            goodbye=goodbye,
+        )
+        try:
             return encode_event(event, max_bytes=MAX_EVENT_BYTES)
         except InvalidEvent as error:
-            self._complain(error.reason, str(error))
-        # A value's own __str__ or __iter__ may raise anything at all, and that is not the host's trouble.
-        except Exception as error:  # noqa: BLE001
-            self._complain("status", f"this status cannot be written as JSON: {error!r}")
+            self._complain(error.reason, f"this status was not published: {error}")
         return None
 
     def _complain(self, kind: str, message: str) -> None:
         if kind not in self._complaints:
             self._complaints.add(kind)
-            log.error("service %s: %s; this status was not published (told once)", self.name, message[:300])
+            log.error("service %s: %s (told once)", self.name, ascii(message[:300])[1:-1])
 
     def _launch(self) -> None:
         self._forked = False
@@ -152,7 +180,7 @@ class Service:
         self._courier = Courier(
             self.name, self.instance, self.beat_s, self._outbox, self._read_status, address, self._keys, self._prefix
         )
-        if (event := self._encode()) is not None:
+        if (event := self._encode(self._status)) is not None:
             self._outbox.offer(event)
         try:
             self._courier.start()
@@ -160,11 +188,20 @@ class Service:
             log.error("service %s stays off the board: %s", self.name, error)
             self._courier = None
             return
-        _running.add(self)
+        _say_goodbye_in_child_processes()
 
     def _read_status(self) -> bytes | None:
         with self._lock:
-            return self._encode()
+            return self._encode(self._status)
+
+    def dismiss(self) -> Courier | None:
+        """Begin to stop, and return what is to be waited for. For `stop` and the exit hook only."""
+        with self._lock:
+            courier, self._courier, self._forked = self._courier, None, False
+            if courier is not None:
+                # A status that grew too large to be sent must not keep the goodbye back.
+                courier.dismiss(self._encode(self._status, goodbye=True) or self._encode({}, goodbye=True))
+            return courier
 
     def _default_instance(self) -> str:
         host = "".join(char for char in socket.gethostname() if char.isprintable() and char != "/")[:100]
@@ -178,20 +215,41 @@ class Service:
         # are about to exec another program.
         self._lock = threading.RLock()
         self._outbox = Outbox()
+        self._forked = self._forked or self._courier is not None
         self._courier = None
-        self._forked = True
         if not self._named:
             self.instance = self._default_instance()
 
 
-def _note_fork() -> None:
-    for service in list(_running):
-        service.note_fork()
+def _all_services() -> list[Service]:
+    # valuerefs() copies in one step; to iterate would fail while another thread makes a service.
+    return [service for ref in _services.valuerefs() if (service := ref()) is not None]
+
+
+def _stop(services: list[Service]) -> None:
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    couriers = [courier for service in services if (courier := service.dismiss()) is not None]
+    for courier in couriers:
+        courier.join(max(0.0, deadline - time.monotonic()))
 
 
 def _stop_all() -> None:
-    for service in list(_running):
-        service.stop()
+    _stop(_all_services())
+
+
+def _note_fork() -> None:
+    global _naming  # noqa: PLW0603
+    _naming = threading.RLock()
+    # Also those that do not run: one that is made before the fork and started after it must not bear the parent's pid.
+    for service in _all_services():
+        service.note_fork()
+
+
+def _say_goodbye_in_child_processes() -> None:
+    # A forked child of multiprocessing ends by os._exit(), past atexit, but runs the finalizers of its own kind.
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _stop_all, exitpriority=0)
 
 
 os.register_at_fork(after_in_child=_note_fork)

@@ -1,22 +1,53 @@
-"""A status made JSON: what JSON has no word for is written as text, so that a stray value never costs the whole status."""
+"""A status made JSON, each field at the moment it is said, so that what the host does to a value later is not told.
+
+What JSON has no word for is written as text: a stray value never costs the field beside it, nor the whole status.
+"""
 
 from typing import Any
 
 import msgspec
 
-from pulseboard.wire.events import MAX_DEPTH, check_depth
+from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.events import MAX_DEPTH, check_depth, may_be_deep
+
+VALUE_DEPTH = MAX_DEPTH - 2  # the event and the status are around it
 
 
-def encode_status(status: dict[str, Any]) -> msgspec.Raw:
-    """Return the status as the JSON text of an object; raise InvalidEvent, TypeError or what a value's own methods raise.
+def encode_value(value: Any) -> msgspec.Raw:
+    """Return one field of a status as JSON; raise InvalidEvent when it nests too deep or runs in a circle.
 
     Dates, UUIDs, decimals, sets, dataclasses and structs are written as msgspec writes them; any other object as `str()` of it.
     """
-    json = _encoder.encode(status)
-    # Nearly every status is flat, and one that nests n deep has n closing brackets at least.
-    if json.count(b"[") + json.count(b"{") >= MAX_DEPTH:
-        check_depth(msgspec.json.decode(json))
+    try:
+        json = _encoder.encode(value)
+    # Half a surrogate pair, an integer of 5,000 digits, a __str__ that raises anything at all: look for it.
+    except Exception:  # noqa: BLE001
+        json = _encoder.encode(_mend(value, VALUE_DEPTH))
+    if may_be_deep(json, levels_around=2):
+        check_depth({"": msgspec.json.decode(json)})
     return msgspec.Raw(json)
+
+
+def text_of(value: Any) -> str:
+    """Return `str(value)`, as UTF-8 can hold it, or the name of its type where that raises."""
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _mend(value: Any, levels: int) -> Any:
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        if not levels:
+            raise InvalidEvent("too-deep", f"an event nests at most {MAX_DEPTH} deep, itself included")
+        if isinstance(value, dict):
+            return {text_of(key): _mend(inner, levels - 1) for key, inner in value.items()}
+        return [_mend(inner, levels - 1) for inner in value]
+    try:
+        return msgspec.Raw(_encoder.encode(value))
+    except Exception:  # noqa: BLE001
+        return text_of(value)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)

@@ -1,6 +1,8 @@
 """The socket that a server listens on."""
 
+import contextlib
 import errno
+import resource
 import socket
 
 from pulseboard.wire.errors import ConfigError
@@ -31,6 +33,15 @@ def bind(host: str, port: int) -> socket.socket:
         raise ConfigError(f"{host}:{port} {busy}") from error
     sock.setblocking(False)
     return sock
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many connections as the system allows it: each stream is one file (getrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # macOS answers "unlimited" and then refuses it.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def adopt(fd: int) -> socket.socket:

@@ -7,7 +7,7 @@ import uvicorn
 
 from pulseboard.server.app import create_app
 from pulseboard.server.core import Core
-from pulseboard.server.listen import BACKLOG
+from pulseboard.server.listen import BACKLOG, raise_file_limit
 from pulseboard.server.protocol import StreamProtocol
 from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import PulseboardError
@@ -56,6 +56,7 @@ def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None])
         backlog=BACKLOG,
     )
     server = _Server(config, core, on_ready)
+    raise_file_limit()
     with sock:
         server.run([sock])
     if core.failed:

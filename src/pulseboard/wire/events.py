@@ -3,7 +3,7 @@
 A `StatusEvent` holds its status as the JSON bytes it came in, since nobody on the way to the browser looks inside.
 """
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -14,6 +14,10 @@ from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_ser
 MAX_EVENT_BYTES = 65_536
 MAX_DEPTH = 32
 MAX_BEAT_S = 86_400.0
+MAX_TIMESTAMP_MS = 8_640_000_000_000_000
+"""The last moment that a JavaScript Date can hold (ECMA-262, 21.4.1.1); further out the page would not take the board."""
+
+_TIMESTAMP = msgspec.Meta(ge=-MAX_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)
 
 T = TypeVar("T")
 
@@ -30,7 +34,7 @@ class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A status event as it stands in the feed (docs/reference/wire.md). `status` is the JSON text of an object."""
 
     service: str
-    timestamp: int
+    timestamp: Annotated[int, _TIMESTAMP]
     status: msgspec.Raw
     instance: str = ""
     beat_s: float | None = None
@@ -44,7 +48,7 @@ class _Message(msgspec.Struct):
     """
 
     service: str
-    timestamp: int | float
+    timestamp: Annotated[int, _TIMESTAMP] | Annotated[float, _TIMESTAMP]
     status: dict[str, Any]
     instance: str = ""
     beat_s: float | None = None
@@ -54,6 +58,7 @@ class _Message(msgspec.Struct):
 
 _messages = msgspec.json.Decoder(_Message)
 _events = msgspec.json.Decoder(StatusEvent)
+_anything = msgspec.json.Decoder(Any)
 
 
 def parse_message(
@@ -91,9 +96,14 @@ def parse_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> StatusEvent
     check_service_name(event.service)
     check_instance_name(event.instance)
     _check_beat(event.beat_s)
-    if not bytes(event.status).startswith(b"{"):
-        raise InvalidEvent("wrong-type", "a status is a JSON object")
+    _check_raw_status(bytes(event.status))
     return event
+
+
+def parse_update(payload: bytes) -> ServiceStatusUpdate:
+    """Read the seed's message, wherever it came from; raise InvalidEvent with the reason when it is none."""
+    message = _decode(_messages, payload)
+    return ServiceStatusUpdate(message.service, int(message.timestamp), message.status)
 
 
 def encode_event(event: StatusEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> bytes:
@@ -116,6 +126,24 @@ def check_depth(status: Any) -> None:
         if not level:
             return
     raise InvalidEvent("too-deep", f"an event nests at most {MAX_DEPTH} deep, itself included")
+
+
+def _check_raw_status(json: bytes) -> None:
+    # The decoder passes over a Raw without looking into its strings, nor at how deep it nests.
+    if not json.startswith(b"{"):
+        raise InvalidEvent("wrong-type", "a status is a JSON object")
+    if not json.isascii():
+        try:
+            json.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidEvent("malformed", str(error)) from error
+    if may_be_deep(json, levels_around=1):
+        check_depth(_decode(_anything, json))
+
+
+def may_be_deep(json: bytes, *, levels_around: int) -> bool:
+    """Say whether a part of an event needs `check_depth`: what nests n deep has n opening brackets at least; most is flat."""
+    return json.count(b"[") + json.count(b"{") + levels_around > MAX_DEPTH
 
 
 def _children(value: Any) -> list[Any]:

@@ -69,14 +69,18 @@ function count(n: number, noun: string): string {
 
 const UNIT = /(Ms|_ms|Millis|_millis|Seconds|_seconds|Secs|_secs|_s|Bytes|_bytes|Percent|_percent|Pct|_pct)$/;
 
-/** The words for a key. What the value says itself is left out: its unit, the "at" of a time. */
+const AT = /(At|_at)$/;
+
+/**
+ * The words for a key. What the value says itself is left out: its unit, the "at" of a time. A value that is still
+ * missing will say it too, so that the label holds still; beside an error, its time keeps the "at" that tells them apart.
+ */
 export function labelOf(key: string, reading: Reading): string {
-  const bare =
-    reading.kind === "number"
-      ? key.replace(UNIT, "")
-      : reading.kind === "time"
-        ? key.replace(/(At|_at)$/, "")
-        : key;
+  const { kind } = reading;
+  let bare = key;
+  if (kind === "number" || kind === "nothing") bare = bare.replace(UNIT, "");
+  if ((kind === "time" || kind === "nothing") && !isErrorKey(bare.replace(AT, "")))
+    bare = bare.replace(AT, "");
   return humanise(bare === "" ? key : bare);
 }
 

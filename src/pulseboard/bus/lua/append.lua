@@ -6,7 +6,9 @@
 -- Returns the feed id, and the JSON with that id as its last member (what PUBLISH and the board carry).
 local function append(keys, limits, field, json)
   local id = redis.call('XADD', keys.feed, 'MAXLEN', '~', limits.feed_max, '*', 'kind', 'status', 'data', json)
-  redis.call('XADD', keys.history, 'MAXLEN', '~', limits.history_max, id, 'data', json)
+  -- pcall: a history that cannot take this id (the feed was evicted and Redis' clock set back, so that the history is
+  -- ahead; or the key is not ours) must not keep its service off the board, nor break a batch in the middle.
+  redis.pcall('XADD', keys.history, 'MAXLEN', '~', limits.history_max, id, 'data', json)
   redis.call('EXPIRE', keys.history, limits.history_ttl_s)
   local stamped = string.sub(json, 1, -2) .. ',"id":"' .. id .. '"}'
   -- A flood of new names must not grow the board without end; who is on it already stays current.

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
@@ -89,7 +89,7 @@ def _tell_ready(url: str, ready_file: Path | None) -> None:
         partial.replace(ready_file)
 
 
-def _refuse(reason: str) -> None:
+def _refuse(reason: str) -> NoReturn:
     print(f"bank: {reason}", file=sys.stderr)
     raise typer.Exit(2)
 

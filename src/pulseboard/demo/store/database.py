@@ -98,8 +98,8 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection in a transaction that commits at the end; keep it short; raises StoreError."""
         with _translated():
-            async with self._engine.connect() as connection:
-                await connection.execution_options(pulseboard_writes=True)
+            async with self._engine.connect() as plain:
+                connection = await plain.execution_options(pulseboard_writes=True)
                 async with connection.begin():
                     yield connection
 

@@ -1,0 +1,152 @@
+"""Where Redis is, and that its password is never told."""
+
+import traceback
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulseboard.bus.address import ENVIRONMENT, RedisAddress
+from pulseboard.wire.errors import ConfigError
+
+SECRET = "hunter2"
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://cache", RedisAddress("cache")),
+        ("redis://cache:6380/2", RedisAddress("cache", 6380, 2)),
+        ("redis://cache/", RedisAddress("cache")),
+        ("rediss://u:p@cache", RedisAddress("cache", username="u", password="p", tls=True)),
+        ("redis://:p@cache", RedisAddress("cache", password="p")),
+        ("redis://u@cache", RedisAddress("cache", username="u")),
+        ("redis://u:p%40s%2Fs%3A%25@cache", RedisAddress("cache", username="u", password="p@s/s:%")),
+        ("redis://:p@ss@cache", RedisAddress("cache", password="p@ss")),
+        ("redis://[::1]:6380", RedisAddress("::1", 6380)),
+        ("redis://[2001:db8::1]", RedisAddress("2001:db8::1")),
+        ("unix:///run/redis.sock", RedisAddress(path="/run/redis.sock")),
+        ("unix://u:p@/run/my%20redis.sock", RedisAddress(path="/run/my redis.sock", username="u", password="p")),
+    ],
+)
+def test_every_form_of_url_is_read(url: str, expected: RedisAddress) -> None:
+    assert RedisAddress.parse(url) == expected
+    assert RedisAddress.parse(expected.url) == expected
+
+
+@given(
+    host=st.sampled_from(["localhost", "10.0.0.7", "::1", "redis.example"]),
+    port=st.integers(1, 65_535),
+    db=st.integers(0, 100),
+    username=st.none() | TEXT,
+    password=st.none() | TEXT,
+    tls=st.booleans(),
+)
+def test_an_address_survives_its_url(
+    host: str, port: int, db: int, username: str | None, password: str | None, tls: bool
+) -> None:
+    address = RedisAddress(host, port, db, username, password, tls)
+    assert RedisAddress.parse(address.url) == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://:{SECRET}@cache",
+        f"//:{SECRET}@cache",
+        f"redis://:{SECRET}@",
+        f"redis://:{SECRET}@cache:port",
+        f"redis://:{SECRET}@cache:99999",
+        f"redis://:{SECRET}@cache:0",
+        f"redis://:{SECRET}@cache:6379/first",
+        f"redis://:{SECRET}@cache?db={SECRET}",
+        f"redis://:{SECRET}@cache#{SECRET}",
+        f"redis://:{SECRET}@[::1",
+        f"unix://:{SECRET}@",
+        f"unix://:{SECRET}@relative/path",
+        f"redis://:{SECRET}/rest@cache",
+        f"redis://:pa/{SECRET}@cache",
+        f"redis://:pa#{SECRET}@cache",
+        f"redis://:pa?{SECRET}@cache",
+        f"redis://user:12/{SECRET}@cache",
+        f"redis://user:12#{SECRET}@cache",
+        "redis://",
+        "cache:6379",
+        "",
+    ],
+)
+def test_a_bad_url_is_refused_without_its_password(url: str) -> None:
+    """A '/' in a password ends the host: the rest was shown as the port or the database, and in the error's cause."""
+    with pytest.raises(ConfigError) as refusal:
+        RedisAddress.parse(url)
+    told = "".join(traceback.format_exception(refusal.value))
+    assert SECRET not in told.replace(f'parse("{url}")', "")
+    assert "REDIS_URL" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", [f"redis://u:{SECRET}@cache:6380/2", f"unix://:{SECRET}@/run/redis.sock"])
+def test_an_address_never_shows_its_password(url: str) -> None:
+    address = RedisAddress.parse(url)
+    for shown in (str(address), repr(address), f"{address}", "%s" % address, f"{[address]}"):  # noqa: UP031
+        assert SECRET not in shown
+    assert "***" in str(address)
+    assert SECRET in address.url
+
+
+def test_nothing_set_means_a_guess_at_localhost() -> None:
+    address = RedisAddress.from_env({})
+    assert (str(address), address.given) == ("redis://localhost:6379", False)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENT)
+def test_an_empty_variable_is_none(name: str) -> None:
+    assert not RedisAddress.from_env({name: ""}).given
+
+
+def test_the_seeds_variables_name_an_address() -> None:
+    env = {
+        "REDIS_HOST": "cache",
+        "REDIS_PORT": "6380",
+        "REDIS_USERNAME": "u",
+        "REDIS_PASSWORD": SECRET,
+        "REDIS_DB": "3",
+    }
+    assert RedisAddress.from_env(env) == RedisAddress("cache", 6380, 3, "u", SECRET)
+
+
+def test_an_argument_wins_over_the_url_which_wins_over_host_and_port() -> None:
+    env = {"REDIS_URL": "redis://second", "REDIS_HOST": "third", "REDIS_PORT": "nonsense"}
+    assert RedisAddress.from_env(env, url="redis://first").host == "first"
+    assert RedisAddress.from_env(env).host == "second"
+
+
+def test_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "cache")
+    assert RedisAddress.from_env() == RedisAddress("cache")
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({"REDIS_PORT": "tcp://10.0.0.1:6379"}, "REDIS_PORT"),  # what Kubernetes sets for a service named redis
+        ({"REDIS_PORT": "0"}, "REDIS_PORT"),
+        ({"REDIS_PORT": "65536"}, "REDIS_PORT"),
+        ({"REDIS_DB": "-1"}, "REDIS_DB"),
+        ({"REDIS_HOST": f"redis://:{SECRET}@cache"}, "REDIS_HOST"),
+        ({"REDIS_URL": "cache"}, "REDIS_URL"),
+    ],
+)
+def test_a_bad_variable_is_named(env: dict[str, str], named: str) -> None:
+    with pytest.raises(ConfigError, match=named) as refusal:
+        RedisAddress.from_env(env)
+    assert SECRET not in str(refusal.value)
+
+
+def test_connection_options_reach_the_same_redis(address: RedisAddress) -> None:
+    with redis.Redis(**address.connection_options()) as client:
+        assert client.ping()
+    assert RedisAddress.parse("unix:///run/redis.sock").connection_options()["unix_socket_path"] == "/run/redis.sock"
+    assert RedisAddress.parse("rediss://cache").connection_options()["ssl"] is True

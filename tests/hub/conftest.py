@@ -1,0 +1,105 @@
+"""A hub without Redis or sockets: events are given by hand, readers are lists of bytes."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.feed import Beat, Entry, Reset
+from pulseboard.bus.rejections import Rejections
+from pulseboard.hub.board import Board
+from pulseboard.hub.connection import Connection, Framing, View
+from pulseboard.hub.hub import Hub, HubOptions
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.events import StatusEvent, encode
+
+
+def plain(data: bytes) -> bytes:
+    return data
+
+
+class ListSink:
+    """A reader that keeps each write it was given. `room` is how many more writes it takes before it is full."""
+
+    def __init__(self, room: int | None = None, framing: Framing = plain) -> None:
+        self.framing = framing
+        self.room = room
+        self.writes: list[bytes] = []
+        self.closed = False
+        self.aborted = False
+
+    @property
+    def writable(self) -> bool:
+        return not (self.closed or self.aborted) and (self.room is None or self.room > 0)
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        if self.room is not None:
+            self.room -= 1
+
+    def close(self, last: bytes) -> None:
+        self.writes.append(last)
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Message:
+    """One SSE message as a browser would see it."""
+
+    def __init__(self, block: str) -> None:
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        self.id = fields.get("id")
+        self.event = fields.get("event", "message")
+        self.retry = int(fields["retry"]) if "retry" in fields else None
+        self.data: Any = json.loads(fields["data"])
+
+    def __repr__(self) -> str:
+        return f"<{self.event} {self.id} {self.data}>"
+
+
+def messages(writes: Iterable[bytes]) -> list[Message]:
+    """Parse what a reader was given, comments left out."""
+    blocks = b"".join(writes).decode().split("\n\n")
+    assert blocks[-1] == "", "the last message is not complete"
+    return [Message(block) for block in blocks[:-1] if not block.startswith(":")]
+
+
+def entry(n: int, service: str = "a", instance: str = "", **more: Any) -> Entry:
+    """The event number `n`: its cursor is (n, 0) and its status {"n": n}."""
+    event = StatusEvent(service, n, msgspec.Raw(encode({"n": n})), instance, **more)
+    return Entry(Cursor(n, 0), event)
+
+
+def reset(at: int, *board: Entry, beats: Iterable[Beat] = (), reason: str = "the server started") -> Reset:
+    return Reset(reason, Cursor(at, 0), list(board), list(beats))
+
+
+@pytest.fixture
+def rejections() -> Rejections:
+    return Rejections()
+
+
+@pytest.fixture
+def hub(rejections: Rejections) -> Hub:
+    """A hub that expects the service `a`, before its feed said anything."""
+    return Hub(Board(["a"]), RedisClock(), rejections, HubOptions(version="1.2.3"))
+
+
+def join(hub: Hub, view: View | None = None, *, since: Cursor | None = None, sink: ListSink | None = None) -> ListSink:
+    """Connect one more reader and return where its bytes go."""
+    sink = sink or ListSink()
+    hub.join(Connection(view or View(), sink), since)
+    return sink
+
+
+async def eventually(holds: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110  (what it watches is no event)
+            await asyncio.sleep(0.002)

@@ -1,0 +1,501 @@
+"""What readers see: all of it, in one order, or a word that says what they do not."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.hub.conftest import ListSink, entry, eventually, join, messages, reset
+
+from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.feed import Batch, Beat, Blind
+from pulseboard.bus.rejections import Rejections
+from pulseboard.hub import hub as hub_module
+from pulseboard.hub.board import FORGET_MS, Board
+from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.hub import BLOCKED_MAX_S, RETRY_MS, Hub, HubOptions
+from pulseboard.hub.ring import Ring
+from pulseboard.wire.cursor import Cursor
+
+SEED = View(seed=True)
+
+
+def told(sink: ListSink, event: str = "status") -> list[int]:
+    """The numbers of the events that a reader was given, in order."""
+    return [each.data["status"]["n"] for each in messages(sink.writes) if each.event == event]
+
+
+def events(sink: ListSink) -> list[str]:
+    return [each.event for each in messages(sink.writes)]
+
+
+class TestJoin:
+    def test_the_first_message_is_the_board(self, hub: Hub) -> None:
+        hub.take(reset(5, entry(3, "b", "i", beat_s=2.0), beats=[Beat("b", "i", 4)]))
+        (board,) = messages(join(hub).writes)
+        assert (board.event, board.id) == ("board", "5-0")
+        assert abs(board.data.pop("now") - time.time() * 1000) < 60_000
+        assert board.data == {
+            "blind": None,
+            "ping_s": 5.0,
+            "version": "1.2.3",
+            "insecure": False,
+            "expect": ["a"],
+            "instances": [
+                {
+                    "service": "b",
+                    "instance": "i",
+                    "timestamp": 3,
+                    "status": {"n": 3},
+                    "beat_s": 2.0,
+                    "goodbye": False,
+                    "id": "3-0",
+                    "seen": 4,
+                }
+            ],
+        }
+
+    def test_the_seeds_stream_begins_with_its_snapshot_and_goes_on_with_its_messages(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        sink = join(hub, SEED)
+        hub.take(Batch([entry(1, "balance-sync", "host:1", beat_s=5.0)]))
+        first, second = messages(sink.writes)
+        assert (first.event, first.data) == ("message", {"a": {}})
+        assert (second.event, second.id) == ("message", "1-0")
+        assert second.data == {"service": "balance-sync", "timestamp": 1, "status": {"n": 1}}
+
+    def test_an_insecure_server_says_so_on_the_board(self) -> None:
+        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(insecure=True))
+        assert messages(join(hub).writes)[0].data["insecure"] is True
+
+    def test_what_comes_after_joining_follows_the_board_without_a_gap_or_a_repeat(self, hub: Hub) -> None:
+        hub.take(reset(1, entry(1)))
+        hub.take(Batch([entry(2)]))
+        sink = join(hub)
+        hub.take(Batch([entry(3)]))
+        board, status = messages(sink.writes)
+        assert [each["status"]["n"] for each in board.data["instances"]] == [2]
+        assert (status.event, status.data["status"]) == ("status", {"n": 3})
+
+    def test_many_who_join_at_once_are_given_the_same_board_and_then_the_same_events(self, hub: Hub) -> None:
+        hub.take(reset(1, entry(1)))
+        sinks = [join(hub) for _ in range(10)]
+        assert len({id(sink.writes[0]) for sink in sinks}) == 1
+        hub.take(Batch([entry(2)]))
+        late = join(hub)
+        assert [told(sink) for sink in sinks] == [[2]] * 10
+        # What was made for those before may serve: then what came since follows it.
+        numbers = [each["status"]["n"] for each in messages(late.writes)[0].data["instances"]] + told(late)
+        assert numbers[-1] == 2
+
+    def test_nobody_is_taken_once_the_hub_is_closed(self, hub: Hub) -> None:
+        hub.take(reset(1))
+        hub.close("bye")
+        sink = join(hub)
+        assert sink.closed
+        assert events(sink) == ["bye"]
+        assert hub.readers == 0
+
+
+class TestOrder:
+    @settings(max_examples=60, deadline=None)
+    @given(st.data())
+    def test_whatever_happens_a_reader_sees_one_order_or_is_told(self, data: st.DataObject) -> None:
+        """Readers of any speed come, go and come back with their last id, while events come in batches of any size.
+
+        Each holds what a page would hold. In the end all hold the board, nobody saw an event twice or out of order, and
+        every event that one did not see is covered by a `reset` or the board that came first.
+        """
+        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions())
+        hub._ring = Ring(max_frames=12)
+        hub.take(reset(0))
+        readers: list[_Reader] = []
+        n = 0
+        for _ in range(data.draw(st.integers(1, 40))):
+            action = data.draw(st.sampled_from(["events", "events", "join", "leave", "room", "reset"]))
+            if action == "events":
+                count = data.draw(st.integers(1, 5))
+                batch = [entry(n + i, data.draw(st.sampled_from("ab"))) for i in range(1, count + 1)]
+                n += count
+                hub.take(Batch(batch))
+            elif action == "join":
+                readers.append(_Reader(hub, data.draw(st.one_of(st.none(), st.integers(0, 3)))))
+            elif action == "reset":
+                n += 1
+                hub.take(reset(n, entry(n, "a"), reason="a failover"))
+            elif readers:
+                reader = data.draw(st.sampled_from(readers))
+                if action == "leave":
+                    reader.come_back(data.draw(st.one_of(st.none(), st.integers(0, 3))))
+                else:
+                    reader.take(data.draw(st.integers(1, 4)))
+        truth = {each.service: each.id for each in hub.board.view()}
+        for reader in readers:
+            reader.take(None)
+            assert reader.held == truth
+            assert hub.readers == len(readers)
+
+
+class _Reader:
+    """A page: what it holds is what its messages said."""
+
+    def __init__(self, hub: Hub, room: int | None) -> None:
+        self.hub = hub
+        self.held: dict[str, str] = {}
+        self.last_id: Cursor | None = None
+        self.known = False
+        self._connect(room)
+
+    def come_back(self, room: int | None) -> None:
+        self._note()
+        self.hub.leave(self.connection)
+        self._connect(room)
+
+    def take(self, room: int | None) -> None:
+        self.sink.room = room
+        self.hub.pump(self.connection)
+        self._note()
+
+    def _connect(self, room: int | None) -> None:
+        self.sink = ListSink(room)
+        self.connection = Connection(View(), self.sink)
+        self.hub.join(self.connection, self.last_id)
+
+    def _note(self) -> None:
+        resetting = not self.known
+        for each in messages(self.sink.writes):
+            assert each.id is not None
+            cursor = Cursor.parse(each.id)
+            match each.event:
+                case "reset":
+                    resetting = True
+                case "board":
+                    assert resetting or self.hub.blind, "a board that nobody announced"
+                    resetting = False
+                    self.held = {item["service"]: item["id"] for item in each.data["instances"]}
+                case "status":
+                    assert self.last_id is not None
+                    assert cursor > self.last_id, "twice, or out of order"
+                    assert cursor.ms == each.data["status"]["n"]
+                    self.held[each.data["service"]] = each.id
+            self.last_id, self.known = cursor, True
+        self.sink.writes.clear()
+
+
+class TestSlowReader:
+    def test_it_delays_nobody_and_catches_up_from_the_ring(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        slow, fast = ListSink(room=1), ListSink()
+        connection = Connection(View(), slow)
+        hub.join(connection)
+        join(hub, sink=fast)
+        for n in range(1, 11):
+            hub.take(Batch([entry(n)]))
+            assert told(fast)[-1] == n
+        assert told(slow) == []
+        slow.room = None
+        hub.pump(connection)
+        assert told(slow) == told(fast) == list(range(1, 11))
+
+    def test_one_that_fell_off_the_ring_is_told_and_given_the_board(self, hub: Hub) -> None:
+        hub._ring = Ring(max_frames=3)
+        hub.take(reset(0))
+        slow = ListSink(room=1)
+        connection = Connection(View(), slow)
+        hub.join(connection)
+        for n in range(1, 6):
+            hub.take(Batch([entry(n)]))
+        slow.room = None
+        hub.pump(connection)
+        hub.take(Batch([entry(6)]))
+        assert events(slow) == ["board", "reset", "board", "status"]
+        _, said, board, last = messages(slow.writes)
+        assert "too slow" in said.data["reason"]
+        assert board.data["instances"][0]["status"] == {"n": 5}
+        assert last.data["status"] == {"n": 6}
+
+    def test_one_that_is_far_behind_gets_it_in_bounded_writes(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        slow = ListSink(room=1)
+        connection = Connection(View(), slow)
+        hub.join(connection)
+        for n in range(1, 3_001):
+            hub.take(Batch([entry(n)]))
+        slow.room = None
+        hub.pump(connection)
+        assert told(slow) == list(range(1, 3_001))
+        assert max(map(len, slow.writes)) <= hub_module.WRITE_MAX_BYTES
+
+    @pytest.fixture
+    def at(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+        now = 1_000.0
+
+        def advance(by_s: float) -> None:
+            nonlocal now
+            now += by_s
+
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        return advance
+
+    def test_a_frozen_one_is_let_go_and_others_are_not(self, hub: Hub, at: Callable[[float], None]) -> None:
+        hub.take(reset(0))
+        frozen, lively = join(hub, sink=ListSink(room=1)), join(hub)
+        at(BLOCKED_MAX_S + 1)
+        hub._drop_frozen(time.monotonic())
+        assert frozen.aborted
+        assert not lively.aborted
+        assert hub.readers == 1
+
+    def test_one_that_takes_a_little_at_a_time_is_not_frozen(self, hub: Hub, at: Callable[[float], None]) -> None:
+        """It was let go after 30 s of never being quite up to date, though it took something all the time."""
+        hub.take(reset(0))
+        sink = ListSink(room=1)
+        connection = Connection(View(), sink)
+        hub.join(connection)
+        for n in range(1, 6):
+            hub.take(Batch([entry(n)]))
+            at(BLOCKED_MAX_S * 0.6)
+            hub._drop_frozen(time.monotonic())
+            sink.room = 1
+            hub.pump(connection)
+        assert not sink.aborted
+        assert told(sink) == [1, 2, 3, 4, 5]
+
+
+class TestSharing:
+    def test_who_stands_at_the_same_place_shares_the_same_bytes(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        views = [View(), View(), View(kinds=frozenset({"status"})), View(kinds=frozenset({"status"})), SEED, SEED]
+        sinks = [join(hub, view) for view in views]
+        hub.take(Batch([entry(1), entry(2)]))
+        last = [sink.writes[-1] for sink in sinks]
+        for one, other in ((0, 1), (2, 3), (4, 5)):
+            assert last[one] is last[other]
+        assert last[0] == last[2] != last[4]
+
+    def test_one_flush_is_one_write(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        sink = join(hub)
+        hub.take(Batch([entry(n) for n in range(1, 20)]))
+        assert len(sink.writes) == 2
+
+    def test_each_framing_is_applied_once_for_all(self, hub: Hub) -> None:
+        framed = []
+
+        def framing(data: bytes) -> bytes:
+            framed.append(data)
+            return b"<" + data + b">"
+
+        hub.take(reset(0))
+        sinks = [join(hub, sink=ListSink(framing=framing)) for _ in range(5)]
+        plainly = join(hub)
+        framed.clear()
+        hub.take(Batch([entry(1)]))
+        assert len(framed) == 1
+        assert {sink.writes[-1] for sink in sinks} == {b"<" + plainly.writes[-1] + b">"}
+
+    def test_a_reset_gives_all_readers_of_a_view_the_same_board(self, hub: Hub) -> None:
+        """A thousand readers each with a board of their own were a thousand times its memory."""
+        hub.take(reset(0))
+        sinks = [join(hub) for _ in range(5)]
+        hub.take(reset(9, entry(9), reason="a failover"))
+        assert [events(sink) for sink in sinks] == [["board", "reset", "board"]] * 5
+        assert len({id(sink.writes[-1]) for sink in sinks}) == 1
+
+
+class TestFilters:
+    def test_services_are_filtered_on_board_and_stream(self, hub: Hub) -> None:
+        hub.take(reset(2, entry(1, "a"), entry(2, "b")))
+        sink = join(hub, View(services=frozenset({"b"})))
+        hub.take(Batch([entry(3, "a"), entry(4, "b")]))
+        board, status = messages(sink.writes)
+        assert board.data["expect"] == []
+        assert [each["service"] for each in board.data["instances"]] == ["b"]
+        assert status.data["service"] == "b"
+
+    def test_kinds_are_filtered_and_pings_always_come(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        sink = join(hub, View(kinds=frozenset()))
+        hub.take(Batch([entry(1)]))
+        hub.take(Blind("gone"))
+        assert events(sink) == ["board", "ping"]
+
+    def test_a_resume_brings_only_the_kinds_that_were_asked_for(self, hub: Hub) -> None:
+        hub.take(reset(0, entry(0)))
+        sink = join(hub, View(kinds=frozenset({"status"})), since=Cursor(0, 0))
+        assert events(sink) == ["ping"]
+
+    def test_nothing_is_written_where_a_filter_leaves_nothing(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        sink = join(hub, View(services=frozenset({"z"})))
+        hub.take(Batch([entry(1)]))
+        assert len(sink.writes) == 1
+
+
+class TestResume:
+    def test_what_was_missed_follows_once(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        for n in range(1, 6):
+            hub.take(Batch([entry(n)]))
+        sink = join(hub, since=Cursor(3, 0))
+        assert told(sink) == [4, 5]
+        assert "board" not in events(sink)
+
+    def test_it_says_first_who_is_alive_and_whether_redis_is_seen(self, hub: Hub) -> None:
+        hub.take(reset(1, entry(1)))
+        hub.take(Batch(beats=[Beat("a", "", 7)]))
+        hub.take(Blind("gone"))
+        beats, ping = messages(join(hub, since=Cursor(1, 0)).writes)[:2]
+        assert beats.data["beats"] == [["a", "", 7]]
+        assert ping.data["blind"]["reason"] == "gone"
+        assert beats.id == ping.id == "1-0"
+
+    @pytest.mark.parametrize("since", [Cursor(2, 0), Cursor(4, 5), Cursor(99, 0)], ids=["too old", "unknown", "future"])
+    def test_where_it_cannot_it_says_so_and_sends_the_board(self, hub: Hub, since: Cursor) -> None:
+        hub.take(reset(3))
+        hub.take(Batch([entry(4), entry(5)]))
+        assert events(join(hub, since=since)) == ["reset", "board"]
+
+    def test_who_was_away_while_an_instance_was_forgotten_gets_the_board_without_it(self, hub: Hub) -> None:
+        """Forgetting is no event of the feed: whoever resumed from before it kept a card that nobody else had."""
+        long_ago = hub._clock.now_ms() - FORGET_MS - 1
+        hub.take(reset(long_ago, entry(long_ago)))
+        hub.take(Batch([entry(long_ago + FORGET_MS, "b")]))
+        seen = hub._cursor
+        assert [service for service, _, _ in hub.forget()] == ["a"]
+        sink = join(hub, since=seen)
+        assert events(sink) == ["reset", "board"]
+        hub.take(Batch([entry(seen.ms + 1, "b")]))
+        assert "board" not in events(join(hub, since=hub._cursor))
+
+
+class TestBlind:
+    def test_a_new_hub_is_blind_until_the_feed_speaks(self, hub: Hub) -> None:
+        sink = join(hub)
+        hub.take(reset(1, entry(1)))
+        first, second = messages(sink.writes)
+        assert first.data["blind"]["reason"]
+        assert first.data["instances"] == []
+        assert (second.event, second.data["blind"]) == ("board", None)  # no reset: nothing was broken
+        assert len(second.data["instances"]) == 1
+
+    def test_readers_are_told_at_once_and_only_once(self, hub: Hub) -> None:
+        hub.take(reset(1))
+        sink = join(hub)
+        hub.take(Blind("connection refused"))
+        hub.take(Blind("connection refused"))
+        hub.take(Batch())
+        hub.take(Batch())
+        _, gone, back = messages(sink.writes)
+        assert (gone.event, gone.data["blind"]["reason"]) == ("ping", "connection refused")
+        assert (back.event, back.data["blind"]) == ("ping", None)
+
+    def test_who_joins_meanwhile_is_told_on_the_board(self, hub: Hub) -> None:
+        hub.take(reset(1, entry(1)))
+        hub.take(Blind("gone"))
+        (board,) = messages(join(hub).writes)
+        assert board.data["blind"]["reason"] == "gone"
+        assert len(board.data["instances"]) == 1
+
+    def test_nothing_is_forgotten_while_nothing_is_seen(self, hub: Hub) -> None:
+        hub.take(reset(1, entry(1)))
+        hub.take(Blind("gone"))
+        assert hub.forget() == []
+
+
+class TestReset:
+    def test_every_reader_is_told_why_and_given_the_board(self, hub: Hub) -> None:
+        hub.take(reset(5, entry(5)))
+        ours, seeds = join(hub), join(hub, SEED)
+        hub.take(reset(2, entry(2, "b"), reason="Redis lost events"))
+        assert events(ours) == ["board", "reset", "board"]
+        assert messages(ours.writes)[1].data == {"reason": "Redis lost events"}
+        assert [each.data for each in messages(seeds.writes)] == [{"a": {"n": 5}}, {"a": {}, "b": {"n": 2}}]
+
+    def test_an_instance_too_many_is_counted_and_not_shown(self, rejections: Rejections) -> None:
+        hub = Hub(Board(max_instances=1), RedisClock(), rejections, HubOptions())
+        hub.take(reset(0))
+        sink = join(hub)
+        hub.take(Batch([entry(1, "a"), entry(2, "b"), entry(3, "a")]))
+        assert told(sink) == [1, 3]
+        assert rejections.counts == {"board-full": 1}
+
+
+class TestForget:
+    def test_readers_get_the_board_without_what_is_gone(self, hub: Hub) -> None:
+        now = hub._clock.now_ms()
+        hub.take(reset(now, entry(now - FORGET_MS - 1_000), entry(now, "b")))
+        ours, seeds = join(hub), join(hub, SEED)
+        assert [(service, str(cursor)) for service, _, cursor in hub.forget()] == [
+            ("a", f"{now - FORGET_MS - 1_000}-0")
+        ]
+        assert events(ours) == ["board", "board"]
+        assert [each["service"] for each in messages(ours.writes)[1].data["instances"]] == ["b"]
+        assert len(seeds.writes) == 1  # the seed's stream has no word for it
+
+    def test_nobody_is_bothered_when_nothing_went(self, hub: Hub) -> None:
+        hub.take(reset(1))
+        sink = join(hub)
+        assert hub.forget() == []
+        assert len(sink.writes) == 1
+
+
+class TestClose:
+    def test_streams_end_with_a_bye_and_a_spread_of_retries(self, hub: Hub) -> None:
+        hub.take(reset(3))
+        sinks = [join(hub) for _ in range(50)]
+        hub.close("the server is stopping")
+        byes = [messages(sink.writes)[-1] for sink in sinks]
+        assert all(sink.closed for sink in sinks)
+        assert {(bye.event, bye.data["reason"], bye.id) for bye in byes} == {("bye", "the server is stopping", "3-0")}
+        retries = {bye.retry for bye in byes if bye.retry is not None}
+        assert len(retries) > 10
+        assert RETRY_MS[0] <= min(retries)
+        assert max(retries) <= RETRY_MS[1]
+        assert hub.readers == 0
+
+    def test_the_seeds_stream_ends_with_nothing_that_its_page_could_take_for_a_status(self, hub: Hub) -> None:
+        hub.take(reset(3))
+        sink = join(hub, SEED)
+        hub.close("the server is stopping")
+        assert sink.closed
+        assert [each.data for each in messages(sink.writes)] == [{"a": {}}]
+
+    def test_one_that_is_behind_is_not_told_that_it_has_seen_everything(self, hub: Hub) -> None:
+        """Its `bye` carried the id of the last event; so it came back as one that had missed nothing."""
+        hub.take(reset(0))
+        slow = join(hub, sink=ListSink(room=1))
+        hub.take(Batch([entry(1)]))
+        hub.close("the server is stopping")
+        board, bye = messages(slow.writes)
+        assert (board.id, bye.event, bye.id) == ("0-0", "bye", None)
+
+
+class TestTick:
+    async def test_pings_beats_and_heartbeats_come_by_themselves(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hub_module, "BEATS_EVERY_S", 0.01)
+        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(ping_s=0.01, heartbeat_s=0.01))
+        hub.take(reset(1, entry(1)))
+        ours, seeds = join(hub), join(hub, SEED)
+        ticking = asyncio.create_task(hub._tick())
+        hub.take(Batch(beats=[Beat("a", "", 5), Beat("a", "", 6), Beat("stranger", "", 6)]))
+
+        def complete() -> bool:
+            return b": heartbeat" in b"".join(seeds.writes) and {"ping", "beats"} <= set(events(ours))
+
+        await eventually(complete)
+        ticking.cancel()
+        (beats,) = [each for each in messages(ours.writes) if each.event == "beats"]
+        assert beats.data["beats"] == [["a", "", 6]]
+        assert len(messages(seeds.writes)) == 1
+
+
+def test_leaving_twice_is_leaving_once(hub: Hub) -> None:
+    connection = Connection(View(), ListSink())
+    hub.join(connection)
+    hub.leave(connection)
+    hub.leave(connection)
+    hub.pump(connection)
+    assert hub.readers == 0

@@ -1,0 +1,94 @@
+"""The ring equals a plain list of which only the end is kept."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulseboard.hub.ring import Frame, Ring
+from pulseboard.wire.cursor import Cursor
+
+START = Cursor(0, 0)
+
+
+def frame(ms: int, size: int = 10) -> Frame:
+    return Frame(Cursor(ms, 0), "status", "a", b"x" * size, None)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(0, 3), st.integers(0, 60)),
+        st.tuples(st.just("clear"), st.integers(0, 3), st.just(0)),
+    ),
+    max_size=200,
+)
+
+
+@given(steps, st.integers(1, 12), st.integers(1, 300))
+def test_ring_is_the_end_of_a_list(steps: list[tuple[str, int, int]], max_frames: int, max_bytes: int) -> None:
+    ring = Ring(max_frames, max_bytes)
+    ring.clear(START)
+    model: list[Frame] = []  # every frame there ever was; `first` is the number of the oldest one held
+    first, floor, ms = 0, START, 0
+    for kind, advance, size in steps:
+        ms += advance  # frames of one cursor follow each other: a ping has that of the event before it
+        if kind == "clear":
+            ring.clear(Cursor(ms, 0))
+            first, floor = len(model), Cursor(ms, 0)
+        else:
+            ring.append(frame(ms, size))
+            model.append(frame(ms, size))
+            while len(model) - first > max_frames or (
+                len(model) - first > 1 and sum(each.size for each in model[first:]) > max_bytes
+            ):
+                floor = model[first].cursor
+                first += 1
+        assert (ring.first, ring.end, ring.floor) == (first, len(model), floor)
+        assert ring.read(ring.first, 1 << 30) == model[first:]
+        issued = {floor} | {each.cursor for each in model[first:]}
+        for probe in range(-1, ms + 2):
+            cursor = Cursor(probe, 0)
+            expected = first + sum(each.cursor <= cursor for each in model[first:]) if cursor in issued else None
+            assert ring.find(cursor) == expected
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 120))
+def test_reading_on_and_on_gives_every_frame_once_and_never_more_than_asked(sizes: list[int], max_bytes: int) -> None:
+    ring = Ring()
+    for ms, size in enumerate(sizes):
+        ring.append(frame(ms, size))
+    read: list[Frame] = []
+    while len(read) < len(sizes):
+        part = ring.read(len(read), max_bytes)
+        assert part, "a reader must get on"
+        assert len(part) == 1 or sum(each.size for each in part) <= max_bytes
+        read += part
+    assert [each.cursor.ms for each in read] == list(range(len(sizes)))
+    assert ring.read(ring.end, max_bytes) == []
+
+
+def test_ring_holds_no_more_frames_than_it_may_after_many() -> None:
+    ring = Ring(max_frames=100)
+    for ms in range(10_000):
+        ring.append(frame(ms))
+    assert ring.end - ring.first == 100
+    assert len(ring._frames) <= 2 * 100 + 64  # what fell off is let go of
+
+
+def test_a_frame_larger_than_the_ring_is_still_delivered() -> None:
+    ring = Ring(max_frames=10, max_bytes=50)
+    ring.append(frame(1))
+    ring.append(frame(2, size=500))
+    assert [each.cursor.ms for each in ring.read(ring.first, 1)] == [2]
+
+
+def test_an_empty_ring_that_was_never_started_resumes_nobody() -> None:
+    assert Ring().find(START) is None
+
+
+def test_an_id_that_was_never_given_out_is_not_resumed() -> None:
+    """After a failover the feed lacks its last events. Who saw one of those must not go on as if it had been true."""
+    ring = Ring()
+    ring.clear(Cursor(100, 0))
+    ring.append(frame(102))
+    assert ring.find(Cursor(100, 0)) == ring.first
+    assert ring.find(Cursor(101, 0)) is None
+    assert ring.find(Cursor(102, 0)) == ring.end
