@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
-
-from pulseboard.bus.address import RedisAddress
 from tests.browser.conftest import Publisher
 from tests.conftest import free_port, run_valkey
+
+from pulseboard.bus.address import RedisAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
-
     from tests.browser.conftest import Board, Server
 
 pytestmark = pytest.mark.browser

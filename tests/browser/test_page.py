@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page, Request
-
     from tests.browser.conftest import Board, Publisher, Server
 
 pytestmark = pytest.mark.browser

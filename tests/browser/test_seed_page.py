@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
-
 from tests.browser.conftest import SEED_SERVICES, Server
 from tests.conftest import run_valkey
 from tests.seed import node
