@@ -123,4 +123,3 @@ def cpu_s(pid: int) -> float:
     """Return the processor time that a process has used so far (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
