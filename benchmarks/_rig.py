@@ -49,12 +49,14 @@ def free_port() -> int:
 @contextmanager
 def rig(*options: str) -> Iterator[Rig]:
     """Run a Valkey and `pulseboard serve` on it, each a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="pulseboard-bench-") as folder:
-        with EmbeddedValkey(Path(folder), port=free_port()) as valkey:
-            port = free_port()
-            argv = [sys.executable, "-m", "pulseboard", "serve", "--quiet", "--port", str(port)]
-            with running([*argv, "--redis-url", valkey.address.url, *options], port) as pid:
-                yield Rig(valkey.address, port, pid)
+    with (
+        tempfile.TemporaryDirectory(prefix="pulseboard-bench-") as folder,
+        EmbeddedValkey(Path(folder), port=free_port()) as valkey,
+    ):
+        port = free_port()
+        argv = [sys.executable, "-m", "pulseboard", "serve", "--quiet", "--port", str(port)]
+        with running([*argv, "--redis-url", valkey.address.url, *options], port) as pid:
+            yield Rig(valkey.address, port, pid)
 
 
 @contextmanager

@@ -140,9 +140,9 @@ def read(port: int, connections: int) -> None:
     delivered, last = 0, 0.0
     while not last or time.monotonic() - last < QUIET_S:
         for key, _ in waiting.select(0.1):
-            sock, rest = key.fileobj, key.data
-            assert isinstance(sock, socket.socket)
-            data = rest[0] + sock.recv(262_144)
+            ready, rest = key.fileobj, key.data
+            assert isinstance(ready, socket.socket)
+            data = rest[0] + ready.recv(262_144)
             if found := data.count(STATUS):
                 delivered += found
                 last = time.monotonic()
