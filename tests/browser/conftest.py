@@ -8,10 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -45,6 +45,7 @@ class Server:
         self.namespace = namespace
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
 
     @property
     def url(self) -> str:
@@ -56,7 +57,7 @@ class Server:
         argv = [sys.executable, "-m", "pulseboard", "serve", "--port", str(self.port)]
         argv += ["--redis-url", self.address.url, "--namespace", self.namespace]
         argv += ["--channel-prefix", f"{self.namespace}:", *self._options]
-        self._process = spawn(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = spawn(argv, stdout=subprocess.DEVNULL, stderr=self._log)
         self._wait_for("healthz")
         return self
 
@@ -78,6 +79,16 @@ class Server:
             self._process.wait()
             self._process = None
 
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return os.pread(self._log.fileno(), 1_000_000, 0).decode()  # the server writes on where it was
+
+    def close(self) -> None:
+        """End it, if it still runs, and drop its log."""
+        self.kill()
+        self._log.close()
+
     def _wait_for(self, path: str) -> None:
         deadline = time.monotonic() + START_S
         while True:
@@ -88,7 +99,7 @@ class Server:
                 if isinstance(error, urllib.error.HTTPError):
                     error.close()
                 assert self._process is not None
-                assert self._process.poll() is None, "the server ended by itself"
+                assert self._process.poll() is None, f"the server ended by itself: {self.log}"
                 assert time.monotonic() < deadline, f"no 200 from /{path} within {START_S:.0f} s"
                 time.sleep(0.02)
 
@@ -166,16 +177,49 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def may_be_away() -> list[str]:
+def may_be_away() -> None:
     """Ask for it where the server goes away: the browser then says so on the console."""
-    return []
 
 
 @pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of a browser profile of its own. Whatever it complains of on its console fails the test."""
+def board(page: Page) -> Board:
+    return Board(page)
+
+
+@pytest.fixture
+def publisher(address: RedisAddress, namespace: str) -> Publisher:
+    return Publisher(address, namespace)
+
+
+@pytest.fixture
+def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., Server]]:
+    """Start a server in the test's own namespace, with the options given, on the session's Redis or the one at `redis`."""
+    started: list[Server] = []
+
+    def start(*options: str, redis: RedisAddress = address) -> Server:
+        started.append(Server(redis, namespace, *options))
+        return started[-1].start()
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def tells_of_its_errors() -> None:
+    """Ask for it where the page under test writes to the console what it runs into, as the seed's does."""
+
+
+@pytest.fixture
+def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of a browser profile of its own. Whatever it complains of on its console fails the test.
+
+    It asks for `serve` so as to be closed before the servers are.
+    """
     complaints: list[str] = []
-    allowed = AWAY if "may_be_away" in request.fixturenames else ()
+    allowed: tuple[str, ...] = AWAY if "may_be_away" in request.fixturenames else ()
+    if "tells_of_its_errors" in request.fixturenames:
+        allowed = ("",)
 
     def listen(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not any(text in message.text for text in allowed):
@@ -194,39 +238,8 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 
 
 @pytest.fixture
-def board(page: Page) -> Board:
-    return Board(page)
-
-
-@pytest.fixture
-def publisher(address: RedisAddress, namespace: str) -> Publisher:
-    return Publisher(address, namespace)
-
-
-@contextmanager
-def serving(address: RedisAddress, namespace: str, *options: str) -> Iterator[Server]:
-    server = Server(address, namespace, *options)
-    try:
-        yield server.start()
-    finally:
-        server.kill()
-
-
-@pytest.fixture
-def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., Server]]:
-    """Start a server on the session's Redis, in the test's own namespace, with the options given."""
-    started: list[Server] = []
-
-    def start(*options: str) -> Server:
-        started.append(Server(address, namespace, *options))
-        started[-1].start().wait_until_ready()
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.kill()
-
-
-@pytest.fixture
 def server(serve: Callable[..., Server]) -> Server:
-    return serve("--expect", ",".join(SEED_SERVICES))
+    """A server that expects the seed's three services, and hears."""
+    server = serve("--expect", ",".join(SEED_SERVICES))
+    server.wait_until_ready()
+    return server

@@ -35,7 +35,7 @@ STATUS = {
 
 def test_the_page_says_that_it_waits_until_the_board_has_come(page: Page, board: Board, server: Server) -> None:
     held: list[Route] = []
-    page.route("**/api/stream*", held.append)
+    page.route("**/api/stream*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(server.url)
     expect(page.get_by_test_id("loading")).to_be_visible()
     expect(board.connection).to_have_attribute("data-status", "reconnecting")
@@ -112,6 +112,7 @@ def test_a_service_that_nobody_expected_appears_by_itself(
     page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
 ) -> None:
     server = serve()
+    server.wait_until_ready()
     page.goto(server.url)
     expect(page.get_by_test_id("empty")).to_be_visible()
     publisher.publish("night-report", {"phase": "printing"})
@@ -203,6 +204,8 @@ def test_two_servers_on_one_redis_show_the_same_board(
     page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
 ) -> None:
     one, other = serve(), serve()
+    for server in (one, other):
+        server.wait_until_ready()
     publisher.publish("balance-sync", {"done": 1})
     for server in (one, other):
         page.goto(server.url)
