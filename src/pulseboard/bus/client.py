@@ -4,9 +4,10 @@ A blocking loop of ours never relies on redis-py to come back by itself (it give
 connection, and waits `retry_delay_s` between attempts.
 """
 
+import asyncio
+
 # Not for its names: socket imports it to look up the first host, in the SDK in a thread. A child forked meanwhile has
 # half a module, and can look up no host for as long as it lives ("unknown encoding: idna").
-import asyncio
 import encodings.idna  # noqa: F401
 import logging
 from typing import Any, Self
