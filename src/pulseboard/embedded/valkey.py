@@ -15,7 +15,7 @@ from typing import Self
 
 from pulseboard.bus.address import DEFAULT_PORT, RedisAddress
 from pulseboard.bus.client import retry_delay_s
-from pulseboard.bus.probe import answers
+from pulseboard.bus.probe import read_process_id
 from pulseboard.process import spawn
 from pulseboard.wire.errors import ConfigError
 
@@ -40,10 +40,11 @@ class EmbeddedValkey:
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises ConfigError when it cannot be started."""
-        self._spawn()
+        process = self._spawn()
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not answers(self.address):
-            if self._process is not None and self._process.poll() is not None:
+        # Another server on this port would answer as well, while ours has failed to bind it.
+        while read_process_id(self.address) != process.pid:
+            if process.poll() is not None:
                 raise ConfigError(f"the embedded Valkey did not start: {self._last_words()}")
             if time.monotonic() > deadline:
                 self.stop()
@@ -79,7 +80,7 @@ class EmbeddedValkey:
         """The process id of the server, while there is one."""
         return self._process.pid if self._process is not None else None
 
-    def _spawn(self) -> None:
+    def _spawn(self) -> subprocess.Popen[bytes]:
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         argv = [str(find_binary()), "--bind", HOST, "--port", str(self.address.port), "--dir", str(self.data_dir)]
         argv += [
@@ -99,6 +100,7 @@ class EmbeddedValkey:
             self._process = spawn(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         except OSError as error:
             raise ConfigError(f"the embedded Valkey cannot be started: {error}") from error
+        return self._process
 
     def _watch(self) -> None:
         attempt = 0
