@@ -8,11 +8,11 @@ import redis
 from tests.server.conftest import Publisher, Server, eventually
 
 
-def event(service: str = "balance-sync", **changes: object) -> str:
+def event(service: object = "balance-sync", **changes: object) -> str:
     return json.dumps({"service": service, "timestamp": 1, "status": {}} | changes)
 
 
-BAD = {
+BAD: dict[str, list[tuple[str, str | bytes]]] = {
     "malformed": [
         ("balance-sync", b""),
         ("balance-sync", b"{"),

@@ -75,7 +75,7 @@ async def test_a_slow_reader_that_fell_behind_gets_it_all_or_is_told(
                 and any_server.core.hub._ring.first > 0
             )
         )
-        seen = []
+        seen: list[tuple[str | None, dict[str, object]]] = []
         async with asyncio.timeout(20):
             while not seen or not _shows(seen[-1], last) or "reset" not in [event for event, _ in seen]:
                 message = await stream.next()

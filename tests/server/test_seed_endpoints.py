@@ -8,7 +8,7 @@ from tests.server.conftest import EXPECTED, Publisher, ServeFixture, Server, Str
 from pulseboard.bus.address import RedisAddress
 
 PATH = "/api/services/status/stream"
-SNAPSHOT = {"balanceSync": {}, "accountDiscovery": {}, "accountEnrichment": {}}
+SNAPSHOT: dict[str, dict[str, object]] = {"balanceSync": {}, "accountDiscovery": {}, "accountEnrichment": {}}
 
 
 async def test_snapshot_holds_the_expected_services_before_they_are_seen(server: Server) -> None:

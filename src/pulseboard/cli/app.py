@@ -29,7 +29,7 @@ app = typer.Typer(
 def run(argv: Sequence[str]) -> int:
     """Run a command line; return its exit code."""
     try:
-        load_dotenv(Path(".env"))  # as docker compose does; what the environment says already stands
+        _load_dotenv()
         code = app(list(argv) or ["--help"], prog_name="pulseboard", standalone_mode=False)
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
@@ -41,6 +41,14 @@ def run(argv: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _load_dotenv() -> None:
+    """Read `.env` as docker compose does; what the environment says already stands."""
+    try:
+        load_dotenv(Path(".env"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f".env cannot be read: {error}") from error
 
 
 def _complain(message: str, code: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
+from rich.markup import escape
 
 from pulseboard.server.settings import Settings
 
@@ -40,7 +41,7 @@ def _flag(name: str) -> inspect.Parameter:
         f" [default: {default}]" if default not in (None, False) else ""
     )
     kind: Any = {bool: bool, int: int, float: float, Path: Path}.get(cast("type", field.annotation), str)
-    option = typer.Option(f"--{name.replace('_', '-')}", help=shown, show_default=False)
+    option = typer.Option(f"--{name.replace('_', '-')}", help=escape(shown), show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )

@@ -1,22 +1,22 @@
 """The application: which path is answered by what."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from mimetypes import guess_type
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from litestar import Litestar, Response, asgi, get
-from litestar.datastructures import CacheControlHeader
-from litestar.exceptions import HTTPException
+from litestar import Litestar, Request, Response, asgi, route
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import Redirect
-from litestar.static_files import create_static_files_router
-from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Scope, Send
+from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, Scope, Send
 
 from pulseboard.server.core import Core
-from pulseboard.server.problems import Problem, answer_http_error, answer_problem
+from pulseboard.server.problems import Problem, answer_fault, answer_http_error, answer_problem
 from pulseboard.server.stream import serve_stream
 from pulseboard.server.version import VERSION
 from pulseboard.wire.events import encode
@@ -31,6 +31,14 @@ SECURITY_HEADERS = {
     "referrer-policy": "no-referrer",
 }
 FRESH = {"cache-control": "no-store"}
+IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
+REVALIDATED = {"cache-control": "no-cache"}
+
+READ: list[Method] = ["GET", "HEAD"]
+"""RFC 9110, 9.1: whatever answers GET must answer HEAD."""
+
+_NAMED_BY_CONTENT = re.compile(r".+-[\w-]{8}\.\w+")
+"""What Vite calls a file whose content will never be another."""
 
 
 def create_app(core: Core) -> Litestar:
@@ -44,7 +52,7 @@ def create_app(core: Core) -> Litestar:
     return Litestar(
         [*_reads(core), *_streams(core), *_operations(core), *_page()],
         lifespan=[lifespan],
-        exception_handlers={Problem: answer_problem, HTTPException: answer_http_error},
+        exception_handlers={Problem: answer_problem, HTTPException: answer_http_error, Exception: answer_fault},
         openapi_config=OpenAPIConfig(
             "Pulseboard", VERSION, path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
         ),
@@ -55,8 +63,9 @@ def create_app(core: Core) -> Litestar:
 
 
 def _reads(core: Core) -> list[ControllerRouterHandler]:
-    @get(
+    @route(
         "/api/services/status",
+        http_method=READ,
         sync_to_thread=False,
         summary="The latest status of every service, by its camelCase name",
     )
@@ -88,11 +97,16 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
             "dropped": dict(core.rejections.counts),
         }
 
-    @get("/healthz", sync_to_thread=False, summary="Liveness: the process answers")
+    @route("/healthz", http_method=READ, sync_to_thread=False, summary="Liveness: the process answers")
     def healthz() -> Response[bytes]:
         return _json(report("alive"))
 
-    @get("/readyz", sync_to_thread=False, summary="Readiness: the board can be relied upon; else 503 and why not")
+    @route(
+        "/readyz",
+        http_method=READ,
+        sync_to_thread=False,
+        summary="Readiness: the board can be relied upon; else 503 and why not",
+    )
     def readyz() -> Response[bytes]:
         if core.trouble is not None:
             raise Problem(
@@ -104,11 +118,11 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
 
 
 def _page() -> list[ControllerRouterHandler]:
-    @get("/", include_in_schema=False, sync_to_thread=False)
+    @route("/", http_method=READ, include_in_schema=False, sync_to_thread=False)
     def root() -> Redirect:
         return Redirect("/services")
 
-    @get("/services", include_in_schema=False, sync_to_thread=False)
+    @route("/services", http_method=READ, include_in_schema=False, sync_to_thread=False)
     def page() -> Response[bytes]:
         index = STATIC / "index.html"
         if not index.is_file():
@@ -116,17 +130,22 @@ def _page() -> list[ControllerRouterHandler]:
                 503, "no-page", "This installation has no page: it was not built. Run `make page` in the source tree."
             )
         return Response(
-            index.read_bytes(), media_type="text/html", headers=SECURITY_HEADERS | {"cache-control": "no-cache"}
+            index.read_bytes(), media_type="text/html; charset=utf-8", headers=SECURITY_HEADERS | REVALIDATED
         )
 
-    if not STATIC.is_dir():
-        return [root, page]
-    files = create_static_files_router(
-        "/services",
-        [STATIC],
-        cache_control=CacheControlHeader(max_age=31_536_000, immutable=True, public=True),
-    )
-    return [root, page, files]
+    @route("/services/assets/{name:str}", http_method=READ, include_in_schema=False, sync_to_thread=False)
+    def asset(request: Request[Any, Any, Any]) -> Response[bytes]:
+        # Looked for among what is there, never opened by a name that somebody gave.
+        name = request.path_params["name"]
+        folder = STATIC / "assets"
+        file = next((file for file in folder.iterdir() if file.name == name), None) if folder.is_dir() else None
+        if file is None:
+            raise NotFoundException
+        caching = IMMUTABLE if _NAMED_BY_CONTENT.fullmatch(name) else REVALIDATED
+        kind = guess_type(name)[0] or "application/octet-stream"
+        return Response(file.read_bytes(), media_type=kind, headers=SECURITY_HEADERS | caching)
+
+    return [root, page, asset]
 
 
 def _json(value: object) -> Response[bytes]:

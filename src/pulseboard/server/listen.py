@@ -49,6 +49,6 @@ def adopt(fd: int) -> socket.socket:
     try:
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
-    except OSError as error:
-        raise ConfigError(f"--fd {fd} is no socket that was handed over: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--fd {fd} is no socket that was handed over: {error}") from error
     return sock

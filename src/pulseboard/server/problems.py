@@ -1,5 +1,6 @@
 """Errors of the HTTP interface: problem documents (RFC 9457) with a stable `code`."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -9,6 +10,8 @@ from litestar.types import Send
 
 from pulseboard.wire.errors import PulseboardError
 from pulseboard.wire.events import encode
+
+log = logging.getLogger("pulseboard.server")
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -43,6 +46,12 @@ def answer_problem(request: Request[Any, Any, Any], problem: Problem) -> Respons
     """Turn a Problem raised by a route into its response."""
     headers = {name.decode(): value.decode() for name, value in problem.headers}
     return Response(encode(problem.document), status_code=problem.status, media_type=CONTENT_TYPE, headers=headers)
+
+
+def answer_fault(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
+    """Answer for a mistake of ours: its story is for the log, not for whoever asked."""
+    log.error("%s %s failed inside", request.method, ascii(request.url.path[:200]), exc_info=fault)
+    return answer_problem(request, Problem(500, "internal-error", "The server failed inside; its log says how."))
 
 
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

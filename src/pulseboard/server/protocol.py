@@ -6,6 +6,7 @@ for every one of them.
 
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -14,6 +15,13 @@ from pulseboard.hub.connection import Framing
 EXTENSION = "pulseboard.transport"
 SILENT_PEER_MS = 60_000
 """What a peer has not acknowledged for so long will not be: the kernel then ends the connection (tcp(7), TCP_USER_TIMEOUT)."""
+
+
+class Extension(NamedTuple):
+    """What a stream gets of the connection that its request came on."""
+
+    protocol: "StreamProtocol"
+    cycle: RequestResponseCycle
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -33,14 +41,10 @@ class StreamProtocol(HttpToolsProtocol):
         ):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {EXTENSION: {"protocol": self}}
-
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         # Not looked up later: by then `self.cycle` may be that of the next request on this connection.
-        self.scope["extensions"][EXTENSION]["cycle"] = self.cycle
+        self.scope["extensions"] = {EXTENSION: Extension(self, self.cycle)}  # type: ignore[dict-item]
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None,
         validation_alias=AliasChoices("redis_url", "REDIS_URL"),
+        repr=False,  # it may hold a password
         description="redis://, rediss:// or unix:// URL; else REDIS_HOST and REDIS_PORT; else localhost:6379, started if "
         "there is none.",
     )
@@ -83,8 +84,10 @@ class Settings(BaseSettings):
             return cls(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
             raise ConfigError("; ".join(_describe(problem) for problem in error.errors())) from error
-        except (SettingsError, ValueError, OSError) as error:
+        except SettingsError as error:
             raise ConfigError(f"the configuration cannot be read: {error}") from error
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"{CONFIG_FILE} cannot be read: {error}") from error
 
     @classmethod
     def settings_customise_sources(

@@ -9,7 +9,7 @@ from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.hub import Hub
 from pulseboard.server.problems import Problem, send_problem
-from pulseboard.server.protocol import EXTENSION, StreamProtocol, TransportSink, plain
+from pulseboard.server.protocol import EXTENSION, Extension, StreamProtocol, TransportSink, plain
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidName
 from pulseboard.wire.names import check_service_name
@@ -49,16 +49,15 @@ async def serve_stream(hub: Hub, scope: HTTPScope, receive: Receive, send: Send,
         await send(head)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return
-    ours = (scope.get("extensions") or {}).get(EXTENSION)
-    if ours is None:
+    ours: object = (scope.get("extensions") or {}).get(EXTENSION)
+    if not isinstance(ours, Extension):
         await send(head)
         await _serve_on_asgi(hub, view, since, receive, send)
     else:
-        protocol, cycle = ours["protocol"], ours["cycle"]
-        sink = TransportSink(protocol, cycle)
-        protocol.stream = cycle
+        sink = TransportSink(ours.protocol, ours.cycle)
+        ours.protocol.stream = ours.cycle
         await send(head)
-        await _serve_on_transport(hub, Connection(view, sink), since, protocol, receive)
+        await _serve_on_transport(hub, Connection(view, sink), since, ours.protocol, receive)
 
 
 def _parse_request(scope: HTTPScope, *, seed: bool) -> tuple[View, Cursor | None]:
