@@ -156,7 +156,8 @@ def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
 ) -> None:
     page.goto(server.url)
     argv = [sys.executable, "-c", KILLED, "balance-sync", publisher.address.url, publisher.namespace]
-    with publisher.service("account-discovery", beat_s=0.5) as living, spawn(argv, stdout=subprocess.DEVNULL) as killed:
+    # The living one has a slower rhythm than the test is long: a busy machine cannot make it late.
+    with publisher.service("account-discovery", beat_s=60) as living, spawn(argv, stdout=subprocess.DEVNULL) as killed:
         living.update(done=1)
         for name in ("balance-sync", "account-discovery"):
             board.expect_state(name, "alive")

@@ -67,7 +67,8 @@ def test_many_events_go_in_one_round_trip_in_their_order(
     assert cursors == sorted(set(cursors))
     assert len(cursors) == 100
     assert [status["n"] for status in history(raw, keys)] == [0, *range(100)]
-    latest = {name.decode(): json.loads(value)["status"]["n"] for name, value in raw.hgetall(keys.board).items()}
+    board: Any = raw.hgetall(keys.board)
+    latest = {name.decode(): json.loads(value)["status"]["n"] for name, value in board.items()}
     assert latest == {f"balance-sync/w-{n}": 99 - (99 - n) % 3 for n in range(3)}
 
 

@@ -45,8 +45,9 @@ class ServicePubSub:
         """Publish one update. As in the seed a failure is logged, not raised; Redis being away is waited out for some 10 s."""
         try:
             parse_channel(channel, DEFAULT_PREFIX)
+            service = status.service
             await self.client.get_publisher().publish(str(channel), encode(status))
-            log.debug("published to %s: %s", channel, status.service)
+            log.debug("published to %s: %s", channel, service)
         # Redis away or refusing, a name that is none, and whatever a status raises that is not to be made JSON.
         except Exception as error:  # noqa: BLE001
             log.error("failed to publish status to %s: %s", ascii(str(channel)[:80]), describe(error))

@@ -30,4 +30,11 @@ class Rejections:
         self._told[reason] = (self._clock(), self.counts[reason])
         more = self.counts[reason] - told_count - 1
         since = f" ({more} more since the last such line)" if more else ""
-        log.warning("dropped a message from %s, %s: %s%s", ascii(source[:80]), reason, str(error)[:200], since)
+        log.warning(
+            "dropped a message from %s, %s: %s%s", ascii(source[:80]), reason, _printable(str(error)[:200]), since
+        )
+
+
+def _printable(text: str) -> str:
+    # What others sent must not write lines of its own into the log, nor colour a terminal.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -7,7 +7,7 @@ for every one of them.
 import socket
 from collections.abc import Callable
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pulseboard.hub.connection import Framing
 
@@ -20,6 +20,8 @@ class StreamProtocol(HttpToolsProtocol):
     """Hands itself to the application in `scope["extensions"]`, and tells a stream when it may write on."""
 
     on_writable: Callable[[], None] | None = None
+    stream: RequestResponseCycle | None = None
+    """The request that is being served as a stream."""
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
         super().connection_made(transport)
@@ -34,6 +36,18 @@ class StreamProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {EXTENSION: {"protocol": self}}
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        # Not looked up later: by then `self.cycle` may be that of the next request on this connection.
+        self.scope["extensions"][EXTENSION]["cycle"] = self.cycle
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # uvicorn tells only the latest request of a connection, which may be one that waits behind the stream.
+        if self.stream is not None:
+            self.stream.disconnected = True
+            self.stream.message_event.set()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -52,12 +66,14 @@ def plain(data: bytes) -> bytes:
 
 
 class TransportSink:
-    """Writes a stream's body to its connection. The response's head must have been sent."""
+    """Writes a stream's body to its connection. It must be made before the response's head is sent, and used after."""
 
-    def __init__(self, protocol: StreamProtocol) -> None:
+    def __init__(self, protocol: StreamProtocol, cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
-        self._chunked = bool(protocol.cycle.chunked_encoding)
+        self._chunked = cycle.scope["http_version"] == "1.1"
+        if not self._chunked:
+            cycle.chunked_encoding = False  # uvicorn would chunk for HTTP/1.0 too, which knows no chunks
         self.framing: Framing = chunk if self._chunked else plain
 
     @property

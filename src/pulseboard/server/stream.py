@@ -1,9 +1,10 @@
 """The two streams, as raw ASGI: nothing stands between the hub and the reader that could buffer."""
 
 import asyncio
+from collections.abc import Callable
 from urllib.parse import parse_qs
 
-from litestar.types import HTTPScope, Receive, Send
+from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
 
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.hub import Hub
@@ -22,7 +23,6 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),
     (b"x-content-type-options", b"nosniff"),
 ]
-KEEP_ALIVE = (b"connection", b"keep-alive")
 
 
 async def serve_stream(hub: Hub, scope: HTTPScope, receive: Receive, send: Send, *, seed: bool) -> None:
@@ -38,16 +38,27 @@ async def serve_stream(hub: Hub, scope: HTTPScope, receive: Receive, send: Send,
     except Problem as problem:
         await send_problem(problem, send)
         return
-    keep_alive = [KEEP_ALIVE] if scope["http_version"].startswith("1") else []
-    await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *keep_alive]})
+    # HTTP/1.0 has no chunks, so there the end of the stream is the end of the connection.
+    connection = {"1.1": [(b"connection", b"keep-alive")], "1.0": [(b"connection", b"close")]}
+    head: HTTPResponseStartEvent = {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [*HEADERS, *connection.get(scope["http_version"], [])],
+    }
     if scope["method"] == "HEAD":
+        await send(head)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return
-    protocol = (scope.get("extensions") or {}).get(EXTENSION, {}).get("protocol")
-    if isinstance(protocol, StreamProtocol):
-        await _serve_on_transport(hub, view, since, protocol, receive)
-    else:
+    ours = (scope.get("extensions") or {}).get(EXTENSION)
+    if ours is None:
+        await send(head)
         await _serve_on_asgi(hub, view, since, receive, send)
+    else:
+        protocol, cycle = ours["protocol"], ours["cycle"]
+        sink = TransportSink(protocol, cycle)
+        protocol.stream = cycle
+        await send(head)
+        await _serve_on_transport(hub, Connection(view, sink), since, protocol, receive)
 
 
 def _parse_request(scope: HTTPScope, *, seed: bool) -> tuple[View, Cursor | None]:
@@ -87,9 +98,8 @@ def _parse_since(scope: HTTPScope, query: dict[str, list[str]]) -> Cursor | None
 
 
 async def _serve_on_transport(
-    hub: Hub, view: View, since: Cursor | None, protocol: StreamProtocol, receive: Receive
+    hub: Hub, connection: Connection, since: Cursor | None, protocol: StreamProtocol, receive: Receive
 ) -> None:
-    connection = Connection(view, TransportSink(protocol))
     protocol.on_writable = lambda: hub.pump(connection)
     try:
         hub.join(connection, since)
@@ -111,12 +121,14 @@ class AsgiSink:
 
     def __init__(self) -> None:
         self._unsent = b""
+        self._sending = False
+        self._closed = False
         self._woken = asyncio.Event()
-        self.closed = False
+        self.aborted = asyncio.Event()
 
     @property
     def writable(self) -> bool:
-        return not self._unsent and not self.closed
+        return not (self._unsent or self._sending or self._closed)
 
     def write(self, data: bytes) -> None:
         self._unsent += data
@@ -124,36 +136,43 @@ class AsgiSink:
 
     def close(self, last: bytes) -> None:
         self.write(last)
-        self.closed = True
+        self._closed = True
 
     def abort(self) -> None:
-        self._unsent = b""
         self.close(b"")
+        self.aborted.set()
 
-    async def take(self) -> bytes:
-        """Wait for something to send; empty when the stream has ended."""
-        if not self._unsent and not self.closed:
-            self._woken.clear()
-            await self._woken.wait()
-        return self._unsent
-
-    def note_sent(self) -> None:
-        """What `take` returned is on its way."""
-        self._unsent = b""
+    async def send_all(self, send: Send, on_writable: Callable[[], None]) -> None:
+        """Send what is written until the sink is closed; `on_writable` is called when more may be."""
+        while self._unsent or not self._closed:
+            data, self._unsent = self._unsent, b""
+            if data:
+                self._sending = True
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                self._sending = False
+                on_writable()
+            else:
+                self._woken.clear()
+                await self._woken.wait()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _serve_on_asgi(hub: Hub, view: View, since: Cursor | None, receive: Receive, send: Send) -> None:
     sink = AsgiSink()
     connection = Connection(view, sink)
+    # `send` may wait for ever on a reader that is frozen, so it is not waited for alone.
+    sending = asyncio.create_task(sink.send_all(send, lambda: hub.pump(connection)), name="pulseboard-stream-send")
     gone = asyncio.create_task(_disconnected(receive), name="pulseboard-stream-disconnect")
-    gone.add_done_callback(lambda _: sink.abort())
+    aborted = asyncio.create_task(sink.aborted.wait(), name="pulseboard-stream-abort")
+    tasks = (sending, gone, aborted)
     try:
         hub.join(connection, since)
-        while data := await sink.take():
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-            sink.note_sent()
-            hub.pump(connection)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         hub.leave(connection)
-        gone.cancel()
+        for task in tasks:
+            task.cancel()
+        sent, *_ = await asyncio.gather(*tasks, return_exceptions=True)
+    # A reader that is gone is no error (ASGI 2.4 has `send` raise an OSError for it).
+    if isinstance(sent, Exception) and not isinstance(sent, OSError):
+        raise sent

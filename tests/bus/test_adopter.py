@@ -1,0 +1,338 @@
+"""Plain publishes become feed entries, each exactly once however many servers hear it."""
+
+import asyncio
+import json
+import logging
+import uuid
+from typing import Any
+
+import pytest
+import redis
+from tests.bus.conftest import PATIENCE_S, Proxy, adopting, eventually, history, outgoing, reading, restart, running
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.adopter import Adopter
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.publisher import Publisher
+from pulseboard.bus.rejections import QUIET_S, Rejections
+from pulseboard.embedded.valkey import EmbeddedValkey
+from pulseboard.wire.errors import InvalidEvent
+
+
+def plain(n: int = 0, service: str = "balance-sync", **more: Any) -> bytes:
+    """Return the seed's message."""
+    return json.dumps({"service": service, "timestamp": 1_765_584_000_000, "status": {"n": n}} | more).encode()
+
+
+def publish(raw: redis.Redis, prefix: str, payload: bytes, service: str = "balance-sync") -> None:
+    raw.publish(f"{prefix}{service}", payload)
+
+
+async def end(raw: redis.Redis, keys: Keys, prefix: str) -> None:
+    """Publish one message more, and wait until it is adopted: then all before it were seen to."""
+    publish(raw, prefix, plain(-1, "the-end"), "the-end")
+    await eventually(lambda: history(raw, keys, "the-end"))
+
+
+@pytest.mark.parametrize("servers", [1, 3])
+async def test_a_plain_publish_is_adopted_once_however_many_servers_run(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, servers: int
+) -> None:
+    async with adopting(address, keys, prefix, servers), reading(address, keys) as reader:
+        for n in range(200):
+            publish(raw, prefix, plain(n))
+        await eventually(lambda: len(reader.entries) >= 200)
+        await end(raw, keys, prefix)
+        assert [status["n"] for status in history(raw, keys)] == list(range(200))
+        assert sorted(reader.numbers) == [-1, *range(200)]
+        stamped: Any = raw.hget(keys.board, "balance-sync/")
+        assert json.loads(stamped)["status"] == {"n": 199}
+
+
+@pytest.mark.parametrize("servers", [1, 3])
+async def test_the_same_bytes_published_three_times_are_three_events(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, servers: int
+) -> None:
+    async with adopting(address, keys, prefix, servers):
+        for _ in range(3):
+            publish(raw, prefix, plain(1))
+        await eventually(lambda: len(history(raw, keys)) >= 3)
+        await end(raw, keys, prefix)
+        assert len(history(raw, keys)) == 3
+
+
+async def test_what_came_from_the_feed_is_not_adopted(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, publisher: Publisher
+) -> None:
+    async with adopting(address, keys, prefix):
+        publisher.publish([outgoing(n=n) for n in range(10)])
+        publish(raw, prefix, b'{"id":"1-1",' + plain()[1:])  # an id where the scripts do not write it
+        await end(raw, keys, prefix)
+        assert raw.xlen(keys.feed) == 11
+
+
+async def test_a_publisher_may_name_its_instance_and_rhythm(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    async with adopting(address, keys, prefix):
+        publish(raw, prefix, plain(instance="w-9", beat_s=5))
+        await end(raw, keys, prefix)
+        stamped: Any = raw.hget(keys.board, "balance-sync/w-9")
+        assert json.loads(stamped)["beat_s"] == 5
+
+
+async def test_a_server_that_joins_amid_identical_messages_adds_none(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    async with adopting(address, keys, prefix):
+        for _ in range(5):
+            publish(raw, prefix, plain(1))
+        await eventually(lambda: len(history(raw, keys)) == 5)
+        async with adopting(address, keys, prefix):
+            for _ in range(5):
+                publish(raw, prefix, plain(1))
+            await end(raw, keys, prefix)
+            assert len(history(raw, keys)) == 10
+
+
+async def test_a_server_that_takes_over_adopts_the_next_identical_message(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    for expected in (1, 2, 3):  # three servers, one after the other
+        async with adopting(address, keys, prefix):
+            publish(raw, prefix, plain(1))
+            await end(raw, keys, prefix)
+            raw.delete(keys.history("the-end"))
+            assert len(history(raw, keys)) == expected
+
+
+async def test_adopters_hear_again_after_a_restart_and_still_agree(
+    own_valkey: EmbeddedValkey, keys: Keys, prefix: str
+) -> None:
+    raw = redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port)
+    async with adopting(own_valkey.address, keys, prefix, 3) as adopters:
+        publish(raw, prefix, plain(1))
+        await eventually(lambda: history(raw, keys))
+        own_valkey.stop()
+        await eventually(lambda: not any(adopter.listening.is_set() for adopter in adopters))
+        with restart(own_valkey):
+            await eventually(lambda: all(adopter.listening.is_set() for adopter in adopters))
+            for n in (1, 1, 2):  # the first two are the bytes from before the restart
+                publish(raw, prefix, plain(n))
+            await end(raw, keys, prefix)
+            assert [status["n"] for status in history(raw, keys)] == [1, 1, 1, 2]
+    raw.close()
+
+
+async def test_a_lost_answer_does_not_make_two_of_one(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, proxy: Proxy
+) -> None:
+    """The script ran, its answer never came: the batch is sent again, and is known to have been counted."""
+    async with adopting(proxy.address, keys, prefix):
+        publish(raw, prefix, plain(0))
+        await eventually(lambda: history(raw, keys))
+        for n in (1, 2, 3):
+            proxy.cut_after(b"EVALSHA")
+            publish(raw, prefix, plain(n))
+            await eventually(lambda n=n: proxy.cuts == n)  # type: ignore[misc]
+        await end(raw, keys, prefix)
+        assert [status["n"] for status in history(raw, keys)] == [0, 1, 2, 3]
+
+
+async def test_a_half_open_subscription_is_condemned_and_heard_again(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.subscription.SILENCE_S", 0.2)
+    async with adopting(proxy.address, keys, prefix) as (adopter,):
+        links = proxy.links
+        assert links
+        proxy.freeze()
+        await eventually(lambda: not adopter.listening.is_set())
+        await eventually(adopter.listening.is_set)
+        publish(raw, prefix, plain(1))
+        await eventually(lambda: history(raw, keys))
+
+
+async def test_silence_alone_condemns_no_link(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.subscription.SILENCE_S", 0.1)
+    async with adopting(address, keys, prefix) as (adopter,):
+        pings = raw.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"]
+        await eventually(lambda: raw.info("commandstats")["cmdstat_ping"]["calls"] >= pings + 5)
+        assert adopter.listening.is_set()
+
+
+BAD = {
+    "no JSON": (b"hello", "malformed"),
+    "no UTF-8": (b"\xff\xfe\x00", "malformed"),
+    "empty": (b"", "malformed"),
+    "a list": (b"[]", "wrong-type"),
+    "status is text": (plain(status="running"), "wrong-type"),
+    "timestamp is text": (plain(timestamp="now"), "wrong-type"),
+    "a timestamp beyond all dates": (b'{"service":"balance-sync","timestamp":1e308,"status":{}}', "wrong-type"),
+    "1 MB": (plain(status={"a": "x" * 1_000_000}), "too-large"),
+    "a raw NUL": (b'{"service":"balance-sync","timestamp":1,"status":{"a":"\x00"}}', "malformed"),
+    "raw line breaks": (b'{"service":"balance-sync","timestamp":1,"status":{"a":"\r\n"}}', "malformed"),
+    "100,000 levels": (b'{"a":' * 100_000, "too-large"),
+    "10,000 levels": (b'{"service":"balance-sync","timestamp":1,"status":' + b'{"a":' * 10_000, "too-deep"),
+    "33 levels": (plain(status={"a": json.loads("[" * 31 + "]" * 31)}), "too-deep"),
+    "another service": (plain(service="account-discovery"), "channel-mismatch"),
+    "half a surrogate pair": (b'{"service":"balance-sync","timestamp":1,"status":{"a":"\\ud800"}}', "malformed"),
+    "an instance with a slash": (plain(instance="a/b"), "bad-name"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_bad_input_is_dropped_counted_and_told_once_and_the_next_message_comes_through(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    payload, reason = BAD[name]
+    rejections = Rejections()
+    async with adopting(address, keys, prefix, rejections=rejections) as (adopter,):
+        for _ in range(5):
+            publish(raw, prefix, payload)
+        await end(raw, keys, prefix)
+        assert dict(rejections.counts) == {reason: 5}
+        assert raw.xlen(keys.feed) == 1
+        (warning,) = [record for record in caplog.records if record.name == "pulseboard.rejections"]
+        assert warning.levelno == logging.WARNING
+        assert reason in warning.message
+        assert len(warning.message) < 500
+        assert warning.message.isprintable()
+        assert adopter.listening.is_set()
+
+
+@pytest.mark.parametrize("channel", ["logs", "metrics", "commands", "UPPER", "", "a b", "\xff", "a\r\nb", "x" * 1_000])
+async def test_a_channel_that_names_no_service_is_dropped(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, caplog: pytest.LogCaptureFixture, channel: str
+) -> None:
+    rejections = Rejections()
+    async with adopting(address, keys, prefix, rejections=rejections):
+        raw.publish(prefix.encode() + channel.encode("latin-1"), plain(service=channel))
+        await end(raw, keys, prefix)
+        assert dict(rejections.counts) == {"bad-name": 1}
+        assert raw.xlen(keys.feed) == 1
+        (warning,) = [record for record in caplog.records if record.name == "pulseboard.rejections"]
+        assert warning.message.isprintable()
+
+
+@pytest.mark.parametrize("odd", ["a*b", "a?b", "[ab]", "a\\b", "^a", "]["])
+async def test_a_glob_character_in_the_prefix_is_a_character(
+    address: RedisAddress, keys: Keys, raw: redis.Redis, odd: str
+) -> None:
+    prefix = f"{uuid.uuid4().hex}-{odd}:"
+    rejections = Rejections()
+    async with adopting(address, keys, prefix, rejections=rejections):
+        for other in ("axxb", "axb", "a", "b", "ab"):
+            publish(raw, prefix.replace(odd, other), plain(7))
+        publish(raw, prefix, plain(1))
+        await end(raw, keys, prefix)
+        assert history(raw, keys) == [{"n": 1}]
+        assert not rejections.counts
+
+
+async def test_two_prefixes_and_namespaces_share_one_redis(address: RedisAddress, raw: redis.Redis) -> None:
+    one, two = uuid.uuid4().hex, uuid.uuid4().hex
+    async with adopting(address, Keys(one), f"{one}:"), adopting(address, Keys(two), f"{two}:"):
+        publish(raw, f"{one}:", plain(1))
+        publish(raw, f"{two}:", plain(2))
+        await end(raw, Keys(one), f"{one}:")
+        await end(raw, Keys(two), f"{two}:")
+        assert (history(raw, Keys(one)), history(raw, Keys(two))) == ([{"n": 1}], [{"n": 2}])
+
+
+async def test_a_refusal_loses_its_batch_with_an_error_and_the_next_is_adopted(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with adopting(address, keys, prefix):
+        raw.set(keys.feed, "not ours")
+        publish(raw, prefix, plain(1))
+        await eventually(lambda: "they are lost" in caplog.text)
+        raw.delete(keys.feed)
+        publish(raw, prefix, plain(2))
+        await end(raw, keys, prefix)
+        assert history(raw, keys) == [{"n": 2}]
+
+
+async def test_a_flood_of_more_than_the_queue_holds_is_adopted_whole(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    async with adopting(address, keys, prefix, 2):
+        with raw.pipeline(transaction=False) as pipeline:
+            for n in range(3_000):
+                pipeline.publish(f"{prefix}balance-sync", plain(n))
+            pipeline.execute()
+        await end(raw, keys, prefix)
+        await eventually(lambda: raw.xlen(keys.feed) >= 3_001)
+        assert raw.xlen(keys.feed) == 3_001
+        assert history(raw, keys)[-1] == {"n": 2_999}
+
+
+async def test_adoptions_and_batches_expire(address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis) -> None:
+    async with adopting(address, keys, prefix, 2):
+        for n in range(5):
+            publish(raw, prefix, plain(n))
+            publish(raw, prefix, plain(n))
+        await end(raw, keys, prefix)
+        names: Any = raw.keys(f"{{{keys.namespace}}}:adopt*")
+        assert len(names) >= 7
+        for name in names:
+            assert raw.pttl(name) > 0, name
+
+
+async def test_an_adopter_leaves_no_connection_behind(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    def connections() -> int:
+        return len([client for client in raw.client_list() if client["name"] == "pulseboard"])
+
+    before = connections()
+    async with adopting(address, keys, prefix, 3):
+        assert connections() >= before + 3
+    await eventually(lambda: connections() <= before)
+
+
+async def test_no_redis_is_waited_out_with_one_error_line(
+    own_valkey: EmbeddedValkey, keys: Keys, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_valkey.stop()
+    adopter = Adopter(own_valkey.address, keys, Rejections(), prefix=prefix)
+    async with running(adopter.run()):
+        await eventually(lambda: "Redis subscription lost" in caplog.text)
+        with restart(own_valkey):
+            await asyncio.wait_for(adopter.listening.wait(), PATIENCE_S)
+            assert caplog.text.count("Redis subscription lost") == 1
+
+
+async def test_each_outage_of_a_quiet_subscription_is_told(
+    own_valkey: EmbeddedValkey, keys: Keys, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only a message ended an outage: where nothing was published the second outage was not told, and waited longer."""
+    async with adopting(own_valkey.address, keys, prefix) as (adopter,):
+        for outage in (1, 2):
+            with redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port) as raw:
+                raw.client_kill_filter(_type="pubsub")
+            await eventually(
+                lambda outage=outage: caplog.text.count("Redis subscription lost") == outage  # type: ignore[misc]
+            )
+            await asyncio.wait_for(adopter.listening.wait(), PATIENCE_S)
+            await eventually(adopter.listening.is_set)
+
+
+def test_a_warning_comes_once_a_minute_a_reason_and_says_how_many_it_stands_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    rejections = Rejections(clock=lambda: now)
+    for _ in range(100):
+        rejections.add(InvalidEvent("malformed", "x"), "service:a")
+    rejections.add(InvalidEvent("too-large", "x"), "service:a")
+    assert len(caplog.records) == 2
+    now = QUIET_S
+    rejections.add(InvalidEvent("malformed", "a\nb\x1b[31m" * 1_000), "service:\r\n")
+    assert len(caplog.records) == 3
+    assert "99 more" in caplog.records[2].message
+    assert caplog.records[2].message.isprintable()
+    assert len(caplog.records[2].message) < 500
+    assert rejections.counts == {"malformed": 101, "too-large": 1}

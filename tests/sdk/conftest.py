@@ -1,0 +1,131 @@
+"""Services that never outlive their test, and what Redis and its listeners see of them."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from tests.conftest import run_valkey
+
+from pulseboard import Service
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.keys import Keys
+from pulseboard.embedded.valkey import EmbeddedValkey
+
+PATIENCE_S = 20.0
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+class Sight:
+    """What is to be seen of the services of one namespace."""
+
+    def __init__(self, raw: redis.Redis, keys: Keys) -> None:
+        self._raw = raw
+        self._keys = keys
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Every event in the feed, in order."""
+        rows: Any = self._raw.xrange(self._keys.feed)
+        return [json.loads(fields[b"data"]) for _, fields in rows]
+
+    @property
+    def statuses(self) -> list[dict[str, Any]]:
+        return [event["status"] for event in self.events]
+
+    @property
+    def board(self) -> dict[str, dict[str, Any]]:
+        """The latest event of each `<service>/<instance>`."""
+        fields: Any = self._raw.hgetall(self._keys.board)
+        return {name.decode(): json.loads(value) for name, value in fields.items()}
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        """The status of the last event, or {}."""
+        statuses = self.statuses
+        return statuses[-1] if statuses else {}
+
+    @property
+    def beats(self) -> list[tuple[int, str]]:
+        """Each beat as (ms, instance)."""
+        rows: Any = self._raw.xrange(self._keys.beats)
+        return [(int(id.split(b"-")[0]), fields[b"instance"].decode()) for id, fields in rows]
+
+
+@pytest.fixture
+def sight(raw: redis.Redis, keys: Keys) -> Sight:
+    return Sight(raw, keys)
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey that this test may stop and freeze."""
+    with run_valkey() as server:
+        yield server
+
+
+MakeService = Callable[..., Service]
+
+
+@pytest.fixture
+def make(address: RedisAddress, namespace: str, prefix: str) -> Iterator[MakeService]:
+    """Make a service of this test's namespace, started unless `start=False`."""
+    made: list[Service] = []
+
+    def make(name: str = "balance-sync", *, start: bool = True, **options: Any) -> Service:
+        options = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix} | options
+        service = Service(name, **options)
+        made.append(service)
+        return service.start() if start else service
+
+    yield make
+    for service in made:
+        service.stop()
+
+
+RunHost = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunHost]:
+    """Run a program that has `Service`, and `service`, not started yet; it is killed when the test ends."""
+    hosts: list[subprocess.Popen[str]] = []
+
+    def run(program: str) -> subprocess.Popen[str]:
+        head = 'from pulseboard import Service\nservice = Service("balance-sync", beat_s=0.2)\n'
+        host = subprocess.Popen(
+            [sys.executable, "-c", head + textwrap.dedent(program)],
+            env=os.environ
+            | {
+                "PYTHONPATH": str(SOURCE),
+                "REDIS_URL": address.url,
+                "PULSEBOARD_NAMESPACE": namespace,
+                "PULSEBOARD_CHANNEL_PREFIX": prefix,
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        hosts.append(host)
+        return host
+
+    yield run
+    for host in hosts:
+        host.kill()
+        host.communicate()

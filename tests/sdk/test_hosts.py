@@ -1,0 +1,196 @@
+"""Programs with a service in them: how they end, fork and keep the processor to themselves."""
+
+import itertools
+import os
+import signal
+import time
+
+from tests.sdk.conftest import RunHost, Sight, eventually
+
+
+def test_a_program_that_ends_says_goodbye_by_itself(run_host: RunHost, sight: Sight) -> None:
+    host = run_host("service.start()\nservice.update(n=1)")
+    _, errors = host.communicate(timeout=20)
+    assert (host.returncode, errors) == (0, "")
+    assert sight.statuses[-2:] == [{"n": 1}, {"n": 1}]
+    assert sight.events[-1]["goodbye"] is True
+
+
+def test_a_program_that_fails_says_goodbye_as_well(run_host: RunHost, sight: Sight) -> None:
+    host = run_host("with service:\n    service.update(n=1)\n    raise ValueError('its own')")
+    _, errors = host.communicate(timeout=20)
+    assert host.returncode == 1
+    assert errors.strip().endswith("ValueError: its own")
+    assert sight.events[-1]["goodbye"] is True
+
+
+def test_a_program_that_is_killed_says_nothing(run_host: RunHost, sight: Sight) -> None:
+    host = run_host("service.start()\nservice.update(n=1)\ninput()")
+    eventually(lambda: sight.latest == {"n": 1} and sight.beats)
+    host.kill()
+    host.wait()
+    assert not any(event.get("goodbye") for event in sight.events)
+
+
+def test_the_exit_waits_for_all_services_together_when_redis_is_frozen(run_host: RunHost) -> None:
+    """Each waited its own 2 s: a program with ten services took 20 s to end."""
+    host = run_host(
+        """
+        import socket
+        silent = socket.create_server(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        services = [Service("many", redis_url=url).start() for _ in range(10)]
+        print(len({service.instance for service in services}), flush=True)
+        """
+    )
+    assert host.stdout is not None
+    assert host.stdout.readline() == "10\n"
+    started = time.monotonic()
+    host.communicate(timeout=60)
+    assert time.monotonic() - started < 10
+
+
+def test_a_forked_child_is_an_instance_of_its_own_once_it_says_something(run_host: RunHost, sight: Sight) -> None:
+    host = run_host(
+        """
+        import os
+        service.start()
+        service.update(who="parent")
+        silent = os.fork()
+        if not silent:
+            os._exit(0)
+        os.waitpid(silent, 0)
+        child = os.fork()
+        if not child:
+            service.update(who="child")
+            service.stop()
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(os.getpid(), silent, child, flush=True)
+        service.update(who="parent again")
+        input()
+        """
+    )
+    assert host.stdout is not None
+    parent, silent, child = host.stdout.readline().split()
+    eventually(lambda: sight.latest == {"who": "parent again"})
+    by_instance: dict[str, list[str | None]] = {}
+    for event in sight.events:
+        by_instance.setdefault(event["instance"].rpartition(":")[2], []).append(event["status"].get("who"))
+    assert by_instance == {parent: [None, "parent", "parent again"], child: ["child", "child"]}
+    assert silent not in by_instance
+    goodbyes = [event["instance"].rpartition(":")[2] for event in sight.events if event.get("goodbye")]
+    assert goodbyes == [child]
+    seen = len(sight.beats)
+    eventually(lambda: len(sight.beats) > seen)  # the parent's connection was not the child's to close
+    _, errors = host.communicate("\n", timeout=20)
+    assert errors == ""
+
+
+def test_services_made_before_a_fork_and_started_after_it_bear_the_childs_pid(run_host: RunHost, sight: Sight) -> None:
+    """As gunicorn does with preload: all workers were one instance, by the pid of the parent."""
+    host = run_host(
+        """
+        import os
+        children = []
+        for n in range(2):
+            child = os.fork()
+            if not child:
+                service.start()
+                service.update(n=n)
+                service.stop()
+                os._exit(0)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        print(*children)
+        """
+    )
+    output, errors = host.communicate(timeout=20)
+    assert errors == ""
+    assert {name.rpartition(":")[2] for name in sight.board} == set(output.split())
+
+
+def test_a_named_instance_keeps_its_name_over_a_fork(run_host: RunHost, sight: Sight) -> None:
+    host = run_host(
+        """
+        import os
+        service = Service("balance-sync", instance="only-one").start()
+        child = os.fork()
+        if not child:
+            service.update(n=1)
+            service.stop()
+            os._exit(0)
+        os.waitpid(child, 0)
+        """
+    )
+    _, errors = host.communicate(timeout=20)
+    assert errors == ""
+    assert set(sight.board) == {"balance-sync/only-one"}
+
+
+def test_children_of_multiprocessing_are_instances_and_say_goodbye(run_host: RunHost, sight: Sight) -> None:
+    """They end past atexit, so each was left behind as lost."""
+    host = run_host(
+        """
+        import multiprocessing
+        service.start()
+        context = multiprocessing.get_context("fork")
+        def work(n):
+            service.update(n=n)
+        children = [context.Process(target=work, args=(n,)) for n in range(3)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        print(*(child.pid for child in children))
+        """
+    )
+    output, errors = host.communicate(timeout=30)
+    assert errors == ""
+    ended = {event["instance"].rpartition(":")[2] for event in sight.events if event.get("goodbye")}
+    assert ended == {*output.split(), str(host.pid)}
+
+
+def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_the_child(run_host: RunHost) -> None:
+    host = run_host(
+        """
+        import os, threading
+        service.start()
+        stop = False
+        def busy():
+            while not stop:
+                service.update(n=1)
+        thread = threading.Thread(target=busy)
+        thread.start()
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                service.update(n=2)
+                service.stop()
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            assert status == 0
+        stop = True
+        thread.join()
+        """
+    )
+    _, errors = host.communicate(timeout=60)
+    assert (host.returncode, errors) == (0, "")
+
+
+def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: Sight) -> None:
+    host = run_host(
+        """
+        service.start()
+        print("ready", flush=True)
+        while True:
+            sum(range(10_000))
+        """
+    )
+    assert host.stdout is not None
+    assert host.stdout.readline() == "ready\n"
+    eventually(lambda: len(sight.beats) >= 8)
+    times = [ms for ms, _ in sight.beats]
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2_000
+    os.kill(host.pid, signal.SIGKILL)

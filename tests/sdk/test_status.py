@@ -1,0 +1,110 @@
+"""A status becomes JSON, whatever a host puts into it."""
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import json
+import math
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulseboard.sdk.status import VALUE_DEPTH, encode_value, text_of
+from pulseboard.wire.errors import InvalidEvent
+
+
+class Evil:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Queue:
+    length: int
+
+
+def shown(value: object) -> Any:
+    return json.loads(bytes(encode_value(value)))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (2**70, 2**70),
+        (math.nan, None),
+        (math.inf, None),
+        ("naïve", "naïve"),
+        ("a\x00\r\n", "a\x00\r\n"),
+        ([1, (2, 3)], [1, [2, 3]]),
+        ({1: 2, 1.5: 3}, {"1": 2, "1.5": 3}),
+        (dt.datetime(2025, 12, 13, tzinfo=dt.UTC), "2025-12-13T00:00:00Z"),
+        (uuid.UUID(int=0), "00000000-0000-0000-0000-000000000000"),
+        (decimal.Decimal("1.50"), "1.50"),
+        (Colour.RED, "red"),
+        (Queue(3), {"length": 3}),
+        (ValueError("bank is away"), "bank is away"),
+        (Evil(), "<Evil>"),
+        ("file-\udcff.csv", "file-\\udcff.csv"),
+        ([Evil(), 1, {"a": "\ud800"}], ["<Evil>", 1, {"a": "\\ud800"}]),
+        ({(1, 2): 3, None: 4}, {"(1, 2)": 3, "None": 4}),
+        ({Evil(): 1}, {"<Evil>": 1}),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else text_of(value)[:20].encode("unicode_escape").decode(),
+)
+def test_a_value_is_shown_as_json_or_as_text(value: object, expected: object) -> None:
+    assert shown(value) == expected
+
+
+def test_a_number_too_long_to_be_written_is_shown_as_something() -> None:
+    assert isinstance(shown([10**5_000])[0], str)
+
+
+def test_a_value_may_nest_as_deep_as_an_event_allows() -> None:
+    deepest: list[Any] = []
+    for _ in range(VALUE_DEPTH - 1):
+        deepest = [deepest]
+    encode_value(deepest)
+    with pytest.raises(InvalidEvent) as refusal:
+        encode_value([deepest])
+    assert refusal.value.reason == "too-deep"
+    with pytest.raises(InvalidEvent):
+        encode_value([[Evil(), deepest]])
+
+
+def test_a_circle_is_refused_as_too_deep() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(InvalidEvent) as refusal:
+        encode_value(circle)
+    assert refusal.value.reason == "too-deep"
+
+
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.builds(Evil) | st.dates(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters()) | st.integers() | st.tuples(st.integers()), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(ANYTHING)
+def test_any_value_becomes_json_that_all_can_read(value: object) -> None:
+    data = bytes(encode_value(value))
+    msgspec.json.decode(data)
+    json.loads(data.decode())
+    assert b"\n" not in data

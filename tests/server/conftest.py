@@ -1,0 +1,236 @@
+"""A server on a real socket with a real Redis, and raw clients of it: what arrives is looked at byte by byte."""
+
+import asyncio
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import httpx
+import pytest
+import redis
+import uvicorn
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.server.app import create_app
+from pulseboard.server.core import Core
+from pulseboard.server.listen import bind
+from pulseboard.server.protocol import StreamProtocol
+from pulseboard.server.settings import Settings
+
+LIMIT_S = 10.0
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # or each client would load all certificates of the machine
+
+
+class Message:
+    """One SSE block: its fields as they stood there, or the text of a comment."""
+
+    def __init__(self, block: bytes) -> None:
+        lines = block.decode().split("\n")
+        self.comment = lines[0].removeprefix(":").strip() if lines[0].startswith(":") else None
+        fields = {} if self.comment is not None else dict(line.split(": ", 1) for line in lines)
+        self.id = fields.get("id")
+        self.event = fields.get("event")
+        self.retry = fields.get("retry")
+        self.data: Any = json.loads(fields["data"]) if "data" in fields else None
+
+    def __repr__(self) -> str:
+        return f"<{self.comment or self.event} {self.id} {self.data}>"
+
+
+class Stream:
+    """A raw HTTP connection: request bytes out, response bytes in, and only as fast as it is read."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._chunked = False
+        self._body = b""
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    @classmethod
+    async def open(
+        cls, port: int, path: str = "/api/stream", *, method: str = "GET", version: str = "1.1", head: str = ""
+    ) -> Self:
+        self = cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
+        await self.request(path, method=method, version=version, head=head)
+        return self
+
+    async def request(self, path: str, *, method: str = "GET", version: str = "1.1", head: str = "") -> None:
+        self._writer.write(f"{method} {path} HTTP/{version}\r\nHost: localhost\r\n{head}\r\n".encode())
+        await self.read_head()
+
+    async def read_head(self) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        self.status = int(head[0].split()[1])
+        self.headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:-2])}
+        self._chunked = self.headers.get("transfer-encoding") == "chunked"
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body; empty at its end."""
+        async with asyncio.timeout(LIMIT_S):
+            if not self._chunked:
+                return await self._reader.read(65_536)
+            size = int(await self._reader.readuntil(b"\r\n"), 16)
+            data = await self._reader.readexactly(size + 2)
+            assert data.endswith(b"\r\n")
+            return data[:-2]
+
+    async def read_body(self) -> bytes:
+        """Return the whole body of an answer that says how long it is."""
+        async with asyncio.timeout(LIMIT_S):
+            return await self._reader.readexactly(int(self.headers["content-length"]))
+
+    def send(self, data: bytes) -> None:
+        """Send more bytes, whatever they mean."""
+        self._writer.write(data)
+
+    async def next(self, *, comments: bool = False) -> Message:
+        """Return the next message; raise EOFError at the end of the stream."""
+        while True:
+            block, found, rest = self._body.partition(b"\n\n")
+            if found:
+                self._body = rest
+                message = Message(block)
+                if comments or message.comment is None:
+                    return message
+                continue
+            data = await self.read()
+            if not data:
+                assert not self._body, "the stream ended inside a message"
+                raise EOFError
+            self._body += data
+
+    async def until(self, holds: Callable[[Message], bool]) -> Message:
+        """Read on to the first message for which something holds."""
+        while True:
+            message = await self.next()
+            if holds(message):
+                return message
+
+    async def rest(self) -> list[Message]:
+        """Read all messages to the end of the stream."""
+        messages = []
+        with contextlib.suppress(EOFError):
+            while True:
+                messages.append(await self.next())
+        return messages
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def reset(self) -> None:
+        """Hang up without a word, as a client that was killed on a far machine."""
+        self._writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Server:
+    """A server in a thread of its own, with an event loop of its own."""
+
+    def __init__(self, settings: Settings, http: Any = StreamProtocol) -> None:
+        self.core = Core(settings)
+        self._sock = bind("127.0.0.1", 0)
+        self.port: int = self._sock.getsockname()[1]
+        config = uvicorn.Config(
+            create_app(self.core), http=http, ws="none", lifespan="on", log_config=None, access_log=False
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._sock],), daemon=True)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=LIMIT_S, verify=_NO_TLS)
+        self.get = self._client.get
+        self.request = self._client.request
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._client.close()
+        self._server.should_exit = True
+        self._thread.join(LIMIT_S)
+        assert not self._thread.is_alive(), "the server hangs on its streams"
+        self._sock.close()
+
+    def health(self) -> dict[str, Any]:
+        """Return what /healthz says."""
+        document: dict[str, Any] = self.get("/healthz").json()
+        return document
+
+    def is_ready(self) -> bool:
+        """Whether /readyz says yes."""
+        return self.get("/readyz").status_code == 200
+
+    async def open(self, path: str = "/api/stream", **more: Any) -> Stream:
+        """Open a stream."""
+        return await Stream.open(self.port, path, **more)
+
+
+async def eventually(holds: Callable[[], object], *, within_s: float = LIMIT_S) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(within_s):
+        while not await asyncio.to_thread(holds):  # noqa: ASYNC110  (what it watches is no event)
+            await asyncio.sleep(0.01)
+
+
+ServeFixture = Callable[..., Server]
+EXPECTED = ("balance-sync", "account-discovery", "account-enrichment")
+
+
+@pytest.fixture
+def serve(namespace: str, prefix: str) -> Iterator[ServeFixture]:
+    """Start servers on a Redis, all of this test's namespace; they end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(address: RedisAddress, *, http: Any = StreamProtocol, **options: Any) -> Server:
+            common = {"namespace": namespace, "channel_prefix": prefix, "expect": EXPECTED, "redis_url": address.url}
+            return stack.enter_context(Server(Settings.load(**(common | options)), http))
+
+        yield start
+
+
+@pytest.fixture(params=["ours", "h11"])
+def http(request: pytest.FixtureRequest) -> Any:
+    """Our protocol, which lets streams write to the socket, and a foreign server, where they cannot."""
+    return StreamProtocol if request.param == "ours" else "h11"
+
+
+@pytest.fixture
+async def server(serve: ServeFixture, address: RedisAddress) -> Server:
+    """A server that is ready."""
+    server = serve(address)
+    await eventually(server.is_ready)
+    return server
+
+
+@pytest.fixture
+async def any_server(serve: ServeFixture, address: RedisAddress, http: Any) -> Server:
+    """A server that is ready, by our protocol and again by a foreign one."""
+    server = serve(address, http=http)
+    await eventually(server.is_ready)
+    return server
+
+
+class Publisher:
+    """Any program with a Redis client: it publishes plainly, in the seed's shape."""
+
+    def __init__(self, raw: redis.Redis, prefix: str) -> None:
+        self._raw, self._prefix = raw, prefix
+
+    def __call__(self, service: str, **status: Any) -> dict[str, Any]:
+        update = {"service": service, "timestamp": 1_765_584_000_000, "status": status}
+        self._raw.publish(self._prefix + service, json.dumps(update))
+        return update
+
+
+@pytest.fixture
+def publish(raw: redis.Redis, prefix: str) -> Publisher:
+    return Publisher(raw, prefix)

@@ -1,0 +1,129 @@
+"""Redis away, frozen, killed or empty: the server says so, goes on, and recovers by itself."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import redis
+from tests.conftest import free_port, run_valkey
+from tests.server.conftest import Message, Publisher, ServeFixture, Server, eventually
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.embedded.valkey import EmbeddedValkey
+
+
+def is_blind(message: Message) -> bool:
+    return message.event in ("ping", "board") and message.data["blind"] is not None
+
+
+def sees(message: Message) -> bool:
+    return message.event in ("ping", "board") and message.data["blind"] is None
+
+
+async def test_without_redis_it_serves_says_that_it_cannot_see_and_recovers_when_redis_comes(
+    serve: ServeFixture, tmp_path: Path, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    server = serve(RedisAddress(port=port))
+    await eventually(lambda: server.get("/healthz").status_code == 200)
+    answer = server.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["retry-after"]
+    assert answer.json()["code"] == "not-ready"
+    assert server.get("/api/services/status").json()["balanceSync"] == {}
+    async with await server.open() as stream, await server.open("/api/services/status/stream") as seeds:
+        assert is_blind(await stream.next())
+        assert (await seeds.next()).data["balanceSync"] == {}
+        with EmbeddedValkey(tmp_path, port=port):
+            board = await stream.until(sees)
+            assert board.event == "board"
+            await eventually(server.is_ready)
+            outage = [record.name for record in caplog.records if record.levelname == "ERROR"]
+            assert len(outage) == len(set(outage)), "one line for an outage, not one for each attempt"
+            with redis.Redis(port=port) as raw:
+                update = Publisher(raw, prefix)("balance-sync", n=1)
+            assert (await stream.until(lambda message: message.event == "status")).data["status"] == {"n": 1}
+            assert (await seeds.until(lambda message: "service" in message.data)).data == update
+
+
+async def test_a_frozen_redis_is_noticed_and_its_return_too(serve: ServeFixture, prefix: str) -> None:
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        assert valkey.pid is not None
+        server = serve(valkey.address)
+        await eventually(server.is_ready)
+        async with await server.open() as stream:
+            os.kill(valkey.pid, signal.SIGSTOP)
+            try:
+                blind = await stream.until(is_blind)  # within the limit of each read, 10 s
+                assert blind.data["blind"]["reason"]
+                assert server.get("/readyz").status_code == 503
+                assert server.get("/healthz").status_code == 200
+            finally:
+                os.kill(valkey.pid, signal.SIGCONT)
+            await stream.until(sees)
+            await eventually(server.is_ready)
+            Publisher(raw, prefix)("balance-sync", n=1)
+            assert (await stream.until(lambda message: message.event == "status")).data["status"] == {"n": 1}
+
+
+async def test_a_crash_of_the_embedded_redis_is_survived_with_all_that_was_known(
+    serve: ServeFixture, prefix: str
+) -> None:
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        assert valkey.pid is not None
+        server = serve(valkey.address)
+        await eventually(server.is_ready)
+        async with await server.open() as stream:
+            Publisher(raw, prefix)("balance-sync", n=1)
+            await stream.until(lambda message: message.event == "status")
+            os.kill(valkey.pid, signal.SIGKILL)
+            await stream.until(is_blind)
+            await stream.until(sees)
+            await eventually(server.is_ready)
+            assert server.get("/api/services/status").json()["balanceSync"] == {"n": 1}
+            Publisher(raw, prefix)("balance-sync", n=2)
+            status = await stream.until(lambda message: message.event in ("status", "reset"))
+            assert (status.event, status.data["status"]) == ("status", {"n": 2})
+
+
+async def test_a_redis_that_lost_its_data_is_a_reset_and_not_a_silent_gap(serve: ServeFixture, prefix: str) -> None:
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        server = serve(valkey.address)
+        await eventually(server.is_ready)
+        async with await server.open() as stream:
+            Publisher(raw, prefix)("balance-sync", n=1)
+            await stream.until(lambda message: message.event == "status")
+            raw.flushall()
+            raw.client_kill_filter(_type="normal", skipme=True)
+            reset = await stream.until(lambda message: message.event == "reset")
+            board = await stream.next()
+            assert reset.data["reason"]
+            assert (board.event, board.data["instances"]) == ("board", [])
+
+
+async def test_two_servers_show_the_same_board_and_a_plain_publish_once(
+    serve: ServeFixture, address: RedisAddress, raw: redis.Redis, publish: Publisher, namespace: str
+) -> None:
+    servers: list[Server] = [serve(address), serve(address)]
+    for server in servers:
+        await eventually(server.is_ready)
+    async with await servers[0].open() as one, await servers[1].open() as other:
+        updates = [publish("balance-sync", n=n) for n in (1, 2, 2, 2, 3)]  # the same bytes again are another publish
+        publish("report", last=True)
+        streams = []
+        for stream in (one, other):
+            await stream.next()
+            statuses = [await stream.until(lambda message: message.event == "status") for _ in range(6)]
+            assert [status.data["status"] for status in statuses[:-1]] == [update["status"] for update in updates]
+            assert statuses[-1].data["service"] == "report"
+            streams.append([(status.id, status.data) for status in statuses])
+        assert streams[0] == streams[1]
+    assert raw.xlen(f"{{{namespace}}}:status:balance-sync") == 5
+    boards = [server.get("/api/services/status").json() for server in servers]
+    assert boards[0] == boards[1]
+    # And one may go on at the other.
+    async with await servers[1].open(f"/api/stream?since={streams[0][2][0]}") as stream:
+        followed = [await stream.until(lambda message: message.event == "status") for _ in range(3)]
+        assert [(status.id, status.data) for status in followed] == streams[0][3:]
