@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
-from tests.conftest import free_port
+from tests.browser.serving import Server
 
 from pulseboard import Service
-from pulseboard.process import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,80 +21,11 @@ if TYPE_CHECKING:
     from pulseboard.bus.address import RedisAddress
 
 SEED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
-START_S = 30.0
 
 # What a server that is away looks like from within the page; every other line on the console is a fault.
 AWAY = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_RESET")
 
 expect.set_options(timeout=15_000)  # two busy cores; nothing here waits so long for a page that works
-
-
-class Server:
-    """`pulseboard serve` as a process of its own, on a port that stays the same when it is started again."""
-
-    def __init__(self, address: RedisAddress, namespace: str, *options: str) -> None:
-        self.port = free_port()
-        self.address = address
-        self.namespace = namespace
-        self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-
-    @property
-    def url(self) -> str:
-        """The address of the page."""
-        return f"http://127.0.0.1:{self.port}/services"
-
-    def start(self) -> Self:
-        """Start it and wait until it answers."""
-        argv = [sys.executable, "-m", "pulseboard", "serve", "--port", str(self.port)]
-        argv += ["--redis-url", self.address.url, "--namespace", self.namespace]
-        argv += ["--channel-prefix", f"{self.namespace}:", *self._options]
-        self._process = spawn(argv, stdout=subprocess.DEVNULL, stderr=self._log)
-        self._wait_for("healthz")
-        return self
-
-    def wait_until_ready(self) -> None:
-        """Wait until it sees Redis, and hears plain publishes."""
-        self._wait_for("readyz")
-
-    def stop(self) -> None:
-        """End it in order, as a deployment does."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            assert self._process.wait(10) == 0
-            self._process = None
-
-    def kill(self) -> None:
-        """End it with no word of goodbye."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    @property
-    def log(self) -> str:
-        """What it has said so far."""
-        return os.pread(self._log.fileno(), 1_000_000, 0).decode()  # the server writes on where it was
-
-    def close(self) -> None:
-        """End it, if it still runs, and drop its log."""
-        self.kill()
-        self._log.close()
-
-    def _wait_for(self, path: str) -> None:
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5):
-                    return
-            except OSError as error:
-                if isinstance(error, urllib.error.HTTPError):
-                    error.close()
-                assert self._process is not None
-                assert self._process.poll() is None, f"the server ended by itself: {self.log}"
-                assert time.monotonic() < deadline, f"no 200 from /{path} within {START_S:.0f} s"
-                time.sleep(0.02)
 
 
 class Publisher:

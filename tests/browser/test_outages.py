@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
-    from tests.browser.conftest import Board, Server
+    from tests.browser.conftest import Board
+    from tests.browser.serving import Server
 
 pytestmark = pytest.mark.browser
 

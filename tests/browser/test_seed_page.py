@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.conftest import SEED_SERVICES, Server
+from tests.browser.conftest import SEED_SERVICES
 from tests.conftest import run_valkey
 from tests.seed import node
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Page, Route
+    from tests.browser.serving import Server
 
     from pulseboard.bus.address import RedisAddress
 
