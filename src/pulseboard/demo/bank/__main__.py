@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 import uvicorn
@@ -16,6 +15,7 @@ import uvicorn
 from pulseboard.demo.bank.app import clock_from, create_app
 from pulseboard.demo.bank.ledger import Ledger, LedgerPlan
 from pulseboard.demo.bank.weather import Forecast, Weather
+from pulseboard.demo.command import refuse, run_command
 
 _ENV = "PULSEBOARD_DEMO_BANK_"
 _GRACE_S = 1
@@ -62,9 +62,9 @@ def main(
             ledger, Weather(forecast, seed), page_size=page_size, on_ready=lambda: _tell_ready(url, ready_file)
         )
     except ValueError as error:
-        _refuse(str(error))
+        refuse("bank", error)
     except OSError as error:
-        _refuse(f"cannot listen on {host}:{port}: {error.strerror}")
+        refuse("bank", f"cannot listen on {host}:{port}: {error.strerror}")
     # uvicorn raises the signal again when it has shut down; by then this handler is back, and the exit code is 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -92,12 +92,7 @@ def _tell_ready(url: str, ready_file: Path | None) -> None:
         partial.replace(ready_file)
 
 
-def _refuse(reason: str) -> NoReturn:
-    print(f"bank: {reason}", file=sys.stderr)
-    raise typer.Exit(2)
-
-
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    app()
+    run_command(app, "bank")
