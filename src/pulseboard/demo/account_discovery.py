@@ -109,6 +109,6 @@ class AccountDiscoveryService:
             self._new += new
             self._discovered += new
             self.publish()
+            await pause(stop, self.settings.page_pause_s)
             if stop.is_set():
                 return
-            await pause(stop, self.settings.page_pause_s)

@@ -26,8 +26,8 @@ from pulseboard.demo.command import refuse, run_command
 from pulseboard.demo.status import Status, StatusSink
 from pulseboard.demo.store import Database, StoreError
 
-_GRACE_S = 1.5
-"""How long work in flight may take to finish after a signal; the rest of the 3 s is for saying goodbye."""
+_GRACE_S = 0.6
+"""How long work in flight may take to finish after a signal; of the rest of the 3 s, a goodbye may take 2 s."""
 _BEAT_S = 5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
