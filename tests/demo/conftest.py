@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
+from sqlalchemy import select
 
 from pulseboard.demo.bank.app import create_app
 from pulseboard.demo.bank.ledger import Ledger, LedgerPlan
@@ -21,6 +22,8 @@ from pulseboard.demo.bank.weather import Forecast, Weather
 from pulseboard.demo.bank_client import BankClient, Patience
 from pulseboard.demo.status import Status
 from pulseboard.demo.store import Database
+from pulseboard.demo.store.accounts import add_accounts
+from pulseboard.demo.store.models import User
 
 QUICK = Patience(tries=3, first_delay_s=0.001, longest_delay_s=0.002, timeout_s=5)
 CLEAR = Forecast(latency_ms=0, latency_spread_ms=0)
@@ -36,16 +39,16 @@ class Bank:
     step: int = 0
     asked: list[str] = field(default_factory=list)
     """Paths in the order of asking."""
-    troubles: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=lambda: defaultdict(list))
-    """By the end of a path: statuses and headers to answer next instead; one is used up by each request."""
+    troubles: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=lambda: defaultdict(list))
+    """By the end of a path: statuses, headers and bodies to answer next instead; one is used up by each request."""
     gate: asyncio.Event | None = None
     """When set, requests wait for it."""
     in_flight: int = 0
     most_in_flight: int = 0
 
-    def trouble(self, ending: str, *statuses: int, **headers: str) -> None:
+    def trouble(self, ending: str, *statuses: int, body: bytes = b"no json", **headers: str) -> None:
         """Answer the next requests for paths that end so with these statuses."""
-        self.troubles[ending] += [(status, headers) for status in statuses]
+        self.troubles[ending] += [(status, headers, body) for status in statuses]
 
     def count(self, ending: str) -> int:
         """How many requests ended so."""
@@ -67,10 +70,10 @@ def stand_before(app: ASGIApp, bank: Bank) -> Callable[[Any, Receive, Send], Any
                 await bank.gate.wait()
             for ending, troubles in bank.troubles.items():
                 if scope["path"].endswith(ending) and troubles:
-                    status, headers = troubles.pop(0)
+                    status, headers, body = troubles.pop(0)
                     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
                     await send({"type": "http.response.start", "status": status, "headers": raw})
-                    await send({"type": "http.response.body", "body": b"no json", "more_body": False})
+                    await send({"type": "http.response.body", "body": body, "more_body": False})
                     return
             await app(scope, receive, send)
         finally:
@@ -158,3 +161,40 @@ class Board:
 def board() -> Board:
     """Give a fresh board."""
     return Board()
+
+
+@dataclass
+class Users:
+    """Who the database knows, as the tests of the services need it."""
+
+    bank: Bank
+    ids: dict[str, int]
+    """By customer."""
+
+    def accounts_of(self, user_id: int) -> list[int]:
+        """Places of a user's accounts in the bank's list."""
+        places = range(self.bank.ledger.account_count())
+        return [index for index in places if self.ids[self.bank.ledger.account_entry(index).customer_id] == user_id]
+
+    def asked(self) -> list[int]:
+        """Users in the order in which the bank was first asked for a balance of theirs."""
+        owners = {self.bank.ledger.account_entry(i).account_id: i for i in range(self.bank.ledger.account_count())}
+        entries = [self.bank.ledger.account_entry(owners[path.split("/")[-2]]) for path in self.bank.asked]
+        return list(dict.fromkeys(self.ids[entry.customer_id] for entry in entries))
+
+
+@pytest.fixture
+async def users(bank: Bank, database: Database) -> Users:
+    """Store all accounts of the bank, as discovery does."""
+    ledger = bank.ledger
+    await add_accounts(database, [ledger.account_entry(index) for index in range(ledger.account_count())])
+    async with database.read() as connection:
+        found = await connection.execute(select(User.customer_id, User.id))
+        return Users(bank, {row[0]: row[1] for row in found})
+
+
+async def until(condition: Callable[[], bool], limit_s: float = 10) -> None:
+    """Wait for what nothing announces."""
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110  (there is no event to wait for)
+            await asyncio.sleep(0.005)
