@@ -81,7 +81,11 @@ def test_a_wrong_variable_is_one_line_and_exit_code_2(tmp_path: Path, name: str,
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("prot = 1", "prot is no option of Pulseboard"), ("port = ", "the configuration cannot be read")]
+    ("text", "says"),
+    [
+        ("prot = 1", "prot is no option of Pulseboard"),
+        ("port = ", "pulseboard.toml cannot be read: Invalid value (at line 1"),
+    ],
 )
 def test_a_wrong_file_is_one_line_and_exit_code_2(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "pulseboard.toml").write_text(text)
