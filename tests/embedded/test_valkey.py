@@ -1,146 +1,268 @@
-"""The embedded Valkey: what it keeps, how it ends, and which Redis a command takes."""
+"""The embedded Valkey: ours alone, there when it says so, gone with us, and back after a crash."""
 
-import contextlib
 import os
+import platform
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
-from tests.conftest import free_port, run_valkey
+from tests.conftest import free_port
 
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.probe import answers
-from pulseboard.cli import redis as choice
-from pulseboard.embedded.valkey import EmbeddedValkey
+from pulseboard import process
+from pulseboard.cli import redis as cli_redis
+from pulseboard.cli.redis import provide_redis
+from pulseboard.embedded.valkey import EmbeddedValkey, find_binary
 from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import ConfigError
 
-PATIENCE_S = 20.0
-
-PARENT = """
+HOLD = """
 import sys, time
 from pathlib import Path
 from pulseboard.embedded.valkey import EmbeddedValkey
 with EmbeddedValkey(Path(sys.argv[1]), port=int(sys.argv[2])) as valkey:
     print(valkey.pid, flush=True)
-    time.sleep(600)
+    try:
+        sys.stdin.read()
+    except KeyboardInterrupt:
+        import redis
+        print(redis.Redis(port=int(sys.argv[2])).ping(), flush=True)
 """
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+def until(holds: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, what
         time.sleep(0.01)
 
 
-def client(valkey: EmbeddedValkey) -> redis.Redis:
-    return redis.Redis(host=valkey.address.host, port=valkey.address.port, protocol=2)
-
-
 def is_running(pid: int) -> bool:
-    """Say whether a process lives; one that only waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
 
 
-def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
-    with EmbeddedValkey(tmp_path, port=free_port()) as first, client(first) as writer:
-        writer.xadd("history", {"n": 1})
-    with EmbeddedValkey(tmp_path, port=free_port()) as second, client(second) as reader:
-        assert reader.xlen("history") == 1
+def hold(folder: Path, port: int) -> tuple[subprocess.Popen[str], int]:
+    """Run one in a program of its own, until its input ends."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None
+    return program, int(program.stdout.readline())
 
 
-def test_it_listens_on_loopback_only_and_keeps_its_data_to_its_user(tmp_path: Path) -> None:
+def test_it_answers_as_soon_as_it_is_entered_and_is_gone_when_left(tmp_path: Path) -> None:
+    with EmbeddedValkey(tmp_path / "data", port=free_port()) as valkey:
+        with redis.Redis(port=valkey.address.port) as client:
+            assert client.ping()
+            assert client.config_get("bind")["bind"] == "127.0.0.1"
+            assert client.config_get("appendonly")["appendonly"] == "yes"
+        pid = valkey.pid
+    assert pid is not None
+    assert not is_running(pid)
+    valkey.stop()
+
+
+def test_what_it_held_is_there_after_a_restart(tmp_path: Path) -> None:
+    port = free_port()
+    for expected in (None, b"1"):
+        with EmbeddedValkey(tmp_path, port=port), redis.Redis(port=port) as client:
+            assert client.get("kept") == expected
+            client.set("kept", 1)
+
+
+def test_its_data_is_for_its_owner_only(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "data"
-    with EmbeddedValkey(folder, port=free_port()) as valkey, client(valkey) as reader:
-        assert reader.config_get("bind") == {"bind": "127.0.0.1"}
+    folder.mkdir(parents=True, mode=0o755)  # by somebody's `mkdir -p`, before us
+    with EmbeddedValkey(folder, port=free_port()):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "kill"])
-def test_it_dies_with_its_parent_however_that_ends(tmp_path: Path, number: signal.Signals) -> None:
-    argv = [sys.executable, "-c", PARENT, str(tmp_path), str(free_port())]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        assert is_running(pid)
-        parent.send_signal(number)
-    wait_until(lambda: not is_running(pid))
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+def test_it_dies_with_its_parent_however_that_ends(tmp_path: Path, kind: signal.Signals) -> None:
+    program, pid = hold(tmp_path, free_port())
+    with program:
+        program.send_signal(kind)
+        program.wait()
+        until(lambda: not is_running(pid), "an orphan was left")
 
 
-def test_it_is_started_again_when_it_crashes_and_still_has_its_data() -> None:
-    with run_valkey() as valkey, client(valkey) as reader:
-        reader.set("kept", "yes")
-        reader.config_set("appendfsync", "always")
-        reader.set("kept", "still")
-        crashed = valkey.pid
-        assert crashed is not None
-        os.kill(crashed, signal.SIGKILL)
-        wait_until(lambda: valkey.pid != crashed and answers(valkey.address))
-        assert reader.get("kept") == b"still"
+def test_ctrl_c_reaches_the_program_and_not_the_valkey_under_it(tmp_path: Path) -> None:
+    """A terminal sends SIGINT to the whole foreground group; the program still needs its Redis to say goodbye."""
+    program, pid = hold(tmp_path, free_port())
+    assert program.stdout is not None
+    assert os.getpgid(pid) == pid != os.getpgid(program.pid)
+    with program:
+        program.send_signal(signal.SIGINT)
+        assert program.stdout.readline() == "True\n"
+        program.wait(10)
+    assert not is_running(pid)
 
 
-def test_a_port_that_is_taken_is_an_error_that_says_so(tmp_path: Path) -> None:
-    with run_valkey() as other:
-        with pytest.raises(ConfigError, match=r"did not start: .*Failed listening on port"):
-            EmbeddedValkey(tmp_path, port=other.address.port).start()
-        assert answers(other.address)
+def test_after_a_crash_it_is_started_again_with_its_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with EmbeddedValkey(tmp_path, port=free_port()) as valkey, redis.Redis(port=valkey.address.port) as client:
+        for n in range(2):
+            client.set("n", n)
+            pid = valkey.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+
+            def answers(n: int = n, pid: int = pid) -> bool:
+                try:
+                    return valkey.pid != pid and client.get("n") == str(n).encode()
+                except redis.ConnectionError:
+                    return False
+
+            until(answers, "it did not come back")
+        assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+        assert "exit code -9" in caplog.records[0].getMessage()
 
 
-def test_what_answers_otherwise_than_redis_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
-        port: int = stranger.getsockname()[1]
-        with pytest.raises(ConfigError, match="does not answer like Redis; set REDIS_URL"):
-            answers(RedisAddress(host="127.0.0.1", port=port), timeout_s=0.2)
+def test_a_stop_in_the_middle_of_a_restart_leaves_nothing_running(tmp_path: Path) -> None:
+    """The restart after a crash could come after the stop, and what it started stayed."""
+    started: list[int] = []
+    real = process.spawn
+
+    def slow(*args: object, **more: object) -> subprocess.Popen[bytes]:
+        child = real(*args, **more)  # type: ignore[arg-type]
+        started.append(child.pid)
+        if len(started) == 2:
+            in_restart.set()
+            may_go_on.wait(5)
+        return child
+
+    in_restart, may_go_on = threading.Event(), threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pulseboard.embedded.valkey.spawn", slow)
+        valkey = EmbeddedValkey(tmp_path, port=free_port())
+        valkey.start()
+        os.kill(started[0], signal.SIGKILL)
+        assert in_restart.wait(5)
+        stopping = threading.Thread(target=valkey.stop)
+        stopping.start()
+        may_go_on.set()
+        stopping.join(10)
+    assert [pid for pid in started if is_running(pid)] == []
+
+
+def test_another_server_at_the_port_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """Two commands started at once: the second saw the first's answer, and then tried to start its own for ever."""
+    with EmbeddedValkey(tmp_path / "one", port=free_port()) as first:
+        second = EmbeddedValkey(tmp_path / "two", port=first.address.port)
+        with pytest.raises(ConfigError, match="did not start"):
+            second.start()
+        assert first.pid is not None
+        assert is_running(first.pid)
+
+
+def test_two_with_the_same_data_at_once_end_as_one(tmp_path: Path) -> None:
+    port = free_port()
+    valkeys = [EmbeddedValkey(tmp_path, port=port) for _ in range(3)]
+    outcomes: list[str] = []
+
+    def start(valkey: EmbeddedValkey) -> None:
+        try:
+            valkey.start()
+            outcomes.append("started")
+        except ConfigError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=start, args=(valkey,)) for valkey in valkeys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    try:
+        assert sorted(outcomes) == ["refused", "refused", "started"]
+        with redis.Redis(port=port) as client:
+            assert client.set("a", 1)
+    finally:
+        for valkey in valkeys:
+            valkey.stop()
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be started"):
+        EmbeddedValkey(tmp_path / "file" / "data", port=free_port()).start()
+
+
+def test_a_platform_without_a_binary_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "sparc")
+    with pytest.raises(ConfigError, match="set REDIS_URL"):
+        find_binary()
 
 
 class TestWhichRedis:
-    """What `provide_redis` takes, with `localhost:6379` standing at a port of the test's own."""
+    """`provide_redis`: the one that was named, the one that is there, or one of our own."""
 
     @pytest.fixture
     def port(self, monkeypatch: pytest.MonkeyPatch) -> int:
+        """The default port, moved to where nobody is."""
         port = free_port()
-        guess = RedisAddress(host="127.0.0.1", port=port, given=False)
-        monkeypatch.setattr(choice, "EmbeddedValkey", lambda folder: EmbeddedValkey(folder, port=port))
-        monkeypatch.setattr(
-            Settings,
-            "address",
-            property(lambda settings: RedisAddress.from_env(url=settings.redis_url) if settings.redis_url else guess),
-        )
+        monkeypatch.setattr("pulseboard.bus.address.DEFAULT_PORT", port)
+        # Bound as a default when the class was made.
+        real = EmbeddedValkey
+        monkeypatch.setattr(cli_redis, "EmbeddedValkey", lambda folder: real(folder, port=port))
         return port
 
-    def test_nothing_named_and_nothing_there_starts_one(self, port: int) -> None:
-        with choice.provide_redis(Settings()) as (settings, said):
+    def test_nothing_named_and_nothing_there_starts_one_and_says_so(self, port: int, tmp_path: Path) -> None:
+        with provide_redis(Settings.load(data_dir=tmp_path)) as (settings, said):
             assert settings.redis_url == f"redis://127.0.0.1:{port}"
-            assert f"redis://127.0.0.1:{port} (embedded Valkey, data in " in said
-            assert answers(settings.address)
-        assert not answers(settings.address)
+            assert said.startswith(f"redis://127.0.0.1:{port} (embedded Valkey")
+            assert str(tmp_path) in said
+            with redis.Redis(port=port) as client:
+                assert client.ping()
+        with pytest.raises(redis.ConnectionError), redis.Redis(port=port) as client:
+            client.ping()
 
-    def test_one_that_is_there_is_taken_and_left_running(self, port: int) -> None:
-        with run_valkey(port) as valkey:
-            with choice.provide_redis(Settings()) as (settings, said):
-                assert settings.redis_url == f"redis://127.0.0.1:{port}"
-                assert "(found there)" in said
-            assert answers(valkey.address)
+    def test_one_that_is_there_is_used(self, port: int, tmp_path: Path) -> None:
+        with (
+            EmbeddedValkey(tmp_path / "theirs", port=port),
+            provide_redis(Settings.load(data_dir=tmp_path / "ours")) as (settings, said),
+        ):
+            assert settings.redis_url == f"redis://localhost:{port}"
+            assert "found there" in said
+            assert not (tmp_path / "ours").exists()
 
-    def test_one_that_was_named_need_not_be_there_and_none_is_started(self, port: int) -> None:
-        url = f"redis://u:secret@127.0.0.1:{free_port()}"
-        with choice.provide_redis(Settings.load(redis_url=url)) as (settings, said):
-            assert "secret" not in said
-            assert not answers(RedisAddress(host="127.0.0.1", port=port))
-            assert settings.redis_url == url
+    @pytest.mark.parametrize(
+        ("name", "value", "url"),
+        [
+            ("REDIS_URL", "redis://:geheim@redis.invalid:7000/3", "redis://:***@redis.invalid:7000/3"),
+            ("REDIS_HOST", "redis.invalid", "redis://redis.invalid:"),
+            ("REDIS_PORT", "7001", "redis://localhost:7001"),
+        ],
+    )
+    def test_one_that_was_named_is_used_even_if_it_is_not_there(
+        self, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, url: str
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with provide_redis(Settings.load(data_dir=tmp_path)) as (_, said):
+            assert said.startswith(url)
+            assert "geheim" not in said
+        assert list(tmp_path.iterdir()) == []
 
-    def test_it_is_stopped_when_the_command_fails(self, port: int) -> None:
-        with contextlib.suppress(ZeroDivisionError), choice.provide_redis(Settings()):
-            raise ZeroDivisionError
-        assert not answers(RedisAddress(host="127.0.0.1", port=port))
+    def test_a_port_taken_by_something_else_is_one_clear_line(self, port: int, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", port)) as other:
+
+            def talk() -> None:
+                connection, _ = other.accept()
+                with connection:
+                    connection.recv(100)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+            talking = threading.Thread(target=talk)
+            talking.start()
+            with (
+                pytest.raises(ConfigError, match="does not answer like Redis"),
+                provide_redis(Settings.load(data_dir=tmp_path)),
+            ):
+                pass
+            talking.join(5)

@@ -1,30 +1,36 @@
 """The page and the plain answers: headers, caching, and errors that a program can read."""
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.server.conftest import ServeFixture, Server, eventually
 
 from pulseboard.bus.address import RedisAddress
+from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.server import app as app_module
+from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 
 PAGE = "<!doctype html><title>Background Services Monitor</title>"
 
 
-@pytest.fixture
-async def server(serve: ServeFixture, address: RedisAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """A server with a built page."""
-    static = tmp_path / "static"
+@pytest.fixture(scope="module")
+def server(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a built page, which these tests share since they only ask."""
+    root = tmp_path_factory.mktemp("page")
+    static = root / "static"
     (static / "assets").mkdir(parents=True)
     (static / "index.html").write_text(PAGE)
     (static / "assets" / "index-CqFl973_.js").write_text("export {}")
     (static / "assets" / "favicon.svg").write_text("<svg/>")
-    (tmp_path / "secret.txt").write_text("hunter2")
-    monkeypatch.setattr(app_module, "STATIC", static)
-    server = serve(address)
-    await eventually(server.is_ready)
-    return server
+    (root / "secret.txt").write_text("hunter2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app_module, "STATIC", static)
+        with Server(Settings.load(redis_url=valkey.address.url, namespace="test-http")) as server:
+            asyncio.run(eventually(server.is_ready))
+            yield server
 
 
 def test_the_page_is_served_with_headers_that_let_nothing_foreign_in(server: Server) -> None:

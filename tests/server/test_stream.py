@@ -1,6 +1,7 @@
 """`GET /api/stream`: the board, then all that happens; and what was missed, after a reconnect."""
 
 import asyncio
+import contextlib
 from urllib.parse import quote
 
 import pytest
@@ -188,3 +189,15 @@ async def test_a_body_that_is_sent_along_does_no_harm(any_server: Server, publis
         publish("balance-sync", n=1)
         assert (await stream.until(lambda message: message.event == "status")).data["status"] == {"n": 1}
     await eventually(lambda: any_server.health()["readers"] == 0)
+
+
+async def test_a_head_without_an_end_is_cut_off(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /api/stream HTTP/1.1\r\nX: ")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    assert server.health()["readers"] == 0

@@ -1,15 +1,21 @@
 """The command line: parse, call, print."""
 
 import sys
+from typing import NoReturn
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the `pulseboard` command."""
     try:
-        from pulseboard.cli.app import run  # noqa: PLC0415  (the extras may not be there)
+        # The extras may not be there, and a command brings its own imports later.
+        from pulseboard.cli.app import run  # noqa: PLC0415
+
+        code = run(sys.argv[1:])
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "pulseboard":
             raise
         print(f"pulseboard: the command needs {error.name}: pip install 'pulseboard[demo]' brings it", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(run(sys.argv[1:]))
+        code = 2
+    except KeyboardInterrupt:  # while the imports went on
+        code = 130
+    sys.exit(code)

@@ -127,7 +127,7 @@ def _page() -> list[ControllerRouterHandler]:
         index = STATIC / "index.html"
         if not index.is_file():
             raise Problem(
-                503, "no-page", "This installation has no page: it was not built. Run `make page` in the source tree."
+                503, "no-page", "This installation has no page: it was not built. Run `make serve` in the source tree."
             )
         return Response(
             index.read_bytes(), media_type="text/html; charset=utf-8", headers=SECURITY_HEADERS | REVALIDATED

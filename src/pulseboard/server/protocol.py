@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from pulseboard.hub.connection import Framing
 
 EXTENSION = "pulseboard.transport"
+HEAD_MAX_BYTES = 64 * 1024
 SILENT_PEER_MS = 60_000
 """What a peer has not acknowledged for so long will not be: the kernel then ends the connection (tcp(7), TCP_USER_TIMEOUT)."""
 
@@ -30,6 +31,8 @@ class StreamProtocol(HttpToolsProtocol):
     on_writable: Callable[[], None] | None = None
     stream: RequestResponseCycle | None = None
     """The request that is being served as a stream."""
+    _in_head = False
+    _head_bytes = 0
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
         super().connection_made(transport)
@@ -41,8 +44,21 @@ class StreamProtocol(HttpToolsProtocol):
         ):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # Neither uvicorn nor llhttp has a bound of its own here.
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._in_head = False
         # Not looked up later: by then `self.cycle` may be that of the next request on this connection.
         self.scope["extensions"] = {EXTENSION: Extension(self, self.cycle)}  # type: ignore[dict-item]
 

@@ -1,5 +1,6 @@
 """Running the server: the socket, the signals, and the end of every stream before the end of the process."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import PulseboardError
 
 SHUTDOWN_S = 2
+LAST_WORDS_S = 1.0
+"""How long a reader that is behind may take to read its last bytes."""
 
 
 class ServerFailed(PulseboardError):
@@ -33,9 +36,17 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._core.hub.close("the server is stopping")
+        abort = asyncio.get_running_loop().call_later(LAST_WORDS_S, self._abort_closing)
         await super().shutdown(sockets)
+        abort.cancel()
         # The signal was answered. Raised again, as uvicorn would, it would skip what our caller has yet to close.
         self._captured_signals.clear()
+
+    def _abort_closing(self) -> None:
+        # What still waits to be written there is for a reader that takes nothing.
+        for connection in list(self.server_state.connections):
+            if connection.transport.is_closing():
+                connection.transport.abort()
 
 
 def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
