@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import IO, TextIO
 
 import msgspec
 
@@ -109,32 +108,43 @@ class Child:
 
     async def _run_once(self) -> str:
         """Run the program to its end and say how it ended."""
+        # A pipe of our own: asyncio's would put off the end of the child until its grandchildren let go of it too.
+        read_end, write_end = os.pipe()
+        output, its_output = os.fdopen(read_end, "rb", 0), os.fdopen(write_end, "wb", 0)
         try:
             process = self.process = await spawn_async(
-                self.spec.argv,
-                env=self._env,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=self.spec.pass_fds,
+                self.spec.argv, env=self._env, stdout=its_output, stderr=its_output, pass_fds=self.spec.pass_fds
             )
         except OSError as error:
+            output.close()
             return f"cannot be started: {error}"
+        finally:
+            its_output.close()
         if self._stopping.is_set():  # the order to stop came while it was being started
             self._signal(signal.SIGTERM)
-        relay = asyncio.create_task(self._relay(process))
+        relay = asyncio.create_task(self._relay(output))
         try:
             code = await process.wait()
-            # A grandchild may hold the pipe open for ever: what is still in it gets a moment.
+            # What is still in the pipe gets a moment, not for ever: a grandchild may never close it.
             await asyncio.wait((relay,), timeout=0.2)
         finally:
             relay.cancel()
+            await asyncio.gather(relay, return_exceptions=True)
+            output.close()
         self.refused = code == REFUSED and not self._stopping.is_set()
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
-    async def _relay(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101  (asked for above)
+    async def _relay(self, output: IO[bytes]) -> None:
+        reader = asyncio.StreamReader(limit=_READ_BYTES)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), output
+        )
+        with contextlib.closing(transport):
+            await self._relay_lines(reader)
+
+    async def _relay_lines(self, reader: asyncio.StreamReader) -> None:
         line = b""
-        while chunk := await process.stdout.read(_READ_BYTES):
+        while chunk := await reader.read(_READ_BYTES):
             *complete, line = (line + chunk).split(b"\n")
             for each in complete:
                 self._say(each)

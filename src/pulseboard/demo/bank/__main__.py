@@ -85,11 +85,11 @@ def _format_url(listener: socket.socket) -> str:
 
 def _tell_ready(url: str, ready_file: Path | None) -> None:
     # The socket listens already, so whoever reads this can connect.
-    print(f"bank ready at {url}", flush=True)
     if ready_file is not None:
         partial = ready_file.with_suffix(".partial")
         partial.write_text(url)
         partial.replace(ready_file)
+    print(f"bank ready at {url}", flush=True)
 
 
 if __name__ == "__main__":
