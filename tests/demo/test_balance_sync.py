@@ -193,3 +193,17 @@ async def test_service_tells_of_a_database_that_fails_and_goes_on_when_it_is_bac
     await board.until(lambda status: status["done"] >= len(users.ids))
     stop.set()
     await asyncio.wait_for(running, 5)
+
+
+async def test_user_in_work_is_finished_but_nobody_more_is_taken_when_told_to_stop(
+    client: BankClient, database: Database, board: Board, users: Users, bank: Bank
+) -> None:
+    service = make(client, database, board, concurrency=2)
+    bank.gate, stop = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(service.run(stop))
+    await until(lambda: bank.in_flight == 2)
+    stop.set()
+    bank.gate.set()
+    await asyncio.wait_for(running, 5)
+    assert (board.last["done"], board.last["failed"]) == (2, 0)
+    assert board.last["highPriorityQueue"] + board.last["normalQueue"] == len(users.ids) - 2

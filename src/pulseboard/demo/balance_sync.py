@@ -136,11 +136,10 @@ class BalanceSyncService:
         self._phase = "syncing"
         try:
             async with asyncio.TaskGroup() as group:
-                while taken < self.settings.pass_size and not stop.is_set():
+                while taken < self.settings.pass_size:
                     await slots.acquire()
-                    user_id = (
-                        self.queues.take()
-                    )  # taken last of all, so that whoever became urgent meanwhile goes first
+                    # Only then: meanwhile somebody may have become urgent, or the order to stop may have come.
+                    user_id = None if stop.is_set() else self.queues.take()
                     if user_id is None:
                         break
                     taken += 1
