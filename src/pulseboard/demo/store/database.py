@@ -7,6 +7,7 @@ driver leave here as StoreError.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -70,6 +71,8 @@ class Database:
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
         database = cls(engine)
         try:
+            with _translated():
+                await asyncio.to_thread(_probe_sqlite, parsed)
             async with database.write() as connection:
                 await connection.run_sync(_create_tables)
         except StoreError:
@@ -127,7 +130,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     # OverflowError: SQLite's driver says so, unwrapped, of a number that no column holds.
-    except (SQLAlchemyError, OSError, TimeoutError, OverflowError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError, OverflowError) as error:
         raise StoreError(_describe(error)) from error
 
 
@@ -138,6 +141,12 @@ def _describe(error: Exception) -> str:
 
 def _is_sqlite(url: URL) -> bool:
     return url.drivername.startswith("sqlite")
+
+
+def _probe_sqlite(url: URL) -> None:
+    # aiosqlite, when it cannot open the file, leaves a thread that complains to a loop which may be closed by then.
+    if _is_sqlite(url) and not (url.database or "").startswith("file:"):
+        sqlite3.connect(url.database or "").close()
 
 
 def _create_tables(connection: Connection) -> None:
