@@ -29,9 +29,9 @@ from pulseboard.demo.status import Status, StatusSink
 from pulseboard.demo.store import Database, StoreError
 
 _GRACE_S = 0.4
-"""How long work in flight may take to finish after a signal; of the rest of the 3 s, a goodbye may take 2 s."""
-_LIMIT_S = 2.6
-"""The process ends by then, whatever still hangs: a machine under load needs the rest."""
+"""How long work in flight may take to finish after a signal; the goodbye comes then."""
+_LIMIT_S = 2.1
+"""The process ends by then, whatever still hangs: of the 3 s, a machine under load needs the rest."""
 _BEAT_S = 5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
