@@ -58,7 +58,6 @@ async def run_demo(
     with contextlib.ExitStack() as stack:
         # The socket is ours: the bank's address is known before it runs, and outlives its crashes.
         listener = stack.enter_context(socket.create_server(("127.0.0.1", bank_port), backlog=128))
-        listener.set_inheritable(True)
         if database_url is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pulseboard-demo-"))
             database_url = f"sqlite:///{Path(directory) / 'demo.db'}"
@@ -131,10 +130,12 @@ def _signals_set(stop: asyncio.Event, staff: Sequence[Child]) -> Iterator[None]:
         stop.set()
 
     loop = asyncio.get_running_loop()
-    for number in _STOP_SIGNALS:
+    # One that is ignored stays so: that is how nohup(1) asks for it.
+    numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in numbers:
         loop.add_signal_handler(number, note)
     try:
         yield
     finally:
-        for number in _STOP_SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)
