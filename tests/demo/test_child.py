@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -20,7 +21,9 @@ from pulseboard.demo.supervisor import _signals_set, run_demo
 
 LIMIT_S = 20  # for five programs to start on a busy machine
 QUICK = Backoff(first_s=0.05, longest_s=0.2, healthy_s=30)
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+STUBBORN = (
+    "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', os.getpid()); time.sleep(60)"
+)
 PRINTING = {"PULSEBOARD_DEMO_PRINT_STATUS": "1"}
 
 
@@ -80,15 +83,22 @@ async def test_child_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPa
     out, stop = Output(), asyncio.Event()
     demo = asyncio.create_task(run_demo([ChildSpec("stubborn", program(STUBBORN))], env=PRINTING, out=out, stop=stop))
     await out.until("stubborn", "up")
+    pid = int(out.lines("stubborn")[0].split()[1])
     stop.set()
     assert await asyncio.wait_for(demo, 5) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 async def test_output_is_aligned_bounded_and_cannot_drive_the_terminal() -> None:
     out = Output()
     code = r"import sys; sys.stdout.write('x' * 5_000_000 + '\n\x1b[2Jred\x07\r\n\xff\nlast')"
+    tracemalloc.start()
     async with keeping(code, out):
         await out.until("child", "ended with code 0")
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 1_000_000
     lines = out.lines("child")
     assert lines[0] == "x" * 500 + " [cut]"
     assert lines[1] == "?[2Jred?"
