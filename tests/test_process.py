@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,12 +43,6 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
     return by_kernel
 
 
-def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
-    answer = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(answer.stdout.strip()) and not answer.stdout.strip().startswith("Z")
-
-
 def group_of(pgid: int) -> list[int]:
     """The live members of a process group."""
     table = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
@@ -54,33 +50,38 @@ def group_of(pgid: int) -> list[int]:
     return [int(pid) for pid, group, stat in rows if int(group) == pgid and not stat.startswith("Z")]
 
 
-def wait_until_gone(pid: int, limit_s: float = 5.0) -> None:
+def wait_until_gone(pgid: int, limit_s: float = 5.0) -> None:
+    """Wait until nothing of a process group runs: neither its leader nor a watcher."""
     deadline = time.monotonic() + limit_s
-    while is_running(pid):
-        assert time.monotonic() < deadline, f"process {pid} lives on"
+    while left := group_of(pgid):
+        assert time.monotonic() < deadline, f"{left} of group {pgid} live on"
         time.sleep(0.02)
 
 
-def start_parent(kernel: bool, child: str) -> tuple[subprocess.Popen[str], int]:
-    parent = subprocess.Popen(
+@contextmanager
+def run_parent(kernel: bool, child: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run the middle process until killed; give it and the pid of its child."""
+    with subprocess.Popen(
         [sys.executable, "-c", PARENT.format(kernel=kernel, child=child)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(process.__file__).parents[1])},
-    )
-    assert parent.stdout is not None
-    said = sorted([parent.stdout.readline(), parent.stdout.readline()])
-    assert said[1] == "up\n"
-    return parent, int(said[0].split()[1])
+    ) as parent:
+        try:
+            assert parent.stdout is not None
+            said = sorted([parent.stdout.readline(), parent.stdout.readline()])
+            assert said[1] == "up\n"
+            yield parent, int(said[0].split()[1])
+        finally:
+            parent.kill()
 
 
 @pytest.mark.parametrize("child", [SLEEPER, STUBBORN], ids=["plain", "ignores-sigterm"])
 def test_child_dies_when_its_parent_is_killed(kernel: bool, child: str) -> None:
-    parent, pid = start_parent(kernel, child)
-    parent.kill()
-    parent.wait()
-    wait_until_gone(pid)
-    assert group_of(pid) == []
+    with run_parent(kernel, child) as (parent, pid):
+        parent.kill()
+        parent.wait()
+        wait_until_gone(pid)
 
 
 @pytest.mark.usefixtures("kernel")
@@ -128,10 +129,7 @@ def test_watcher_goes_with_a_child_that_ended(monkeypatch: pytest.MonkeyPatch) -
     child.wait(5)
     del child
     gc.collect()
-    deadline = time.monotonic() + 5
-    while group_of(pid):
-        assert time.monotonic() < deadline, "the watcher stayed"
-        time.sleep(0.02)
+    wait_until_gone(pid)
 
 
 async def test_child_spawned_off_the_main_thread_outlives_the_thread() -> None:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
-from tests.conftest import free_port
+from tests.browser.serving import Server
 
 from pulseboard import Service
-from pulseboard.process import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,69 +21,11 @@ if TYPE_CHECKING:
     from pulseboard.bus.address import RedisAddress
 
 SEED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
-START_S = 30.0
 
 # What a server that is away looks like from within the page; every other line on the console is a fault.
 AWAY = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_RESET")
 
 expect.set_options(timeout=15_000)  # two busy cores; nothing here waits so long for a page that works
-
-
-class Server:
-    """`pulseboard serve` as a process of its own, on a port that stays the same when it is started again."""
-
-    def __init__(self, address: RedisAddress, namespace: str, *options: str) -> None:
-        self.port = free_port()
-        self.address = address
-        self.namespace = namespace
-        self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """The address of the page."""
-        return f"http://127.0.0.1:{self.port}/services"
-
-    def start(self) -> Self:
-        """Start it and wait until it answers."""
-        argv = [sys.executable, "-m", "pulseboard", "serve", "--port", str(self.port)]
-        argv += ["--redis-url", self.address.url, "--namespace", self.namespace]
-        argv += ["--channel-prefix", f"{self.namespace}:", *self._options]
-        self._process = spawn(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self._wait_for("healthz")
-        return self
-
-    def wait_until_ready(self) -> None:
-        """Wait until it sees Redis, and hears plain publishes."""
-        self._wait_for("readyz")
-
-    def stop(self) -> None:
-        """End it in order, as a deployment does."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            assert self._process.wait(10) == 0
-            self._process = None
-
-    def kill(self) -> None:
-        """End it with no word of goodbye."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _wait_for(self, path: str) -> None:
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5):
-                    return
-            except OSError as error:
-                if isinstance(error, urllib.error.HTTPError):
-                    error.close()
-                assert self._process is not None
-                assert self._process.poll() is None, "the server ended by itself"
-                assert time.monotonic() < deadline, f"no 200 from /{path} within {START_S:.0f} s"
-                time.sleep(0.02)
 
 
 class Publisher:
@@ -166,16 +101,49 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def may_be_away() -> list[str]:
+def may_be_away() -> None:
     """Ask for it where the server goes away: the browser then says so on the console."""
-    return []
 
 
 @pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of a browser profile of its own. Whatever it complains of on its console fails the test."""
+def board(page: Page) -> Board:
+    return Board(page)
+
+
+@pytest.fixture
+def publisher(address: RedisAddress, namespace: str) -> Publisher:
+    return Publisher(address, namespace)
+
+
+@pytest.fixture
+def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., Server]]:
+    """Start a server in the test's own namespace, with the options given, on the session's Redis or the one at `redis`."""
+    started: list[Server] = []
+
+    def start(*options: str, redis: RedisAddress = address) -> Server:
+        started.append(Server(redis, namespace, *options))
+        return started[-1].start()
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def tells_of_its_errors() -> None:
+    """Ask for it where the page under test writes to the console what it runs into, as the seed's does."""
+
+
+@pytest.fixture
+def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of a browser profile of its own. Whatever it complains of on its console fails the test.
+
+    It asks for `serve` so as to be closed before the servers are.
+    """
     complaints: list[str] = []
-    allowed = AWAY if "may_be_away" in request.fixturenames else ()
+    allowed: tuple[str, ...] = AWAY if "may_be_away" in request.fixturenames else ()
+    if "tells_of_its_errors" in request.fixturenames:
+        allowed = ("",)
 
     def listen(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not any(text in message.text for text in allowed):
@@ -194,39 +162,8 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 
 
 @pytest.fixture
-def board(page: Page) -> Board:
-    return Board(page)
-
-
-@pytest.fixture
-def publisher(address: RedisAddress, namespace: str) -> Publisher:
-    return Publisher(address, namespace)
-
-
-@contextmanager
-def serving(address: RedisAddress, namespace: str, *options: str) -> Iterator[Server]:
-    server = Server(address, namespace, *options)
-    try:
-        yield server.start()
-    finally:
-        server.kill()
-
-
-@pytest.fixture
-def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., Server]]:
-    """Start a server on the session's Redis, in the test's own namespace, with the options given."""
-    started: list[Server] = []
-
-    def start(*options: str) -> Server:
-        started.append(Server(address, namespace, *options))
-        started[-1].start().wait_until_ready()
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.kill()
-
-
-@pytest.fixture
 def server(serve: Callable[..., Server]) -> Server:
-    return serve("--expect", ",".join(SEED_SERVICES))
+    """A server that expects the seed's three services, and hears."""
+    server = serve("--expect", ",".join(SEED_SERVICES))
+    server.wait_until_ready()
+    return server

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
-    from tests.browser.conftest import Board, Publisher, Server
+    from tests.browser.conftest import Board, Publisher
+    from tests.browser.serving import Server
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +36,7 @@ STATUS = {
 
 def test_the_page_says_that_it_waits_until_the_board_has_come(page: Page, board: Board, server: Server) -> None:
     held: list[Route] = []
-    page.route("**/api/stream*", held.append)
+    page.route("**/api/stream*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(server.url)
     expect(page.get_by_test_id("loading")).to_be_visible()
     expect(board.connection).to_have_attribute("data-status", "reconnecting")
@@ -112,6 +113,7 @@ def test_a_service_that_nobody_expected_appears_by_itself(
     page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
 ) -> None:
     server = serve()
+    server.wait_until_ready()
     page.goto(server.url)
     expect(page.get_by_test_id("empty")).to_be_visible()
     publisher.publish("night-report", {"phase": "printing"})
@@ -154,7 +156,8 @@ def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
 ) -> None:
     page.goto(server.url)
     argv = [sys.executable, "-c", KILLED, "balance-sync", publisher.address.url, publisher.namespace]
-    with publisher.service("account-discovery", beat_s=0.5) as living, spawn(argv, stdout=subprocess.DEVNULL) as killed:
+    # The living one has a slower rhythm than the test is long: a busy machine cannot make it late.
+    with publisher.service("account-discovery", beat_s=60) as living, spawn(argv, stdout=subprocess.DEVNULL) as killed:
         living.update(done=1)
         for name in ("balance-sync", "account-discovery"):
             board.expect_state(name, "alive")
@@ -203,6 +206,8 @@ def test_two_servers_on_one_redis_show_the_same_board(
     page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
 ) -> None:
     one, other = serve(), serve()
+    for server in (one, other):
+        server.wait_until_ready()
     publisher.publish("balance-sync", {"done": 1})
     for server in (one, other):
         page.goto(server.url)

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import FAILURES, describe, is_refusal, open_async_client, retry_delay_s
+from pulseboard.bus.client import FAILURES, check_cancelled, describe, is_refusal, open_async_client, retry_delay_s
 from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
@@ -113,6 +113,7 @@ class Adopter:
 
     async def _adopt_all(self) -> None:
         while True:
+            check_cancelled()
             batch = [await self._queue.get()]
             while len(batch) < BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())

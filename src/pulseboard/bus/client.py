@@ -4,6 +4,8 @@ A blocking loop of ours never relies on redis-py to come back by itself (it give
 connection, and waits `retry_delay_s` between attempts.
 """
 
+import asyncio
+
 # Not for its names: socket imports it to look up the first host, in the SDK in a thread. A child forked meanwhile has
 # half a module, and can look up no host for as long as it lives ("unknown encoding: idna").
 import encodings.idna  # noqa: F401
@@ -37,6 +39,17 @@ def retry_delay_s(attempt: int) -> float:
 def describe(error: BaseException) -> str:
     """Return one line on a failure of the link; redis-py's messages name hosts and ports, never passwords."""
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+
+
+def check_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled and does not know it.
+
+    redis-py awaits with `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes in the same tick as
+    the answer (cpython #86296): a loop over Redis calls would then never end. Call it once in each turn of such a loop.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def is_refusal(error: BaseException) -> bool:

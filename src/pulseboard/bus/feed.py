@@ -14,7 +14,7 @@ from typing import Any
 import redis.asyncio
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import FAILURES, describe, open_async_client, retry_delay_s
+from pulseboard.bus.client import FAILURES, check_cancelled, describe, open_async_client, retry_delay_s
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
@@ -128,6 +128,7 @@ class Feed:
         log.info("reading the feed from %s", self._address)
         yield first
         while True:
+            check_cancelled()
             async with asyncio.timeout(DEADLINE_S):
                 before = self._cursor
                 item: Batch | Reset = (batch := await self._read_batch(client))

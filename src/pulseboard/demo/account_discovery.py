@@ -6,6 +6,7 @@ Invariant: each run publishes "discovering" when it starts and "idle" when it en
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
 import msgspec
 
@@ -30,8 +31,8 @@ class AccountDiscoverySettings(msgspec.Struct, frozen=True):
     """Between pages, so that a run does not take all of the bank's patience."""
 
     def __post_init__(self) -> None:
-        if not self.interval_s > 0 or not self.page_pause_s >= 0:
-            raise ValueError("interval_s must be above 0, page_pause_s not below")
+        if not (0 < self.interval_s < inf and 0 <= self.page_pause_s < inf):
+            raise ValueError("interval_s must be above 0, page_pause_s not below, and both finite")
         if self.page_size is not None and self.page_size < 1:
             raise ValueError("page_size must be at least 1")
 
@@ -108,6 +109,6 @@ class AccountDiscoveryService:
             self._new += new
             self._discovered += new
             self.publish()
+            await pause(stop, self.settings.page_pause_s)
             if stop.is_set():
                 return
-            await pause(stop, self.settings.page_pause_s)

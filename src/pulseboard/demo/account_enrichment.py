@@ -7,6 +7,7 @@ each run publishes when it starts and when it ends, however it ends (seed, secti
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
 import msgspec
 
@@ -39,9 +40,9 @@ class AccountEnrichmentSettings(msgspec.Struct, frozen=True):
     longest_wait_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if not self.interval_s > 0 or min(self.batch_size, self.concurrency, self.max_tries) < 1:
-            raise ValueError("interval_s, batch_size, concurrency and max_tries must be above 0")
-        if not 0 <= self.first_wait_s <= self.longest_wait_s:
+        if not 0 < self.interval_s < inf or min(self.batch_size, self.concurrency, self.max_tries) < 1:
+            raise ValueError("interval_s, batch_size, concurrency and max_tries must be above 0 and finite")
+        if not 0 <= self.first_wait_s <= self.longest_wait_s < inf:
             raise ValueError("first_wait_s must lie between 0 and longest_wait_s")
 
     def wait_ms(self, tries: int) -> int | None:

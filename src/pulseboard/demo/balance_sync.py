@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from math import inf
 
 import msgspec
 
@@ -47,10 +48,12 @@ class BalanceSyncSettings(msgspec.Struct, frozen=True):
     normal_capacity: int = 500
 
     def __post_init__(self) -> None:
-        if not self.users_per_s > 0 or self.concurrency < 1 or self.pass_size < 1:
-            raise ValueError("users_per_s, concurrency and pass_size must be above 0")
-        if not (self.fill_interval_s > 0 and self.request_interval_s > 0 and self.resync_after_s >= 0):
-            raise ValueError("intervals must be above 0")
+        if not (0 < self.users_per_s < inf) or self.concurrency < 1 or self.pass_size < 1:
+            raise ValueError("users_per_s, concurrency and pass_size must be above 0 and finite")
+        if not (
+            0 < self.fill_interval_s < inf and 0 < self.request_interval_s < inf and 0 <= self.resync_after_s < inf
+        ):
+            raise ValueError("intervals must be above 0, resync_after_s not below, and all finite")
 
 
 class UserUnsyncable(Exception):
@@ -154,7 +157,7 @@ class BalanceSyncService:
         try:
             users = await list_due_users(self._database, due, self.queues.normal_room)
         except StoreError as error:
-            self.tally.note_error(error)
+            self._note_error(error)
             return
         for user_id in users:
             self.enqueue(user_id)
@@ -164,11 +167,16 @@ class BalanceSyncService:
         try:
             users = await list_requested_users(self._database, self.queues.high_room)
         except StoreError as error:
-            self.tally.note_error(error)
+            self._note_error(error)
             return
         for user_id in users:
             if not self.queues.is_in_work(user_id):
                 self.enqueue(user_id, high_priority=True)
+
+    def _note_error(self, error: StoreError) -> None:
+        # Nothing is queued, so no sync would come to tell it.
+        self.tally.note_error(error)
+        self.publish()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; users in work are finished."""

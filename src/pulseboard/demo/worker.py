@@ -15,21 +15,22 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import typer
 
 from pulseboard.demo import account_discovery, account_enrichment, balance_sync
 from pulseboard.demo.bank_client import BankClient, Patience
+from pulseboard.demo.command import refuse, run_command
 from pulseboard.demo.status import Status, StatusSink
 from pulseboard.demo.store import Database, StoreError
 
-_GRACE_S = 1.5
-"""How long work in flight may take to finish after a signal; the rest of the 3 s is for saying goodbye."""
+_GRACE_S = 0.6
+"""How long work in flight may take to finish after a signal; of the rest of the 3 s, a goodbye may take 2 s."""
 _BEAT_S = 5
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Worker(Protocol):
@@ -96,8 +97,11 @@ def _open_sink(name: str, surroundings: Surroundings) -> Iterator[StatusSink]:
     if surroundings.print_status:
         yield PrintedStatus()
         return
-    from pulseboard import Service  # noqa: PLC0415  (printing needs no Redis client)
+    # Imported here, because printing needs no Redis client.
+    from pulseboard import Service  # noqa: PLC0415
+    from pulseboard.bus.address import RedisAddress  # noqa: PLC0415
 
+    RedisAddress.from_env()  # a service would log a wrong address and go on without the board; a command refuses it
     with Service(name, beat_s=_BEAT_S) as service:
         yield service
 
@@ -114,14 +118,9 @@ def _start(name: str, make: Callable[[BankClient, Database, StatusSink], Worker]
     try:
         asyncio.run(main())
     except StoreError as error:
-        _end(name, error, 1)
+        refuse(name, error, 1)
     except ValueError as error:
-        _end(name, error, 2)
-
-
-def _end(name: str, error: Exception, code: int) -> NoReturn:
-    print(f"{name}: {error}", file=sys.stderr)
-    raise typer.Exit(code)
+        refuse(name, error)
 
 
 def _add_command(name: str, service: type[Any], settings: type[msgspec.Struct]) -> None:
@@ -129,7 +128,7 @@ def _add_command(name: str, service: type[Any], settings: type[msgspec.Struct]) 
         try:
             surroundings, chosen = msgspec.convert(given, Surroundings), msgspec.convert(given, settings)
         except ValueError as error:
-            _end(name, error, 2)
+            refuse(name, error)
         _start(name, lambda bank, database, sink: service(bank, database, sink, chosen), surroundings)
 
     own_prefix = f"PULSEBOARD_DEMO_{name.upper().replace('-', '_')}_"
@@ -157,4 +156,4 @@ _add_command(
 )
 
 if __name__ == "__main__":
-    app()
+    run_command(app, "worker")

@@ -34,6 +34,8 @@ BLOCKED_MAX_S = 30.0
 BEATS_EVERY_S = 1.0
 GREETING_S = 0.1
 """How long a board that was made for one reader serves others."""
+GREETINGS_MAX = 32
+"""How many such boards are held: readers choose their filters, and so how many differ."""
 RETRY_MS = (500, 3_000)
 """Readers come back spread over this, so that a restart is not met by all of them at once."""
 
@@ -239,6 +241,8 @@ class Hub:
         found = self._greetings.get(key)
         now = time.monotonic()
         if found is None or now - found.made_at > GREETING_S or found.position < self._ring.first:
+            if len(self._greetings) >= GREETINGS_MAX:
+                self._greetings.clear()
             data = sink.framing(self._board_bytes(view, reason))
             found = self._greetings[key] = _Greeting(data, self._ring.end, now)
         connection.fresh, connection.position = False, found.position

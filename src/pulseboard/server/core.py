@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from pulseboard.bus.adopter import Adopter
+from pulseboard.bus.client import check_cancelled
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed import Feed
 from pulseboard.bus.janitor import Janitor
@@ -84,6 +85,7 @@ class Core:
 
     async def _forget(self) -> None:
         while True:
+            check_cancelled()
             await asyncio.sleep(FORGET_EVERY_S)
             if gone := self.hub.forget():
                 try:

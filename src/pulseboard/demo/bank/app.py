@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 from litestar import Litestar, get
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from pulseboard.demo.bank.cursor import CursorError, format_cursor, parse_cursor
 from pulseboard.demo.bank.ledger import Ledger
@@ -32,7 +32,7 @@ from pulseboard.demo.bank.weather import Weather
 
 T = TypeVar("T")
 MAX_PAGE_SIZE = 200
-Limit = Annotated[int | None, Parameter(ge=1, le=MAX_PAGE_SIZE)]
+Limit = Annotated[int | None, QueryParameter(ge=1, le=MAX_PAGE_SIZE)]
 
 
 def clock_from(epoch: float, step_s: float) -> Callable[[], int]:
@@ -70,11 +70,11 @@ def _list_routes(ledger: Ledger, page_size: int) -> Sequence[HTTPRouteHandler]:
         return Page(PageHeader(size, following), [entry(index) for index in range(start, end)])
 
     @get(CUSTOMERS_PATH, sync_to_thread=False)
-    def list_customers(cursor: str | None = None, limit: Limit = None) -> Page[Customer]:
+    def list_customers(cursor: FromQuery[str | None] = None, limit: Limit = None) -> Page[Customer]:
         return read_page("customers", ledger.customer_count(), ledger.customer, cursor, limit)
 
     @get(ACCOUNTS_PATH, sync_to_thread=False)
-    def list_accounts(cursor: str | None = None, limit: Limit = None) -> Page[AccountEntry]:
+    def list_accounts(cursor: FromQuery[str | None] = None, limit: Limit = None) -> Page[AccountEntry]:
         return read_page("accounts", ledger.account_count(), ledger.account_entry, cursor, limit)
 
     return [list_customers, list_accounts]
@@ -88,18 +88,18 @@ def _item_routes(ledger: Ledger) -> Sequence[HTTPRouteHandler]:
         return index
 
     @get(f"{CUSTOMERS_PATH}/{{customer_id:str}}", sync_to_thread=False)
-    def get_customer(customer_id: str) -> Customer:
+    def get_customer(customer_id: FromPath[str]) -> Customer:
         index = ledger.find_customer(customer_id)
         if index is None:
             raise BankProblem(404, "unknown-customer", "There is no such customer")
         return ledger.customer(index)
 
     @get(f"{ACCOUNTS_PATH}/{{account_id:str}}", sync_to_thread=False)
-    def get_account(account_id: str) -> AccountDetail:
+    def get_account(account_id: FromPath[str]) -> AccountDetail:
         return ledger.account_detail(find_account(account_id))
 
     @get(f"{ACCOUNTS_PATH}/{{account_id:str}}/balances", sync_to_thread=False)
-    def get_balance(account_id: str) -> AccountBalance:
+    def get_balance(account_id: FromPath[str]) -> AccountBalance:
         return ledger.account_balance(find_account(account_id))
 
     @get(HEALTH_PATH, sync_to_thread=False)

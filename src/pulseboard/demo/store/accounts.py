@@ -98,7 +98,7 @@ async def _ensure_users(connection: AsyncConnection, customers: set[str], now: i
     statement = insert_into(connection, User).values(rows).on_conflict_do_nothing(index_elements=["customer_id"])
     await connection.execute(statement)
     found = await connection.execute(select(User.customer_id, User.id).where(User.customer_id.in_(customers)))
-    return dict(found.tuples().all())
+    return {row[0]: row[1] for row in found}
 
 
 async def _request_sync(connection: AsyncConnection, users: set[int], now: int) -> None:

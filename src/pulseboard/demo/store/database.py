@@ -126,7 +126,8 @@ def now_ms() -> int:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
+    # OverflowError: SQLite's driver says so, unwrapped, of a number that no column holds.
+    except (SQLAlchemyError, OSError, TimeoutError, OverflowError) as error:
         raise StoreError(_describe(error)) from error
 
 
