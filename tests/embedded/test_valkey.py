@@ -30,8 +30,8 @@ import sys, time
 from pathlib import Path
 from pulseboard.embedded.valkey import EmbeddedValkey
 with EmbeddedValkey(Path(sys.argv[1]), port=int(sys.argv[2])) as valkey:
-    print(valkey.pid, flush=True)
     try:
+        print(valkey.pid, flush=True)
         sys.stdin.read()
     except KeyboardInterrupt:
         import redis
