@@ -70,10 +70,12 @@ async def test_child_that_refuses_its_options_stops_all() -> None:
 async def test_supervisor_killed_leaves_no_orphan(tmp_path: Path) -> None:
     # TMPDIR, because nobody is left to remove the directory of its database.
     env = {**os.environ, **PRINT, "TMPDIR": str(tmp_path)}
-    supervisor = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", DEMO, stderr=asyncio.subprocess.DEVNULL, env=env
-    )
-    await until(lambda: set(children_of(supervisor.pid)) == ALL, 20)
+    said = tmp_path / "said"
+    with said.open("wb") as out:
+        supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", DEMO, stderr=out, env=env)
+    # A bank that is up says nothing more, so no broken pipe would end it: it must be ended with its parent.
+    await until(lambda: "bank ready" in said.read_text(), 20)
+    assert set(children_of(supervisor.pid)) == ALL
     pids = children_of(supervisor.pid).values()
     supervisor.kill()
     await supervisor.wait()

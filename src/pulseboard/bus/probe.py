@@ -3,7 +3,7 @@
 import redis
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import FAILURES, describe, open_client
+from pulseboard.bus.client import describe, open_client
 from pulseboard.wire.errors import ConfigError
 
 
@@ -30,15 +30,3 @@ def answers(address: RedisAddress, *, timeout_s: float = 1.0) -> bool:
     finally:
         client.close()
     return True
-
-
-def read_process_id(address: RedisAddress, *, timeout_s: float = 1.0) -> int | None:
-    """Return the process id of the Redis at `address`, or None while nobody there serves data."""
-    client = open_client(address, timeout_s=timeout_s)
-    try:
-        info = client.info()
-    except FAILURES:
-        return None
-    finally:
-        client.close()
-    return None if info.get("loading") else int(info["process_id"])

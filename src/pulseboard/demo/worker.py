@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import random
 import signal
 import sys
+import threading
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,8 +28,10 @@ from pulseboard.demo.command import refuse, run_command
 from pulseboard.demo.status import Status, StatusSink
 from pulseboard.demo.store import Database, StoreError
 
-_GRACE_S = 0.6
+_GRACE_S = 0.4
 """How long work in flight may take to finish after a signal; of the rest of the 3 s, a goodbye may take 2 s."""
+_LIMIT_S = 2.6
+"""The process ends by then, whatever still hangs: a machine under load needs the rest."""
 _BEAT_S = 5
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -109,8 +113,17 @@ def _open_sink(name: str, surroundings: Surroundings) -> Iterator[StatusSink]:
 def _start(name: str, make: Callable[[BankClient, Database, StatusSink], Worker], surroundings: Surroundings) -> None:
     async def main() -> None:
         stop = asyncio.Event()
+
+        def end() -> None:
+            if not stop.is_set():
+                stop.set()
+                # A thread, because saying goodbye to a Redis that hangs holds up the loop, and then the interpreter.
+                limit = threading.Timer(_LIMIT_S, os._exit, (0,))
+                limit.daemon = True
+                limit.start()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, end)
         await run_worker(name, make, surroundings, stop)
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)

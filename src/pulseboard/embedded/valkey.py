@@ -17,7 +17,6 @@ from typing import Self
 
 from pulseboard.bus.address import DEFAULT_PORT, RedisAddress
 from pulseboard.bus.client import retry_delay_s
-from pulseboard.bus.probe import read_process_id
 from pulseboard.process import spawn
 from pulseboard.wire.errors import ConfigError
 
@@ -26,6 +25,7 @@ START_TIMEOUT_S = 30.0
 """A large append-only file takes its time to load; while it loads the server answers that it does."""
 STOP_TIMEOUT_S = 2.0
 POLL_S = 0.01
+READY = "Ready to accept connections"
 LOG_BYTES = 16 * 1024
 
 log = logging.getLogger("pulseboard.embedded")
@@ -45,11 +45,11 @@ class EmbeddedValkey:
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises ConfigError when it cannot be started."""
-        process = self._spawn()
+        self._spawn()
         deadline = time.monotonic() + START_TIMEOUT_S
-        # Another server on this port would answer as well, while ours has failed to bind it.
-        while read_process_id(self.address) != process.pid:
-            if process.poll() is not None:
+        # Not whether somebody answers at the port: that may be another server, while ours is about to fail for it.
+        while READY not in self._read_log():
+            if self._process is not None and self._process.poll() is not None:
                 words = self._last_words()
                 self.stop()
                 raise ConfigError(f"the embedded Valkey did not start: {words}")
@@ -90,7 +90,7 @@ class EmbeddedValkey:
         """The process id of the server, while there is one."""
         return self._process.pid if self._process is not None else None
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> None:
         argv = [str(find_binary()), "--bind", HOST, "--port", str(self.address.port), "--dir", str(self.data_dir)]
         argv += ["--appendonly", "yes", "--save", "", "--daemonize", "no", "--logfile", "", "--loglevel", "notice"]
         try:
@@ -104,7 +104,6 @@ class EmbeddedValkey:
             self._process = spawn(argv, stdout=self._log, stderr=self._log)
         except OSError as error:
             raise ConfigError(f"the embedded Valkey cannot be started: {error}") from error
-        return self._process
 
     def _watch(self) -> None:
         attempt = 0
