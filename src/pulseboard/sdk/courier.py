@@ -91,6 +91,9 @@ class Courier:
             self._publisher.close()
 
     def _send_all(self) -> None:
+        if self._attempt:
+            # What was said during the pause between two attempts is history as well, not only what failed to be sent.
+            self._outbox.keep_latest([])
         while batch := self._outbox.take(BATCH_MAX):
             self._send(batch)
 
