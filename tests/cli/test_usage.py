@@ -139,6 +139,19 @@ def test_a_dotenv_that_cannot_be_read_says_so(complaint: Say) -> None:
     assert ".env" in complaint("serve")
 
 
+def test_a_dotenv_file_is_read_but_does_not_win_over_the_environment(pulseboard: Pulseboard, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PULSEBOARD_PORT=from-the-file\n")
+    program = pulseboard("serve")
+    assert program.wait() == 2
+    assert "from-the-file" in program.err
+    program.close()
+    (tmp_path / "run1").mkdir()
+    (tmp_path / "run1" / ".env").write_text("PULSEBOARD_PORT=from-the-file\n")
+    program = pulseboard("serve", PULSEBOARD_PORT="from-outside")
+    assert program.wait() == 2
+    assert "from-outside" in program.err
+
+
 @pytest.mark.parametrize(
     "url",
     [

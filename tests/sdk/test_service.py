@@ -188,6 +188,21 @@ def test_a_status_that_is_too_large_is_told_once_and_the_next_is_published(
     eventually(lambda: sight.latest == {"log": "short"})
 
 
+def test_one_field_too_large_does_not_stop_the_others_from_being_told(make: MakeService, sight: Sight) -> None:
+    """The card stood still for good while the service beat on: alive, with a status that was long past."""
+    service = make()
+    service.update(done=1)
+    service.update(dump="y" * 200_000)
+    service.update(done=2)
+    eventually(lambda: sight.latest == {"done": 2, "dump": "(left out: 200002 bytes are too large)"})
+
+
+def test_a_status_of_too_many_fields_says_so_instead(make: MakeService, sight: Sight) -> None:
+    service = make()
+    service.replace({f"field-{n}": n for n in range(20_000)})
+    eventually(lambda: list(sight.latest) == ["status"])
+
+
 def test_a_status_that_grew_too_large_does_not_keep_the_goodbye_back(make: MakeService, sight: Sight) -> None:
     """Without it a service that stopped in order looked lost, and woke somebody."""
     service = make()

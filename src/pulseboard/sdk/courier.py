@@ -28,7 +28,7 @@ class Courier:
         instance: str,
         beat_s: float,
         outbox: Outbox,
-        read_status: Callable[[], bytes | None],
+        read_status: Callable[[], bytes],
         address: RedisAddress,
         keys: Keys,
         prefix: str,
@@ -56,7 +56,7 @@ class Courier:
         if self._wakes.empty():
             self._wakes.put(None)
 
-    def dismiss(self, goodbye: bytes | None) -> None:
+    def dismiss(self, goodbye: bytes) -> None:
         """Ask for an end: send what is waiting, then the goodbye. Does not wait for it."""
         self._goodbye = goodbye
         self._stopping = True
@@ -91,6 +91,9 @@ class Courier:
             self._publisher.close()
 
     def _send_all(self) -> None:
+        if self._attempt:
+            # What was said during the pause between two attempts is history as well, not only what failed to be sent.
+            self._outbox.keep_latest([])
         while batch := self._outbox.take(BATCH_MAX):
             self._send(batch)
 
@@ -102,8 +105,8 @@ class Courier:
             raise
 
     def _beat(self) -> None:
-        if not self._publisher.beat(self._service, self._instance) and (event := self._read_status()) is not None:
-            self._outbox.offer(event)
+        if not self._publisher.beat(self._service, self._instance):
+            self._outbox.offer(self._read_status())
             self._send_all()
 
     def _leave(self) -> None:

@@ -18,12 +18,14 @@ from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
 from pulseboard.sdk.courier import Courier
 from pulseboard.sdk.outbox import Outbox
-from pulseboard.sdk.status import encode_value, text_of
+from pulseboard.sdk.status import encode_value, fit_status, text_of
 from pulseboard.wire.errors import ConfigError, InvalidEvent
 from pulseboard.wire.events import MAX_BEAT_S, MAX_EVENT_BYTES, StatusEvent, encode, encode_event
 from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_service_name
 
 STOP_TIMEOUT_S = 2.0
+ENVELOPE_MAX_BYTES = 2_048
+"""What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
 
 log = logging.getLogger("pulseboard.service")
 
@@ -130,9 +132,8 @@ class Service:
             self._launch()
             return
         while self._courier is not None:
-            if (event := self._encode(self._status)) is not None:
-                self._outbox.offer(event)
-                self._courier.wake()
+            self._outbox.offer(self._encode(self._status))
+            self._courier.wake()
             # A signal handler may have updated in the middle of this, and its later status went out before ours.
             if said is self._said:
                 return
@@ -150,7 +151,7 @@ class Service:
             self._complain("value", problem)
             return msgspec.Raw(encode(f"({problem[:200]})"))
 
-    def _encode(self, status: dict[str, msgspec.Raw], *, goodbye: bool = False) -> bytes | None:
+    def _encode(self, status: dict[str, msgspec.Raw], *, goodbye: bool = False) -> bytes:
         event = StatusEvent(
             service=self.name,
             timestamp=time.time_ns() // 1_000_000,
@@ -162,8 +163,9 @@ class Service:
         try:
             return encode_event(event, max_bytes=MAX_EVENT_BYTES)
         except InvalidEvent as error:
-            self._complain(error.reason, f"this status was not published: {error}")
-        return None
+            self._complain(error.reason, f"the largest fields of this status were left out: {error}")
+        fitted = fit_status(status, MAX_EVENT_BYTES - ENVELOPE_MAX_BYTES)
+        return encode(msgspec.structs.replace(event, status=msgspec.Raw(encode(fitted))))
 
     def _complain(self, kind: str, message: str) -> None:
         if kind not in self._complaints:
@@ -180,8 +182,7 @@ class Service:
         self._courier = Courier(
             self.name, self.instance, self.beat_s, self._outbox, self._read_status, address, self._keys, self._prefix
         )
-        if (event := self._encode(self._status)) is not None:
-            self._outbox.offer(event)
+        self._outbox.offer(self._encode(self._status))
         try:
             self._courier.start()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
@@ -190,7 +191,7 @@ class Service:
             return
         _say_goodbye_in_child_processes()
 
-    def _read_status(self) -> bytes | None:
+    def _read_status(self) -> bytes:
         with self._lock:
             return self._encode(self._status)
 
@@ -199,8 +200,7 @@ class Service:
         with self._lock:
             courier, self._courier, self._forked = self._courier, None, False
             if courier is not None:
-                # A status that grew too large to be sent must not keep the goodbye back.
-                courier.dismiss(self._encode(self._status, goodbye=True) or self._encode({}, goodbye=True))
+                courier.dismiss(self._encode(self._status, goodbye=True))
             return courier
 
     def _default_instance(self) -> str:

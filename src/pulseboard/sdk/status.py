@@ -28,6 +28,27 @@ def encode_value(value: Any) -> msgspec.Raw:
     return msgspec.Raw(json)
 
 
+def fit_status(status: dict[str, msgspec.Raw], max_bytes: int) -> dict[str, msgspec.Raw]:
+    """Return the status with its largest fields left out, and saying so, until its JSON fits into `max_bytes`.
+
+    A field that grew too large must not keep the others from being told: they would stand still while the service beats.
+    """
+    # Beside each field stand its name as JSON, a colon and a comma.
+    size = 2 + sum(len(bytes(value)) + len(_encoder.encode(name)) + 2 for name, value in status.items())
+    fitted = dict(status)
+    for name, value in sorted(status.items(), key=lambda field: len(bytes(field[1])), reverse=True):
+        if size <= max_bytes:
+            return fitted
+        said = _left_out(len(bytes(value)))
+        size += len(bytes(said)) - len(bytes(value))
+        fitted[name] = said
+    return fitted if size <= max_bytes else {"status": _left_out(size)}
+
+
+def _left_out(size: int) -> msgspec.Raw:
+    return msgspec.Raw(_encoder.encode(f"(left out: {size} bytes are too large)"))
+
+
 def text_of(value: Any) -> str:
     """Return `str(value)`, as UTF-8 can hold it, or the name of its type where that raises."""
     try:
