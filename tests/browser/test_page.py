@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-WATCHED_S = 20
+WATCHED_S = 8
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 800}
 WALL = {"width": 2560, "height": 1440}
