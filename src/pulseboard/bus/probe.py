@@ -17,16 +17,13 @@ def answers(address: RedisAddress, *, timeout_s: float = 1.0) -> bool:
         client.ping()
     except (redis.AuthenticationError, redis.ResponseError, redis.BusyLoadingError):
         return True
-    except (redis.InvalidResponse, redis.TimeoutError) as error:
+    except (redis.InvalidResponse, redis.TimeoutError, redis.ConnectionError, OSError) as error:
+        strange = isinstance(error, redis.InvalidResponse | redis.TimeoutError) or "closed by server" in describe(error)
+        if not strange:
+            return False
         raise ConfigError(
             f"what listens at {address} does not answer like Redis; set REDIS_URL to one that does"
         ) from error
-    except (redis.ConnectionError, OSError) as error:
-        if "closed by server" in describe(error):
-            raise ConfigError(
-                f"what listens at {address} does not answer like Redis; set REDIS_URL to one that does"
-            ) from error
-        return False
     finally:
         client.close()
     return True

@@ -31,20 +31,11 @@ def provide_redis(settings: Settings) -> Iterator[tuple[Settings, str]]:
                 raise
             yield _name(settings, address), f"{address} (found there)"
             return
-        with embedded_until_left(embedded):
-            yield (
-                _name(settings, embedded.address),
-                f"{embedded.address} (embedded Valkey, data in {embedded.data_dir})",
-            )
-
-
-@contextmanager
-def embedded_until_left(embedded: EmbeddedValkey) -> Iterator[None]:
-    """Stop the server on leaving, whatever happened."""
-    try:
-        yield
-    finally:
-        embedded.stop()
+        try:
+            said = f"{embedded.address} (embedded Valkey, data in {embedded.data_dir})"
+            yield _name(settings, embedded.address), said
+        finally:
+            embedded.stop()
 
 
 def _name(settings: Settings, address: RedisAddress) -> Settings:

@@ -1,7 +1,7 @@
 """A connection: a position in the ring, what it wants to see, and where its bytes go. It has no queue of its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from pulseboard.hub.ring import Frame
@@ -59,4 +59,4 @@ class Connection:
     position: int = 0
     fresh: bool = True
     reason: str | None = None
-    blocked_since: float | None = field(default=None)
+    blocked_since: float | None = None

@@ -23,7 +23,7 @@ from pulseboard.hub.frames import (
     snapshot_bytes,
     status_frame,
 )
-from pulseboard.hub.ring import Frame, Ring
+from pulseboard.hub.ring import Ring
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
 
@@ -103,13 +103,13 @@ class Hub:
             case Blind(reason):
                 if self.blind is None:
                     self.blind = BlindView(self._clock.now_ms(), reason)
-                    self._append(ping_frame(self._clock.now_ms(), self.blind, self._cursor))
+                    self._ring.append(ping_frame(self._clock.now_ms(), self.blind, self._cursor))
             case Reset():
                 self._restart(item)
             case Batch():
                 if self.blind is not None:
                     self.blind = None
-                    self._append(ping_frame(self._clock.now_ms(), None, self._cursor))
+                    self._ring.append(ping_frame(self._clock.now_ms(), None, self._cursor))
                 self._apply(item)
         self._flush()
 
@@ -198,13 +198,10 @@ class Hub:
                 self._rejections.add(error, f"feed entry {entry.cursor}")
                 continue
             self._cursor = entry.cursor
-            self._append(status_frame(entry))
+            self._ring.append(status_frame(entry))
         for beat in batch.beats:
             if self.board.apply_beat(beat):
                 self._beats[beat.service, beat.instance] = beat.seen
-
-    def _append(self, frame: Frame) -> None:
-        self._ring.append(frame)
 
     def _flush(self) -> None:
         shared: _Shared = {}
@@ -283,13 +280,13 @@ class Hub:
                 beat_at = now
                 beats = [(service, instance, seen) for (service, instance), seen in self._beats.items()]
                 self._beats.clear()
-                self._append(beats_frame(now_ms, beats, self._cursor))
+                self._ring.append(beats_frame(now_ms, beats, self._cursor))
             if now - pinged_at >= options.ping_s:
                 pinged_at = now
-                self._append(ping_frame(now_ms, self.blind, self._cursor))
+                self._ring.append(ping_frame(now_ms, self.blind, self._cursor))
             if now - heartbeat_at >= options.heartbeat_s:
                 heartbeat_at = now
-                self._append(heartbeat_frame(self._cursor))
+                self._ring.append(heartbeat_frame(self._cursor))
             self._greetings.clear()
             self._flush()
             self._drop_frozen(now)
