@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -15,11 +15,13 @@ from tests.conftest import run_valkey
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.adopter import Adopter
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.feed import Batch, Beat, Blind, Entry, Feed, Reset
+from pulseboard.bus.entries import Batch, Beat, Blind, Entry, Reset
+from pulseboard.bus.feed import Feed
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.bus.rejections import Rejections
 from pulseboard.embedded.valkey import EmbeddedValkey
+from pulseboard.wire.events import StatusEvent
 
 PATIENCE_S = 20.0
 
@@ -120,6 +122,12 @@ class Proxy:
         raise _LinkEnd
 
 
+def numbers_of(entries: Iterable[Entry]) -> list[int]:
+    """Return the `n` of each status among these."""
+    events = [entry.event for entry in entries]
+    return [json.loads(bytes(event.status))["n"] for event in events if isinstance(event, StatusEvent)]
+
+
 class Reader:
     """A feed being read, and all that it gave."""
 
@@ -149,7 +157,7 @@ class Reader:
     @property
     def numbers(self) -> list[int]:
         """The `n` of each event, in order."""
-        return [json.loads(bytes(entry.event.status))["n"] for entry in self.entries]
+        return numbers_of(self.entries)
 
     @property
     def sees(self) -> bool:

@@ -1,7 +1,6 @@
 """The feed: every event in order, each once, or a Reset that says why not."""
 
 import asyncio
-import json
 import os
 import random
 import signal
@@ -9,19 +8,15 @@ import time
 
 import pytest
 import redis
-from tests.bus.conftest import Proxy, Reader, event, eventually, outgoing, reading, restart, running
+from tests.bus.conftest import Proxy, Reader, event, eventually, numbers_of, outgoing, reading, restart, running
 from tests.conftest import free_port, run_valkey
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.feed import Batch, Reset
+from pulseboard.bus.entries import Batch
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Publisher
 from pulseboard.embedded.valkey import EmbeddedValkey
-
-
-def numbers_in(reset: Reset) -> list[int]:
-    return [json.loads(bytes(entry.event.status))["n"] for entry in reset.board]
 
 
 async def publish(publisher: Publisher, *numbers: int) -> None:
@@ -33,7 +28,7 @@ async def test_the_first_item_is_the_whole_board(address: RedisAddress, keys: Ke
     publisher.beat("balance-sync", "a")
     async with reading(address, keys) as reader:
         (reset,) = reader.resets
-        assert numbers_in(reset) == [2, 3], "in the order of the feed, the latest of each instance"
+        assert numbers_of(reset.board) == [2, 3], "in the order of the feed, the latest of each instance"
         assert [(beat.service, beat.instance) for beat in reset.beats] == [("balance-sync", "a")]
         assert reset.cursor == reset.board[-1].cursor
         assert reader.entries == []
@@ -65,7 +60,10 @@ async def test_silence_still_brings_signs_of_life(
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.feed.BLOCK_MS", 50)
     async with reading(address, keys) as reader:
-        await eventually(lambda: sum(item == Batch() for item in reader.items) >= 3)
+        await eventually(lambda: sum(isinstance(item, Batch) for item in reader.items) >= 3)
+        quiet = [item for item in reader.items if isinstance(item, Batch)]
+        assert all(not item.entries and not item.beats for item in quiet)
+        assert quiet[0].heard < quiet[1].heard < quiet[2].heard <= reader.clock.now_ms() + 50
 
 
 async def test_garbage_in_the_feed_is_dropped_and_counted_and_stops_nothing(
@@ -112,7 +110,7 @@ async def test_garbage_on_the_board_is_dropped_and_counted(
     for field, value in fields.items():
         raw.hset(keys.board, field, value)
     async with reading(address, keys) as reader:
-        assert numbers_in(reader.resets[0]) == [1]
+        assert numbers_of(reader.resets[0].board) == [1]
         assert reader.rejections.counts.total() == 5
 
 
@@ -180,7 +178,7 @@ async def test_a_restart_without_its_data_is_a_reset(own_valkey: EmbeddedValkey,
             assert "lost" in reader.resets[1].reason
             await publish(publisher, 3)
             await eventually(lambda: 3 in reader.numbers)
-            assert [*numbers_in(reader.resets[1]), *reader.numbers][-2:] == [2, 3]
+            assert [*numbers_of(reader.resets[1].board), *reader.numbers][-2:] == [2, 3]
     publisher.close()
 
 
@@ -203,7 +201,7 @@ async def test_an_emptied_redis_is_a_reset_though_no_connection_broke(
             await publish(publisher, 100)
         await eventually(lambda: len(reader.resets) == 2)
         assert not reader.blinds
-        assert numbers_in(reader.resets[1]) == ([100] if goes_on else [])
+        assert numbers_of(reader.resets[1].board) == ([100] if goes_on else [])
     raw.close()
     publisher.close()
 
@@ -226,7 +224,7 @@ async def test_what_was_trimmed_while_the_link_was_down_is_a_reset(
         raw.xtrim(keys.feed, maxlen=1, approximate=False)
         await eventually(lambda: len(reader.resets) == 2)
         assert "dropped" in reader.resets[1].reason
-        assert numbers_in(reader.resets[1]) == [4]
+        assert numbers_of(reader.resets[1].board) == [4]
 
 
 async def test_a_half_open_link_is_condemned_and_nothing_is_lost_over_it(
@@ -275,7 +273,7 @@ async def test_a_reader_that_fell_behind_what_is_kept_is_told(
         raw.xtrim(keys.feed, maxlen=10, approximate=False)
         publisher.publish([outgoing(n=40)])
         await eventually(lambda: len(reader.resets) == 2)
-        assert numbers_in(reader.resets[1]) == [40]
+        assert numbers_of(reader.resets[1].board) == [40]
 
 
 async def test_a_reader_leaves_no_connection_behind(address: RedisAddress, keys: Keys, raw: redis.Redis) -> None:

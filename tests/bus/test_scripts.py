@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,12 +12,16 @@ from tests.conftest import free_port
 
 import pulseboard.bus.keys as limits
 from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.entries import parse_beat
+from pulseboard.bus.incidents import Incidents, Loss
 from pulseboard.bus.janitor import Janitor
 from pulseboard.bus.keys import Keys, board_field
-from pulseboard.bus.publisher import Publisher
+from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import BusUnavailable, ConfigError
+from pulseboard.wire.events import parse_event, parse_lifecycle
 
 
 def publish(raw: redis.Redis, keys: Keys, prefix: str, jsons: list[bytes], **changed: int) -> list[str]:
@@ -24,8 +29,8 @@ def publish(raw: redis.Redis, keys: Keys, prefix: str, jsons: list[bytes], **cha
     caps = {"feed_max": 1_000, "feed_max_age_ms": 3_600_000, "history_max": 100, "history_ttl_s": 60, "board_max": 10}
     args: list[Any] = [*(caps | changed).values()]
     for number, json_ in enumerate(jsons, 1):
-        args += [f"{prefix}balance-sync", board_field("balance-sync", f"w-{number}"), json_]
-    names = [keys.feed, keys.board] + [keys.history("balance-sync")] * len(jsons)
+        args += [f"{prefix}balance-sync", board_field("balance-sync", f"w-{number}"), json_, ""]
+    names = [keys.feed, *keys.instances] + [keys.history("balance-sync"), keys.planned("balance-sync")] * len(jsons)
     ids: Any = raw.eval(read_script("publish"), len(names), *names, *args)
     return [id.decode() for id in ids]
 
@@ -73,7 +78,8 @@ def test_many_events_go_in_one_round_trip_in_their_order(
 
 
 def test_all_keys_share_one_hash_tag_so_that_scripts_run_on_a_cluster(keys: Keys) -> None:
-    names = [keys.feed, keys.beats, keys.board, keys.history("x"), keys.adopted("d"), keys.adopter("s")]
+    names = [keys.feed, keys.beats, *keys.instances, keys.incidents]
+    names += [keys.history("x"), keys.planned("x"), keys.adopted("d"), keys.adopter("s")]
     assert {name[: name.index("}") + 1] for name in names} == {f"{{{keys.namespace}}}"}
     assert len(set(names)) == len(names)
 
@@ -151,7 +157,7 @@ def test_a_beat_tells_whether_the_board_knows_the_instance(publisher: Publisher,
 
 def test_beats_are_capped(raw: redis.Redis, keys: Keys) -> None:
     for _ in range(500):
-        raw.eval(read_script("beat"), 2, keys.beats, keys.board, 100, "balance-sync", "w-1")
+        raw.eval(read_script("beat"), 3, keys.beats, keys.board, keys.seen, 100, "balance-sync", "w-1", 0)
     assert 100 <= raw.xlen(keys.beats) <= 200
 
 
@@ -182,55 +188,239 @@ async def test_a_janitor_without_redis_says_so(keys: Keys) -> None:
 
 
 def snapshot(raw: redis.Redis, keys: Keys) -> list[Any]:
-    answer: list[Any] = raw.eval(read_script("snapshot"), 3, keys.feed, keys.beats, keys.board)
+    names = (keys.feed, keys.beats, *keys.instances, keys.incidents)
+    answer: list[Any] = raw.eval(read_script("snapshot"), len(names), *names, 20)
     return answer
 
 
 def test_a_snapshot_of_nothing_stands_before_everything(raw: redis.Redis, keys: Keys) -> None:
-    feed_id, beats_id, now_ms, board, beats, added = snapshot(raw, keys)
-    assert (feed_id, beats_id, board, beats, added) == (b"0-0", b"0-0", [], [], 0)
+    feed_id, beats_id, added, now_ms, *rest = snapshot(raw, keys)
+    assert (feed_id, beats_id, added, rest) == (b"0-0", b"0-0", 0, [[], [], [], []])
     assert now_ms > 1_700_000_000_000
 
 
 def test_a_snapshot_stands_where_its_board_is_true(publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
     cursors = publisher.publish([outgoing(n=n) for n in range(5)])
     publisher.beat("balance-sync", "w-1")
-    feed_id, beats_id, _, board, beats, added = snapshot(raw, keys)
+    feed_id, beats_id, added, _, board, seen, lost, incidents = snapshot(raw, keys)
     assert Cursor.parse(feed_id) == cursors[-1]
     assert json.loads(board[1])["id"] == feed_id.decode()
-    assert [row[0] for row in beats] == [beats_id]
-    assert added == 5
+    assert seen == [b"balance-sync/w-1", beats_id.partition(b"-")[0]]
+    assert (added, lost, incidents) == (5, [], [])
     raw.xtrim(keys.feed, maxlen=0, approximate=False)
     assert snapshot(raw, keys)[0] == feed_id, "a feed that aged away keeps its place"
 
 
-def continuity(raw: redis.Redis, keys: Keys, cursor: object, added: int = 0) -> list[int]:
-    answer: list[int] = raw.eval(read_script("continuity"), 1, keys.feed, str(cursor), added)
-    return answer
+def goes_on(raw: redis.Redis, keys: Keys, cursor: object, added: int = 0) -> bool:
+    """Whether a reader may go on after its cursor, by which so many entries had been added."""
+    return bool(raw.eval(read_script("continuity"), 1, keys.feed, str(cursor), str(added)))
 
 
 def test_a_reader_may_go_on_where_nothing_is_missing(publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
-    assert continuity(raw, keys, ZERO) == [1, 0]
+    assert goes_on(raw, keys, ZERO)
     cursors = publisher.publish([outgoing(n=n) for n in range(5)])
-    assert continuity(raw, keys, ZERO) == [1, 5]
-    for cursor in cursors:
-        assert continuity(raw, keys, cursor, 5) == [1, 5]
+    assert goes_on(raw, keys, ZERO)
+    for n, cursor in enumerate(cursors, 1):
+        assert goes_on(raw, keys, cursor, n)
     raw.xtrim(keys.feed, maxlen=2, approximate=False)
-    assert continuity(raw, keys, ZERO) == [0, 5], "the first three were never read"
-    assert continuity(raw, keys, cursors[1]) == [0, 5], "the third was never read"
-    assert continuity(raw, keys, cursors[3]) == [1, 5]
+    assert not goes_on(raw, keys, ZERO), "the first three were never read"
+    assert not goes_on(raw, keys, cursors[1], 2), "the third was never read"
+    assert goes_on(raw, keys, cursors[3], 4)
     raw.xtrim(keys.feed, maxlen=0, approximate=False)
-    assert continuity(raw, keys, cursors[4]) == [1, 5], "all was read before it aged away"
+    assert goes_on(raw, keys, cursors[4], 5), "all was read before it aged away"
 
 
 def test_a_reader_may_not_go_on_in_other_data(publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
     first = publisher.publish([outgoing(n=n) for n in range(5)])
     raw.delete(keys.feed)
-    assert continuity(raw, keys, first[-1]) == [0, 0]
-    (second,) = publisher.publish([outgoing()])
-    assert continuity(raw, keys, first[-1]) == [0, 1]
-    assert continuity(raw, keys, second, 5) == [0, 1], "it counts from the start again: the data was lost in between"
-    assert continuity(raw, keys, Cursor(2**62, 0)) == [0, 1], "a failover lost what was read"
+    assert not goes_on(raw, keys, first[-1], 5)
+    publisher.publish([outgoing(n=n) for n in range(7)])
+    assert not goes_on(raw, keys, first[-1], 5)
+    assert not goes_on(raw, keys, Cursor(2**62, 0), 5), "a failover lost what was read"
+
+
+def test_data_that_was_lost_and_made_again_is_told_by_its_count(
+    publisher: Publisher, raw: redis.Redis, keys: Keys
+) -> None:
+    """A reader had read 5 when all was flushed and 7 more came, which it read: it must not go on as one that missed nothing."""
+    publisher.publish([outgoing(n=n) for n in range(5)])
+    raw.delete(keys.feed)
+    second = publisher.publish([outgoing(n=n) for n in range(7)])
+    assert not goes_on(raw, keys, second[-1], 5 + 7)
+
+
+def replay(raw: redis.Redis, keys: Keys, since: object, bound: object, count: int = 100) -> list[str] | None:
+    answer: Any = raw.eval(read_script("replay"), 1, keys.feed, str(since), str(bound), count)
+    return [row[0].decode() for row in answer[1]] if answer[0] else None
+
+
+def test_a_replay_gives_what_followed_up_to_its_bound_or_nothing_at_all(
+    publisher: Publisher, raw: redis.Redis, keys: Keys
+) -> None:
+    cursors = publisher.publish([outgoing(n=n) for n in range(6)])
+    ids = [str(cursor) for cursor in cursors]
+    assert replay(raw, keys, ids[1], ids[4]) == ids[2:5]
+    assert replay(raw, keys, ids[1], ids[4], count=2) == ids[2:4]
+    assert replay(raw, keys, ids[5], ids[5]) == []
+    assert replay(raw, keys, "1-1", ids[5]) is None, "an id that nobody knows"
+    raw.xtrim(keys.feed, maxlen=3, approximate=False)
+    assert replay(raw, keys, ids[1], ids[5]) is None, "the third is gone"
+    assert replay(raw, keys, ids[3], ids[5]) == ids[4:]
+
+
+def lifecycle(raw: redis.Redis, keys: Keys) -> list[dict[str, Any]]:
+    """Return what the feed tells of what became of instances."""
+    rows: Any = raw.xrange(keys.feed)
+    return [json.loads(fields[b"data"]) for _, fields in rows if fields[b"kind"] == b"lifecycle"]
+
+
+def say_goodbye(publisher: Publisher, instance: str, back_in_s: float | None) -> None:
+    json_ = event(instance=instance, goodbye=True, back_in_s=back_in_s)
+    publisher.publish([Outgoing("balance-sync", instance, json_, back_in_s)])
+
+
+class TestPlannedReturn:
+    def test_a_new_instance_takes_the_place_of_the_one_that_is_away_longest(
+        self, publisher: Publisher, raw: redis.Redis, keys: Keys
+    ) -> None:
+        publisher.publish([outgoing(instance=name) for name in ("w-1", "w-2", "w-3")])
+        say_goodbye(publisher, "w-2", 60)
+        say_goodbye(publisher, "w-1", 60)
+        publisher.publish([outgoing("other", "x"), outgoing(instance="w-3", n=1)])
+        assert lifecycle(raw, keys) == [], "another service, and one that was there all the time, replace nobody"
+        publisher.publish([outgoing(instance="new-1")])
+        (gone,) = lifecycle(raw, keys)
+        assert gone.pop("timestamp") > 0
+        expected = {"service": "balance-sync", "instance": "w-2", "event": "gone", "replaced_by": "new-1"}
+        assert gone == expected
+        publisher.publish([outgoing(instance="new-2"), outgoing(instance="new-3")])
+        assert [each["instance"] for each in lifecycle(raw, keys)] == ["w-2", "w-1"]
+        assert sorted(raw.hkeys(keys.board)) == [
+            b"balance-sync/new-1",
+            b"balance-sync/new-2",
+            b"balance-sync/new-3",
+            b"balance-sync/w-3",
+            b"other/x",
+        ]
+
+    def test_one_that_comes_back_itself_is_replaced_by_nobody(
+        self, publisher: Publisher, raw: redis.Redis, keys: Keys
+    ) -> None:
+        publisher.publish([outgoing()])
+        say_goodbye(publisher, "w-1", 60)
+        publisher.publish([outgoing(n=2), outgoing(instance="w-2")])
+        assert lifecycle(raw, keys) == []
+        assert raw.hlen(keys.board) == 2
+
+    def test_a_plain_goodbye_waits_for_nobody(self, publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
+        publisher.publish([outgoing()])
+        say_goodbye(publisher, "w-1", None)
+        publisher.publish([outgoing(instance="w-2")])
+        assert raw.hlen(keys.board) == 2
+
+    def test_an_instance_with_any_name_is_told_of_as_json(
+        self, publisher: Publisher, raw: redis.Redis, keys: Keys
+    ) -> None:
+        odd = 'a"b\\é %s'
+        say_goodbye(publisher, odd, 60)
+        publisher.publish([outgoing(instance=odd + "2")])
+        (gone,) = lifecycle(raw, keys)
+        assert (gone["instance"], gone["replaced_by"]) == (odd, odd + "2")
+
+
+class TestIncidents:
+    def loss(self, cursor: Cursor, seen: int | None = None, instance: str = "w-1") -> Loss:
+        parsed = parse_event(event(instance=instance, n=1, beat_s=5))
+        return Loss(parsed, cursor, cursor.ms if seen is None else seen, "silent")
+
+    @pytest.fixture
+    async def incidents(self, address: RedisAddress, keys: Keys) -> AsyncIterator[Incidents]:
+        incidents = Incidents(address, keys, Rejections())
+        yield incidents
+        await incidents.close()
+
+    async def test_a_loss_is_declared_once_however_many_ask_and_keeps_the_last_words(
+        self, publisher: Publisher, raw: redis.Redis, keys: Keys, incidents: Incidents
+    ) -> None:
+        (cursor,) = publisher.publish([Outgoing("balance-sync", "w-1", event(n=1, beat_s=5))])
+        loss = self.loss(cursor)
+        assert [await incidents.declare([loss]) for _ in range(3)] == [1, 0, 0]
+        (words,) = await incidents.read(10)
+        assert (words.incident.instance, words.incident.seen, words.incident.cause) == ("w-1", cursor.ms, "silent")
+        assert words.incident.declared >= cursor.ms
+        assert (json.loads(bytes(words.event.status)), words.cursor) == ({"n": 1}, cursor)
+        (told,) = lifecycle(raw, keys)
+        assert told["event"] == "lost"
+        assert told["incident"]["id"] == words.incident.id
+        assert parse_lifecycle(json.dumps(told).encode()).incident == words.incident
+
+    async def test_whoever_gave_a_later_sign_of_life_is_not_lost(
+        self, publisher: Publisher, raw: redis.Redis, keys: Keys, incidents: Incidents
+    ) -> None:
+        """A server that is behind in reading must not declare what Redis knows better."""
+        (first,) = publisher.publish([outgoing()])
+        publisher.beat("balance-sync", "w-1")
+        beaten: Any = raw.hget(keys.seen, "balance-sync/w-1")
+        if int(beaten) > first.ms:
+            assert await incidents.declare([self.loss(first)]) == 0
+        (second,) = publisher.publish([outgoing(n=2)])
+        assert await incidents.declare([self.loss(first, int(beaten))]) == 0
+        assert await incidents.declare([self.loss(second, int(beaten))]) == 1
+        assert await incidents.declare([self.loss(second, instance="stranger")]) == 0
+
+    async def test_one_that_came_back_can_be_lost_again(self, publisher: Publisher, incidents: Incidents) -> None:
+        (first,) = publisher.publish([outgoing()])
+        assert await incidents.declare([self.loss(first)]) == 1
+        (second,) = publisher.publish([outgoing(n=2)])
+        assert await incidents.declare([self.loss(second, second.ms + 1)]) == 1
+        newest, oldest = await incidents.read(10)
+        assert (newest.cursor, oldest.cursor) == (second, first)
+        assert await incidents.read(10, before=Cursor.parse(newest.incident.id)) == [oldest]
+        assert await incidents.read(1) == [newest]
+
+    async def test_those_of_one_service_are_found_among_many(self, publisher: Publisher, incidents: Incidents) -> None:
+        for n in range(12):
+            name = "rare" if n % 6 == 0 else "common"
+            (cursor,) = publisher.publish([Outgoing(name, f"w-{n}", event(name, f"w-{n}"))])
+            loss = Loss(parse_event(event(name, f"w-{n}")), cursor, cursor.ms, "silent")
+            assert await incidents.declare([loss]) == 1
+        assert [each.incident.instance for each in await incidents.read(5, service="rare")] == ["w-6", "w-0"]
+        assert len(await incidents.read(5, service="common")) == 5
+
+    async def test_what_others_write_there_is_passed_over(
+        self, publisher: Publisher, raw: redis.Redis, keys: Keys, incidents: Incidents
+    ) -> None:
+        raw.xadd(keys.incidents, {"data": "{}", "event": "{}"})
+        raw.xadd(keys.incidents, {"other": "x"})
+        (cursor,) = publisher.publish([outgoing()])
+        await incidents.declare([self.loss(cursor)])
+        raw.xadd(keys.incidents, {"data": "garbage"})
+        assert len(await incidents.read(10)) == 1
+
+    async def test_without_redis_it_says_so(self, keys: Keys) -> None:
+        incidents = Incidents(RedisAddress("127.0.0.1", free_port()), keys, Rejections())
+        with pytest.raises(BusUnavailable):
+            await incidents.read(1)
+        with pytest.raises(BusUnavailable):
+            await incidents.declare([self.loss(Cursor(1, 0))])
+        await incidents.close()
+
+
+def test_a_forgotten_instance_is_told_of_in_the_feed(publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
+    (cursor,) = publisher.publish([outgoing()])
+    publisher.beat("balance-sync", "w-1")
+    names = (keys.feed, *keys.instances)
+    assert raw.eval(read_script("forget"), len(names), *names, "100", "balance-sync/w-1", str(cursor)) == 1
+    (gone,) = lifecycle(raw, keys)
+    assert (gone["service"], gone["instance"], gone["event"]) == ("balance-sync", "w-1", "gone")
+    assert raw.hlen(keys.seen) == raw.hlen(keys.board) == 0
+
+
+def test_a_lag_travels_with_the_beat(publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
+    publisher.beat("balance-sync", "w-1", 0)
+    publisher.beat("balance-sync", "w-1", 4_200)
+    rows: Any = raw.xrange(keys.beats)
+    assert [parse_beat(row).lag_ms for row in rows] == [0, 4_200]
 
 
 def test_redis_away_is_told_and_the_next_call_connects_again(

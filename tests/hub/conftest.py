@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.feed import Beat, Entry, Reset
+from pulseboard.bus.entries import Beat, Entry, Reset
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.hub import Hub, HubOptions
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events import StatusEvent, encode
+from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent, encode
 
 
 def plain(data: bytes) -> bytes:
@@ -74,6 +74,12 @@ def entry(n: int, service: str = "a", instance: str = "", **more: Any) -> Entry:
     """The event number `n`: its cursor is (n, 0) and its status {"n": n}."""
     event = StatusEvent(service, n, msgspec.Raw(encode({"n": n})), instance, **more)
     return Entry(Cursor(n, 0), event)
+
+
+def lifecycle(n: int, event: str, service: str = "a", instance: str = "", seen: int = 0) -> Entry:
+    """What became of an instance, told at (n, 0)."""
+    incident = Incident(f"{n}-0", service, instance, seen, n, "silent") if event == "lost" else None
+    return Entry(Cursor(n, 0), LifecycleEvent(service, instance, n, event, incident))
 
 
 def reset(at: int, *board: Entry, beats: Iterable[Beat] = (), reason: str = "the server started") -> Reset:

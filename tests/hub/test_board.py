@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.hub.conftest import entry, reset
+from tests.hub.conftest import entry, lifecycle, reset
 
-from pulseboard.bus.feed import Beat
-from pulseboard.hub.board import FORGET_MS, FORGET_REPLACED_MS, Board
+from pulseboard.bus.entries import Beat, Entry, Reset
+from pulseboard.hub.board import FORGET_REPLACED_S, FORGET_S, BlindView, Board, Sight
+from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.state import State
 
@@ -35,7 +36,7 @@ def test_board_shows_the_last_event_and_sign_of_life_of_each_instance(steps: lis
     assert [(each.service, each.instance, each.id, each.seen) for each in board.view()] == [
         (*key, f"{n}-0", seen[key]) for key, n in last.items()
     ]
-    assert board.seen() == [(*key, ms) for key, ms in seen.items()]
+    assert board.beats() == [Beat(*key, ms) for key, ms in seen.items()]
     newest = {service: max(n for (other, _), n in last.items() if other == service) for service, _ in last}
     camel = {"a": "a", "b-c": "bC"}
     assert snapshot(board) == {camel[service]: {"n": n} for service, n in newest.items()}
@@ -52,7 +53,7 @@ def test_a_beat_does_not_turn_the_clock_back() -> None:
     board = Board()
     board.apply(entry(50))
     board.apply_beat(Beat("a", "", 40))
-    assert board.seen() == [("a", "", 50)]
+    assert board.beats() == [Beat("a", "", 50)]
 
 
 def test_a_full_board_keeps_those_it_has_current_and_refuses_new_ones() -> None:
@@ -70,7 +71,7 @@ def test_reset_takes_the_newest_when_there_are_more_than_fit() -> None:
     board = Board(max_instances=2)
     board.apply(entry(1, "old"))
     board.reset(reset(9, *[entry(n, f"s{n}") for n in range(2, 6)], beats=[Beat("s5", "", 8), Beat("who", "", 8)]))
-    assert board.seen() == [("s4", "", 4), ("s5", "", 8)]
+    assert board.beats() == [Beat("s4", "", 4), Beat("s5", "", 8)]
 
 
 def test_view_shows_only_the_services_asked_for() -> None:
@@ -80,33 +81,132 @@ def test_view_shows_only_the_services_asked_for() -> None:
     assert [each.service for each in board.view({"a", "c", "z"})] == ["a", "c"]
 
 
+def names(board: Board) -> list[str]:
+    return [each.instance for each in board.view()]
+
+
+def at(now: int, *, since: int = 0) -> Sight:
+    """A board that has heard everything up to now."""
+    return Sight(heard=now, since=since)
+
+
+FORGET_MS = int(FORGET_S * 1000)
+REPLACED_MS = int(FORGET_REPLACED_S * 1000)
+
+
 class TestForget:
+    def forgettable(self, board: Board, now: int) -> list[str]:
+        return [name for _, name, _ in board.forgettable(now, at(now))]
+
     def test_an_instance_that_a_restart_replaced_goes_after_an_hour(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="old", beat_s=5, goodbye=True))
         board.apply(entry(2_000, instance="new", beat_s=5))
-        assert board.forget(1_000 + FORGET_REPLACED_MS) == []
-        now = 1_001 + FORGET_REPLACED_MS
+        assert self.forgettable(board, 1_000 + REPLACED_MS) == []
+        now = 1_001 + REPLACED_MS
         board.apply_beat(Beat("a", "new", now))
-        assert [(service, name) for service, name, _ in board.forget(now)] == [("a", "old")]
-        assert len(board) == 1
+        assert self.forgettable(board, now) == ["old"]
 
-    def test_the_last_instance_of_a_service_stays_for_days(self) -> None:
-        board = Board()
-        board.apply(entry(1_000, beat_s=5))
-        assert board.forget(FORGET_MS) == []
-        assert len(board.forget(1_001 + FORGET_MS)) == 1
+    def test_the_last_instance_of_a_service_stays_for_as_long_as_is_set(self) -> None:
+        for board, forget_ms in ((Board(), FORGET_MS), (Board(forget_s=60), 60_000)):
+            board.apply(entry(1_000, instance="x", beat_s=5))
+            assert self.forgettable(board, 1_000 + forget_ms) == []
+            assert self.forgettable(board, 1_001 + forget_ms) == ["x"]
 
     def test_one_that_declared_no_rhythm_is_not_taken_for_ended(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="silent"))
-        board.apply(entry(FORGET_REPLACED_MS * 2, instance="other"))
-        assert board.forget(FORGET_REPLACED_MS * 3) == []
+        board.apply(entry(REPLACED_MS * 2, instance="other"))
+        assert self.forgettable(board, REPLACED_MS * 3) == []
+
+    def test_it_goes_when_the_feed_says_so_and_not_before(self) -> None:
+        board = Board()
+        board.apply(entry(1_000, instance="old"))
+        board.apply(lifecycle(2_000, "gone", instance="old"))
+        assert names(board) == []
+        board.apply(entry(3_000, instance="old"))
+        board.apply(lifecycle(2_500, "gone", instance="old"))  # a replay of what it has outlived
+        assert names(board) == ["old"]
+
+
+class TestLosses:
+    def test_whoever_is_lost_is_to_be_declared_until_the_feed_says_that_it_was(self) -> None:
+        board = Board()
+        board.apply(entry(1_000, instance="dead", beat_s=5))
+        board.apply(entry(13_000, instance="alive", beat_s=5))
+        assert board.losses(at(13_500)) == []
+        (loss,) = board.losses(at(13_501))
+        assert (loss.event.instance, loss.seen, loss.cause) == ("dead", 1_000, "silent")
+        board.apply(lifecycle(13_600, "lost", instance="dead", seen=1_000))
+        assert board.losses(at(14_000)) == []
+        assert [(each.instance, each.lost) for each in board.view()] == [("dead", True), ("alive", False)]
+        assert [incident.instance for incident in board.incidents] == ["dead"]
+
+    @pytest.mark.parametrize("sign", [entry(14_000, instance="dead", beat_s=5), Beat("a", "dead", 14_000)])
+    def test_a_sign_of_life_ends_the_loss_and_a_second_death_is_another(self, sign: Entry | Beat) -> None:
+        board = Board()
+        board.apply(entry(1_000, instance="dead", beat_s=5))
+        board.apply(lifecycle(13_600, "lost", instance="dead", seen=1_000))
+        if isinstance(sign, Entry):
+            board.apply(sign)
+        else:
+            board.apply_beat(sign)
+        assert not board.view()[0].lost
+        assert board.losses(at(20_000)) == []
+        assert [loss.seen for loss in board.losses(at(26_501))] == [14_000]
+
+    def test_a_loss_that_was_told_too_late_does_not_kill_who_came_back(self) -> None:
+        board = Board()
+        board.apply(entry(1_000, instance="x", beat_s=5))
+        board.apply_beat(Beat("a", "x", 13_550))
+        board.apply(lifecycle(13_600, "lost", instance="x", seen=1_000))
+        assert not board.view()[0].lost
+
+    def test_a_planned_return_is_only_a_loss_when_it_was_missed(self) -> None:
+        board = Board()
+        board.apply(entry(1_000, beat_s=5, goodbye=True, back_in_s=60.0))
+        assert board.losses(at(66_000)) == []
+        (loss,) = board.losses(at(66_001))
+        assert loss.cause == "overdue"
+
+    def test_nobody_is_lost_for_silence_that_could_not_be_heard(self) -> None:
+        board = Board()
+        board.apply(entry(1_000, beat_s=5))
+        assert board.losses(at(100_000, since=90_000)) == []
+        assert len(board.losses(at(102_501, since=90_000))) == 1
+
+    def test_a_board_that_begins_anew_knows_who_was_declared_lost(self) -> None:
+        """A server that starts gives the verdict that the others gave, and nobody is declared twice."""
+        board = Board()
+        snapshot = [entry(1_000, instance="dead", beat_s=5), entry(2_000, instance="back", beat_s=5)]
+        lost = {("a", "dead"): 1_000, ("a", "back"): 1_500, ("a", "nobody"): 7}
+        board.reset(Reset("the server started", Cursor(3_000, 0), snapshot, [], lost, heard=99_000))
+        assert [(each.instance, each.lost) for each in board.view()] == [("dead", True), ("back", False)]
+        assert [loss.event.instance for loss in board.losses(at(99_000))] == ["back"]
+
+
+def test_the_fastest_rhythm_is_of_those_that_should_beat() -> None:
+    board = Board()
+    assert board.fastest_s() is None
+    board.apply(entry(1, instance="none"))
+    assert board.fastest_s() is None
+    board.apply(entry(2, instance="slow", beat_s=60))
+    board.apply(entry(3, instance="gone", beat_s=1, goodbye=True))
+    assert board.fastest_s() == 60
+
+
+def test_a_lag_stands_until_the_next_beat() -> None:
+    board = Board()
+    board.apply(entry(1))
+    board.apply_beat(Beat("a", "", 2, 7_000))
+    assert board.view()[0].lag_ms == 7_000
+    board.apply_beat(Beat("a", "", 3))
+    assert board.view()[0].lag_ms == 0
 
 
 def test_nothing_is_fresh_on_a_blind_board() -> None:
     board = Board()
     board.apply(entry(1_000, beat_s=5))
     (instance,) = board._instances.values()
-    assert instance.state(1_001, blind=False) is State.ALIVE
-    assert instance.state(1_001, blind=True) is State.UNKNOWN
+    assert instance.state(at(1_001)) is State.ALIVE
+    assert instance.state(Sight(BlindView(1, "gone"), 1_001)) is State.UNKNOWN

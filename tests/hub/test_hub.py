@@ -7,17 +7,22 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.hub.conftest import ListSink, entry, eventually, join, messages, reset
+from tests.hub.conftest import ListSink, entry, eventually, join, lifecycle, messages, reset
 
+from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.feed import Batch, Beat, Blind
+from pulseboard.bus.entries import Batch, Beat, Blind, Reset
+from pulseboard.bus.feed import Feed
+from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
+from pulseboard.hub import fan_out
 from pulseboard.hub import hub as hub_module
-from pulseboard.hub.board import FORGET_MS, Board
+from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
-from pulseboard.hub.hub import BLOCKED_MAX_S, RETRY_MS, Hub, HubOptions
+from pulseboard.hub.hub import RETRY_MS, WRITE_DEADLINE_S, Hub, HubOptions
 from pulseboard.hub.ring import Ring
 from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.state import RECONNECT_MS
 
 SEED = View(seed=True)
 
@@ -38,7 +43,10 @@ class TestJoin:
         assert (board.event, board.id) == ("board", "5-0")
         assert abs(board.data.pop("now") - time.time() * 1000) < 60_000
         assert board.data == {
+            "heard": 0,
+            "since": 0,
             "blind": None,
+            "incidents": [],
             "ping_s": 5.0,
             "version": "1.2.3",
             "insecure": False,
@@ -51,6 +59,9 @@ class TestJoin:
                     "status": {"n": 3},
                     "beat_s": 2.0,
                     "goodbye": False,
+                    "back_in_s": None,
+                    "lost": False,
+                    "lag_ms": 0,
                     "id": "3-0",
                     "seen": 4,
                 }
@@ -108,8 +119,7 @@ class TestOrder:
         Each holds what a page would hold. In the end all hold the board, nobody saw an event twice or out of order, and
         every event that one did not see is covered by a `reset` or the board that came first.
         """
-        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions())
-        hub._ring = Ring(max_frames=12)
+        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(), ring=Ring(max_frames=12))
         hub.take(reset(0))
         readers: list[_Reader] = []
         n = 0
@@ -161,25 +171,28 @@ class _Reader:
     def _connect(self, room: int | None) -> None:
         self.sink = ListSink(room)
         self.connection = Connection(View(), self.sink)
-        self.hub.join(self.connection, self.last_id)
+        if not self.hub.join(self.connection, self.last_id):
+            # As catch_up does where Redis does not hold it either.
+            self.connection.reason = "no longer held"
+            self.hub.enter(self.connection)
 
     def _note(self) -> None:
-        resetting = not self.known
+        announced = not self.known
         for each in messages(self.sink.writes):
+            if each.event in ("reset", "skipped"):
+                announced = True
+                continue
             assert each.id is not None
             cursor = Cursor.parse(each.id)
-            match each.event:
-                case "reset":
-                    resetting = True
-                case "board":
-                    assert resetting or self.hub.blind, "a board that nobody announced"
-                    resetting = False
-                    self.held = {item["service"]: item["id"] for item in each.data["instances"]}
-                case "status":
-                    assert self.last_id is not None
-                    assert cursor > self.last_id, "twice, or out of order"
-                    assert cursor.ms == each.data["status"]["n"]
-                    self.held[each.data["service"]] = each.id
+            if each.event == "board":
+                assert announced or self.hub.blind, "a board that nobody announced"
+                announced = False
+                self.held = {item["service"]: item["id"] for item in each.data["instances"]}
+            elif each.event == "status":
+                assert self.last_id is not None
+                assert cursor > self.last_id, "twice, or out of order"
+                assert cursor.ms == each.data["status"]["n"]
+                self.held[each.data["service"]] = each.id
             self.last_id, self.known = cursor, True
         self.sink.writes.clear()
 
@@ -199,22 +212,62 @@ class TestSlowReader:
         hub.pump(connection)
         assert told(slow) == told(fast) == list(range(1, 11))
 
-    def test_one_that_fell_off_the_ring_is_told_and_given_the_board(self, hub: Hub) -> None:
-        hub._ring = Ring(max_frames=3)
+    @pytest.mark.parametrize(
+        ("view", "skipped"),
+        [
+            (View(), {"status": 6, "lifecycle": 1}),
+            (View(services=frozenset({"b"})), {"status": 2}),
+            (View(kinds=frozenset({"lifecycle"})), {"lifecycle": 1}),
+        ],
+    )
+    def test_one_that_fell_off_the_ring_is_told_how_much_it_missed_and_given_the_board(
+        self, rejections: Rejections, view: View, skipped: dict[str, int]
+    ) -> None:
+        hub = Hub(Board(), RedisClock(), rejections, HubOptions(), ring=Ring(max_frames=3))
+        hub.take(reset(0))
+        slow = ListSink(room=1)
+        connection = Connection(view, slow)
+        hub.join(connection)
+        for n in range(1, 6):
+            hub.take(Batch([entry(n, "b" if n % 3 == 0 else "a")]))
+        hub.take(Batch([entry(6, "b"), lifecycle(7, "other")]))
+        slow.room = None
+        hub.pump(connection)
+        hub.take(Batch([entry(8, "b"), lifecycle(9, "other", "b")]))
+        told = messages(slow.writes)
+        assert [each.event for each in told[:3]] == ["board", "skipped", "board"]
+        assert "too slow" in told[1].data["reason"]
+        assert told[1].data["skipped"] == skipped
+        assert {each["service"]: each["status"]["n"] for each in told[2].data["instances"]}["b"] == 6
+        assert [each.id for each in told[3:]] == (["9-0"] if view.kinds else ["8-0", "9-0"])
+
+    def test_one_that_read_a_part_is_told_only_of_the_rest(self, rejections: Rejections) -> None:
+        hub = Hub(Board(), RedisClock(), rejections, HubOptions(), ring=Ring(max_frames=8))
         hub.take(reset(0))
         slow = ListSink(room=1)
         connection = Connection(View(), slow)
         hub.join(connection)
-        for n in range(1, 6):
+        for n in range(1, 101):
             hub.take(Batch([entry(n)]))
+            if n in (3, 7, 50):
+                slow.room = 1 if n < 50 else 2  # what was missed until then and the board, a write each
+                hub.pump(connection)
         slow.room = None
         hub.pump(connection)
-        hub.take(Batch([entry(6)]))
-        assert events(slow) == ["board", "reset", "board", "status"]
-        _, said, board, last = messages(slow.writes)
-        assert "too slow" in said.data["reason"]
-        assert board.data["instances"][0]["status"] == {"n": 5}
-        assert last.data["status"] == {"n": 6}
+        skips = [each.data["skipped"]["status"] for each in messages(slow.writes) if each.event == "skipped"]
+        assert told(slow) == [1, 2, 3, 4, 5, 6, 7]
+        assert skips == [43, 50]
+
+    def test_the_seeds_reader_that_fell_off_gets_the_snapshot_again(self, rejections: Rejections) -> None:
+        hub = Hub(Board(), RedisClock(), rejections, HubOptions(), ring=Ring(max_frames=3))
+        hub.take(reset(0))
+        slow = ListSink(room=1)
+        connection = Connection(SEED, slow)
+        hub.join(connection)
+        hub.take(Batch([entry(n) for n in range(1, 9)]))
+        slow.room = None
+        hub.pump(connection)
+        assert [each.data for each in messages(slow.writes)] == [{}, {"a": {"n": 8}}]
 
     def test_one_that_is_far_behind_gets_it_in_bounded_writes(self, hub: Hub) -> None:
         hub.take(reset(0))
@@ -226,7 +279,7 @@ class TestSlowReader:
         slow.room = None
         hub.pump(connection)
         assert told(slow) == list(range(1, 3_001))
-        assert max(map(len, slow.writes)) <= hub_module.WRITE_MAX_BYTES
+        assert max(map(len, slow.writes)) <= fan_out.WRITE_MAX_BYTES
 
     @pytest.fixture
     def at(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
@@ -242,22 +295,22 @@ class TestSlowReader:
     def test_a_frozen_one_is_let_go_and_others_are_not(self, hub: Hub, at: Callable[[float], None]) -> None:
         hub.take(reset(0))
         frozen, lively = join(hub, sink=ListSink(room=1)), join(hub)
-        at(BLOCKED_MAX_S + 1)
-        hub._drop_frozen(time.monotonic())
+        at(WRITE_DEADLINE_S + 1)
+        hub._fan_out.let_go(WRITE_DEADLINE_S)
         assert frozen.aborted
         assert not lively.aborted
         assert hub.readers == 1
 
     def test_one_that_takes_a_little_at_a_time_is_not_frozen(self, hub: Hub, at: Callable[[float], None]) -> None:
-        """It was let go after 30 s of never being quite up to date, though it took something all the time."""
+        """It was let go after the deadline of never being quite up to date, though it took something all the time."""
         hub.take(reset(0))
         sink = ListSink(room=1)
         connection = Connection(View(), sink)
         hub.join(connection)
         for n in range(1, 6):
             hub.take(Batch([entry(n)]))
-            at(BLOCKED_MAX_S * 0.6)
-            hub._drop_frozen(time.monotonic())
+            at(WRITE_DEADLINE_S * 0.6)
+            hub._fan_out.let_go(WRITE_DEADLINE_S)
             sink.room = 1
             hub.pump(connection)
         assert not sink.aborted
@@ -353,22 +406,26 @@ class TestResume:
         assert beats.id == ping.id == "1-0"
 
     @pytest.mark.parametrize("since", [Cursor(2, 0), Cursor(4, 5), Cursor(99, 0)], ids=["too old", "unknown", "future"])
-    def test_where_it_cannot_it_says_so_and_sends_the_board(self, hub: Hub, since: Cursor) -> None:
+    def test_where_the_ring_cannot_say_it_serves_nobody_by_guess(self, hub: Hub, since: Cursor) -> None:
         hub.take(reset(3))
         hub.take(Batch([entry(4), entry(5)]))
-        assert events(join(hub, since=since)) == ["reset", "board"]
+        sink = ListSink()
+        assert not hub.join(Connection(View(), sink), since)
+        assert (sink.writes, hub.readers) == ([], 0)
 
-    def test_who_was_away_while_an_instance_was_forgotten_gets_the_board_without_it(self, hub: Hub) -> None:
-        """Forgetting is no event of the feed: whoever resumed from before it kept a card that nobody else had."""
-        long_ago = hub._clock.now_ms() - FORGET_MS - 1
-        hub.take(reset(long_ago, entry(long_ago)))
-        hub.take(Batch([entry(long_ago + FORGET_MS, "b")]))
-        seen = hub._cursor
-        assert [service for service, _, _ in hub.forget()] == ["a"]
-        sink = join(hub, since=seen)
-        assert events(sink) == ["reset", "board"]
-        hub.take(Batch([entry(seen.ms + 1, "b")]))
-        assert "board" not in events(join(hub, since=hub._cursor))
+    def test_the_seeds_stream_resumes_with_what_was_missed_and_no_snapshot(self, hub: Hub) -> None:
+        hub.take(reset(0))
+        hub.take(Batch([entry(n) for n in range(1, 4)]))
+        sink = join(hub, SEED, since=Cursor(1, 0))
+        assert sink.writes[0] == b": heartbeat\n\n", "a first byte at once"
+        assert [each.data["status"] for each in messages(sink.writes)] == [{"n": 2}, {"n": 3}]
+
+    def test_what_became_of_an_instance_is_among_what_was_missed(self, hub: Hub) -> None:
+        hub.take(reset(0, entry(0, "b")))
+        hub.take(Batch([entry(1), lifecycle(2, "gone", "b")]))
+        *_, gone = messages(join(hub, since=Cursor(1, 0)).writes)
+        assert (gone.event, gone.id) == ("lifecycle", "2-0")
+        assert gone.data == {"service": "b", "instance": "", "timestamp": 2, "event": "gone"}
 
 
 class TestBlind:
@@ -388,8 +445,9 @@ class TestBlind:
         hub.take(Blind("connection refused"))
         hub.take(Batch())
         hub.take(Batch())
-        _, gone, back = messages(sink.writes)
+        _, gone, beats, back = messages(sink.writes)
         assert (gone.event, gone.data["blind"]["reason"]) == ("ping", "connection refused")
+        assert beats.event == "beats"
         assert (back.event, back.data["blind"]) == ("ping", None)
 
     def test_who_joins_meanwhile_is_told_on_the_board(self, hub: Hub) -> None:
@@ -399,10 +457,12 @@ class TestBlind:
         assert board.data["blind"]["reason"] == "gone"
         assert len(board.data["instances"]) == 1
 
-    def test_nothing_is_forgotten_while_nothing_is_seen(self, hub: Hub) -> None:
-        hub.take(reset(1, entry(1)))
+    def test_nobody_is_forgotten_or_lost_while_nothing_is_seen(self, hub: Hub) -> None:
+        hub.take(Reset("the server started", Cursor(1, 0), [entry(1, beat_s=5)], [], heard=20_000))
+        assert len(hub.forgettable()) == len(hub.losses()) == 1
         hub.take(Blind("gone"))
-        assert hub.forget() == []
+        assert not hub.forgettable()
+        assert not hub.losses()
 
 
 class TestReset:
@@ -423,23 +483,51 @@ class TestReset:
         assert rejections.counts == {"board-full": 1}
 
 
-class TestForget:
-    def test_readers_get_the_board_without_what_is_gone(self, hub: Hub) -> None:
-        now = hub._clock.now_ms()
-        hub.take(reset(now, entry(now - FORGET_MS - 1_000), entry(now, "b")))
-        ours, seeds = join(hub), join(hub, SEED)
-        assert [(service, str(cursor)) for service, _, cursor in hub.forget()] == [
-            ("a", f"{now - FORGET_MS - 1_000}-0")
-        ]
-        assert events(ours) == ["board", "board"]
-        assert [each["service"] for each in messages(ours.writes)[1].data["instances"]] == ["b"]
-        assert len(seeds.writes) == 1  # the seed's stream has no word for it
+class TestSight:
+    """From when on silence counts, and up to when everything was heard."""
 
-    def test_nobody_is_bothered_when_nothing_went(self, hub: Hub) -> None:
-        hub.take(reset(1))
-        sink = join(hub)
-        assert hub.forget() == []
-        assert len(sink.writes) == 1
+    def start(self, hub: Hub, *, heard: int, since: int = 0) -> ListSink:
+        hub.take(Reset("the server started", Cursor(1, 0), [entry(1, beat_s=5)], [], heard=heard, since=since))
+        return join(hub)
+
+    def test_the_board_says_up_to_when_it_has_heard(self, hub: Hub) -> None:
+        sink = self.start(hub, heard=7_000)
+        hub.take(Batch(heard=8_000))
+        hub._ping()
+        hub.take(Batch(heard=9_000))
+        board, ping = messages(sink.writes)
+        assert (board.data["heard"], board.data["since"], ping.data["heard"]) == (7_000, 0, 8_000)
+
+    def test_silence_before_redis_was_up_is_held_against_nobody(self, hub: Hub) -> None:
+        """Redis was away and everybody with it: a server that starts then called them all lost."""
+        (board,) = messages(self.start(hub, heard=101_000, since=100_000).writes)
+        assert board.data["since"] == 100_000 + RECONNECT_MS
+        assert hub.losses() == []
+
+    def test_silence_while_the_server_was_blind_is_held_against_nobody(self, hub: Hub) -> None:
+        sink = self.start(hub, heard=5_000)
+        hub.take(Blind("gone"))
+        hub.take(Batch(beats=[Beat("a", "", 99_000)], heard=100_000))
+        _, gone, beats, back = messages(sink.writes)
+        assert gone.data["blind"] is not None
+        assert (beats.event, beats.data["beats"]) == ("beats", [["a", "", 99_000]]), "before it can be judged"
+        assert (back.event, back.data["blind"]) == ("ping", None)
+        assert (back.data["heard"], back.data["since"]) == (100_000, 100_000 + RECONNECT_MS)
+
+    def test_a_clock_of_redis_that_was_set_ahead_kills_nobody(self, hub: Hub) -> None:
+        self.start(hub, heard=5_000)
+        hub.take(Batch(heard=3_600_000, since=3_600_000))
+        assert hub.losses() == []
+        hub.take(Batch(heard=3_600_000 + RECONNECT_MS + 12_501))
+        assert len(hub.losses()) == 1
+
+    def test_a_server_that_was_itself_paused_blames_nobody(self, hub: Hub) -> None:
+        """It judges by what it has heard, not by what time it is: the beats of its pause are still on their way to it."""
+        self.start(hub, heard=5_000)
+        hub._clock.set(500_000, time.monotonic())
+        assert hub.losses() == []
+        hub.take(Batch(beats=[Beat("a", "", 499_000)], heard=500_000))
+        assert hub.losses() == []
 
 
 class TestClose:
@@ -479,7 +567,8 @@ class TestTick:
         hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(ping_s=0.01, heartbeat_s=0.01))
         hub.take(reset(1, entry(1)))
         ours, seeds = join(hub), join(hub, SEED)
-        ticking = asyncio.create_task(hub._tick())
+        feed = Feed(RedisAddress(), Keys(), RedisClock(), Rejections())
+        ticking = asyncio.create_task(hub._tick(feed))
         hub.take(Batch(beats=[Beat("a", "", 5), Beat("a", "", 6), Beat("stranger", "", 6)]))
 
         def complete() -> bool:

@@ -160,6 +160,11 @@ class Server:
         assert not self._thread.is_alive(), "the server hangs on its streams"
         self._sock.close()
 
+    @property
+    def connections(self) -> set[Any]:
+        """The connections that are open, streams or not."""
+        return self._server.server_state.connections
+
     def health(self) -> dict[str, Any]:
         """Return what /healthz says."""
         document: dict[str, Any] = self.get("/healthz").json()

@@ -4,12 +4,12 @@ import asyncio
 import json
 import socket
 import time
+from typing import Any
 
-import pytest
 import redis
-from tests.server.conftest import Publisher, Server, Stream, eventually
+from tests.server.conftest import Publisher, ServeFixture, Server, Stream, eventually
 
-from pulseboard.hub import hub as hub_module
+from pulseboard.bus.address import RedisAddress
 from pulseboard.hub.ring import MAX_BYTES
 
 
@@ -32,9 +32,10 @@ def publish_large(raw: redis.Redis, prefix: str, count: int) -> None:
 
 
 async def test_a_frozen_reader_costs_no_memory_delays_nobody_and_is_let_go(
-    any_server: Server, raw: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+    serve: ServeFixture, address: RedisAddress, http: Any, raw: redis.Redis, prefix: str
 ) -> None:
-    monkeypatch.setattr(hub_module, "BLOCKED_MAX_S", 0.5)
+    any_server = serve(address, http=http, write_deadline_s=0.5)
+    await eventually(any_server.is_ready)
     with open_frozen(any_server.port) as frozen:
         async with await any_server.open("/api/services/status/stream") as stream:
             await stream.next()
@@ -72,20 +73,23 @@ async def test_a_slow_reader_that_fell_behind_gets_it_all_or_is_told(
         await eventually(
             lambda: (
                 any_server.get("/api/services/status").json()["balanceSync"].get("n") == last
-                and any_server.core.hub._ring.first > 0
+                and any_server.core.hub.ring.first > 0
             )
         )
-        seen: list[tuple[str | None, dict[str, object]]] = []
+        seen: list[tuple[str | None, Any]] = []
         async with asyncio.timeout(20):
-            while not seen or not _shows(seen[-1], last) or "reset" not in [event for event, _ in seen]:
+            while not seen or not _shows(seen[-1], last) or "skipped" not in [event for event, _ in seen]:
                 message = await stream.next()
                 seen.append((message.event, message.data))
         events = [event for event, _ in seen]
         assert events[0] == "board"
-        assert events[events.index("reset") + 1] == "board"
+        assert events[events.index("skipped") + 1] == "board"
+        # Each event was shown or counted.
+        counted = sum(data["skipped"]["status"] for event, data in seen if event == "skipped")
+        assert counted + events.count("status") == 4 * (last + 1)
 
 
-def _shows(message: tuple[str | None, dict[str, object]], number: int) -> bool:
+def _shows(message: tuple[str | None, Any], number: int) -> bool:
     event, data = message
     return event in ("board", "status") and f'"n": {number},' in str(data).replace("'", '"')
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from urllib.parse import quote
 
 import pytest
 from tests.server.conftest import EXPECTED, Publisher, ServeFixture, Server, eventually
@@ -150,9 +149,6 @@ async def test_a_question_that_cannot_be_meant_is_a_problem_document(server: Ser
         ("kinds=" + "x" * 5_000, "unknown-kind", "xxx"),
         ("services=Balance", "bad-name", "Balance"),
         ("services=logs", "bad-name", "logs"),
-        ("since=yesterday", "bad-cursor", "yesterday"),
-        ("since=" + quote("1-0\r\nevil: 1"), "bad-cursor", "evil"),
-        ("since=" + "9" * 400, "bad-cursor", "999"),
     ):
         answer = server.get(f"/api/stream?{query}")
         problem = answer.json()

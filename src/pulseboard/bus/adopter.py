@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import FAILURES, check_cancelled, describe, is_refusal, open_async_client, retry_delay_s
-from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field
+from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field, format_absence
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.bus.subscription import Subscription
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import MAX_EVENT_BYTES, parse_event, parse_message
+from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, parse_event, parse_message
 from pulseboard.wire.names import DEFAULT_PREFIX
 
 QUEUE_MAX = 1_024
@@ -38,8 +38,7 @@ class _Ear(NamedTuple):
 
 class _Plain(NamedTuple):
     ear: _Ear
-    service: str
-    field: str
+    event: StatusEvent
     json: bytes
     digest: str
 
@@ -109,7 +108,7 @@ class Adopter:
             return None
         event = parse_event(json, max_bytes=self._max_event_bytes)
         digest = hashlib.blake2b(channel.encode() + b"\0" + payload, digest_size=16).hexdigest()
-        return _Plain(self._ear, event.service, board_field(event.service, event.instance), json, digest)
+        return _Plain(self._ear, event, json, digest)
 
     async def _adopt_all(self) -> None:
         while True:
@@ -122,12 +121,17 @@ class Adopter:
 
     async def _adopt_batch(self, ear: _Ear, batch: list[_Plain]) -> None:
         self._batch += 1
-        keys = [self._keys.feed, self._keys.board, self._keys.adopter(ear.server)]
+        keys = [self._keys.feed, *self._keys.instances, self._keys.adopter(ear.server)]
         args: list[str | bytes | int] = [*APPEND_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS]
         args += [self._batch, BATCH_TTL_MS]
         for plain in batch:
-            keys += [self._keys.history(plain.service), self._keys.adopted(plain.digest)]
-            args += [plain.field, plain.json]
+            event = plain.event
+            keys += [
+                self._keys.history(event.service),
+                self._keys.planned(event.service),
+                self._keys.adopted(plain.digest),
+            ]
+            args += [board_field(event.service, event.instance), plain.json, format_absence(event.back_in_s)]
         attempt = 0
         while True:
             try:

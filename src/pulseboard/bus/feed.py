@@ -6,76 +6,51 @@ One blocked XREAD on one connection, supervised: an answer, even an empty one, i
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any
 
+import redis
 import redis.asyncio
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import FAILURES, check_cancelled, describe, open_async_client, retry_delay_s
 from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.entries import (
+    Batch,
+    Beat,
+    Blind,
+    Entry,
+    Reset,
+    Row,
+    parse_beat,
+    parse_incident_row,
+    parse_row,
+    parse_stamped,
+    parse_times,
+    rows_of,
+)
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, parse_event
+from pulseboard.wire.events import MAX_EVENT_BYTES, Incident
 
 BLOCK_MS = 1_000
 DEADLINE_S = 4.0
 """A blocked read that has not come back by then hangs on a dead link (redis-py issue 2417): no error will ever say so."""
 COUNT = 500
 LOOK_EVERY_S = 2.0
+JUMP_MS = 2_000
+"""Redis' clock that ran so much ahead of ours between two reads was set: all silence looks longer than it was."""
+INCIDENTS_SHOWN = 20
 
 log = logging.getLogger("pulseboard.feed")
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """One sign of life: who, and when by Redis' clock (ms)."""
-
-    service: str
-    instance: str
-    seen: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One event with its place in the feed."""
-
-    cursor: Cursor
-    event: StatusEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one read brought, in order. Both empty is a sign of life too."""
-
-    entries: list[Entry] = field(default_factory=list)
-    beats: list[Beat] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """Start afresh from here: the whole board, true at `cursor`."""
-
-    reason: str
-    cursor: Cursor
-    board: list[Entry]
-    beats: list[Beat]
-
-
-@dataclass(frozen=True, slots=True)
-class Blind:
-    """Redis is out of sight."""
-
-    reason: str
-
-
 class Feed:
-    """One reader of the feed and the beats of a namespace."""
+    """One reader of the feed and the beats of a namespace. A read blocks for up to `block_ms`, which may be set meanwhile."""
 
     def __init__(
         self,
@@ -86,6 +61,7 @@ class Feed:
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
+        self.block_ms = BLOCK_MS
         self._address = address
         self._keys = keys
         self._clock = clock
@@ -93,8 +69,9 @@ class Feed:
         self._max_event_bytes = max_event_bytes
         self._cursor: Cursor | None = None
         self._beats = ZERO
-        self._added = 0
+        self._added = 0  # how many entries the feed had got by our cursor
         self._looked_at = float("-inf")
+        self._heard = (0, 0.0)  # up to when by Redis' clock (ms), and when that was here (s)
 
     async def read(self) -> AsyncGenerator[Batch | Reset | Blind, None]:
         """Yield what happens, first a Reset or a Blind, until closed. Reconnects for ever with the seed's delay."""
@@ -123,67 +100,98 @@ class Feed:
     async def _session(self, client: redis.asyncio.Redis) -> AsyncGenerator[Batch | Reset, None]:
         async with asyncio.timeout(DEADLINE_S):
             await self._read_clock(client)
+            since = await self._read_start(client)
             reason = await self._find_break(client)
-            first = Batch() if reason is None else await self._take_snapshot(client, reason)
+            if reason is None:
+                first: Batch | Reset = await self._catch_up(client, since)
+            else:
+                first = await self._take_snapshot(client, reason, since)
         log.info("reading the feed from %s", self._address)
         yield first
         while True:
             check_cancelled()
             async with asyncio.timeout(DEADLINE_S):
-                before = self._cursor
-                item: Batch | Reset = (batch := await self._read_batch(client))
-                # A full batch means this reader is behind, and what it has not read yet may be trimmed before it does.
-                if len(batch.entries) >= COUNT and not await self._is_continuous(client, str(before)):
-                    item = await self._take_snapshot(client, "the server fell behind the feed")
-                elif time.monotonic() - self._looked_at > LOOK_EVERY_S:
-                    await self._read_clock(client)
-                    # A FLUSHDB breaks no connection: the feed goes on, from nothing.
-                    if not await self._is_continuous(client, str(self._cursor)):
-                        item = await self._take_snapshot(client, "Redis lost its data")
+                item = await self._read_on(client)
             yield item
+
+    async def _read_on(self, client: redis.asyncio.Redis) -> Batch | Reset:
+        before, added = self._cursor, self._added
+        batch = await self._read_batch(client)
+        # A full batch means this reader is behind, and what it has not read yet may be trimmed before it does.
+        if self._added - added >= COUNT and not await self._is_continuous(client, before, added):
+            return await self._take_snapshot(client, "the server fell behind the feed")
+        if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            await self._read_clock(client)
+            # A FLUSHDB breaks no connection: the feed goes on, from nothing.
+            if not await self._is_continuous(client, self._cursor, self._added):
+                return await self._take_snapshot(client, "Redis lost its data")
+        return batch
 
     async def _find_break(self, client: redis.asyncio.Redis) -> str | None:
         """Return why this reader cannot go on after its cursor, or None when it can."""
         if self._cursor is None:
             return "the server started"
-        if not await self._is_continuous(client, str(self._cursor)):
+        if not await self._is_continuous(client, self._cursor, self._added):
             return "Redis lost events, or dropped them before they were read"
         return None
 
-    async def _is_continuous(self, client: redis.asyncio.Redis, cursor: str) -> bool:
-        unbroken, self._added = await client.eval(read_script("continuity"), 1, self._keys.feed, cursor, self._added)
-        return bool(unbroken)
+    async def _is_continuous(self, client: redis.asyncio.Redis, cursor: Cursor | None, added: int) -> bool:
+        return bool(await client.eval(read_script("continuity"), 1, self._keys.feed, str(cursor), added))
 
-    async def _take_snapshot(self, client: redis.asyncio.Redis, reason: str) -> Reset:
-        keys = (self._keys.feed, self._keys.beats, self._keys.board)
-        feed_id, beats_id, _, fields, beats, self._added = await client.eval(read_script("snapshot"), len(keys), *keys)
+    async def _catch_up(self, client: redis.asyncio.Redis, since: int) -> Batch:
+        """Return everybody's last sign of life: the beats that came while this reader was away may be trimmed."""
+        heard = self._clock.now_ms()
+        seen: Any = await client.hgetall(self._keys.seen)
+        self._heard = (heard, time.monotonic())
+        return Batch(beats=[Beat(*who, ms) for who, ms in parse_times(seen).items()], heard=heard, since=since)
+
+    async def _take_snapshot(self, client: redis.asyncio.Redis, reason: str, since: int = 0) -> Reset:
+        keys = (self._keys.feed, self._keys.beats, *self._keys.instances, self._keys.incidents)
+        feed_id, beats_id, self._added, heard, board, seen, lost, incidents = await client.eval(
+            read_script("snapshot"), len(keys), *keys, INCIDENTS_SHOWN
+        )
         self._cursor, self._beats = Cursor.parse(feed_id), Cursor.parse(beats_id)
-        board = [entry for json in fields[1::2] if (entry := self._parse_stamped(json)) is not None]
-        board.sort(key=lambda entry: entry.cursor)
-        return Reset(reason, self._cursor, board, self._parse_beats(beats))
+        self._heard = (heard, time.monotonic())
+        return Reset(
+            reason,
+            self._cursor,
+            sorted(self._parse_board(board[1::2]), key=lambda entry: entry.cursor),
+            [Beat(*who, ms) for who, ms in parse_times(seen).items()],
+            parse_times(lost),
+            list(self._parse_incidents(rows_of(incidents))),
+            heard,
+            since,
+        )
 
     async def _read_batch(self, client: redis.asyncio.Redis) -> Batch:
+        asked_ms, block_ms = self._clock.now_ms(), self.block_ms
         answer = await client.execute_command(  # type: ignore[no-untyped-call]
-            "XREAD",
-            "COUNT",
-            COUNT,
-            "BLOCK",
-            BLOCK_MS,
-            "STREAMS",
-            self._keys.feed,
-            self._keys.beats,
-            str(self._cursor),
-            str(self._beats),
+            *("XREAD", "COUNT", COUNT, "BLOCK", block_ms, "STREAMS", self._keys.feed, self._keys.beats),
+            *(str(self._cursor), str(self._beats)),
         )
-        batch = Batch()
-        for key, rows in _streams(answer):
-            if key == self._keys.beats:
-                self._beats = Cursor.parse(rows[-1][0])
-                batch.beats.extend(self._parse_beats(rows))
-                continue
-            self._cursor = Cursor.parse(rows[-1][0])
-            batch.entries.extend(entry for row in rows if (entry := self._parse_row(row)) is not None)
-        return batch
+        entries: list[Entry] = []
+        beats: list[Beat] = []
+        whole: list[int] = []
+        cut: list[int] = []
+        for key, rows in answer or []:
+            last = Cursor.parse(rows[-1][0])
+            (cut if len(rows) >= COUNT else whole).append(last.ms)
+            if key.decode() == self._keys.beats:
+                self._beats = last
+                beats.extend(map(parse_beat, rows))
+            else:
+                self._cursor = last
+                self._added += len(rows)
+                entries.extend(self._parse_entries(rows))
+        # An empty answer comes when the block is over. A stream that was cut short says nothing of what follows.
+        heard = min(cut) if cut else max(whole, default=asked_ms + block_ms)
+        return Batch(entries, beats, heard, self._note_jump(heard))
+
+    def _note_jump(self, heard: int) -> int:
+        """Note up to when all was heard; return the time from which silence counts if Redis' clock was set ahead, else 0."""
+        (before, at), now = self._heard, time.monotonic()
+        self._heard = (heard, now)
+        return heard if heard - before - (now - at) * 1000 > JUMP_MS else 0
 
     async def _read_clock(self, client: redis.asyncio.Redis) -> None:
         asked_at = time.monotonic()
@@ -191,39 +199,31 @@ class Feed:
         self._clock.set(int(seconds) * 1000 + int(microseconds) / 1000, asked_at)
         self._looked_at = time.monotonic()
 
-    def _parse_row(self, row: tuple[bytes, dict[bytes, bytes]]) -> Entry | None:
-        id, fields = row
+    async def _read_start(self, client: redis.asyncio.Redis) -> int:
+        """Return since when Redis is up, in ms by its clock: nobody could be heard before. 0 where it does not tell."""
         try:
-            if fields.get(b"kind") != b"status":
-                raise InvalidEvent(
-                    "wrong-type", f"the feed holds an entry of kind {fields.get(b'kind', b'none')[:40]!r}"
-                )
-            return Entry(Cursor.parse(id), parse_event(fields.get(b"data", b""), max_bytes=self._max_event_bytes))
-        except InvalidEvent as error:
-            self._rejections.add(error, f"feed entry {id.decode()}")
-            return None
+            uptime_s = int((await client.info("server"))["uptime_in_seconds"])
+        except (redis.ResponseError, KeyError):  # the user's rights (ACL) do not reach so far
+            return 0
+        return self._clock.now_ms() - uptime_s * 1000
 
-    def _parse_stamped(self, json: bytes) -> Entry | None:
-        try:
-            event = parse_event(json, max_bytes=self._max_event_bytes)
-            id = json[json.rindex(b'"id":"') + 6 : -2]
-            return Entry(Cursor.parse(id), event)
-        except InvalidEvent as error:
-            self._rejections.add(error, "the board hash")
-        except ValueError:
-            self._rejections.add(
-                InvalidEvent("malformed", "a board entry does not end with its feed id"), "the board hash"
-            )
-        return None
+    def _parse_entries(self, rows: Iterable[Row]) -> Iterable[Entry]:
+        for row in rows:
+            try:
+                yield parse_row(row, self._max_event_bytes)
+            except InvalidEvent as error:
+                self._rejections.add(error, f"feed entry {row[0].decode()}")
 
-    def _parse_beats(self, rows: list[Any]) -> list[Beat]:
-        beats = []
-        for id, pairs in rows:
-            fields = pairs if isinstance(pairs, dict) else dict(zip(pairs[::2], pairs[1::2], strict=True))
-            who = [fields.get(name, b"").decode("utf-8", "replace") for name in (b"service", b"instance")]
-            beats.append(Beat(who[0], who[1], Cursor.parse(id).ms))
-        return beats
+    def _parse_board(self, jsons: Iterable[bytes]) -> Iterable[Entry]:
+        for json in jsons:
+            try:
+                yield Entry(*parse_stamped(json, self._max_event_bytes))
+            except InvalidEvent as error:
+                self._rejections.add(error, "the board hash")
 
-
-def _streams(answer: list[Any] | None) -> list[tuple[str, list[Any]]]:
-    return [(key.decode(), rows) for key, rows in answer or []]
+    def _parse_incidents(self, rows: Iterable[Row]) -> Iterable[Incident]:
+        for row in rows:
+            try:
+                yield parse_incident_row(row)
+            except InvalidEvent as error:
+                self._rejections.add(error, "the incidents stream")

@@ -1,10 +1,10 @@
-"""The janitor: takes off the board hash what the board has forgotten."""
+"""The janitor: takes off the board in Redis what the board has forgotten, and says so in the feed."""
 
 from collections.abc import Iterable
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import FAILURES, describe, open_async_client
-from pulseboard.bus.keys import Keys, board_field
+from pulseboard.bus.keys import FEED_MAX, Keys, board_field
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable
@@ -20,9 +20,11 @@ class Janitor:
 
     async def forget(self, gone: Iterable[tuple[str, str, Cursor]]) -> int:
         """Take instances off, given as (service, instance, cursor of the last event); return how many went."""
-        args = [part for service, instance, cursor in gone for part in (board_field(service, instance), str(cursor))]
+        args: list[str | int] = [FEED_MAX]
+        for service, instance, cursor in gone:
+            args += [board_field(service, instance), str(cursor)]
         try:
-            return int(await self._script(keys=[self._keys.board], args=args))
+            return int(await self._script(keys=[self._keys.feed, *self._keys.instances], args=args))
         except FAILURES as error:
             raise BusUnavailable(describe(error)) from error
 

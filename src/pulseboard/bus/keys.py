@@ -13,6 +13,7 @@ HISTORY_MAX = 1_000
 HISTORY_TTL_S = 7 * 86_400
 BOARD_MAX = 5_000
 BEATS_MAX = 10_000
+INCIDENTS_MAX = 1_000
 ADOPTION_TTL_MS = 120_000
 """Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
 BATCH_TTL_MS = 86_400_000
@@ -45,8 +46,28 @@ class Keys:
     def board(self) -> str:
         return self._key("board")
 
+    @property
+    def seen(self) -> str:
+        return self._key("seen")
+
+    @property
+    def lost(self) -> str:
+        return self._key("lost")
+
+    @property
+    def incidents(self) -> str:
+        return self._key("incidents")
+
+    @property
+    def instances(self) -> tuple[str, str, str]:
+        """The three hashes that know each instance: board, seen, lost."""
+        return self.board, self.seen, self.lost
+
     def history(self, service: str) -> str:
         return self._key(f"status:{service}")
+
+    def planned(self, service: str) -> str:
+        return self._key(f"planned:{service}")
 
     def adopted(self, digest: str) -> str:
         return self._key(f"adopted:{digest}")
@@ -61,6 +82,11 @@ class Keys:
 def board_field(service: str, instance: str) -> str:
     """Return the field of an instance in the board hash."""
     return f"{service}/{instance}"
+
+
+def format_absence(back_in_s: float | None) -> str:
+    """Return what publish.lua and adopt.lua take for `back_in_s`: nothing, unless the event is a planned goodbye."""
+    return "" if back_in_s is None else str(back_in_s)
 
 
 APPEND_LIMITS = (FEED_MAX, FEED_MAX_AGE_MS, HISTORY_MAX, HISTORY_TTL_S, BOARD_MAX)

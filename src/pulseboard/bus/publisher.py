@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import FAILURES, describe, open_client
-from pulseboard.bus.keys import APPEND_LIMITS, BEATS_MAX, Keys, board_field
+from pulseboard.bus.keys import APPEND_LIMITS, BEATS_MAX, Keys, board_field, format_absence
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable
@@ -13,11 +13,12 @@ from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
 
 
 class Outgoing(NamedTuple):
-    """One event on its way out: whose it is, and its JSON."""
+    """One event on its way out: whose it is, its JSON, and with a planned goodbye for how long (s)."""
 
     service: str
     instance: str
     json: bytes
+    back_in_s: float | None = None
 
 
 class Publisher:
@@ -34,23 +35,29 @@ class Publisher:
 
     def publish(self, events: Sequence[Outgoing]) -> list[Cursor]:
         """Put the events into feed, history and board and PUBLISH them, in one atomic step; return their cursors."""
-        keys = [self._keys.feed, self._keys.board, *(self._keys.history(event.service) for event in events)]
+        keys = [self._keys.feed, *self._keys.instances]
         args: list[str | bytes | int] = [*APPEND_LIMITS]
         for event in events:
+            keys += [self._keys.history(event.service), self._keys.planned(event.service)]
             args += [
                 format_channel(event.service, self._prefix),
                 board_field(event.service, event.instance),
                 event.json,
+                format_absence(event.back_in_s),
             ]
         try:
             return [Cursor.parse(id) for id in self._publish(keys=keys, args=args)]
         except FAILURES as error:
             raise BusUnavailable(describe(error)) from error
 
-    def beat(self, service: str, instance: str) -> bool:
-        """Give one sign of life; return False when the board does not know the instance and its status must be sent again."""
+    def beat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
+        """Give one sign of life; return False when the board does not know the instance and its status must be sent again.
+
+        `lag_ms` is for how long the event loop of an async host has not answered; 0 when it does, or there is none.
+        """
+        keys = [self._keys.beats, self._keys.board, self._keys.seen]
         try:
-            return bool(self._beat(keys=[self._keys.beats, self._keys.board], args=[BEATS_MAX, service, instance]))
+            return bool(self._beat(keys=keys, args=[BEATS_MAX, service, instance, lag_ms]))
         except FAILURES as error:
             raise BusUnavailable(describe(error)) from error
 

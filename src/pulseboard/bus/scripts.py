@@ -3,10 +3,20 @@
 from functools import cache
 from importlib.resources import files
 
+_HEADS = {
+    "publish": ("lifecycle", "append"),
+    "adopt": ("lifecycle", "append"),
+    "forget": ("lifecycle",),
+    "declare": ("lifecycle",),
+    "snapshot": ("lifecycle",),
+    "continuity": ("unbroken",),
+    "replay": ("unbroken",),
+}
+"""What scripts share stands in files of its own, and is put before them."""
+
 
 @cache
 def read_script(name: str) -> str:
-    """Return the source of `lua/<name>.lua`; the two that append events share one head."""
+    """Return the source of `lua/<name>.lua`, with the heads that it needs."""
     folder = files(__package__) / "lua"
-    head = (folder / "append.lua").read_text("utf-8") if name in ("publish", "adopt") else ""
-    return head + (folder / f"{name}.lua").read_text("utf-8")
+    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in (*_HEADS.get(name, ()), name))

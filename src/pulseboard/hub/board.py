@@ -1,22 +1,40 @@
 """The board: the latest status and sign of life of every instance, in this process's memory."""
 
+from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import msgspec
 
-from pulseboard.bus.feed import Beat, Entry, Reset
+from pulseboard.bus.entries import Beat, Entry, Reset
+from pulseboard.bus.incidents import Loss
 from pulseboard.bus.keys import BOARD_MAX
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import StatusEvent
+from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent
 from pulseboard.wire.names import camel_case
 from pulseboard.wire.state import State, judge
 
-FORGET_MS = 7 * 86_400_000
+FORGET_S = 7 * 86_400.0
 """An instance without a sign of life for so long is taken off the board."""
-FORGET_REPLACED_MS = 3_600_000
+FORGET_REPLACED_S = 3_600.0
 """So is an ended instance after this, when its service has one that was seen since: each restart leaves one behind."""
+INCIDENTS_SHOWN = 20
+
+
+class BlindView(msgspec.Struct, frozen=True):
+    """Since when (ms by Redis' clock) and why the server cannot see Redis."""
+
+    since: int
+    reason: str
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What can be vouched for: up to when every sign of life was heard, and since when silence counts (ms by Redis' clock)."""
+
+    blind: BlindView | None = None
+    heard: int = 0
+    since: int = 0
 
 
 @dataclass(slots=True)
@@ -26,10 +44,22 @@ class Instance:
     event: StatusEvent
     cursor: Cursor
     seen: int
+    lag_ms: int = 0
+    lost: bool = False
+    """It was declared lost, and gave no sign of life since."""
 
-    def state(self, now: int, *, blind: bool) -> State:
+    def state(self, sight: Sight) -> State:
         event = self.event
-        return judge(blind=blind, seen=self.seen, now=now, beat_s=event.beat_s, goodbye=event.goodbye)
+        return judge(
+            blind=sight.blind is not None,
+            seen=self.seen,
+            heard=sight.heard,
+            since=sight.since,
+            beat_s=event.beat_s,
+            goodbye=event.goodbye,
+            back_in_s=event.back_in_s,
+            lost=self.lost,
+        )
 
 
 class InstanceView(msgspec.Struct):
@@ -41,6 +71,9 @@ class InstanceView(msgspec.Struct):
     status: msgspec.Raw
     beat_s: float | None
     goodbye: bool
+    back_in_s: float | None
+    lost: bool
+    lag_ms: int
     id: str
     seen: int
 
@@ -48,9 +81,13 @@ class InstanceView(msgspec.Struct):
 class Board:
     """Applies what the feed brings, and shows it. `expected` services stand on it before they are first seen."""
 
-    def __init__(self, expected: Iterable[str] = (), *, max_instances: int = BOARD_MAX) -> None:
+    def __init__(
+        self, expected: Iterable[str] = (), *, max_instances: int = BOARD_MAX, forget_s: float = FORGET_S
+    ) -> None:
         self.expected = tuple(dict.fromkeys(expected))
+        self.incidents: deque[Incident] = deque(maxlen=INCIDENTS_SHOWN)
         self._max_instances = max_instances
+        self._forget_ms = forget_s * 1000
         self._instances: dict[tuple[str, str], Instance] = {}
 
     def __len__(self) -> int:
@@ -59,47 +96,65 @@ class Board:
     def reset(self, reset: Reset) -> None:
         """Forget everything and take the board of the snapshot."""
         self._instances = {}
+        self.incidents.clear()
+        self.incidents.extend(reset.incidents)
         for entry in reset.board[-self._max_instances :]:
             self.apply(entry)
         for beat in reset.beats:
             self.apply_beat(beat)
+        for who, seen in reset.lost.items():
+            if (instance := self._instances.get(who)) is not None:
+                instance.lost = instance.seen <= seen
 
     def apply(self, entry: Entry) -> None:
-        """Take one status event; raise InvalidEvent when it is from one instance more than the board holds."""
-        event, cursor = entry.event, entry.cursor
-        key = (event.service, event.instance)
-        instance = self._instances.get(key)
-        if instance is None:
-            if len(self._instances) >= self._max_instances:
-                raise InvalidEvent(
-                    "board-full", f"the board holds {self._max_instances} instances and this is a new one"
-                )
-            self._instances[key] = Instance(event, cursor, cursor.ms)
+        """Take one event; raise InvalidEvent when it is from one instance more than the board holds."""
+        if isinstance(entry.event, LifecycleEvent):
+            self._apply_lifecycle(entry.event, entry.cursor)
         else:
-            instance.event, instance.cursor, instance.seen = event, cursor, max(instance.seen, cursor.ms)
+            self._apply_status(entry.event, entry.cursor)
 
     def apply_beat(self, beat: Beat) -> bool:
         """Take one sign of life; return False when it is of an instance that the board does not know."""
         instance = self._instances.get((beat.service, beat.instance))
         if instance is None:
             return False
-        instance.seen = max(instance.seen, beat.seen)
+        instance.lag_ms = beat.lag_ms
+        if beat.seen > instance.seen:
+            instance.seen, instance.lost = beat.seen, False
         return True
 
-    def forget(self, now: int) -> list[tuple[str, str, Cursor]]:
-        """Take off what has ended long ago; return each as (service, instance, cursor of its last event)."""
+    def forgettable(self, now: int, sight: Sight) -> list[tuple[str, str, Cursor]]:
+        """Return what ended long ago, each as (service, instance, cursor of its last event)."""
         latest: dict[str, int] = {}
         for (service, _), instance in self._instances.items():
             latest[service] = max(latest.get(service, 0), instance.seen)
         gone = []
-        for (service, name), instance in list(self._instances.items()):
+        for (service, name), instance in self._instances.items():
             age = now - instance.seen
-            ended = instance.state(now, blind=False) in (State.STOPPED, State.LOST)
+            ended = instance.state(sight) in (State.STOPPED, State.LOST)
             replaced = ended and latest[service] > instance.seen
-            if age > FORGET_MS or (replaced and age > FORGET_REPLACED_MS):
-                del self._instances[service, name]
+            if age > self._forget_ms or (replaced and age > FORGET_REPLACED_S * 1000):
                 gone.append((service, name, instance.cursor))
         return gone
+
+    def losses(self, sight: Sight) -> list[Loss]:
+        """Return whoever is lost and was not declared so yet."""
+        return [
+            Loss(each.event, each.cursor, each.seen, "overdue" if each.event.goodbye else "silent")
+            for each in self._instances.values()
+            if not each.lost and each.state(sight) is State.LOST
+        ]
+
+    def fastest_s(self) -> float | None:
+        """Return the shortest rhythm of those that should beat, in seconds; None when nobody should."""
+        return min(
+            (
+                each.event.beat_s
+                for each in self._instances.values()
+                if each.event.beat_s is not None and not each.event.goodbye and not each.lost
+            ),
+            default=None,
+        )
 
     def view(self, services: Collection[str] | None = None) -> list[InstanceView]:
         """Return every instance (of `services`, if given), in the order in which they first appeared."""
@@ -111,6 +166,9 @@ class Board:
                 event.status,
                 event.beat_s,
                 event.goodbye,
+                event.back_in_s,
+                each.lost,
+                each.lag_ms,
                 str(each.cursor),
                 each.seen,
             )
@@ -119,9 +177,9 @@ class Board:
             if services is None or event.service in services
         ]
 
-    def seen(self) -> list[tuple[str, str, int]]:
-        """Return the last sign of life of every instance, as the `beats` event tells it."""
-        return [(service, name, each.seen) for (service, name), each in self._instances.items()]
+    def beats(self) -> list[Beat]:
+        """Return the last sign of life of every instance."""
+        return [Beat(service, name, each.seen, each.lag_ms) for (service, name), each in self._instances.items()]
 
     def snapshot(self) -> dict[str, msgspec.Raw]:
         """Return the seed's snapshot: camelCase name to status; of several instances the one updated last."""
@@ -131,3 +189,26 @@ class Board:
                 latest[service] = instance
         statuses = {camel_case(service): msgspec.Raw(b"{}") for service in self.expected}
         return statuses | {camel_case(service): instance.event.status for service, instance in latest.items()}
+
+    def _apply_status(self, event: StatusEvent, cursor: Cursor) -> None:
+        key = (event.service, event.instance)
+        instance = self._instances.get(key)
+        if instance is None:
+            if len(self._instances) >= self._max_instances:
+                raise InvalidEvent(
+                    "board-full", f"the board holds {self._max_instances} instances and this is a new one"
+                )
+            self._instances[key] = Instance(event, cursor, cursor.ms)
+        else:
+            instance.event, instance.cursor, instance.seen = event, cursor, max(instance.seen, cursor.ms)
+            instance.lost = False
+
+    def _apply_lifecycle(self, event: LifecycleEvent, cursor: Cursor) -> None:
+        key = (event.service, event.instance)
+        instance = self._instances.get(key)
+        if event.event == "gone" and instance is not None and instance.cursor < cursor:
+            del self._instances[key]
+        elif event.event == "lost" and event.incident is not None:
+            self.incidents.appendleft(event.incident)
+            if instance is not None and instance.seen <= event.incident.seen:
+                instance.lost = True

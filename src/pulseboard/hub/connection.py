@@ -1,10 +1,11 @@
 """A connection: a position in the ring, what it wants to see, and where its bytes go. It has no queue of its own."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from pulseboard.hub.ring import Frame
+from pulseboard.hub.ring import Choice, Frame, Mark
 
 Framing = Callable[[bytes], bytes]
 
@@ -39,6 +40,11 @@ class View:
     kinds: frozenset[str] | None = None
     services: frozenset[str] | None = None
 
+    @property
+    def choice(self) -> Choice:
+        """Of the events that are counted, those that it wants."""
+        return Choice(self.kinds, self.services)
+
     def pick(self, frame: Frame) -> bytes | None:
         """Return the frame's bytes for this view, or None when it is not for it."""
         if self.seed:
@@ -52,11 +58,16 @@ class View:
 
 @dataclass(eq=False, slots=True)
 class Connection:
-    """One reader. While `fresh` it is owed the whole board, after a `reset` if there is a `reason` to give."""
+    """One reader. While `fresh` it is owed the whole board, after a `reset` if there is a `reason` to give.
+
+    `mark` is what it had been given when it last could take no more; `woken` is set whenever it can take more.
+    """
 
     view: View
     sink: Sink
     position: int = 0
     fresh: bool = True
     reason: str | None = None
+    mark: Mark | None = None
     blocked_since: float | None = None
+    woken: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,35 +1,31 @@
 """The frames of both streams: which event becomes which bytes (docs/reference/wire.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from pulseboard.bus.feed import Entry
-from pulseboard.hub.board import InstanceView
+from pulseboard.bus.entries import Beat, Entry
+from pulseboard.hub.board import BlindView, InstanceView, Sight
 from pulseboard.hub.ring import Frame
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events import encode
+from pulseboard.wire.events import Incident, LifecycleEvent, encode
 from pulseboard.wire.sse import HEARTBEAT, format_frame
-
-
-class BlindView(msgspec.Struct, frozen=True):
-    """Since when (ms by Redis' clock) and why the server cannot see Redis."""
-
-    since: int
-    reason: str
 
 
 class BoardView(msgspec.Struct):
     """The data of the `board` event."""
 
     now: int
+    heard: int
+    since: int
     blind: BlindView | None
     ping_s: float
     version: str
     insecure: bool
     expect: Sequence[str]
     instances: list[InstanceView]
+    incidents: list[Incident]
 
 
 class _Status(msgspec.Struct, omit_defaults=True):
@@ -39,6 +35,7 @@ class _Status(msgspec.Struct, omit_defaults=True):
     instance: str
     beat_s: float | None = None
     goodbye: bool = False
+    back_in_s: float | None = None
 
 
 class _SeedStatus(msgspec.Struct):
@@ -47,28 +44,35 @@ class _SeedStatus(msgspec.Struct):
     status: msgspec.Raw
 
 
-def status_frame(entry: Entry) -> Frame:
-    """Return the frame of one status event, for both streams."""
+def event_frame(entry: Entry) -> Frame:
+    """Return the frame of one event, for both streams; the seed's knows status events alone."""
     event, id = entry.event, str(entry.cursor)
-    full = _Status(event.service, event.timestamp, event.status, event.instance, event.beat_s, event.goodbye)
+    if isinstance(event, LifecycleEvent):
+        full = format_frame(encode(event), event="lifecycle", id=id)
+        return Frame(entry.cursor, "lifecycle", event.service, full, None)
+    status = _Status(
+        event.service, event.timestamp, event.status, event.instance, event.beat_s, event.goodbye, event.back_in_s
+    )
     seed = _SeedStatus(event.service, event.timestamp, event.status)
     return Frame(
         entry.cursor,
         "status",
         event.service,
-        format_frame(encode(full), event="status", id=id),
+        format_frame(encode(status), event="status", id=id),
         format_frame(encode(seed), id=id),
     )
 
 
-def beats_frame(now: int, beats: Sequence[tuple[str, str, int]], cursor: Cursor) -> Frame:
-    """Return the frame that tells signs of life as (service, instance, seen)."""
-    return Frame(cursor, "beats", None, _named("beats", {"now": now, "beats": beats}, cursor), None)
+def beats_frame(now: int, heard: int, beats: Iterable[Beat], cursor: Cursor) -> Frame:
+    """Return the frame that tells signs of life as [service, instance, seen], and the lag where there is one."""
+    told = [[beat.service, beat.instance, beat.seen, *([beat.lag_ms] if beat.lag_ms else [])] for beat in beats]
+    return Frame(cursor, "beats", None, _named("beats", {"now": now, "heard": heard, "beats": told}, cursor), None)
 
 
-def ping_frame(now: int, blind: BlindView | None, cursor: Cursor) -> Frame:
+def ping_frame(now: int, sight: Sight, cursor: Cursor) -> Frame:
     """Return the sign of life of the server itself, named so that a page's script sees it."""
-    return Frame(cursor, None, None, _named("ping", {"now": now, "blind": blind}, cursor), None)
+    data = {"now": now, "heard": sight.heard, "since": sight.since, "blind": sight.blind}
+    return Frame(cursor, None, None, _named("ping", data, cursor), None)
 
 
 def heartbeat_frame(cursor: Cursor) -> Frame:
@@ -76,10 +80,19 @@ def heartbeat_frame(cursor: Cursor) -> Frame:
     return Frame(cursor, None, None, HEARTBEAT, HEARTBEAT)
 
 
-def board_bytes(view: BoardView, cursor: Cursor, *, reset: str | None = None) -> bytes:
-    """Return the `board` message, after a `reset` with its reason where continuity was lost."""
-    board = format_frame(encode(view), event="board", id=str(cursor))
-    return (_named("reset", {"reason": reset}, cursor) if reset is not None else b"") + board
+def board_bytes(view: BoardView, cursor: Cursor) -> bytes:
+    """Return the `board` message."""
+    return format_frame(encode(view), event="board", id=str(cursor))
+
+
+def reset_bytes(reason: str) -> bytes:
+    """Return the message that says why continuity was lost; a board follows. Only that one's id may be resumed from."""
+    return format_frame(encode({"reason": reason}), event="reset")
+
+
+def skipped_bytes(reason: str, skipped: Mapping[str, int]) -> bytes:
+    """Return the message that says how many events by kind a reader was too slow for; a board follows."""
+    return format_frame(encode({"reason": reason, "skipped": skipped}), event="skipped")
 
 
 def snapshot_bytes(snapshot: dict[str, msgspec.Raw], cursor: Cursor) -> bytes:

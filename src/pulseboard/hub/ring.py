@@ -1,11 +1,15 @@
 """The ring: the last frames in one order. A reader is a position in it; what it has not read yet is its only queue."""
 
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pulseboard.wire.cursor import Cursor
 
 MAX_FRAMES = 8_192
 MAX_BYTES = 32 * 1024 * 1024
+MAX_TALLIED = 20_000
+"""Services that frames are counted for; with more than these, the counting begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,24 @@ class Frame:
         object.__setattr__(self, "size", len(self.full or b"") + len(self.seed or b""))
 
 
+class Choice(NamedTuple):
+    """Which events a reader wants; None is all."""
+
+    kinds: frozenset[str] | None = None
+    services: frozenset[str] | None = None
+
+    def takes(self, kind: str, service: str) -> bool:
+        return (self.kinds is None or kind in self.kinds) and (self.services is None or service in self.services)
+
+
+class Mark(NamedTuple):
+    """How many events of a choice, by kind, had come before a position. Comparable only within one `era`."""
+
+    position: int
+    counts: Counter[str]
+    era: int
+
+
 class Ring:
     """Frames numbered from 0 on, of which the last are held, bounded in count and bytes.
 
@@ -39,6 +61,9 @@ class Ring:
         self._dropped = 0  # how many of the front of the list are no longer held
         self._start = 0  # the number of the first frame in the list
         self._bytes = 0
+        self._by_kind: Counter[str] = Counter()
+        self._by_service: Counter[tuple[str, str]] = Counter()
+        self._era = 0
         self.floor: Cursor | None = None
 
     @property
@@ -55,6 +80,7 @@ class Ring:
         """Add one frame, at the price of the oldest when there is no room."""
         self._frames.append(frame)
         self._bytes += frame.size
+        self._tally(frame)
         while self.end - self.first > self._max_frames or (self._bytes > self._max_bytes and self.end - self.first > 1):
             oldest = self._frames[self._dropped]
             self._bytes -= oldest.size
@@ -102,3 +128,46 @@ class Ring:
                 low = middle + 1
         known = self._frames[low - 1].cursor if low > self._dropped else self.floor
         return self._start + low if cursor == known else None
+
+    def mark(self, position: int, choice: Choice, before: Mark | None = None) -> Mark:
+        """Return how many events of a choice came before a position that is held.
+
+        Counted on from `before`, or back from the end, whichever is nearer.
+        """
+        if (
+            before is not None
+            and before.era == self._era
+            and before.position >= self.first
+            and position - before.position < self.end - position
+        ):
+            counts = before.counts + self._count(before.position, position, choice)
+        else:
+            counts = self._total(choice) - self._count(position, self.end, choice)
+        return Mark(position, counts, self._era)
+
+    def count_since(self, mark: Mark, position: int, choice: Choice) -> Counter[str] | None:
+        """Return by kind how many events lie between a mark and a position that is held; None when that is no longer known."""
+        return self.mark(position, choice).counts - mark.counts if mark.era == self._era else None
+
+    def _total(self, choice: Choice) -> Counter[str]:
+        kinds = [kind for kind in self._by_kind if choice.kinds is None or kind in choice.kinds]
+        if choice.services is None:
+            return Counter({kind: self._by_kind[kind] for kind in kinds})
+        return Counter({kind: sum(self._by_service[kind, name] for name in choice.services) for kind in kinds})
+
+    def _count(self, start: int, end: int, choice: Choice) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for frame in self._frames[start - self._start : end - self._start]:
+            if frame.kind and frame.service and choice.takes(frame.kind, frame.service):
+                counts[frame.kind] += 1
+        return counts
+
+    def _tally(self, frame: Frame) -> None:
+        if frame.kind is None or frame.service is None:
+            return
+        if len(self._by_service) >= MAX_TALLIED and (frame.kind, frame.service) not in self._by_service:
+            self._by_service.clear()
+            self._by_kind.clear()
+            self._era += 1
+        self._by_service[frame.kind, frame.service] += 1
+        self._by_kind[frame.kind] += 1

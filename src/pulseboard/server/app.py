@@ -5,17 +5,19 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from mimetypes import guess_type
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from litestar import Litestar, Request, Response, asgi, route
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, Scope, Send
 
 from pulseboard.server.core import Core
+from pulseboard.server.incidents import INCIDENTS_MOST, read_incidents
 from pulseboard.server.problems import Problem, answer_fault, answer_http_error, answer_problem
 from pulseboard.server.stream import serve_stream
 from pulseboard.server.version import VERSION
@@ -72,17 +74,29 @@ def _reads(core: Core) -> list[ControllerRouterHandler]:
     def status() -> Response[bytes]:
         return _json(core.hub.board.snapshot())
 
-    return [status]
+    @route(
+        "/api/incidents",
+        http_method=READ,
+        summary="Losses of instances, the latest first, each with the last words of its instance",
+    )
+    async def incidents(
+        service: FromQuery[str | None] = None,
+        before: FromQuery[str | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=INCIDENTS_MOST)] = 50,
+    ) -> Response[bytes]:
+        return _json(await read_incidents(core.incidents, service, before, limit))
+
+    return [status, incidents]
 
 
 def _streams(core: Core) -> list[ASGIRouteHandler]:
     @asgi("/api/services/status/stream", copy_scope=False)
     async def seed_stream(scope: Scope, receive: Receive, send: Send) -> None:
-        await serve_stream(core.hub, cast("HTTPScope", scope), receive, send, seed=True)
+        await serve_stream(core.hub, core.replay, cast("HTTPScope", scope), receive, send, seed=True)
 
     @asgi("/api/stream", copy_scope=False)
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-        await serve_stream(core.hub, cast("HTTPScope", scope), receive, send, seed=False)
+        await serve_stream(core.hub, core.replay, cast("HTTPScope", scope), receive, send, seed=False)
 
     return [seed_stream, stream]
 

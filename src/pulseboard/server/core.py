@@ -10,8 +10,10 @@ from pulseboard.bus.adopter import Adopter
 from pulseboard.bus.client import check_cancelled
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed import Feed
+from pulseboard.bus.incidents import Incidents
 from pulseboard.bus.janitor import Janitor
 from pulseboard.bus.rejections import Rejections
+from pulseboard.bus.replay import Replay
 from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub, HubOptions
 from pulseboard.server.settings import Settings
@@ -19,6 +21,7 @@ from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import BusUnavailable
 
 FORGET_EVERY_S = 60.0
+DECLARE_EVERY_S = 0.5
 
 log = logging.getLogger("pulseboard.server")
 
@@ -35,19 +38,19 @@ class Core:
         self.rejections = Rejections()
         self.failed = False
         clock = RedisClock()
-        options = HubOptions(settings.ping_s, settings.heartbeat_s, VERSION, insecure=not settings.loopback)
-        self.hub = Hub(Board(settings.expect), clock, self.rejections, options)
-        self._feed = Feed(
-            settings.address, settings.keys, clock, self.rejections, max_event_bytes=settings.max_event_bytes
+        options = HubOptions(
+            settings.ping_s, settings.heartbeat_s, settings.write_deadline_s, VERSION, insecure=not settings.loopback
         )
+        board = Board(settings.expect, forget_s=settings.forget_s)
+        self.hub = Hub(board, clock, self.rejections, options)
+        where = (settings.address, settings.keys)
+        self._feed = Feed(*where, clock, self.rejections, max_event_bytes=settings.max_event_bytes)
+        self.replay = Replay(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
+        self.incidents = Incidents(*where, self.rejections)
         self._adopter = Adopter(
-            settings.address,
-            settings.keys,
-            self.rejections,
-            prefix=settings.channel_prefix,
-            max_event_bytes=settings.max_event_bytes,
+            *where, self.rejections, prefix=settings.channel_prefix, max_event_bytes=settings.max_event_bytes
         )
-        self._janitor = Janitor(settings.address, settings.keys)
+        self._janitor = Janitor(*where)
         self._on_failure = on_failure
         self._task: asyncio.Task[None] | None = None
 
@@ -75,23 +78,35 @@ class Core:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        await self._janitor.close()
+        for owned in (self._janitor, self.incidents, self.replay):
+            await owned.close()
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.hub.run(self._feed), name="pulseboard-hub")
             tasks.create_task(self._adopter.run(), name="pulseboard-adopter")
             tasks.create_task(self._forget(), name="pulseboard-forget")
+            tasks.create_task(self._declare(), name="pulseboard-declare")
 
     async def _forget(self) -> None:
         while True:
             check_cancelled()
             await asyncio.sleep(FORGET_EVERY_S)
-            if gone := self.hub.forget():
+            if gone := self.hub.forgettable():
                 try:
                     await self._janitor.forget(gone)
                 except BusUnavailable as error:
-                    log.warning("%d ended instances stay in Redis for now: %s", len(gone), error)
+                    log.warning("%d ended instances stay on the board for now: %s", len(gone), error)
+
+    async def _declare(self) -> None:
+        while True:
+            check_cancelled()
+            await asyncio.sleep(DECLARE_EVERY_S)
+            if losses := self.hub.losses():
+                try:
+                    await self.incidents.declare(losses)
+                except BusUnavailable as error:
+                    log.warning("the loss of %d instances could not be noted yet: %s", len(losses), error)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

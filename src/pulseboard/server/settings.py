@@ -18,6 +18,8 @@ from pydantic_settings import (
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
+from pulseboard.hub.board import FORGET_S
+from pulseboard.hub.hub import WRITE_DEADLINE_S
 from pulseboard.wire.errors import ConfigError, InvalidName
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name
@@ -61,6 +63,18 @@ class Settings(BaseSettings):
     )
     ping_s: float = Field(
         5.0, gt=0, le=3_600, description="Seconds between signs of life of the server on /api/stream."
+    )
+    write_deadline_s: float = Field(
+        WRITE_DEADLINE_S,
+        gt=0,
+        le=3_600,
+        description="Seconds after which a reader that takes nothing is let go; it may come back and go on.",
+    )
+    forget_s: float = Field(
+        FORGET_S,
+        ge=1,
+        le=365 * 86_400,
+        description="Seconds without a sign of life after which an instance leaves the board; its history stays.",
     )
     channel_prefix: str = Field(
         DEFAULT_PREFIX, min_length=1, max_length=64, description="What the pub/sub channels begin with."

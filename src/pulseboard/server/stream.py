@@ -1,11 +1,15 @@
 """The two streams, as raw ASGI: nothing stands between the hub and the reader that could buffer."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.parse import parse_qs
 
 from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
 
+from pulseboard.bus.replay import Replay
+from pulseboard.hub.catch_up import catch_up
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.hub import Hub
 from pulseboard.server.problems import Problem, send_problem
@@ -14,7 +18,7 @@ from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidName
 from pulseboard.wire.names import check_service_name
 
-KINDS = frozenset({"status", "beats"})
+KINDS = frozenset({"status", "beats", "lifecycle"})
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -25,7 +29,7 @@ HEADERS = [
 ]
 
 
-async def serve_stream(hub: Hub, scope: HTTPScope, receive: Receive, send: Send, *, seed: bool) -> None:
+async def serve_stream(hub: Hub, replay: Replay, scope: HTTPScope, receive: Receive, send: Send, *, seed: bool) -> None:
     """Answer one request for a stream and serve it until either side ends it."""
     try:
         if scope["method"] not in ("GET", "HEAD"):
@@ -34,7 +38,7 @@ async def serve_stream(hub: Hub, scope: HTTPScope, receive: Receive, send: Send,
             raise Problem(
                 503, "stopping", "The server is stopping; try again in a moment.", headers=[(b"retry-after", b"2")]
             )
-        view, since = _parse_request(scope, seed=seed)
+        view = _parse_view(scope, seed=seed)
     except Problem as problem:
         await send_problem(problem, send)
         return
@@ -49,20 +53,21 @@ async def serve_stream(hub: Hub, scope: HTTPScope, receive: Receive, send: Send,
         await send(head)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return
+    begin = partial(_begin, hub, replay, *_parse_since(scope))
     ours: object = (scope.get("extensions") or {}).get(EXTENSION)
     if not isinstance(ours, Extension):
         await send(head)
-        await _serve_on_asgi(hub, view, since, receive, send)
+        await _serve_on_asgi(hub, view, begin, receive, send)
     else:
         sink = TransportSink(ours.protocol, ours.cycle)
         ours.protocol.stream = ours.cycle
         await send(head)
-        await _serve_on_transport(hub, Connection(view, sink), since, ours.protocol, receive)
+        await _serve_on_transport(hub, Connection(view, sink), begin, ours.protocol, receive)
 
 
-def _parse_request(scope: HTTPScope, *, seed: bool) -> tuple[View, Cursor | None]:
+def _parse_view(scope: HTTPScope, *, seed: bool) -> View:
     if seed:
-        return View(seed=True), None  # its reader takes the snapshot as the first message, always
+        return View(seed=True)
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     kinds = _parse_names(query.get("kinds"))
     if kinds is not None and (unknown := kinds - KINDS):
@@ -75,7 +80,7 @@ def _parse_request(scope: HTTPScope, *, seed: bool) -> tuple[View, Cursor | None
             check_service_name(service)
         except InvalidName as error:
             raise Problem(400, "bad-name", f"{error}.") from error
-    return View(kinds=kinds, services=services), _parse_since(scope, query)
+    return View(kinds=kinds, services=services)
 
 
 def _parse_names(values: list[str] | None) -> frozenset[str] | None:
@@ -84,28 +89,51 @@ def _parse_names(values: list[str] | None) -> frozenset[str] | None:
     return frozenset(name for value in values for name in value.split(",") if name)
 
 
-def _parse_since(scope: HTTPScope, query: dict[str, list[str]]) -> Cursor | None:
+def _parse_since(scope: HTTPScope) -> tuple[Cursor | None, str | None]:
+    """Return where the reader is, or why that cannot be told: an EventSource would take an error for an answer for ever."""
     # A browser that reconnects by itself says where it is in the header, and repeats the older address.
     header = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"), "")
-    text = header or query.get("since", [""])[0]
+    text = header or parse_qs(scope["query_string"].decode("latin-1")).get("since", [""])[0]
     if not text:
-        return None
+        return None, None
     try:
-        return Cursor.parse(text)
+        return Cursor.parse(text), None
     except ValueError as error:
-        raise Problem(400, "bad-cursor", f"{error}.") from error
+        return None, str(error)
+
+
+Begin = Callable[[Connection], Awaitable[None]]
+
+
+async def _begin(hub: Hub, replay: Replay, since: Cursor | None, reason: str | None, connection: Connection) -> None:
+    """Begin to serve a connection; it may take as long as the reader takes to read what it missed."""
+    connection.reason = reason
+    try:
+        if not hub.join(connection, since) and since is not None:
+            await catch_up(hub, replay, connection, since)
+    except Exception:
+        connection.sink.abort()  # or its reader would wait for ever for what does not come
+        raise
 
 
 async def _serve_on_transport(
-    hub: Hub, connection: Connection, since: Cursor | None, protocol: StreamProtocol, receive: Receive
+    hub: Hub, connection: Connection, begin: Begin, protocol: StreamProtocol, receive: Receive
 ) -> None:
     protocol.on_writable = lambda: hub.pump(connection)
+    beginning = asyncio.ensure_future(begin(connection))
     try:
-        hub.join(connection, since)
         await _disconnected(receive)
     finally:
         protocol.on_writable = None
+        beginning.cancel()
         hub.leave(connection)
+        await _settle(beginning)
+
+
+async def _settle(task: asyncio.Future[None]) -> None:
+    """Wait for the end of a task; what it failed with is ours to answer for."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -156,22 +184,23 @@ class AsgiSink:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _serve_on_asgi(hub: Hub, view: View, since: Cursor | None, receive: Receive, send: Send) -> None:
+async def _serve_on_asgi(hub: Hub, view: View, begin: Begin, receive: Receive, send: Send) -> None:
     sink = AsgiSink()
     connection = Connection(view, sink)
     # `send` may wait for ever on a reader that is frozen, so it is not waited for alone.
     sending = asyncio.create_task(sink.send_all(send, lambda: hub.pump(connection)), name="pulseboard-stream-send")
     gone = asyncio.create_task(_disconnected(receive), name="pulseboard-stream-disconnect")
     aborted = asyncio.create_task(sink.aborted.wait(), name="pulseboard-stream-abort")
-    tasks = (sending, gone, aborted)
+    beginning = asyncio.ensure_future(begin(connection))
+    tasks = (sending, gone, aborted, beginning)
     try:
-        hub.join(connection, since)
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks[:3], return_when=asyncio.FIRST_COMPLETED)
     finally:
         hub.leave(connection)
         for task in tasks:
             task.cancel()
-        sent, *_ = await asyncio.gather(*tasks, return_exceptions=True)
-    # A reader that is gone is no error (ASGI 2.4 has `send` raise an OSError for it).
-    if isinstance(sent, Exception) and not isinstance(sent, OSError):
-        raise sent
+        sent, _, _, begun = await asyncio.gather(*tasks, return_exceptions=True)
+    for failure in (sent, begun):
+        # A reader that is gone is no error (ASGI 2.4 has `send` raise an OSError for it).
+        if isinstance(failure, Exception) and not isinstance(failure, OSError):
+            raise failure

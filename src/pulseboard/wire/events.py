@@ -1,9 +1,9 @@
-"""The status event: its two forms, and the checks that a message passes to become one.
+"""The events: the status event in its two forms, what becomes of instances, and the checks that a message passes to be one.
 
 A `StatusEvent` holds its status as the JSON bytes it came in, since nobody on the way to the browser looks inside.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -14,6 +14,7 @@ from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_ser
 MAX_EVENT_BYTES = 65_536
 MAX_DEPTH = 32
 MAX_BEAT_S = 86_400.0
+MAX_BACK_IN_S = 86_400.0
 MAX_TIMESTAMP_MS = 8_640_000_000_000_000
 """The last moment that a JavaScript Date can hold (ECMA-262, 21.4.1.1); further out the page would not take the board."""
 
@@ -39,6 +40,34 @@ class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: str = ""
     beat_s: float | None = None
     goodbye: bool = False
+    back_in_s: float | None = None
+
+
+Cause = Literal["silent", "overdue"]
+"""Why an instance was declared lost: no beat for two and a half of its rhythms, or a planned return that was missed."""
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """One loss: an instance, its last sign of life and when it was declared lost, in ms by Redis' clock."""
+
+    id: str
+    service: str
+    instance: str
+    seen: int
+    declared: int
+    cause: Cause
+    beat_s: float | None = None
+
+
+class LifecycleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of an instance: `lost`, with its incident, or `gone` from the board. Later kinds are passed on as they are."""
+
+    service: str
+    instance: str
+    timestamp: Annotated[int, _TIMESTAMP]
+    event: str
+    incident: Incident | None = None
+    replaced_by: str | None = None
 
 
 class _Message(msgspec.Struct):
@@ -53,11 +82,14 @@ class _Message(msgspec.Struct):
     instance: str = ""
     beat_s: float | None = None
     goodbye: bool = False
+    back_in_s: float | None = None
     id: Any = None
 
 
 _messages = msgspec.json.Decoder(_Message)
 _events = msgspec.json.Decoder(StatusEvent)
+_lifecycles = msgspec.json.Decoder(LifecycleEvent)
+_incidents = msgspec.json.Decoder(Incident)
 _anything = msgspec.json.Decoder(Any)
 
 
@@ -83,9 +115,11 @@ def parse_message(
         timestamp=int(message.timestamp),
         status=msgspec.Raw(encode(message.status)),
         instance=check_instance_name(message.instance),
-        beat_s=_check_beat(message.beat_s),
+        beat_s=message.beat_s,
         goodbye=message.goodbye,
+        back_in_s=message.back_in_s,
     )
+    _check_rhythm(event)
     return encode_event(event, max_bytes=max_bytes)
 
 
@@ -95,9 +129,24 @@ def parse_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> StatusEvent
     event = _decode(_events, data)
     check_service_name(event.service)
     check_instance_name(event.instance)
-    _check_beat(event.beat_s)
+    _check_rhythm(event)
     _check_raw_status(bytes(event.status))
     return event
+
+
+def parse_lifecycle(data: bytes) -> LifecycleEvent:
+    """Read one feed entry of this kind; raise InvalidEvent with the reason when it is none."""
+    _check_size(data, MAX_EVENT_BYTES)
+    event = _decode(_lifecycles, data)
+    check_service_name(event.service)
+    check_instance_name(event.instance)
+    return event
+
+
+def parse_incident(data: bytes) -> Incident:
+    """Read one incident; raise InvalidEvent with the reason when it is none."""
+    _check_size(data, MAX_EVENT_BYTES)
+    return _decode(_incidents, data)
 
 
 def parse_update(payload: bytes) -> ServiceStatusUpdate:
@@ -167,10 +216,13 @@ def _check_size(data: bytes, max_bytes: int) -> None:
         raise InvalidEvent("too-large", f"an event is at most {max_bytes} bytes, this one has {len(data)}")
 
 
-def _check_beat(beat_s: float | None) -> float | None:
-    if beat_s is not None and not 0 < beat_s <= MAX_BEAT_S:
+def _check_rhythm(event: StatusEvent) -> None:
+    if event.beat_s is not None and not 0 < event.beat_s <= MAX_BEAT_S:
         raise InvalidEvent("wrong-type", f"beat_s is more than 0 and at most {MAX_BEAT_S:.0f} seconds")
-    return beat_s
+    if event.back_in_s is not None and not (event.goodbye and 0 < event.back_in_s <= MAX_BACK_IN_S):
+        raise InvalidEvent(
+            "wrong-type", f"back_in_s goes with a goodbye, is more than 0 and at most {MAX_BACK_IN_S:.0f} seconds"
+        )
 
 
 def _is_cursor(text: str) -> bool:

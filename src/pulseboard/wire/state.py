@@ -2,10 +2,13 @@
 
 from enum import StrEnum
 
-LATE_AFTER_BEATS = 2
-LOST_AFTER_BEATS = 4
-GRACE_MS = 1_000
-"""Beats reach a reader in frames of up to a second, so a fast rhythm must not look late for that alone."""
+LATE_AFTER_BEATS = 1.5
+LOST_AFTER_BEATS = 2.5
+"""What a reader has heard is up to an eighth of a rhythm old, twice on the way to a page: a death is told within three beats."""
+RETURN_GRACE_MS = 5_000
+"""How long after the end of a planned absence its service may take to come back."""
+RECONNECT_MS = 5_000
+"""How long after Redis came back a service may take to be heard: the SDK's longest pause between two tries, and the try."""
 
 
 class State(StrEnum):
@@ -20,19 +23,37 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-def judge(*, blind: bool, seen: int | None, now: int, beat_s: float | None, goodbye: bool) -> State:
-    """Return the state of an instance last seen at `seen` (None: never), at `now`, both ms by Redis' clock."""
+def judge(
+    *,
+    blind: bool,
+    seen: int | None,
+    heard: int,
+    since: int = 0,
+    beat_s: float | None,
+    goodbye: bool,
+    back_in_s: float | None = None,
+    lost: bool = False,
+) -> State:
+    """Return the state of an instance last seen at `seen` (None: never); all times are ms by Redis' clock.
+
+    `heard` is the time up to which every sign of life has been heard, however late it is by now: a judge who was away
+    himself blames nobody. Silence before `since` could not have been heard. `lost`: it was declared so, and gave no sign since.
+    """
     if blind:
         return State.UNKNOWN
     if seen is None:
         return State.MISSING
+    if lost:
+        return State.LOST
     if goodbye:
-        return State.STOPPED
+        absent = back_in_s is None or heard <= max(seen + back_in_s * 1000, since) + RETURN_GRACE_MS
+        return State.STOPPED if absent else State.LOST
     if beat_s is None:
         return State.SILENT
-    age, beat_ms = now - seen, beat_s * 1000
-    if age <= LATE_AFTER_BEATS * beat_ms + GRACE_MS:
+    beat_ms = beat_s * 1000
+    if heard - seen <= LATE_AFTER_BEATS * beat_ms:
         return State.ALIVE
-    if age <= LOST_AFTER_BEATS * beat_ms + GRACE_MS:
-        return State.LATE
-    return State.LOST
+    silence = heard - max(seen, since)
+    if silence <= LATE_AFTER_BEATS * beat_ms:
+        return State.UNKNOWN
+    return State.LATE if silence <= LOST_AFTER_BEATS * beat_ms else State.LOST

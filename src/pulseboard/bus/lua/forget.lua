@@ -1,11 +1,14 @@
--- Take instances off the board, but only where nothing newer came from them meanwhile.
--- KEYS  1 board (hash)
--- ARGV  pairs of field ("<service>/<instance>") and the feed id of its last known event
+-- Take instances off the board, but only where nothing newer came from them meanwhile; each is told in the feed.
+-- KEYS  1 feed (stream), 2 board, 3 seen, 4 lost (hashes)
+-- ARGV  1 feed_max (integer), then pairs of field ("<service>/<instance>") and the feed id of its last known event
 -- Returns how many were taken off.
-local gone = 0
-for i = 1, #ARGV, 2 do
-  local stamped = redis.call('HGET', KEYS[1], ARGV[i])
+local keys, gone = {feed = KEYS[1], board = KEYS[2], seen = KEYS[3], lost = KEYS[4]}, 0
+for i = 2, #ARGV, 2 do
+  local stamped = redis.call('HGET', keys.board, ARGV[i])
   local tail = '"id":"' .. ARGV[i + 1] .. '"}'
-  if stamped and string.sub(stamped, -#tail) == tail then gone = gone + redis.call('HDEL', KEYS[1], ARGV[i]) end
+  if stamped and string.sub(stamped, -#tail) == tail then
+    take_off(keys, ARGV[1], ARGV[i], '')
+    gone = gone + 1
+  end
 end
 return gone

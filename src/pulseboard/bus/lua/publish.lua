@@ -1,13 +1,16 @@
 -- Publish a batch of status events: feed, history, board and PUBLISH, all or nothing.
--- KEYS  1 feed (stream), 2 board (hash), 2+n history of event n's service (stream)
+-- KEYS  1 feed (stream), 2 board, 3 seen, 4 lost (hashes), then per event:
+--       history (stream) and planned returns (list) of its service
 -- ARGV  1 feed_max, 2 feed_max_age_ms, 3 history_max, 4 history_ttl_s, 5 board_max (integers), then per event:
---       channel, field ("<service>/<instance>"), json (an object without an id)
+--       channel, field ("<service>/<instance>"), json (an object without an id), back_in_s ('' or a number)
 -- Returns the feed ids, in order.
 local ids = {}
-for n = 1, #KEYS - 2 do
-  local at = 5 + (n - 1) * 3
-  local keys = {feed = KEYS[1], board = KEYS[2], history = KEYS[2 + n]}
-  local id, stamped = append(keys, limits, ARGV[at + 2], ARGV[at + 3])
+for n = 1, (#KEYS - 4) / 2 do
+  local at = 5 + (n - 1) * 4
+  local keys = {
+    feed = KEYS[1], board = KEYS[2], seen = KEYS[3], lost = KEYS[4], history = KEYS[3 + 2 * n], planned = KEYS[4 + 2 * n],
+  }
+  local id, stamped = append(keys, limits, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
   redis.call('PUBLISH', ARGV[at + 1], stamped)
   ids[n] = id
 end

@@ -1,0 +1,131 @@
+"""What is read from Redis about services: events and beats with their places, and the items that a feed yields."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.events import (
+    MAX_EVENT_BYTES,
+    Incident,
+    LifecycleEvent,
+    StatusEvent,
+    parse_event,
+    parse_incident,
+    parse_lifecycle,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One sign of life: who, when by Redis' clock (ms), and for how long its event loop has not answered (ms; 0: it does)."""
+
+    service: str
+    instance: str
+    seen: int
+    lag_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event with its place in the feed."""
+
+    cursor: Cursor
+    event: StatusEvent | LifecycleEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one read brought, in order. Both empty is a sign of life too.
+
+    `heard` is the time by Redis' clock (ms) up to which all was read. Silence before `since` (0: nothing new about that)
+    proves nothing: Redis was not up, or its clock jumped.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    beats: list[Beat] = field(default_factory=list)
+    heard: int = 0
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Start afresh from here: the whole board, true at `cursor`.
+
+    `lost` are those declared lost, with when they were last seen (ms); `incidents` the latest, the newest first.
+    """
+
+    reason: str
+    cursor: Cursor
+    board: list[Entry]
+    beats: list[Beat]
+    lost: dict[tuple[str, str], int] = field(default_factory=dict)
+    incidents: list[Incident] = field(default_factory=list)
+    heard: int = 0
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """Redis is out of sight."""
+
+    reason: str
+
+
+Row = tuple[bytes, dict[bytes, bytes]]
+"""An entry of a stream: its id and its fields."""
+
+
+def rows_of(answer: list[Any]) -> list[Row]:
+    """Return stream entries in the one shape: a script's answer has its fields as a list of names and values."""
+    return [(id, pairs if isinstance(pairs, dict) else dict(_paired(pairs))) for id, pairs in answer]
+
+
+def parse_row(row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
+    """Read one entry of the feed; raise InvalidEvent when it is none."""
+    id, fields = row
+    data, kind = fields.get(b"data", b""), fields.get(b"kind", b"none")
+    if kind == b"status":
+        return Entry(Cursor.parse(id), parse_event(data, max_bytes=max_bytes))
+    if kind == b"lifecycle":
+        return Entry(Cursor.parse(id), parse_lifecycle(data))
+    raise InvalidEvent("wrong-type", f"the feed holds an entry of kind {kind[:40]!r}")
+
+
+def parse_stamped(json: bytes, max_bytes: int = MAX_EVENT_BYTES) -> tuple[Cursor, StatusEvent]:
+    """Read an event that ends with its feed id, as the scripts keep it; raise InvalidEvent when it is none."""
+    event = parse_event(json, max_bytes=max_bytes)
+    try:
+        return Cursor.parse(json[json.rindex(b'"id":"') + 6 : -2]), event
+    except ValueError as error:
+        raise InvalidEvent("malformed", "a kept event does not end with its feed id") from error
+
+
+def parse_beat(row: Row) -> Beat:
+    """Read one entry of the beats; what is not there is empty, and names nobody."""
+    id, fields = row
+    service, instance = (fields.get(name, b"").decode("utf-8", "replace") for name in (b"service", b"instance"))
+    lag = fields.get(b"lag", b"")
+    return Beat(service, instance, Cursor.parse(id).ms, int(lag) if lag.isdigit() else 0)
+
+
+def parse_times(flat: list[bytes] | dict[bytes, bytes]) -> dict[tuple[str, str], int]:
+    """Read a hash of `<service>/<instance>` to ms; a value that is no number is passed over."""
+    pairs = flat.items() if isinstance(flat, dict) else _paired(flat)
+    times = {}
+    for name, ms in pairs:
+        if ms.isdigit():
+            service, _, instance = name.decode("utf-8", "replace").partition("/")
+            times[service, instance] = int(ms)
+    return times
+
+
+def parse_incident_row(row: Row) -> Incident:
+    """Read one entry of the incidents; raise InvalidEvent when it is none."""
+    id, fields = row
+    return parse_incident(fields.get(b"data", b"")[:-1] + b',"id":"%b"}' % id)
+
+
+def _paired(flat: list[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(flat[::2], flat[1::2], strict=True)

@@ -1,0 +1,56 @@
+"""What a reader missed, read from Redis when this server's ring no longer holds it. Page by page, so that it stays bounded."""
+
+import asyncio
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.client import FAILURES, describe, open_async_client
+from pulseboard.bus.entries import Entry, parse_row, rows_of
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.rejections import Rejections
+from pulseboard.bus.scripts import read_script
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import BusUnavailable, InvalidEvent
+from pulseboard.wire.events import MAX_EVENT_BYTES
+
+PAGE = 200
+AT_ONCE = 4
+"""So many pages are in memory at once, however many readers come back together."""
+
+
+class Replay:
+    """Reads stretches of the feed. Raises BusUnavailable when Redis is away."""
+
+    def __init__(
+        self, address: RedisAddress, keys: Keys, rejections: Rejections, *, max_event_bytes: int = MAX_EVENT_BYTES
+    ) -> None:
+        self._client = open_async_client(address)
+        self._keys = keys
+        self._rejections = rejections
+        self._max_event_bytes = max_event_bytes
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._script = self._client.register_script(read_script("replay"))
+
+    async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
+        """Return the first events after `since` and not after `bound`, and how far that reaches; `bound` is the end.
+
+        None when not all that followed `since` is there: it is unknown, or what followed was trimmed or lost.
+        """
+        async with self._turns:
+            try:
+                whole, *found = await self._script(keys=[self._keys.feed], args=[str(since), str(bound), PAGE])
+            except FAILURES as error:
+                raise BusUnavailable(describe(error)) from error
+        if not whole:
+            return None
+        rows = rows_of(found[0])
+        entries = []
+        for row in rows:
+            try:
+                entries.append(parse_row(row, self._max_event_bytes))
+            except InvalidEvent as error:
+                self._rejections.add(error, f"feed entry {row[0].decode()}")
+        return entries, Cursor.parse(rows[-1][0]) if len(rows) >= PAGE else max(since, bound)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()

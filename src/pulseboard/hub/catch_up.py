@@ -1,0 +1,86 @@
+"""Catching up: a reader that comes back after the ring let go of what it missed gets it from Redis, else a reset."""
+
+import asyncio
+import logging
+from collections import deque
+
+from pulseboard.bus.replay import Replay
+from pulseboard.hub.connection import Connection
+from pulseboard.hub.fan_out import WRITE_MAX_BYTES
+from pulseboard.hub.frames import event_frame
+from pulseboard.hub.hub import Hub
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import BusUnavailable
+
+MAX_EVENTS = 10_000
+"""Whoever missed more is told so and gets the board: it would take longer to read it all than to see what is the case."""
+AHEAD_S = 2.0
+"""How far another server may be ahead of this one in reading the feed."""
+
+UNKNOWN = "what followed the last message that was seen is no longer held"
+TOO_MUCH = f"more than {MAX_EVENTS} messages were missed"
+BROKEN = "Redis lost events while they were being read again"
+AWAY = "what was missed cannot be read from Redis"
+
+log = logging.getLogger("pulseboard.hub")
+
+
+async def catch_up(hub: Hub, replay: Replay, connection: Connection, since: Cursor) -> None:
+    """Serve a connection that `Hub.join` could not: replay from Redis what it missed, or begin with a reset and the board.
+
+    Returns early when the reader takes nothing for the hub's write deadline; its sink is aborted then.
+    """
+    try:
+        connection.reason = await _replay(hub, replay, connection, since)
+    except BusUnavailable as error:
+        log.info("a reader could not be brought up to date: %s", error)
+        connection.reason = AWAY
+    except TimeoutError:
+        log.info("let go of a reader that took nothing of what it had missed")
+        connection.sink.abort()
+        return
+    connection.fresh = connection.reason is not None
+    hub.enter(connection)
+
+
+async def _replay(hub: Hub, replay: Replay, connection: Connection, since: Cursor) -> str | None:
+    """Give a connection what it missed up to a position in the ring, which it then has; return why not, or None."""
+    if since > hub.cursor:
+        # It comes from a server that is a moment ahead of this one, or from data that Redis has lost.
+        if await replay.read(since, since) is None or not await hub.reach(since, AHEAD_S):
+            return UNKNOWN
+        if (position := hub.ring.find(since)) is not None:
+            hub.greet_back(connection, since)
+            connection.position = position
+            return None
+    epoch, position, bound, cursor = hub.epoch, hub.ring.end, hub.cursor, since
+    connection.position = position
+    connection.mark = hub.ring.mark(position, connection.view.choice)
+    read = 0
+    while cursor < bound:
+        page = await replay.read(cursor, bound)
+        if page is None:
+            return UNKNOWN if cursor == since else BROKEN
+        if cursor == since:
+            hub.greet_back(connection, since)
+        entries, cursor = page
+        read += len(entries)
+        if read > MAX_EVENTS:
+            return TOO_MUCH
+        picked = (connection.view.pick(event_frame(entry)) for entry in entries)
+        await _write(hub, connection, [data for data in picked if data is not None])
+    return None if hub.epoch == epoch else BROKEN
+
+
+async def _write(hub: Hub, connection: Connection, frames: list[bytes]) -> None:
+    """Hand frames to a connection as it can take them; raise TimeoutError when it takes none for too long."""
+    sink, waiting = connection.sink, deque(frames)
+    while waiting:
+        data = waiting.popleft()
+        while waiting and len(data) + len(waiting[0]) <= WRITE_MAX_BYTES:
+            data += waiting.popleft()
+        async with asyncio.timeout(hub.options.write_deadline_s):
+            while not sink.writable:
+                connection.woken.clear()
+                await connection.woken.wait()
+        sink.write(sink.framing(data))

@@ -1,0 +1,150 @@
+"""The fan-out: gives every connection what it has not seen, when it can take it, and never waits for one."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from pulseboard.hub.connection import Connection, Framing, View
+from pulseboard.hub.frames import reset_bytes, skipped_bytes
+from pulseboard.hub.greetings import Greetings
+from pulseboard.hub.ring import Ring
+
+WRITE_MAX_BYTES = 64 * 1024
+"""The most that is handed to one connection in one write, so that one that is far behind does not fill memory."""
+SLICE_S = 0.01
+"""After so long a flush lets others have the loop: requests, and the feed."""
+SLOW = "the reader was too slow for all that came"
+
+log = logging.getLogger("pulseboard.hub")
+
+_Shared = dict[tuple[int, View, Framing], tuple[bytes, int]]
+
+
+class FanOut:
+    """The connections that are served from a ring. `make_board` gives the whole board as bytes, true at the ring's end."""
+
+    def __init__(self, ring: Ring, make_board: Callable[[View], bytes]) -> None:
+        self._ring = ring
+        self._make_board = make_board
+        self._connections: set[Connection] = set()
+        self._greetings = Greetings()
+        self._round: Iterator[Connection] | None = None
+        self._again = False
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def add(self, connection: Connection) -> None:
+        """Serve a connection from where it stands."""
+        self._connections.add(connection)
+        self.pump(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """Forget a connection; forgetting one that is not there is nothing."""
+        self._connections.discard(connection)
+
+    def take_all(self) -> list[Connection]:
+        """Let go of every connection, and return them."""
+        connections = list(self._connections)
+        self._connections.clear()
+        return connections
+
+    def begin_anew(self, reason: str | None) -> None:
+        """Owe everybody a fresh board, after a `reset` if there is a reason to give. Does not flush."""
+        self._greetings.clear()
+        for connection in self._connections:
+            connection.fresh, connection.reason = True, reason
+
+    def pump(self, connection: Connection) -> None:
+        """Give one connection what it has not seen, for as long as it can take it."""
+        connection.woken.set()
+        if connection in self._connections:
+            self._pump(connection, {})
+
+    def flush(self) -> None:
+        """Give everybody what is new. A round that takes long is cut into slices, between which the loop does other things."""
+        self._again = True
+        if self._round is None:
+            self._run_round()
+
+    def let_go(self, deadline_s: float) -> None:
+        """End the connections that took nothing for so long, and the boards that were made for others."""
+        self._greetings.clear()
+        now = time.monotonic()
+        for connection in list(self._connections):
+            if connection.blocked_since is not None and now - connection.blocked_since > deadline_s:
+                log.info("let go of a reader that took nothing for %.0f s", deadline_s)
+                self.discard(connection)
+                connection.sink.abort()
+
+    def _run_round(self) -> None:
+        shared: _Shared = {}
+        deadline = time.monotonic() + SLICE_S
+        try:
+            while self._round is not None or self._again:
+                if self._round is None:
+                    self._round, self._again = iter(list(self._connections)), False
+                for connection in self._round:
+                    if connection in self._connections:
+                        self._pump(connection, shared)
+                    if time.monotonic() > deadline:
+                        asyncio.get_running_loop().call_soon(self._run_round)
+                        return
+                self._round = None
+        except BaseException:
+            self._round = None  # or no flush would ever begin again
+            raise
+
+    def _pump(self, connection: Connection, shared: _Shared) -> None:
+        sink, ring = connection.sink, self._ring
+        if sink.writable:
+            connection.blocked_since = None
+        while sink.writable:
+            if connection.fresh or connection.position < ring.first:
+                self._greet(connection)
+            elif connection.position >= ring.end:
+                break
+            elif data := self._read(connection, shared):
+                sink.write(data)
+        if not sink.writable:
+            self._note_blocked(connection)
+
+    def _note_blocked(self, connection: Connection) -> None:
+        """Keep what a reader had been given, for as long as that can be counted: it may fall off the ring."""
+        if connection.blocked_since is None:
+            connection.blocked_since = time.monotonic()
+        mark, position = connection.mark, connection.position
+        if connection.fresh or connection.view.seed or position < self._ring.first:
+            return
+        if mark is None or mark.position != position:
+            connection.mark = self._ring.mark(position, connection.view.choice, mark)
+
+    def _greet(self, connection: Connection) -> None:
+        """Give a connection the whole board, and before it why it comes if the reader had another one already."""
+        view, sink = connection.view, connection.sink
+        greeting = self._greetings.get(view, sink.framing, self._ring.first, self._ring.end, self._make_board)
+        if not view.seed and (why := self._explain(connection, greeting.position)):
+            sink.write(sink.framing(why))
+        # A write of its own: joined, each reader would have its own copy of the board.
+        sink.write(greeting.data)
+        connection.fresh, connection.position = False, greeting.position
+        connection.reason = connection.mark = None
+
+    def _explain(self, connection: Connection, position: int) -> bytes:
+        if connection.fresh:
+            return b"" if connection.reason is None else reset_bytes(connection.reason)
+        mark = connection.mark
+        skipped = None if mark is None else self._ring.count_since(mark, position, connection.view.choice)
+        return reset_bytes(SLOW) if skipped is None else skipped_bytes(SLOW, skipped)
+
+    def _read(self, connection: Connection, shared: _Shared) -> bytes:
+        """Return the bytes of the next frames for a connection and move it on; who stands where it stood shares them."""
+        key = (connection.position, connection.view, connection.sink.framing)
+        found = shared.get(key)
+        if found is None:
+            frames = self._ring.read(connection.position, WRITE_MAX_BYTES)
+            data = b"".join(picked for frame in frames if (picked := connection.view.pick(frame)) is not None)
+            found = shared[key] = (connection.sink.framing(data) if data else b"", connection.position + len(frames))
+        data, connection.position = found
+        return data

@@ -1,0 +1,257 @@
+"""Readers that come back after the ring let go of what they missed, on a hub without Redis: the feed's past is a list."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.hub.conftest import ListSink, entry, eventually, messages, reset
+
+from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.entries import Batch, Entry
+from pulseboard.bus.rejections import Rejections
+from pulseboard.bus.replay import Replay
+from pulseboard.hub import catch_up as catch_up_module
+from pulseboard.hub.board import Board
+from pulseboard.hub.catch_up import catch_up
+from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.hub import Hub, HubOptions
+from pulseboard.hub.ring import Ring
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import BusUnavailable
+
+SEED = View(seed=True)
+
+
+class Past:
+    """What Redis holds of the feed, given in small pages, and what happens between two of them."""
+
+    def __init__(self, page: int = 3) -> None:
+        self.entries: list[Entry] = []
+        self.trimmed = 0
+        self.page = page
+        self.between: list[object] = []
+        self.away = False
+
+    async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
+        await asyncio.sleep(0)
+        for happen in self.between:
+            happen()  # type: ignore[operator]
+        if self.away:
+            raise BusUnavailable
+        held = self.entries[self.trimmed :]
+        if since not in [each.cursor for each in held]:
+            return None
+        page = [each for each in held if since < each.cursor <= bound][: self.page]
+        return page, page[-1].cursor if len(page) == self.page else max(since, bound)
+
+
+class World:
+    """A hub with a small ring, and the past of all that it was ever given."""
+
+    def __init__(self, ring: int = 4) -> None:
+        options = HubOptions(write_deadline_s=0.2)
+        self.hub = Hub(Board(), RedisClock(), Rejections(), options, ring=Ring(max_frames=ring))
+        self.past = Past()
+        self.past.entries.append(entry(0))
+        self.hub.take(reset(0, entry(0)))
+        self.n = 0
+
+    def say(self, count: int = 1, *, heard: bool = True) -> list[Entry]:
+        """Add events to the feed; the hub reads them unless it is not to have heard yet."""
+        said = [entry(self.n + i, "ab"[(self.n + i) % 2]) for i in range(1, count + 1)]
+        self.n += count
+        self.past.entries += said
+        if heard:
+            self.hub.take(Batch(said))
+        return said
+
+    async def come_back(self, since: int, *, view: View | None = None, sink: ListSink | None = None) -> ListSink:
+        sink = sink or ListSink()
+        connection = Connection(view or View(), sink)
+        if not self.hub.join(connection, Cursor(since, 0)):
+            await catch_up(self.hub, cast("Replay", self.past), connection, Cursor(since, 0))
+        return sink
+
+
+def numbers(sink: ListSink) -> list[int]:
+    found = [message.data for message in messages(sink.writes) if message.event in ("status", "message")]
+    return [data["status"]["n"] for data in found if "status" in data]
+
+
+def events(sink: ListSink) -> list[str]:
+    return [message.event for message in messages(sink.writes)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_what_the_ring_let_go_of_comes_from_the_past_and_then_from_the_ring(world: World) -> None:
+    world.say(20)
+    sink = await world.come_back(3)
+    world.say(2)
+    assert numbers(sink) == list(range(4, 23))
+    assert events(sink)[:2] == ["beats", "ping"]
+    assert world.hub.readers == 1
+
+
+async def test_what_happens_while_the_past_is_read_follows_it(world: World) -> None:
+    world.say(20)
+    world.past.between.append(lambda: world.say(1))
+    sink = await world.come_back(3)
+    assert numbers(sink)[:17] == list(range(4, 21))
+    # The ring is small: what it let go of meanwhile is counted, and the board says the rest.
+    skipped = [message.data["skipped"] for message in messages(sink.writes) if message.event == "skipped"]
+    assert skipped == [{"status": world.n - 20}]
+    assert events(sink)[-1] == "board"
+
+
+async def test_the_seeds_stream_catches_up_without_a_snapshot(world: World) -> None:
+    world.say(20)
+    sink = await world.come_back(15, view=SEED)
+    world.say()
+    assert numbers(sink) == list(range(16, 22))
+
+
+async def test_a_reset_while_the_past_is_read_is_told(world: World) -> None:
+    world.say(20)
+
+    def fail_over() -> None:
+        world.hub.take(reset(21, entry(21), reason="a failover"))
+        world.past.between.clear()
+
+    world.past.between.append(fail_over)
+    sink = await world.come_back(3)
+    assert events(sink)[-2:] == ["reset", "board"]
+
+
+@pytest.mark.parametrize(("trimmed", "away"), [(10, False), (0, True)])
+async def test_a_past_that_cannot_be_read_is_a_reset_with_its_reason(world: World, trimmed: int, away: bool) -> None:
+    world.say(20)
+    world.past.trimmed, world.past.away = trimmed, away
+    sink = await world.come_back(3)
+    assert events(sink) == ["reset", "board"]
+    world.say()
+    assert numbers(sink) == [21]
+
+
+async def test_a_past_that_is_trimmed_while_it_is_read_is_a_reset_and_not_a_gap(world: World) -> None:
+    world.say(20)
+
+    def trim() -> None:
+        world.past.trimmed += 5
+
+    world.past.between.append(trim)
+    sink = await world.come_back(6)
+    assert numbers(sink) == [7, 8, 9]
+    assert events(sink)[-2:] == ["reset", "board"]
+
+
+async def test_more_than_is_worth_reading_is_a_reset(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up_module, "MAX_EVENTS", 5)
+    world.say(20)
+    assert events(await world.come_back(3))[-2:] == ["reset", "board"]
+    assert numbers(await world.come_back(15)) == [16, 17, 18, 19, 20]
+
+
+async def test_one_that_comes_from_a_server_that_is_ahead_is_waited_for(world: World) -> None:
+    world.say(2)
+    ahead = world.say(2, heard=False)
+    coming = asyncio.create_task(world.come_back(4))
+    await asyncio.sleep(0)
+    assert not coming.done()
+    world.hub.take(Batch(ahead))
+    world.say()
+    sink = await coming
+    assert numbers(sink) == [5]
+    assert "reset" not in events(sink)
+
+
+async def test_one_that_saw_what_was_lost_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.say(2)
+    assert events(await world.come_back(77)) == ["reset", "board"]
+    monkeypatch.setattr(catch_up_module, "AHEAD_S", 0.01)
+    world.say(1, heard=False)
+    assert events(await world.come_back(3)) == ["reset", "board"]  # this server does not get there
+
+
+async def test_one_that_takes_nothing_of_what_it_missed_is_let_go(world: World) -> None:
+    world.say(20)
+    sink = await world.come_back(3, sink=ListSink(room=1))
+    assert sink.aborted
+    assert world.hub.readers == 0
+
+
+async def test_one_that_takes_a_little_at_a_time_gets_all_of_it(world: World) -> None:
+    world.say(20)
+    sink = ListSink(room=1)
+    connection = Connection(View(), sink)
+    since = Cursor(3, 0)
+    assert not world.hub.join(connection, since)
+    catching_up = asyncio.create_task(catch_up(world.hub, cast("Replay", world.past), connection, since))
+    while not catching_up.done():
+        await eventually(lambda: sink.room == 0 or catching_up.done())
+        sink.room = 1
+        world.hub.pump(connection)
+        await asyncio.sleep(0)
+    sink.room = None
+    world.hub.pump(connection)
+    assert numbers(sink) == list(range(4, 21))
+
+
+async def test_a_hub_that_closes_meanwhile_ends_the_stream(world: World) -> None:
+    world.say(20)
+    world.past.between.append(lambda: world.hub.close("stopping"))
+    sink = await world.come_back(3)
+    assert sink.closed
+    bye = messages(sink.writes)[-1]
+    assert (bye.event, bye.id) == ("bye", "20-0")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("say"), st.integers(1, 6)),
+            st.tuples(st.just("come"), st.integers(0, 40)),
+            st.tuples(st.just("trim"), st.integers(1, 8)),
+            st.tuples(st.just("lose"), st.integers(1, 3)),
+        ),
+        min_size=1,
+        max_size=25,
+    ),
+    st.integers(1, 6),
+    st.booleans(),
+)
+async def test_wherever_one_comes_from_it_gets_each_event_once_or_is_told(
+    steps: list[tuple[str, int]], ring: int, seed: bool
+) -> None:
+    """Whoever resumes from an event that there is sees all that followed, in order, unless a reset or a count comes between."""
+    world = World(ring)
+    came: list[tuple[int, ListSink]] = []
+    for step, number in steps:
+        if step == "say":
+            world.say(number)
+        elif step == "trim":
+            world.past.trimmed = min(world.past.trimmed + number, len(world.past.entries) - 1)
+        elif step == "lose":
+            # A failover: the last events never were, and others come in their place.
+            del world.past.entries[max(1, len(world.past.entries) - number) :]
+            world.past.trimmed = min(world.past.trimmed, len(world.past.entries) - 1)
+            world.n += 1
+            world.past.entries.append(entry(world.n))
+            world.hub.take(reset(world.n, entry(world.n), reason="a failover"))
+        else:
+            came.append((number, await world.come_back(number, view=SEED if seed else None)))
+    truth = {each.cursor.ms for each in world.past.entries}
+    for since, sink in came:
+        shown = messages(sink.writes)
+        told = [m for m in shown if m.event in ("reset", "skipped", "board") or (seed and "status" not in m.data)]
+        seen = numbers(sink)
+        assert seen == sorted(set(seen)), "twice, or out of order"
+        if not told:
+            assert since in {*truth, 0} or since <= max(truth), "resumed from what never was"
+            assert seen == [n for n in sorted(truth) if n > since], "a silent gap"
