@@ -115,11 +115,14 @@ class Feed:
             yield item
 
     async def _read_on(self, client: redis.asyncio.Redis) -> Batch | Reset:
-        before, added = self._cursor, self._added
+        before, added, beats = self._cursor, self._added, self._beats
         batch = await self._read_batch(client)
         # A full batch means this reader is behind, and what it has not read yet may be trimmed before it does.
         if self._added - added >= COUNT and not await self._is_continuous(client, before, added):
             return await self._take_snapshot(client, "the server fell behind the feed")
+        if len(batch.beats) >= COUNT and not await client.xrange(self._keys.beats, str(beats), str(beats)):
+            whole = await self._catch_up(client)
+            return Batch(batch.entries, whole.beats, whole.heard, batch.since)
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
             await self._read_clock(client)
             # A FLUSHDB breaks no connection: the feed goes on, from nothing.
@@ -138,9 +141,12 @@ class Feed:
     async def _is_continuous(self, client: redis.asyncio.Redis, cursor: Cursor | None, added: int) -> bool:
         return bool(await client.eval(read_script("continuity"), 1, self._keys.feed, str(cursor), added))
 
-    async def _catch_up(self, client: redis.asyncio.Redis, since: int) -> Batch:
+    async def _catch_up(self, client: redis.asyncio.Redis, since: int = 0) -> Batch:
         """Return everybody's last sign of life: the beats that came while this reader was away may be trimmed."""
         heard = self._clock.now_ms()
+        # The position first: what came after it is read again, which does no harm.
+        latest: Any = await client.xrevrange(self._keys.beats, count=1)
+        self._beats = Cursor.parse(latest[0][0]) if latest else ZERO
         seen: Any = await client.hgetall(self._keys.seen)
         self._heard = (heard, time.monotonic())
         return Batch(beats=[Beat(*who, ms) for who, ms in parse_times(seen).items()], heard=heard, since=since)
