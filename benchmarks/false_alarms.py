@@ -159,7 +159,7 @@ class World:
         for loss in self.hub.losses():
             n = int(loss.event.instance)
             instance = self.hub.board._instances["fleet", str(n)]  # noqa: SLF001
-            instance.lost = True
+            instance.declared = loss.seen
             if n not in self.died or self.died[n] > heard:
                 self.outcome.false_alarms.append(f"instance {n} at {heard}, last seen {loss.seen}")
                 continue

@@ -86,6 +86,12 @@ def reset(at: int, *board: Entry, beats: Iterable[Beat] = (), reason: str = "the
     return Reset(reason, Cursor(at, 0), list(board), list(beats))
 
 
+@pytest.fixture(autouse=True)
+def whole_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no flush be cut into slices for a machine that is busy: most of these tests have no loop to go on in."""
+    monkeypatch.setattr("pulseboard.hub.fan_out.SLICE_S", float("inf"))
+
+
 @pytest.fixture
 def rejections() -> Rejections:
     return Rejections()

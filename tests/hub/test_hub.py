@@ -317,6 +317,40 @@ class TestSlowReader:
         assert told(sink) == [1, 2, 3, 4, 5]
 
 
+class TestSlices:
+    async def test_a_long_flush_lets_others_have_the_loop_and_misses_nobody(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Events of 20 kB to 500 readers held every other request for seconds."""
+        monkeypatch.setattr(fan_out, "SLICE_S", 0.0)
+        hub.take(reset(0))
+        sinks = [join(hub) for _ in range(50)]
+        turns = 0
+        for n in range(1, 4):
+            hub.take(Batch([entry(n)]))
+            assert sum(told(sink) == [] for sink in sinks) >= (49 if n == 1 else 0)
+            await asyncio.sleep(0)
+        while any(told(sink) != [1, 2, 3] for sink in sinks):
+            turns += 1
+            await asyncio.sleep(0)
+        assert 40 < turns < 500
+
+    async def test_one_that_leaves_between_two_slices_is_not_written_to(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fan_out, "SLICE_S", 0.0)
+        hub.take(reset(0))
+        connections = [Connection(View(), ListSink()) for _ in range(10)]
+        for connection in connections:
+            hub.join(connection)
+        hub.take(Batch([entry(1)]))
+        for connection in connections:
+            hub.leave(connection)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert sum(len(messages(connection.sink.writes)) == 2 for connection in connections) == 1  # type: ignore[attr-defined]
+
+
 class TestSharing:
     def test_who_stands_at_the_same_place_shares_the_same_bytes(self, hub: Hub) -> None:
         hub.take(reset(0))

@@ -1,9 +1,12 @@
 """The ring equals a plain list of which only the end is kept."""
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulseboard.hub.ring import Frame, Ring
+from pulseboard.hub.ring import Choice, Frame, Ring
 from pulseboard.wire.cursor import Cursor
 
 START = Cursor(0, 0)
@@ -92,3 +95,38 @@ def test_an_id_that_was_never_given_out_is_not_resumed() -> None:
     assert ring.find(Cursor(100, 0)) == ring.first
     assert ring.find(Cursor(101, 0)) is None
     assert ring.find(Cursor(102, 0)) == ring.end
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["status", "lifecycle", None]), st.sampled_from(["a", "b"])), max_size=60),
+    st.integers(1, 8),
+    st.data(),
+)
+def test_what_was_skipped_is_counted_exactly_for_every_choice(
+    events: list[tuple[str | None, str]], size: int, data: st.DataObject
+) -> None:
+    """A reader is marked where it stands, now and then, while frames come and go; later it is told what lies between."""
+    choice = Choice(
+        data.draw(st.sampled_from([None, frozenset({"status"}), frozenset({"beats"})])),
+        data.draw(st.sampled_from([None, frozenset({"a"}), frozenset({"a", "z"})])),
+    )
+    ring = Ring(max_frames=size)
+    position, mark = 0, ring.mark(0, choice)
+    for n, (kind, service) in enumerate(events):
+        ring.append(Frame(Cursor(n + 1, 0), kind, service, b"", None))
+        if data.draw(st.booleans()) and position >= ring.first:
+            position = data.draw(st.integers(max(position, ring.first), ring.end))
+            mark = ring.mark(position, choice, mark)
+    end = data.draw(st.integers(max(position, ring.first), ring.end))
+    between = [(kind, service) for kind, service in events[position:end] if kind and choice.takes(kind, service)]
+    assert ring.count_since(mark, end, choice) == Counter(kind for kind, _ in between)
+
+
+def test_a_flood_of_names_bounds_the_counting_and_is_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulseboard.hub.ring.MAX_TALLIED", 10)
+    ring = Ring()
+    mark = ring.mark(0, Choice())
+    for n in range(25):
+        ring.append(Frame(Cursor(n + 1, 0), "status", f"s{n}", b"", None))
+        assert len(ring._by_service) <= 10
+    assert ring.count_since(mark, ring.end, Choice()) is None

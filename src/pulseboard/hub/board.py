@@ -45,8 +45,13 @@ class Instance:
     cursor: Cursor
     seen: int
     lag_ms: int = 0
-    lost: bool = False
-    """It was declared lost, and gave no sign of life since."""
+    declared: int = -1
+    """It was declared lost, when this had been its last sign of life (ms)."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was declared lost and gave no sign of life since. Beats and losses may come in any order."""
+        return self.seen <= self.declared
 
     def state(self, sight: Sight) -> State:
         event = self.event
@@ -104,7 +109,7 @@ class Board:
             self.apply_beat(beat)
         for who, seen in reset.lost.items():
             if (instance := self._instances.get(who)) is not None:
-                instance.lost = instance.seen <= seen
+                instance.declared = seen
 
     def apply(self, entry: Entry) -> None:
         """Take one event; raise InvalidEvent when it is from one instance more than the board holds."""
@@ -119,8 +124,7 @@ class Board:
         if instance is None:
             return False
         instance.lag_ms = beat.lag_ms
-        if beat.seen > instance.seen:
-            instance.seen, instance.lost = beat.seen, False
+        instance.seen = max(instance.seen, beat.seen)
         return True
 
     def forgettable(self, now: int, sight: Sight) -> list[tuple[str, str, Cursor]]:
@@ -201,7 +205,6 @@ class Board:
             self._instances[key] = Instance(event, cursor, cursor.ms)
         else:
             instance.event, instance.cursor, instance.seen = event, cursor, max(instance.seen, cursor.ms)
-            instance.lost = False
 
     def _apply_lifecycle(self, event: LifecycleEvent, cursor: Cursor) -> None:
         key = (event.service, event.instance)
@@ -210,5 +213,5 @@ class Board:
             del self._instances[key]
         elif event.event == "lost" and event.incident is not None:
             self.incidents.appendleft(event.incident)
-            if instance is not None and instance.seen <= event.incident.seen:
-                instance.lost = True
+            if instance is not None:
+                instance.declared = max(instance.declared, event.incident.seen)
