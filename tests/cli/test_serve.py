@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from tests.conftest import free_port
 from tests.server.conftest import Stream
 from tests.server.test_readers import open_frozen
 
+from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
 
@@ -127,3 +129,22 @@ def test_an_inherited_socket_is_served(pulseboard: Pulseboard, redis_env: dict[s
             program.terminate()
             out, _ = program.communicate(timeout=10)
             assert (program.returncode, out) == (0, b"")
+
+
+def test_plain_publishes_are_adopted_once_while_one_of_two_servers_is_killed(
+    pulseboard: Pulseboard, redis_env: dict[str, str], raw: redis.Redis, keys: Keys, prefix: str
+) -> None:
+    """It dies with publishes that it heard and did not adopt yet, and with some that it adopted and the other did not."""
+    servers = [serve(pulseboard, redis_env)[0] for _ in range(2)]
+    published: list[int] = []
+    for n in range(3_000):
+        # Each third is the same bytes as the one before: another publish all the same.
+        published.append(n - 1 if n % 3 == 2 else n)
+        update = {"service": "balance-sync", "timestamp": 1, "status": {"n": published[-1]}}
+        raw.publish(f"{prefix}balance-sync", json.dumps(update))
+        if n == 1_500:
+            servers[0].process.kill()
+    until(lambda: raw.xlen(keys.feed) >= len(published), "not all were adopted")
+    rows: Any = raw.xrange(keys.feed)
+    assert [json.loads(fields[b"data"])["status"]["n"] for _, fields in rows] == published
+    assert servers[1].stop() == 0
