@@ -234,11 +234,13 @@ class TestPrecedence:
         given: dict[str, Any] = {
             "host": "127.0.0.2",
             "port": 1,
+            "workers": 3,
             "expect": ("a", "b"),
             "redis_url": "redis://there",
             "insecure_no_auth": True,
             "heartbeat_s": 1.5,
             "ping_s": 2.5,
+            "stream_lifetime_s": 60.0,
             "channel_prefix": "p:",
             "namespace": "n",
             "max_event_bytes": 2_048,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.demo.conftest import until
 
-from pulseboard.demo.child import Backoff
+from pulseboard.supervision.child import Backoff
 from pulseboard.demo.supervisor import SERVICES, run_demo
 
 ALL = {"bank", *SERVICES}

@@ -1,6 +1,7 @@
 """What readers see: all of it, in one order, or a word that says what they do not."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 
@@ -583,7 +584,12 @@ class TestClose:
         sink = join(hub, SEED)
         hub.close("the server is stopping")
         assert sink.closed
-        assert [each.data for each in messages(sink.writes)] == [{"a": {}}]
+        *writes, last = sink.writes
+        assert [each.data for each in messages(writes)] == [{"a": {}}]
+        # No data, so no message (WHATWG HTML, 9.2.6); but its reader comes back spread out as well.
+        retry = re.fullmatch(rb"retry: (\d+)\n\n", last)
+        assert retry is not None
+        assert RETRY_MS[0] <= int(retry[1]) <= RETRY_MS[1]
 
     def test_one_that_is_behind_is_not_told_that_it_has_seen_everything(self, hub: Hub) -> None:
         """Its `bye` carried the id of the last event; so it came back as one that had missed nothing."""
@@ -593,6 +599,43 @@ class TestClose:
         hub.close("the server is stopping")
         board, bye = messages(slow.writes)
         assert (board.id, bye.event, bye.id) == ("0-0", "bye", None)
+
+
+class TestLifetime:
+    @pytest.fixture
+    def hub(self) -> Hub:
+        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(stream_lifetime_s=3_600))
+        hub.take(reset(3))
+        return hub
+
+    def test_streams_end_after_their_lifetime_spread_over_a_fifth_of_it(self, hub: Hub) -> None:
+        started = time.monotonic()
+        sinks = [join(hub) for _ in range(50)]
+        ended = []
+        for minute in range(50, 70):
+            hub._end_old(started + 60 * minute)
+            ended.append(sum(sink.closed for sink in sinks))
+        assert (ended[0], ended[-1]) == (0, 50)
+        assert len(set(ended)) > 5
+        assert hub.readers == 0
+        assert {(bye.event, bye.id) for bye in (messages(sink.writes)[-1] for sink in sinks)} == {("bye", "3-0")}
+
+    def test_who_comes_back_where_it_ended_has_missed_nothing(self, hub: Hub) -> None:
+        first = join(hub)
+        hub._end_old(time.monotonic() + 4_000)
+        hub.take(Batch([entry(4)]))
+        bye = messages(first.writes)[-1]
+        assert bye.id is not None
+        second = join(hub, since=Cursor.parse(bye.id))
+        assert [each.id for each in messages(second.writes) if each.event == "status"] == ["4-0"]
+        assert "board" not in events(second)
+
+    def test_none_ends_where_no_lifetime_is_set(self) -> None:
+        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions())
+        hub.take(reset(3))
+        sink = join(hub)
+        hub._end_old(time.monotonic() + 1e9)
+        assert not sink.closed
 
 
 class TestTick:

@@ -21,10 +21,11 @@ def server(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> 
     """A server with a built page, which these tests share since they only ask."""
     root = tmp_path_factory.mktemp("page")
     static = root / "static"
-    (static / "assets").mkdir(parents=True)
+    assets = static / "services" / "assets"
+    assets.mkdir(parents=True)
     (static / "index.html").write_text(PAGE)
-    (static / "assets" / "index-CqFl973_.js").write_text("export {}")
-    (static / "assets" / "favicon.svg").write_text("<svg/>")
+    (assets / "index-CqFl973_.js").write_text("export {}")
+    (assets / "favicon.svg").write_text("<svg/>")
     (root / "secret.txt").write_text("hunter2")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app_module, "STATIC", static)
@@ -34,23 +35,26 @@ def server(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_the_page_is_served_with_headers_that_let_nothing_foreign_in(server: Server) -> None:
-    for path in ("/services", "/services/"):
-        answer = server.get(path)
-        assert (answer.status_code, answer.text) == (200, PAGE)
-        assert answer.headers["content-type"].startswith("text/html")
-        policy = answer.headers["content-security-policy"]
-        assert "default-src 'self'" in policy
-        assert "frame-ancestors 'none'" in policy
-        assert "unsafe" not in policy
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        assert answer.headers["cache-control"] == "no-cache"
+    answer = server.get("/services")
+    assert (answer.status_code, answer.text) == (200, PAGE)
+    assert answer.headers["content-type"].startswith("text/html")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-cache"
 
 
-def test_the_root_leads_to_the_page(server: Server) -> None:
-    answer = server.get("/")
+@pytest.mark.parametrize(("path", "location"), [("/", "services"), ("/services/", "../services")])
+def test_what_is_not_quite_the_pages_address_leads_there_by_a_relative_one(
+    server: Server, path: str, location: str
+) -> None:
+    """A proxy that cuts a prefix off tells nobody, and from `/services/` the page's own relative addresses lead nowhere."""
+    answer = server.get(path)
     assert answer.is_redirect
-    assert answer.headers["location"] == "/services"
+    assert answer.headers["location"] == location
 
 
 def test_what_is_named_by_its_content_is_kept_for_ever_and_nothing_else_is(server: Server) -> None:

@@ -7,7 +7,7 @@ import "./views/card.css";
 
 const root = document.getElementById("app");
 if (root) {
-  const store = new Store("/api/stream");
+  const store = new Store("api/stream");
   store.start();
   render(<App store={store} />, root);
 }

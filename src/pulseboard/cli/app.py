@@ -84,12 +84,15 @@ def serve(
         int | None, typer.Option("--fd", help="Serve on this inherited socket instead of host and port.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not print where the board is.")] = False,
+    ready_fd: Annotated[
+        int | None, typer.Option("--ready-fd", help="Write a line to this inherited descriptor once requests are answered.")
+    ] = None,
 ) -> None:
     """Serve the board: read the feed from Redis and stream it to every browser."""
     # Each command brings its own imports: the web framework alone would double the start of the others.
     from pulseboard.cli.serve import run_serve  # noqa: PLC0415
 
-    run_serve(settings, fd=fd, quiet=quiet)
+    raise typer.Exit(run_serve(settings, fd=fd, quiet=quiet, ready_fd=ready_fd))
 
 
 @app.command()

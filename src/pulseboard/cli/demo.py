@@ -1,15 +1,15 @@
 """`pulseboard demo`."""
 
 import asyncio
-import sys
 from importlib.util import find_spec
 
 from pulseboard.cli.announce import announce, board_url
+from pulseboard.cli.options import settings_environment
 from pulseboard.cli.redis import provide_redis
-from pulseboard.demo.child import ChildSpec
 from pulseboard.demo.supervisor import SERVICES, run_demo
 from pulseboard.server.listen import bind
 from pulseboard.server.settings import Settings
+from pulseboard.supervision.child import ChildSpec, python
 from pulseboard.wire.errors import ConfigError
 
 
@@ -21,22 +21,13 @@ def run_demo_board(settings: Settings, *, seed: int, database_url: str | None) -
         port = sock.getsockname()[1]
         # The server's process takes the socket over: the port cannot be lost between our look and its start.
         sock.set_inheritable(True)
-        server = [sys.executable, "-m", "pulseboard", "serve", "--fd", str(sock.fileno()), "--quiet"]
+        server = python("-m", "pulseboard", "serve", "--fd", str(sock.fileno()), "--quiet")
         announce(board_url(settings.host, sock), redis)
         return asyncio.run(
             run_demo(
                 [ChildSpec("server", server, pass_fds=(sock.fileno(),))],
-                env=_environment(settings, port),
+                env=settings_environment(settings.model_copy(update={"port": port, "expect": settings.expect or SERVICES})),
                 seed=seed,
                 database_url=database_url,
             )
         )
-
-
-def _environment(settings: Settings, port: int) -> dict[str, str]:
-    """Return the settings as the environment of the children: what was given by flag must reach them too."""
-    values = settings.model_dump(mode="json", exclude_none=True) | {"port": port}
-    values["expect"] = ",".join(settings.expect or SERVICES)
-    values.pop("redis_url", None)
-    environment = {f"PULSEBOARD_{name.upper()}": str(value) for name, value in values.items()}
-    return environment | {"REDIS_URL": settings.address.url}

@@ -45,3 +45,12 @@ def _flag(name: str) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """Return the settings as the environment of a child: what was given by flag must reach it too."""
+    values = settings.model_dump(mode="json", exclude_none=True, exclude={"redis_url"}) | {
+        "expect": ",".join(settings.expect)
+    }
+    environment = {f"PULSEBOARD_{name.upper()}": str(value) for name, value in values.items()}
+    return environment | {"REDIS_URL": settings.address.url}

@@ -1,17 +1,33 @@
 """`pulseboard serve`."""
 
+import contextlib
+import os
+
 from pulseboard.cli.announce import announce, board_url
 from pulseboard.cli.redis import provide_redis
+from pulseboard.cli.workers import serve_by_workers
 from pulseboard.server.listen import adopt, bind
 from pulseboard.server.run import serve
 from pulseboard.server.settings import Settings
 
 
-def run_serve(settings: Settings, *, fd: int | None = None, quiet: bool = False) -> None:
-    """Serve until Ctrl-C or SIGTERM, with an embedded Valkey where there is no Redis."""
+def run_serve(settings: Settings, *, fd: int | None = None, quiet: bool = False, ready_fd: int | None = None) -> int:
+    """Serve until Ctrl-C or SIGTERM, with an embedded Valkey where there is no Redis; return the exit code."""
     # The port first: what cannot be served needs no Redis.
     with (
         bind(settings.host, settings.port) if fd is None else adopt(fd) as sock,
         provide_redis(settings) as (settings, redis),
     ):
-        serve(settings, sock, lambda: None if quiet else announce(board_url(settings.host, sock), redis))
+
+        def tell() -> None:
+            if not quiet:
+                announce(board_url(settings.host, sock), redis)
+            if ready_fd is not None:
+                # Whoever does not listen any more need not be told.
+                with contextlib.suppress(OSError):
+                    os.write(ready_fd, b"\n")
+
+        if settings.workers > 1:
+            return serve_by_workers(settings, sock, tell)
+        serve(settings, sock, tell)
+        return 0

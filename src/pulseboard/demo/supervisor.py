@@ -1,14 +1,10 @@
-"""Starts the bank, the three services and whatever else is given, each its own process, and keeps them running.
-
-Invariant: a child's crash is that child's alone; the supervisor's end, even by `kill -9`, is the end of all.
-"""
+"""Starts the bank, the three services and whatever else is given, each its own process, and keeps them running."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -17,14 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pulseboard.demo.child import REFUSED, Backoff, Child, ChildSpec, Console, python
-
-__all__ = ["Backoff", "ChildSpec", "run_demo"]
+from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console, python
+from pulseboard.supervision.staff import keep_staff
 
 SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
 _NAME = "demo"
 _GRACE_S = 4.0
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 async def run_demo(
@@ -65,9 +59,9 @@ async def run_demo(
         bank_url = "http://{}:{}".format(*listener.getsockname())
         specs = [_bank(listener, seed, bank_options), *_services(bank_url, database_url, seed, worker_options or {})]
         staff = [Child(spec, common, console, backoff or Backoff()) for spec in (*children, *specs)]
-        stack.enter_context(_signals_set(stop, staff))
         console.say(_NAME, f"starting {', '.join(child.spec.name for child in staff)}; the bank is at {bank_url}")
-        return await _supervise(staff, console, stop)
+        services = [child for child in staff if child.spec.name in SERVICES]
+        return await keep_staff(staff, console, stop, name=_NAME, grace_s=_GRACE_S, first=services)
 
 
 def _bank(listener: socket.socket, seed: int, options: Sequence[str]) -> ChildSpec:
@@ -85,57 +79,3 @@ def _services(bank_url: str, database_url: str, seed: int, options: Mapping[str,
     }
     for name in SERVICES:
         yield ChildSpec(name, python("-m", "pulseboard.demo.worker", name, *options.get(name, ())), env)
-
-
-async def _supervise(staff: Sequence[Child], console: Console, stop: asyncio.Event) -> int:
-    keeping = {asyncio.create_task(child.keep_running()): child for child in staff}
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((stopped, *keeping), return_when=asyncio.FIRST_COMPLETED)
-        for name in (child.spec.name for child in staff if child.refused):
-            console.say(_NAME, f"{name} refused to start, so all stop")
-        console.say(_NAME, "stopping")
-        first = [task for task, child in keeping.items() if child.spec.name in SERVICES]
-        await _end(keeping, first)
-        await _end(keeping, list(keeping))
-    finally:
-        stopped.cancel()
-        for task, child in keeping.items():
-            child.kill()
-            task.cancel()
-    for task in keeping:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    return REFUSED if any(child.refused for child in staff) and not stop.is_set() else 0
-
-
-async def _end(keeping: Mapping[asyncio.Task[None], Child], tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        keeping[task].terminate()
-    _, left = await asyncio.wait(tasks, timeout=_GRACE_S)
-    for task in left:
-        keeping[task].kill()
-    if left:
-        await asyncio.wait(left, timeout=_GRACE_S)
-
-
-@contextlib.contextmanager
-def _signals_set(stop: asyncio.Event, staff: Sequence[Child]) -> Iterator[None]:
-    """Let signals stop the demo; one that comes while it stops already kills what is left."""
-
-    def note() -> None:
-        if stop.is_set():
-            for child in staff:
-                child.kill()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    # One that is ignored stays so: that is how nohup(1) asks for it.
-    numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in numbers:
-        loop.add_signal_handler(number, note)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

@@ -1,6 +1,7 @@
 """A connection: a position in the ring, what it wants to see, and where its bytes go. It has no queue of its own."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -71,3 +72,5 @@ class Connection:
     mark: Mark | None = None
     blocked_since: float | None = None
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    ends_at: float = math.inf
+    """When it has lived its time, by the monotonic clock."""

@@ -78,6 +78,12 @@ class FanOut:
                 self.discard(connection)
                 connection.sink.abort()
 
+    def take_old(self, now: float) -> list[Connection]:
+        """Let go of those that have lived their time, and return them."""
+        old = [connection for connection in self._connections if connection.ends_at <= now]
+        self._connections.difference_update(old)
+        return old
+
     def _run_round(self) -> None:
         shared: _Shared = {}
         deadline = time.monotonic() + SLICE_S

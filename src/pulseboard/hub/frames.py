@@ -107,5 +107,10 @@ def bye_bytes(reason: str, retry_ms: int, cursor: Cursor | None) -> bytes:
     )
 
 
+def retry_bytes(retry_ms: int) -> bytes:
+    """Return what tells a reader of the seed's stream when to come back; without data it is no message to anybody."""
+    return b"retry: %d\n\n" % retry_ms
+
+
 def _named(event: str, data: dict[str, Any], cursor: Cursor) -> bytes:
     return format_frame(encode(data), event=event, id=str(cursor))

@@ -23,6 +23,7 @@ from pulseboard.hub.frames import (
     event_frame,
     heartbeat_frame,
     ping_frame,
+    retry_bytes,
     snapshot_bytes,
 )
 from pulseboard.hub.ring import Ring
@@ -50,6 +51,8 @@ class HubOptions:
     write_deadline_s: float = WRITE_DEADLINE_S
     version: str = ""
     insecure: bool = False
+    stream_lifetime_s: float = 0.0
+    """Give or take a tenth; 0: streams do not end by themselves."""
 
 
 class Hub:
@@ -133,8 +136,10 @@ class Hub:
         """Serve a connection from where it stands; once the hub is closing, end it."""
         if self._farewell is not None:
             self._end(connection, self._farewell)
-        else:
-            self._fan_out.add(connection)
+            return
+        if lifetime_s := self.options.stream_lifetime_s:
+            connection.ends_at = time.monotonic() + lifetime_s * random.uniform(0.9, 1.1)  # noqa: S311
+        self._fan_out.add(connection)
 
     def greet_back(self, connection: Connection, since: Cursor) -> None:
         """Tell one that resumes what is in no feed: who is alive by now, and whether we can see."""
@@ -179,13 +184,13 @@ class Hub:
         return [] if self.blind is not None else self.board.losses(self.sight)
 
     def _end(self, connection: Connection, reason: str) -> None:
-        sink = connection.sink
+        sink, retry_ms = connection.sink, random.randint(*RETRY_MS)  # noqa: S311
         if connection.view.seed:
-            sink.close(b"")
+            sink.close(sink.framing(retry_bytes(retry_ms)))
             return
         # The id would say that it has seen everything, and it would come back as if it had.
         seen = self.cursor if not connection.fresh and connection.position >= self.ring.end else None
-        sink.close(sink.framing(bye_bytes(reason, random.randint(*RETRY_MS), seen)))  # noqa: S311
+        sink.close(sink.framing(bye_bytes(reason, retry_ms, seen)))
 
     def _look(self, *, blind: BlindView | None = None, heard: int = 0, since: int = 0) -> None:
         """Take what can be vouched for from here on; silence counts again some time after Redis could not be heard."""
@@ -276,3 +281,6 @@ class Hub:
                 self.ring.append(heartbeat_frame(self.cursor))
             self._fan_out.flush()
             self._fan_out.let_go(options.write_deadline_s)
+            for connection in self._fan_out.take_old(now):
+                # It comes back on any server, so that none keeps more than its share.
+                self._end(connection, "this stream has lived its time; the next goes on where it ended")

@@ -132,12 +132,16 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
 
 
 def _page() -> list[ControllerRouterHandler]:
+    # Every address is a relative one, also in the page: the board may be mounted anywhere, by a proxy that tells nobody.
     @route("/", http_method=READ, include_in_schema=False, sync_to_thread=False)
-    def root() -> Redirect:
-        return Redirect("/services")
+    def root(request: Request[Any, Any, Any]) -> Redirect:
+        *_, last = _path_as_asked(request).split("/")
+        return Redirect(f"{last}/services" if last else "services")
 
     @route("/services", http_method=READ, include_in_schema=False, sync_to_thread=False)
-    def page() -> Response[bytes]:
+    def page(request: Request[Any, Any, Any]) -> Response[bytes] | Redirect:
+        if _path_as_asked(request).endswith("/"):
+            return Redirect("../services")
         index = STATIC / "index.html"
         if not index.is_file():
             raise Problem(
@@ -151,7 +155,7 @@ def _page() -> list[ControllerRouterHandler]:
     def asset(request: Request[Any, Any, Any]) -> Response[bytes]:
         # Looked for among what is there, never opened by a name that somebody gave.
         name = request.path_params["name"]
-        folder = STATIC / "assets"
+        folder = STATIC / "services" / "assets"
         file = next((file for file in folder.iterdir() if file.name == name), None) if folder.is_dir() else None
         if file is None:
             raise NotFoundException
@@ -160,6 +164,12 @@ def _page() -> list[ControllerRouterHandler]:
         return Response(file.read_bytes(), media_type=kind, headers=SECURITY_HEADERS | caching)
 
     return [root, page, asset]
+
+
+def _path_as_asked(request: Request[Any, Any, Any]) -> str:
+    """Return the path as it stood in the request: routing has taken its last slash, and a host the front of it."""
+    raw: bytes | None = request.scope.get("raw_path")
+    return raw.decode("latin-1") if raw else request.scope["path"]
 
 
 def _json(value: object) -> Response[bytes]:

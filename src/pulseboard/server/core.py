@@ -1,6 +1,7 @@
 """The core of a server process: one of each part, wired together and owned here."""
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable
 from types import TracebackType
@@ -17,6 +18,7 @@ from pulseboard.bus.replay import Replay
 from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub, HubOptions
 from pulseboard.server.settings import Settings
+from pulseboard.server.signals import call_on_stop
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import BusUnavailable
 
@@ -31,7 +33,10 @@ def _ignore() -> None:
 
 
 class Core:
-    """Feed, adopter and hub, running while the context is entered. `on_failure` is called if one of them ends by itself."""
+    """Feed, adopter and hub, running while the context is entered. `on_failure` is called if one of them ends by itself.
+
+    However it ends, its streams end first: on the signal that stops the process, on leaving, and on a failure.
+    """
 
     def __init__(self, settings: Settings, on_failure: Callable[[], None] = _ignore) -> None:
         self.settings = settings
@@ -39,7 +44,12 @@ class Core:
         self.failed = False
         clock = RedisClock()
         options = HubOptions(
-            settings.ping_s, settings.heartbeat_s, settings.write_deadline_s, VERSION, insecure=not settings.loopback
+            settings.ping_s,
+            settings.heartbeat_s,
+            settings.write_deadline_s,
+            VERSION,
+            insecure=not settings.loopback,
+            stream_lifetime_s=settings.stream_lifetime_s,
         )
         board = Board(settings.expect, forget_s=settings.forget_s)
         self.hub = Hub(board, clock, self.rejections, options)
@@ -67,26 +77,45 @@ class Core:
             return "plain publishes are not heard yet"
         return None
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="pulseboard-core")
+    def start(self) -> None:
+        """Start it in the running event loop."""
+        # In a context of its own: the request that happens to start it has nothing to do with all that follows.
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(), name="pulseboard-core", context=contextvars.Context()
+        )
         self._task.add_done_callback(self._note_end)
+
+    async def close(self) -> None:
+        """End it. Closing twice is closing once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def __aenter__(self) -> Self:
+        self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        for owned in (self._janitor, self.incidents, self.replay):
-            await owned.close()
+        await self.close()
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.hub.run(self._feed), name="pulseboard-hub")
-            tasks.create_task(self._adopter.run(), name="pulseboard-adopter")
-            tasks.create_task(self._forget(), name="pulseboard-forget")
-            tasks.create_task(self._declare(), name="pulseboard-declare")
+        farewell = "the server is stopping"
+        with call_on_stop(lambda: self.hub.close(farewell)):
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self.hub.run(self._feed), name="pulseboard-hub")
+                    tasks.create_task(self._adopter.run(), name="pulseboard-adopter")
+                    tasks.create_task(self._forget(), name="pulseboard-forget")
+                    tasks.create_task(self._declare(), name="pulseboard-declare")
+            except Exception:
+                farewell = "the server failed inside"
+                raise
+            finally:
+                self.hub.close(farewell)
+                for owned in (self._janitor, self.incidents, self.replay):
+                    await owned.close()
 
     async def _forget(self) -> None:
         while True:

@@ -4,6 +4,7 @@ A frame that goes to a thousand readers is then one `transport.write` each, with
 for every one of them.
 """
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,6 +15,10 @@ from pulseboard.hub.connection import Framing
 
 EXTENSION = "pulseboard.transport"
 HEAD_MAX_BYTES = 64 * 1024
+HEAD_MAX_S = 10.0
+"""What takes longer to say what it wants than this wants the connection alone."""
+LAST_WORDS_S = 1.0
+"""How long a reader that is behind may take to read its last bytes."""
 SILENT_PEER_MS = 60_000
 """What a peer has not acknowledged for so long will not be: the kernel then ends the connection (tcp(7), TCP_USER_TIMEOUT)."""
 
@@ -33,9 +38,11 @@ class StreamProtocol(HttpToolsProtocol):
     """The request that is being served as a stream."""
     _in_head = False
     _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]
         super().connection_made(transport)
+        self._await_head()
         sock = transport.get_extra_info("socket")
         if (
             sock is not None
@@ -45,6 +52,8 @@ class StreamProtocol(HttpToolsProtocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
 
     def data_received(self, data: bytes) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self._await_head()  # uvicorn has ended its own wait with the first byte, whatever that is
         super().data_received(data)
         # Neither uvicorn nor llhttp has a bound of its own here.
         if self._in_head:
@@ -55,15 +64,18 @@ class StreamProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
+        self._await_head()
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._in_head = False
+        self._stop_awaiting_head()
         # Not looked up later: by then `self.cycle` may be that of the next request on this connection.
         self.scope["extensions"] = {EXTENSION: Extension(self, self.cycle)}  # type: ignore[dict-item]
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._stop_awaiting_head()
         # uvicorn tells only the latest request of a connection, which may be one that waits behind the stream.
         if self.stream is not None:
             self.stream.disconnected = True
@@ -73,6 +85,15 @@ class StreamProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self.on_writable is not None:
             self.on_writable()
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_MAX_S, self.transport.close)
+
+    def _stop_awaiting_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 def chunk(data: bytes) -> bytes:
@@ -90,11 +111,21 @@ class TransportSink:
 
     def __init__(self, protocol: StreamProtocol, cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
+        self._cycle = cycle
         self._transport = protocol.transport
         self._chunked = cycle.scope["http_version"] == "1.1"
         if not self._chunked:
             cycle.chunked_encoding = False  # uvicorn would chunk for HTTP/1.0 too, which knows no chunks
         self.framing: Framing = chunk if self._chunked else plain
+
+    def take_over(self) -> bool:
+        """Return whether the head is written, so that the body may follow; else leave the response to `send`.
+
+        A host's middleware may hold the head back, and what is written past it would come before it.
+        """
+        if not self._cycle.response_started:
+            self._cycle.chunked_encoding = None
+        return self._cycle.response_started
 
     @property
     def writable(self) -> bool:
@@ -107,6 +138,8 @@ class TransportSink:
         if not self._transport.is_closing():
             self._transport.write(last + (b"0\r\n\r\n" if self._chunked else b""))
             self._transport.close()
+            # It closes when all is written, which for a reader that takes nothing is never.
+            self._protocol.loop.call_later(LAST_WORDS_S, self._transport.abort)
 
     def abort(self) -> None:
         self._transport.abort()

@@ -1,6 +1,5 @@
-"""Running the server: the socket, the signals, and the end of every stream before the end of the process."""
+"""Running the server in a process of its own. The core ends the streams at the signal, so uvicorn does not wait for them."""
 
-import asyncio
 import socket
 from collections.abc import Callable
 
@@ -14,8 +13,6 @@ from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import PulseboardError
 
 SHUTDOWN_S = 2
-LAST_WORDS_S = 1.0
-"""How long a reader that is behind may take to read its last bytes."""
 
 
 class ServerFailed(PulseboardError):
@@ -23,11 +20,8 @@ class ServerFailed(PulseboardError):
 
 
 class _Server(uvicorn.Server):
-    """Ends its streams first: uvicorn would wait for them, and they do not end by themselves (uvicorn #2829)."""
-
-    def __init__(self, config: uvicorn.Config, core: Core, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._core = core
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -35,18 +29,9 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._core.hub.close("the server is stopping")
-        abort = asyncio.get_running_loop().call_later(LAST_WORDS_S, self._abort_closing)
         await super().shutdown(sockets)
-        abort.cancel()
         # The signal was answered. Raised again, as uvicorn would, it would skip what our caller has yet to close.
         self._captured_signals.clear()
-
-    def _abort_closing(self) -> None:
-        # What still waits to be written there is for a reader that takes nothing.
-        for connection in list(self.server_state.connections):
-            if connection.transport.is_closing():
-                connection.transport.abort()
 
 
 def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
@@ -66,7 +51,7 @@ def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None])
         forwarded_allow_ips="127.0.0.1",
         backlog=BACKLOG,
     )
-    server = _Server(config, core, on_ready)
+    server = _Server(config, on_ready)
     raise_file_limit()
     with sock:
         server.run([sock])

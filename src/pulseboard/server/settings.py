@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         description="Address to listen on. Any but a loopback address needs a login, or --insecure-no-auth.",
     )
     port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that serve, each with every service and its share of the readers."
+    )
     expect: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Services that must be there, separated by commas; they stand on the board before they are first seen.",
@@ -75,6 +78,13 @@ class Settings(BaseSettings):
         ge=1,
         le=365 * 86_400,
         description="Seconds without a sign of life after which an instance leaves the board; its history stays.",
+    )
+    stream_lifetime_s: float = Field(
+        3_600.0,
+        ge=0,
+        le=86_400,
+        description="Seconds until a stream is ended, give or take a tenth, for its reader to come back on any worker; "
+        "0 never ends one.",
     )
     channel_prefix: str = Field(
         DEFAULT_PREFIX, min_length=1, max_length=64, description="What the pub/sub channels begin with."

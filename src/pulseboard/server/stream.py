@@ -13,7 +13,7 @@ from pulseboard.hub.catch_up import catch_up
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.hub import Hub
 from pulseboard.server.problems import Problem, send_problem
-from pulseboard.server.protocol import EXTENSION, Extension, StreamProtocol, TransportSink, plain
+from pulseboard.server.protocol import EXTENSION, LAST_WORDS_S, Extension, StreamProtocol, TransportSink, plain
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidName
 from pulseboard.wire.names import check_service_name
@@ -58,11 +58,14 @@ async def serve_stream(hub: Hub, replay: Replay, scope: HTTPScope, receive: Rece
     if not isinstance(ours, Extension):
         await send(head)
         await _serve_on_asgi(hub, view, begin, receive, send)
-    else:
-        sink = TransportSink(ours.protocol, ours.cycle)
-        ours.protocol.stream = ours.cycle
-        await send(head)
+        return
+    sink = TransportSink(ours.protocol, ours.cycle)
+    ours.protocol.stream = ours.cycle
+    await send(head)
+    if sink.take_over():
         await _serve_on_transport(hub, Connection(view, sink), begin, ours.protocol, receive)
+    else:
+        await _serve_on_asgi(hub, view, begin, receive, send)
 
 
 def _parse_view(scope: HTTPScope, *, seed: bool) -> View:
@@ -164,6 +167,8 @@ class AsgiSink:
     def close(self, last: bytes) -> None:
         self.write(last)
         self._closed = True
+        # A reader that takes nothing would never have it.
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self.aborted.set)
 
     def abort(self) -> None:
         self.close(b"")

@@ -15,7 +15,7 @@ export function App({ store }: { store: Store }) {
     <>
       <header class="top">
         <div class="bar">
-          <a class="brand" href="/services" aria-label="Pulseboard">
+          <a class="brand" href="services" aria-label="Pulseboard">
             <Logo />
             <span class="wordmark">Pulseboard</span>
           </a>

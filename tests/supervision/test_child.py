@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import re
-import signal
 import sys
 import time
 import tracemalloc
@@ -16,15 +15,10 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.demo.conftest import until
 
-from pulseboard.demo.child import Backoff, Child, ChildSpec, Console
-from pulseboard.demo.supervisor import _signals_set, run_demo
+from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console
 
-LIMIT_S = 20  # for five programs to start on a busy machine
+LIMIT_S = 20  # for a program to start on a busy machine
 QUICK = Backoff(first_s=0.05, longest_s=0.2, healthy_s=30)
-STUBBORN = (
-    "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', os.getpid()); time.sleep(60)"
-)
-PRINTING = {"PULSEBOARD_DEMO_PRINT_STATUS": "1"}
 
 
 class Output(io.StringIO):
@@ -78,18 +72,6 @@ async def test_program_that_does_not_exist_is_said_and_tried_again() -> None:
     await asyncio.wait_for(task, 5)
 
 
-async def test_child_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulseboard.demo.supervisor._GRACE_S", 0.3)
-    out, stop = Output(), asyncio.Event()
-    demo = asyncio.create_task(run_demo([ChildSpec("stubborn", program(STUBBORN))], env=PRINTING, out=out, stop=stop))
-    await out.until("stubborn", "up")
-    pid = int(out.lines("stubborn")[0].split()[1])
-    stop.set()
-    assert await asyncio.wait_for(demo, 5) == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
 async def test_output_is_aligned_bounded_and_cannot_drive_the_terminal() -> None:
     out = Output()
     code = r"import sys; sys.stdout.write('x' * 5_000_000 + '\n\x1b[2Jred\x07\r\n\xff\nlast')"
@@ -120,13 +102,3 @@ async def test_terminal_that_went_away_stops_nobody() -> None:
     console = Console(out, 5)
     out.close()
     console.say("child", "hello")
-
-
-async def test_signal_that_is_ignored_stays_so() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup(1) does
-    try:
-        with _signals_set(asyncio.Event(), []):
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,5 @@
+"""The board for an ASGI server's command line: `uvicorn pulseboard.server.asgi:app`, with its options in the environment."""
+
+from pulseboard.server.hosted import Pulseboard
+
+app = Pulseboard()
