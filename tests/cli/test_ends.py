@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -23,6 +24,11 @@ def serve(pulseboard: Pulseboard, redis_env: dict[str, str], *arguments: str) ->
     return program, int(program.url.rpartition(":")[2])
 
 
+def read_status(program: Program) -> dict[str, Any]:
+    document: dict[str, Any] = httpx.get(f"{program.url}/api/services/status").json()
+    return document
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_thousand_streams_end_with_a_spread_of_retries_and_the_process_within_3_s(
     pulseboard: Pulseboard, redis_env: dict[str, str], prefix: str, workers: int
@@ -32,16 +38,19 @@ def test_a_thousand_streams_end_with_a_spread_of_retries_and_the_process_within_
     pids = {program.process.pid, *children(program.process.pid)}
     assert len(pids) == (1 if workers == 1 else 1 + workers)
     with gather() as crowd, redis.Redis.from_url(redis_env["REDIS_URL"]) as raw:
-        crowd.join(port, "/api/stream?services=quiet", 400)
-        crowd.join(port, "/api/services/status/stream", 100)
-        crowd.join_slow(port, "/api/stream", 250)
-        crowd.join_frozen(port, "/api/stream", 250)
-        for n in range(10):
+        crowd.join_slow(port, "/api/stream?services=loud", 10)
+        crowd.join_frozen(port, "/api/stream?services=loud", 10)
+        for n in range(80):  # more than the kernel's buffers hold for one that reads nothing
             update = {"service": "loud", "timestamp": 1, "status": {"n": n, "text": "x" * 60_000}}
             raw.publish(f"{prefix}loud", json.dumps(update))
+        for _ in range(10):  # of each worker
+            until(lambda: read_status(program).get("loud", {}).get("n") == 79, "not every status came")
+        crowd.join_slow(port, "/api/stream", 240)
+        crowd.join_frozen(port, "/api/stream", 240)
+        crowd.join(port, "/api/stream", 400)
+        crowd.join(port, "/api/services/status/stream", 100)
         ours, seeds = crowd.readers[:400], crowd.readers[400:]
-        crowd.read_until(lambda: all(b"event: board" in reader.data for reader in ours), "not every board came")
-        crowd.read_until(lambda: all(b'"n":9' in reader.data for reader in seeds), "not every status came")
+        crowd.read_until(lambda: all(reader.data.endswith(b"\n\n\r\n") for reader in crowd.readers), "not all came")
 
         started = time.monotonic()
         program.process.send_signal(signal.SIGTERM)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.demo.conftest import until
 
-from pulseboard.supervision.child import Backoff
 from pulseboard.demo.supervisor import SERVICES, run_demo
+from pulseboard.supervision.child import Backoff
 
 ALL = {"bank", *SERVICES}
 PRINT = {"PULSEBOARD_DEMO_PRINT_STATUS": "1"}

@@ -12,7 +12,6 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator
 
-import pytest
 from tests.demo.conftest import until
 
 from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console

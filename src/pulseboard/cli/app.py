@@ -85,7 +85,8 @@ def serve(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not print where the board is.")] = False,
     ready_fd: Annotated[
-        int | None, typer.Option("--ready-fd", help="Write a line to this inherited descriptor once requests are answered.")
+        int | None,
+        typer.Option("--ready-fd", help="Write a line to this inherited descriptor once requests are answered."),
     ] = None,
 ) -> None:
     """Serve the board: read the feed from Redis and stream it to every browser."""

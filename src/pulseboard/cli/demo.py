@@ -26,7 +26,9 @@ def run_demo_board(settings: Settings, *, seed: int, database_url: str | None) -
         return asyncio.run(
             run_demo(
                 [ChildSpec("server", server, pass_fds=(sock.fileno(),))],
-                env=settings_environment(settings.model_copy(update={"port": port, "expect": settings.expect or SERVICES})),
+                env=settings_environment(
+                    settings.model_copy(update={"port": port, "expect": settings.expect or SERVICES})
+                ),
                 seed=seed,
                 database_url=database_url,
             )

@@ -6,7 +6,7 @@ Invariant: one core for one event loop, started once, whether the host runs life
 import asyncio
 from typing import Any, Self, cast
 
-from litestar.types import ASGIApp, HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, LifeSpanReceive, LifeSpanSend, Receive, Send
 
 from pulseboard.server.app import create_app
 from pulseboard.server.core import Core
@@ -38,16 +38,15 @@ class Pulseboard:
         self._app: ASGIApp | None = None
         self._closed = False
 
-    async def __call__(
-        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
-    ) -> None:
+    # Loose, since every framework has types of its own for these three.
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await self._live(cast("LifeSpanReceive", receive), cast("LifeSpanSend", send))
+            await self._live(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, cast("Receive", receive), cast("Send", send))
+            await self._answer(scope, receive, send)
         else:
             await receive()
-            await cast("Send", send)({"type": "websocket.close", "code": 1000, "reason": "streams are read by HTTP"})
+            await send({"type": "websocket.close", "code": 1000, "reason": "streams are read by HTTP"})
 
     async def __aenter__(self) -> Self:
         self._closed = False

@@ -52,7 +52,8 @@ class StreamProtocol(HttpToolsProtocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
 
     def data_received(self, data: bytes) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        latest: RequestResponseCycle | None = self.cycle
+        if latest is None or latest.response_complete:
             self._await_head()  # uvicorn has ended its own wait with the first byte, whatever that is
         super().data_received(data)
         # Neither uvicorn nor llhttp has a bound of its own here.

@@ -1,7 +1,7 @@
 """The signals that end the process, heard before whoever else handles them: a server that waits for its streams to end
 (uvicorn #2829) gets no other sign of its end that an application could see.
 
-Invariant: every handler that was there is still called, and is back in its place afterwards.
+Invariant: every handler that was there is still called, and is back in its place when all of ours are gone from before it.
 """
 
 import asyncio
@@ -25,34 +25,34 @@ def call_on_stop(on_stop: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop = asyncio.get_running_loop()
-    replaced = []
-    for number in _STOP_SIGNALS:
-        previous = signal.getsignal(number)
-        if callable(previous):
-            ours = _chain(loop, on_stop, previous)
-            signal.signal(number, ours)
-            replaced.append((number, ours, previous))
+    handled = [(number, previous) for number in _STOP_SIGNALS if callable(previous := signal.getsignal(number))]
+    links = [_Link(number, on_stop, previous) for number, previous in handled]
     try:
         yield
     finally:
-        _restore(replaced)
+        for link in links:
+            link.remove()
 
 
-def _chain(loop: asyncio.AbstractEventLoop, on_stop: Callable[[], None], previous: Handler) -> Handler:
-    # What a loop's own add_signal_handler calls is told by its wakeup descriptor, which stays as it is.
-    def handle(number: int, frame: FrameType | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(on_stop)
-        previous(number, frame)
+class _Link:
+    """Our handler of one signal: it tells us, and then whoever stood there before."""
 
-    return handle
+    def __init__(self, number: signal.Signals, on_stop: Callable[[], None], previous: Handler) -> None:
+        self._number = number
+        self._loop = asyncio.get_running_loop()
+        self._on_stop: Callable[[], None] | None = on_stop
+        self._previous = previous
+        signal.signal(number, self)
 
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        # What a loop's add_signal_handler was given is called through the loop's wakeup descriptor, which is as it was.
+        if self._on_stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_stop)
+        self._previous(number, frame)
 
-def _restore(replaced: list[tuple[signal.Signals, Handler, Handler]]) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number, ours, previous in replaced:
-        # Whoever set another since calls ours, if anything, and will put it back.
-        if signal.getsignal(number) is ours:
-            signal.signal(number, previous)
+    def remove(self) -> None:
+        self._on_stop = None
+        # Whoever stands there since may call us for what was there before, and puts us back when it goes.
+        standing: object = signal.getsignal(self._number)
+        if standing is self and threading.current_thread() is threading.main_thread():
+            signal.signal(self._number, self._previous)
