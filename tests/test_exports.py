@@ -1,6 +1,12 @@
-"""The package's front door."""
+"""The package's front door, and that of the server."""
+
+import subprocess
+import sys
+
+import pytest
 
 import pulseboard
+from pulseboard import server
 
 
 def test_all_is_sorted_and_everything_in_it_is_there() -> None:
@@ -16,3 +22,16 @@ def test_whatever_is_importable_by_a_public_name_is_in_all() -> None:
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("pulseboard.")
     }
     assert public == set(pulseboard.__all__)
+
+
+def test_the_servers_all_is_sorted_and_everything_in_it_is_there() -> None:
+    assert server.__all__ == sorted(server._MODULES)
+    for name in server.__all__:
+        assert getattr(server, name).__name__ == name
+    with pytest.raises(AttributeError, match="Nonsense"):
+        server.Nonsense  # noqa: B018
+
+
+def test_a_module_of_the_server_comes_without_the_web_framework() -> None:
+    code = "import sys, pulseboard.server.version; assert not {'litestar', 'uvicorn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
