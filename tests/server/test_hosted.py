@@ -172,6 +172,19 @@ async def test_all_of_it_works_below_a_prefix(run: Run, publish: Publisher, app:
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+async def test_what_the_documentation_says_about_mounting_is_true(run: Run, tmp_path: Path, number: int) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    assert len(examples) == 3
+    (tmp_path / "example.py").write_text(examples[number])
+    host = run("example:app", "--app-dir", str(tmp_path))
+    await eventually(host.is_ready)
+    streams = await open_streams(host)
+    said = await host.stop()
+    await check_ends(*streams)
+    assert "ERROR" not in said
+
+
 async def test_the_head_of_a_stream_comes_first_though_a_middleware_holds_it_back(run: Run) -> None:
     """Under our own protocol the first message was written past it, before the status line."""
     host = run("tests.server.hosts:buffering", "--http", OUR_PROTOCOL)
