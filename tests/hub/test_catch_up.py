@@ -208,7 +208,30 @@ async def test_a_hub_that_closes_meanwhile_ends_the_stream(world: World) -> None
     sink = await world.come_back(3)
     assert sink.closed
     bye = messages(sink.writes)[-1]
-    assert (bye.event, bye.id) == ("bye", "20-0")
+    assert (bye.event, bye.id) == ("bye", None)  # it comes back from what it saw last
+    assert numbers(sink) == list(range(4, 4 + len(numbers(sink))))
+
+
+async def test_a_hub_that_closes_waits_for_nobody_who_is_still_reading_what_was_missed(world: World) -> None:
+    """Its stream went on for the whole write deadline, and the process was there as long."""
+    world.say(20)
+    sink = ListSink(room=1)
+    coming = asyncio.create_task(world.come_back(3, sink=sink))
+    await eventually(lambda: sink.room == 0)
+    world.hub.close("stopping")
+    await asyncio.wait_for(coming, 0.1)
+    assert (sink.closed, sink.aborted) == (True, False)
+    assert messages(sink.writes)[-1].event == "bye"
+
+
+async def test_a_hub_that_closes_waits_for_no_server_that_is_ahead(world: World) -> None:
+    world.say(2)
+    world.say(2, heard=False)
+    coming = asyncio.create_task(world.come_back(4))
+    await asyncio.sleep(0)
+    world.hub.close("stopping")
+    sink = await asyncio.wait_for(coming, 1)
+    assert [message.event for message in messages(sink.writes)] == ["bye"]
 
 
 @settings(max_examples=80, deadline=None)

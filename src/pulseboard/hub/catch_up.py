@@ -20,6 +20,7 @@ AHEAD_S = 2.0
 UNKNOWN = "what followed the last message that was seen is no longer held"
 TOO_MUCH = f"more than {MAX_EVENTS} messages were missed"
 BROKEN = "Redis lost events while they were being read again"
+CLOSING = "the server is closing"
 AWAY = "what was missed cannot be read from Redis"
 
 log = logging.getLogger("pulseboard.hub")
@@ -31,7 +32,8 @@ async def catch_up(hub: Hub, replay: Replay, connection: Connection, since: Curs
     Returns early when the reader takes nothing for the hub's write deadline; its sink is aborted then.
     """
     try:
-        connection.reason = await _replay(hub, replay, connection, since)
+        with hub.arriving(connection):
+            connection.reason = await _replay(hub, replay, connection, since)
     except BusUnavailable as error:
         log.info("a reader could not be brought up to date: %s", error)
         connection.reason = AWAY
@@ -58,6 +60,8 @@ async def _replay(hub: Hub, replay: Replay, connection: Connection, since: Curso
     connection.mark = hub.ring.mark(position, connection.view.choice)
     read = 0
     while cursor < bound:
+        if hub.closing:
+            return CLOSING
         page = await replay.read(cursor, bound)
         if page is None:
             return UNKNOWN if cursor == since else BROKEN
@@ -69,6 +73,8 @@ async def _replay(hub: Hub, replay: Replay, connection: Connection, since: Curso
             return TOO_MUCH
         picked = (connection.view.pick(event_frame(entry)) for entry in entries)
         await _write(hub, connection, [data for data in picked if data is not None])
+    if hub.closing:
+        return CLOSING
     return None if hub.epoch == epoch else BROKEN
 
 
@@ -80,7 +86,9 @@ async def _write(hub: Hub, connection: Connection, frames: list[bytes]) -> None:
         while waiting and len(data) + len(waiting[0]) <= WRITE_MAX_BYTES:
             data += waiting.popleft()
         async with asyncio.timeout(hub.options.write_deadline_s):
-            while not sink.writable:
+            while not sink.writable and not hub.closing:
                 connection.woken.clear()
                 await connection.woken.wait()
+        if hub.closing:
+            return
         sink.write(sink.framing(data))

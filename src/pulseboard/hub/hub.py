@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
 from pulseboard.bus.clock import RedisClock
@@ -79,6 +80,7 @@ class Hub:
         self._fan_out = FanOut(self.ring, self._board_bytes)
         self._beats: dict[tuple[str, str], Beat] = {}
         self._moved = asyncio.Event()
+        self._arriving: set[Connection] = set()
         self._farewell: str | None = None
 
     @property
@@ -154,12 +156,21 @@ class Hub:
         """Wait until the feed has been read up to a cursor; return whether it was."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.cursor < cursor:
+                while self.cursor < cursor and not self.closing:
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:
             return False
-        return True
+        return self.cursor >= cursor
+
+    @contextmanager
+    def arriving(self, connection: Connection) -> Iterator[None]:
+        """Wake a connection that is being brought up to date when the hub is closed meanwhile."""
+        self._arriving.add(connection)
+        try:
+            yield
+        finally:
+            self._arriving.discard(connection)
 
     def leave(self, connection: Connection) -> None:
         """Forget a connection. Leaving twice is leaving once."""
@@ -174,6 +185,9 @@ class Hub:
         self._farewell = reason
         for connection in self._fan_out.take_all():
             self._end(connection, reason)
+        self._moved.set()
+        for connection in self._arriving:
+            connection.woken.set()
 
     def forgettable(self) -> list[tuple[str, str, Cursor]]:
         """Return what ended so long ago that it should leave the board; while blind, nothing."""
@@ -281,6 +295,9 @@ class Hub:
                 self.ring.append(heartbeat_frame(self.cursor))
             self._fan_out.flush()
             self._fan_out.let_go(options.write_deadline_s)
-            for connection in self._fan_out.take_old(now):
-                # It comes back on any server, so that none keeps more than its share.
-                self._end(connection, "this stream has lived its time; the next goes on where it ended")
+            self._end_old(now)
+
+    def _end_old(self, now: float) -> None:
+        """End the streams that have lived their time: they come back on any server, so that none keeps more than its share."""
+        for connection in self._fan_out.take_old(now):
+            self._end(connection, "this stream has lived its time; the next goes on where it ended")
