@@ -240,6 +240,8 @@ class TestPrecedence:
             "insecure_no_auth": True,
             "heartbeat_s": 1.5,
             "ping_s": 2.5,
+            "write_deadline_s": 3.5,
+            "forget_s": 90.0,
             "stream_lifetime_s": 60.0,
             "channel_prefix": "p:",
             "namespace": "n",
