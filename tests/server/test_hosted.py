@@ -4,67 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
 import pytest
+import redis
 from tests.conftest import free_port
 from tests.server.conftest import Publisher, Stream, eventually
+from tests.server.hosting import ROOT, Host
+from tests.server.test_readers import open_frozen, publish_large
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.server import Pulseboard, Settings
 from pulseboard.server.app import STATIC
-from pulseboard.server.core import Core
+from pulseboard.server.core import BEGIN_S, Core
 
-ROOT = Path(__file__).parents[2]
 ALONE = "pulseboard.server.asgi:app"
 OUR_PROTOCOL = "pulseboard.server.protocol:StreamProtocol"
-
-
-class Host:
-    """uvicorn, as anybody starts it, with an application on a free port."""
-
-    def __init__(self, app: str, *options: str, env: dict[str, str], prefix: str) -> None:
-        self.port = free_port()
-        self.prefix = prefix
-        self.url = f"http://127.0.0.1:{self.port}{prefix}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", app, "--port", str(self.port), *options],
-            cwd=ROOT,
-            env={**os.environ, **env},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def is_ready(self) -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/readyz").status_code == 200
-        return False
-
-    async def stop(self, kind: signal.Signals = signal.SIGTERM) -> str:
-        """Stop it, which must not take 3 s; return what it said."""
-        started = time.monotonic()
-        self.process.send_signal(kind)
-        _, said = await asyncio.to_thread(self.process.communicate, timeout=20)
-        assert time.monotonic() - started < 3
-        return said
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
 
 
 Run = Callable[..., Host]
@@ -113,19 +74,20 @@ async def check_ends(ours: list[Stream], seeds: list[Stream]) -> None:
         stream.close()
 
 
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+
 @pytest.mark.parametrize(
-    "options",
+    ("kind", "options"),
     [
-        ("--http", "httptools", "--loop", "uvloop", "--lifespan", "on"),
-        ("--http", "h11", "--loop", "asyncio", "--lifespan", "on"),
-        ("--http", OUR_PROTOCOL, "--lifespan", "off"),
-        ("--workers", "2"),
+        pytest.param(TERM, ("--http", "httptools", "--loop", "uvloop", "--lifespan", "on"), id="httptools"),
+        pytest.param(INT, ("--http", "h11", "--loop", "asyncio", "--lifespan", "on"), id="h11"),
+        pytest.param(INT, ("--http", OUR_PROTOCOL, "--lifespan", "off"), id="our-protocol"),
+        pytest.param(TERM, ("--workers", "2"), id="workers"),
     ],
-    ids=["httptools", "h11", "our-protocol", "workers"],
 )
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
 async def test_open_streams_do_not_hold_up_the_end_of_somebody_elses_server(
-    run: Run, options: tuple[str, ...], kind: signal.Signals
+    run: Run, kind: signal.Signals, options: tuple[str, ...]
 ) -> None:
     host = run(ALONE, *options, prefix="")
     await eventually(host.is_ready)
@@ -141,6 +103,26 @@ async def test_options_that_are_wrong_are_one_line_in_the_servers_own_words(run:
     assert host.process.returncode == 3
     (complaint,) = [line for line in said.splitlines() if "ping_s" in line]
     assert "pulseboard: ping_s: " in complaint
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--http", OUR_PROTOCOL), ("--http", "httptools", "--timeout-graceful-shutdown", "1")],
+    ids=["our-protocol", "httptools"],
+)
+async def test_neither_does_a_reader_that_takes_nothing(
+    run: Run, raw: redis.Redis, prefix: str, options: tuple[str, ...]
+) -> None:
+    host = run(ALONE, *options, prefix="")
+    await eventually(host.is_ready)
+    with open_frozen(host.port), open_frozen(host.port, "/api/services/status/stream"):
+        await eventually(lambda: httpx.get(f"{host.url}/healthz").json()["readers"] == 2)
+        publish_large(raw, prefix, 150)  # more than the kernel's buffers hold
+        await eventually(
+            lambda: httpx.get(f"{host.url}/api/services/status").json().get("balanceSync", {}).get("n") == 149
+        )
+        said = await host.stop()
     assert "Traceback" not in said
 
 
@@ -205,6 +187,14 @@ async def client_of(board: Pulseboard) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def eventually_async(
+    ask: Callable[[], Awaitable[httpx.Response]], holds: Callable[[httpx.Response], bool]
+) -> None:
+    async with asyncio.timeout(10):
+        while not holds(await ask()):  # noqa: ASYNC110  (what it watches is no event)
+            await asyncio.sleep(0.01)
+
+
 async def test_many_first_requests_start_one_core(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Core] = []
     start = Core.start
@@ -224,6 +214,26 @@ async def test_many_first_requests_start_one_core(settings: Settings, monkeypatc
         assert (await client.get("/api/services/status")).json()["code"] == "stopping"
     left = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("pulseboard")]
     assert left == []
+
+
+async def test_the_first_answer_is_not_an_empty_board(settings: Settings, publish: Publisher) -> None:
+    """A new worker, or one whose first request this was, told the old page that there were no services."""
+    async with Pulseboard(settings) as first, client_of(first) as client:
+        await eventually_async(lambda: client.get("/readyz"), lambda answer: answer.status_code == 200)
+        publish("b", n=1)
+        await eventually_async(lambda: client.get("/api/services/status"), lambda answer: "b" in answer.json())
+        second = Pulseboard(settings)
+        async with client_of(second) as other:
+            assert (await other.get("/api/services/status")).json() == {"a": {}, "b": {"n": 1}}
+        await second.aclose()
+
+
+async def test_a_redis_that_is_away_is_not_waited_for_long(settings: Settings) -> None:
+    away = Settings.load(redis_url=f"redis://127.0.0.1:{free_port()}")
+    async with Pulseboard(away) as board, client_of(board) as client:
+        async with asyncio.timeout(BEGIN_S / 2):  # it was waited for once, at the start
+            assert (await client.get("/healthz")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 503
 
 
 async def test_closing_what_never_started_is_no_error() -> None:

@@ -163,6 +163,17 @@ class Hub:
             return False
         return self.cursor >= cursor
 
+    async def begun(self, timeout_s: float) -> bool:
+        """Wait until the board has been read from Redis; return whether it was."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.epoch:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            return False
+        return True
+
     @contextmanager
     def arriving(self, connection: Connection) -> Iterator[None]:
         """Wake a connection that is being brought up to date when the hub is closed meanwhile."""

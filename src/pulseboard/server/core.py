@@ -24,6 +24,8 @@ from pulseboard.wire.errors import BusUnavailable
 
 FORGET_EVERY_S = 60.0
 DECLARE_EVERY_S = 0.5
+BEGIN_S = 1.0
+"""How long the first requests wait for the board. Redis may be away, and then they are told that."""
 
 log = logging.getLogger("pulseboard.server")
 
@@ -63,6 +65,7 @@ class Core:
         self._janitor = Janitor(*where)
         self._on_failure = on_failure
         self._task: asyncio.Task[None] | None = None
+        self._beginning: asyncio.Future[bool] | None = None
 
     @property
     def trouble(self) -> str | None:
@@ -84,15 +87,23 @@ class Core:
             self._run(), name="pulseboard-core", context=contextvars.Context()
         )
         self._task.add_done_callback(self._note_end)
+        self._beginning = asyncio.ensure_future(self.hub.begun(BEGIN_S))
+
+    async def begun(self) -> None:
+        """Wait until there is a board to show: an empty one would pass for the truth. Not for long, nor once it has failed."""
+        if self._task is not None and self._beginning is not None:
+            await asyncio.wait((self._beginning, self._task), return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
         """End it. Closing twice is closing once."""
-        if self._task is not None:
+        if self._task is not None and self._beginning is not None:
+            self._beginning.cancel()
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.gather(self._beginning, self._task, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
         self.start()
+        await self.begun()
         return self
 
     async def __aexit__(

@@ -14,6 +14,8 @@ from pulseboard.server.problems import Problem, send_problem
 from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import PulseboardError
 
+RETRY = [(b"retry-after", b"2")]
+
 _SCOPE = frozenset(
     ("type", "asgi", "http_version", "server", "client", "scheme", "method", "headers", "query_string", "extensions")
 )
@@ -50,7 +52,8 @@ class Pulseboard:
 
     async def __aenter__(self) -> Self:
         self._closed = False
-        self._start()
+        core, _ = self._start()
+        await core.begun()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -77,24 +80,22 @@ class Pulseboard:
 
     async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         try:
-            app = self._ready()
+            core, app = self._start_for_request()
+            await core.begun()
+            if core.failed:
+                raise Problem(503, "failed", "The server failed inside; its log says how.", headers=RETRY)
         except Problem as problem:
             await send_problem(problem, send)
         else:
             await app(_own_scope(scope), receive, send)
 
-    def _ready(self) -> ASGIApp:
-        """Return the application, started; raise Problem where it cannot answer."""
-        retry = [(b"retry-after", b"2")]
+    def _start_for_request(self) -> tuple[Core, ASGIApp]:
         if self._closed:
-            raise Problem(503, "stopping", "The server is stopping; try again in a moment.", headers=retry)
+            raise Problem(503, "stopping", "The server is stopping; try again in a moment.", headers=RETRY)
         try:
-            core, app = self._start()
+            return self._start()
         except PulseboardError as error:
             raise Problem(503, "not-configured", f"{error}.") from error
-        if core.failed:
-            raise Problem(503, "failed", "The server failed inside; its log says how.", headers=retry)
-        return app
 
     def _start(self) -> tuple[Core, ASGIApp]:
         # Nothing is awaited in here, so that of many first requests one starts it.

@@ -1,0 +1,55 @@
+"""The page below a prefix of somebody else's application."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+from tests.server.hosting import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Page
+    from tests.browser.conftest import Board, Publisher
+
+    from pulseboard.bus.address import RedisAddress
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def serve(address: RedisAddress, namespace: str) -> Iterator[Host]:
+    """The application; the page asks for it under this name so as to be closed before it."""
+    env = {
+        "REDIS_URL": address.url,
+        "PULSEBOARD_NAMESPACE": namespace,
+        "PULSEBOARD_CHANNEL_PREFIX": f"{namespace}:",
+    }
+    host = Host("tests.server.hosts:starlette", env=env, prefix="/ops")
+    deadline = time.monotonic() + 30
+    while not host.is_ready():
+        assert time.monotonic() < deadline, "the host did not start"
+        time.sleep(0.05)
+    yield host
+    host.close()
+
+
+def test_it_is_live_and_asks_for_nothing_outside_the_prefix(
+    page: Page, board: Board, serve: Host, publisher: Publisher
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    page.goto(f"{serve.url}/")
+    expect(page).to_have_url(f"{serve.url}/services")
+    board.expect_link("connected")
+    publisher.publish("balance-sync", {"done": 1})
+    board.expect_value("balance-sync", "done", "1")
+    page.get_by_role("link", name="Pulseboard").click()
+    expect(page).to_have_url(f"{serve.url}/services")
+    board.expect_value("balance-sync", "done", "1")
+    assert "/ops/api/stream" in asked
+    assert all(path.startswith("/ops/") for path in asked)
