@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+import litestar.types
 from litestar import Litestar, asgi, get
-from litestar.types import Receive, Scope, Send
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pulseboard.server import Pulseboard
 
@@ -21,17 +21,28 @@ async def hello(_: Request) -> Response:
     return PlainTextResponse("hello")
 
 
-async def pass_on(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    return await call_next(request)
+class HoldHead:
+    """As middleware does that may yet change the head, one that compresses for example."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        held: list[Message] = []
+
+        async def hold(message: Message) -> None:
+            held.append(message)
+            if message["type"] != "http.response.start":
+                while held:
+                    await send(held.pop(0))
+
+        await self.app(scope, receive, hold)
 
 
 # It forwards no lifespan: nothing but requests ever reaches the board.
-starlette = Starlette(routes=[Route("/hello", hello), Mount("/ops", Pulseboard())])
+starlette_app = Starlette(routes=[Route("/hello", hello), Mount("/ops", Pulseboard())])
 
-# Its middleware takes every answer apart and puts it together again.
-buffering = Starlette(
-    routes=[Mount("/ops", Pulseboard())], middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)]
-)
+holding = Starlette(routes=[Mount("/ops", Pulseboard())], middleware=[Middleware(HoldHead)])
 
 board = Pulseboard()
 
@@ -48,7 +59,7 @@ guest = Pulseboard()
 
 
 @asgi("/ops", is_mount=True, copy_scope=False)
-async def ops(scope: Scope, receive: Receive, send: Send) -> None:
+async def ops(scope: litestar.types.Scope, receive: litestar.types.Receive, send: litestar.types.Send) -> None:
     await guest(scope, receive, send)
 
 
@@ -57,4 +68,4 @@ def hello_litestar() -> str:
     return "hello"
 
 
-litestar = Litestar([ops, hello_litestar])
+litestar_app = Litestar([ops, hello_litestar])

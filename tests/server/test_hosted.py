@@ -126,7 +126,7 @@ async def test_neither_does_a_reader_that_takes_nothing(
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("app", ["starlette", "with_lifespan", "litestar"])
+@pytest.mark.parametrize("app", ["starlette_app", "with_lifespan", "litestar_app"])
 async def test_all_of_it_works_below_a_prefix(run: Run, publish: Publisher, app: str) -> None:
     host = run(f"tests.server.hosts:{app}")
     await eventually(host.is_ready)
@@ -169,7 +169,7 @@ async def test_what_the_documentation_says_about_mounting_is_true(run: Run, tmp_
 
 async def test_the_head_of_a_stream_comes_first_though_a_middleware_holds_it_back(run: Run) -> None:
     """Under our own protocol the first message was written past it, before the status line."""
-    host = run("tests.server.hosts:buffering", "--http", OUR_PROTOCOL)
+    host = run("tests.server.hosts:holding", "--http", OUR_PROTOCOL)
     await eventually(host.is_ready)
     streams = await open_streams(host)
     await host.stop()
