@@ -3,7 +3,6 @@
 import traceback
 
 import pytest
-import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,10 +142,3 @@ def test_a_bad_variable_is_named(env: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigError, match=named) as refusal:
         RedisAddress.from_env(env)
     assert SECRET not in str(refusal.value)
-
-
-def test_connection_options_reach_the_same_redis(address: RedisAddress) -> None:
-    with redis.Redis(**address.connection_options()) as client:
-        assert client.ping()
-    assert RedisAddress.parse("unix:///run/redis.sock").connection_options()["unix_socket_path"] == "/run/redis.sock"
-    assert RedisAddress.parse("rediss://cache").connection_options()["ssl"] is True

@@ -27,7 +27,7 @@ class Publisher:
     def __init__(
         self, address: RedisAddress, keys: Keys, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = 2.0
     ) -> None:
-        self._client = open_client(address, timeout_s=timeout_s)
+        self._client = open_client(address, keys, timeout_s=timeout_s)
         self._keys = keys
         self._prefix = prefix
         self._publish = self._client.register_script(read_script("publish"))
