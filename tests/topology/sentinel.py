@@ -44,7 +44,10 @@ class Sentinel(Replicated):
         old = self.master
         # Refused while a replica has just come, or a failover before this one is not over.
         wait_for(lambda: call(self.sentinels[0], "SENTINEL", "FAILOVER", MASTER_NAME) == b"OK", "a replica to hand to")
-        return self.wait_failover(old)
+        new = self.wait_failover(old)
+        # Until the old one is told, it goes on as a master, and loses what it takes.
+        wait_for(self._is_settled, "the old master to follow the new one")
+        return new
 
     def _is_settled(self) -> bool:
         master = self.master

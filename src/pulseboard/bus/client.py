@@ -76,11 +76,11 @@ def is_refusal(error: BaseException) -> bool:
     return not passing and not is_elsewhere(error)
 
 
-def open_client(address: RedisAddress, keys: Keys | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S) -> redis.Redis:
+def open_client(address: RedisAddress, keys: Keys | None, *, timeout_s: float = ANSWER_TIMEOUT_S) -> redis.Redis:
     """Return a synchronous client that tries each command once. It connects at its first command.
 
-    `keys` are those that its commands will name: in a cluster they say which node that is. Without, it can but publish
-    and subscribe.
+    `keys` are those that its commands will name: in a cluster they say which node that is. With None it can only
+    publish and subscribe, which any node does.
     """
     options = link_options(address, make_locator(address, keys), timeout_s)
     link: type[TcpLink | TlsLink | UnixLink] = TlsLink if address.tls else TcpLink
@@ -91,7 +91,7 @@ def open_client(address: RedisAddress, keys: Keys | None = None, *, timeout_s: f
 
 
 def open_async_client(
-    address: RedisAddress, keys: Keys | None = None, *, timeout_s: float | None = ANSWER_TIMEOUT_S, **options: Any
+    address: RedisAddress, keys: Keys | None, *, timeout_s: float | None = ANSWER_TIMEOUT_S, **options: Any
 ) -> redis.asyncio.Redis:
     """Return an asyncio client that tries each command once, unless `options` say otherwise; else as `open_client`."""
     options = {"retry": AsyncRetry(NoBackoff(), 0)} | options
@@ -125,6 +125,7 @@ class RedisClient:
             retry = AsyncRetry(_LoggedDelay("Publisher"), SEED_ATTEMPTS)
             self._publisher = open_async_client(
                 self.address,
+                None,
                 retry=retry,
                 retry_on_error=[redis.ConnectionError],
                 redis_connect_func=_log_connect("Publisher"),
@@ -134,7 +135,7 @@ class RedisClient:
     def get_subscriber(self) -> redis.asyncio.Redis:
         """Return the client whose connection subscribes. `Subscription` supervises it, so it tries once."""
         if self._subscriber is None:
-            self._subscriber = open_async_client(self.address, redis_connect_func=_log_connect("Subscriber"))
+            self._subscriber = open_async_client(self.address, None, redis_connect_func=_log_connect("Subscriber"))
         return self._subscriber
 
     async def close(self) -> None:

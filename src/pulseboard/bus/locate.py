@@ -36,11 +36,11 @@ class Locator(ABC):
     def __init__(self, address: RedisAddress) -> None:
         self._named = address.nodes
         self._nodes: Sequence[Endpoint] = address.nodes
+        self._learnt: list[Endpoint] = []
 
     def search(self) -> Search:
         """Take a poll; raise redis.ConnectionError when nobody can tell."""
         votes: Counter[Endpoint] = Counter()
-        silent: list[Endpoint] = []
         enough = min(len(self._nodes), POLL_MAX) // 2 + 1
         problem = ""
         for node in tuple(self._nodes):
@@ -49,15 +49,16 @@ class Locator(ABC):
                 place = self._read(answer, node)
             except (redis.RedisError, OSError, LookupError, ValueError, TypeError) as error:
                 problem = f"{node}: {(str(error) or type(error).__name__)[:120]}"
-                silent.append(node)
+                # Asked last the next time: a host that is gone costs a timeout.
+                self._nodes = _put_last(self._nodes, node)
                 continue
             votes[place] += 1
             if votes[place] >= enough:
                 break
-        found = votes.most_common(1)[0][0] if votes else None
-        self._arrange(silent, found)
-        if found is None:
+        if not votes:
             raise redis.ConnectionError(f"{self._describe()}: {problem}")
+        found = votes.most_common(1)[0][0]
+        self._note(found)
         return found
 
     def _read(self, answer: Any, asked: Endpoint) -> Endpoint:
@@ -65,9 +66,12 @@ class Locator(ABC):
             raise answer
         return self._parse(answer, asked)
 
-    def _arrange(self, silent: Sequence[Endpoint], found: Endpoint | None) -> None:
-        # Who was silent is asked last the next time: a dead host costs a timeout.
-        self._nodes = sorted(self._nodes, key=silent.__contains__)
+    def _note(self, found: Endpoint) -> None:
+        # Also those learnt, or the cluster would be out of reach as soon as the named ones are gone. The owner last: a
+        # node that was cut off goes on to call itself the owner.
+        known = list(dict.fromkeys((*self._named, *self._learnt)))[:NODES_MAX]
+        in_order = [node for node in self._nodes if node in known]
+        self._nodes = _put_last([*in_order, *(node for node in known if node not in in_order)], found)
 
     @abstractmethod
     def _parse(self, answer: Any, asked: Endpoint) -> Endpoint: ...
@@ -107,27 +111,18 @@ class ClusterLocator(Locator):
         if keys is not None:
             # A node that is not the owner, or is cut off, says so to every command that names a key.
             self.check_every_s = float("inf")
-        self._learnt: dict[Endpoint, None] = {}
 
     def _parse(self, answer: Any, asked: Endpoint) -> Endpoint:
         owner = None
+        self._learnt = []
         for first, last, *nodes in answer:
             places = [_place(node, asked) for node in nodes]
-            self._learnt |= dict.fromkeys(places)
+            self._learnt += places
             if first <= self._slot <= last:
                 owner = places[0]
         if owner is None:
             raise LookupError(f"no node owns slot {self._slot}")
         return owner
-
-    def _arrange(self, silent: Sequence[Endpoint], found: Endpoint | None) -> None:
-        # Also those learnt, or the cluster would be out of reach as soon as the named ones are gone. The owner last: a
-        # node that was cut off goes on to call itself the owner.
-        known = dict.fromkeys((*self._nodes, *self._learnt))
-        current = [node for node in known if node in self._named or node in self._learnt]
-        self._nodes = sorted(current[:NODES_MAX], key=lambda node: (node in silent) + (node == found))
-        if found is not None:
-            self._learnt = {}
 
     def _describe(self) -> str:
         return f"no node of the cluster says who owns slot {self._slot}"
@@ -138,6 +133,10 @@ def make_locator(address: RedisAddress, keys: Keys | None) -> Locator | None:
     if not address.nodes:
         return None
     return ClusterLocator(address, keys) if address.master is None else SentinelLocator(address)
+
+
+def _put_last(nodes: Sequence[Endpoint], node: Endpoint) -> Sequence[Endpoint]:
+    return sorted(nodes, key=node.__eq__)
 
 
 def _place(node: Sequence[Any], asked: Endpoint) -> Endpoint:
