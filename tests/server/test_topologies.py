@@ -75,6 +75,12 @@ def replicated(request: pytest.FixtureRequest, namespace: str) -> Iterator[Repli
 
 
 @pytest.fixture
+def sentinel() -> Iterator[Sentinel]:
+    with provide(Sentinel()) as topology:
+        yield topology
+
+
+@pytest.fixture
 def cluster(namespace: str) -> Iterator[Cluster]:
     with provide(Cluster(namespace)) as topology:
         yield topology
@@ -255,6 +261,29 @@ async def test_a_killed_master_costs_a_pause_and_no_event_unnoticed(
 ) -> None:
     server = serve(RedisAddress.parse(replicated.url))
     await check_change(replicated, "kill", server, service(replicated.url), keys, prefix)
+
+
+async def test_a_status_that_the_killed_master_did_not_pass_on_is_sent_again(
+    sentinel: Sentinel, serve: ServeFixture, service: ServiceFixture, prefix: str
+) -> None:
+    """Redis had said that it was taken, so nobody sent it again, and the board showed the one before for ever."""
+    server = serve(RedisAddress.parse(sentinel.url))
+    await eventually(server.is_ready)
+    one = service(sentinel.url)
+    async with await server.open("/api/stream?kinds=status") as stream:
+        one.update(n=1)
+        await stream.until(lambda message: number_of(message) == 1)
+        (replica,) = (node for node in sentinel.nodes if node is not sentinel.master)
+        await eventually(lambda: replica.client.exists(f"{{{prefix[:-1]}}}:feed"))
+        replica.freeze()
+        sentinel.master.client.client_kill_filter(_type="replica")
+        one.update(n=2)
+        await stream.until(lambda message: number_of(message) == 2)
+        killed = sentinel.kill_master()
+        replica.thaw()
+        await asyncio.to_thread(sentinel.wait_failover, killed)
+        await stream.until(lambda message: message.event == "reset")
+        await stream.until(lambda message: number_of(message) == 2)
 
 
 async def test_a_planned_handover_costs_a_pause_and_no_event_unnoticed(

@@ -23,7 +23,7 @@ _FORM = (
     "redis+cluster://[…@]host[:port],…, each with rediss for TLS, or unix:///path"
 )
 _URL = re.compile(r"(?:([^:/?#]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)  # RFC 3986, appendix B
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:\s]+))(?::([0-9]*))?")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:,\s]+))(?::([0-9]*))?")
 
 
 class Endpoint(NamedTuple):
@@ -71,6 +71,8 @@ class RedisAddress:
         if fragment:
             raise ConfigError(f"{_FORM}; nothing after '#' is read")
         who, _, where = authority.rpartition("@")
+        if not set(who).isdisjoint("[]"):
+            raise ConfigError(f"{_FORM}; in a user's name or password, write [ and ] percent-encoded")
         username, _, password = who.partition(":")
         known: dict[str, Any] = {"username": unquote(username) or None, "password": unquote(password) or None}
         known |= {"tls": kind == "rediss"} | _parse_options(query, tls=kind == "rediss", arrangement=arrangement)

@@ -19,7 +19,6 @@ from pulseboard.bus.address import Endpoint, RedisAddress
 from pulseboard.bus.locate import Locator
 
 CONNECT_TIMEOUT_S = 3.0
-ASK_TIMEOUT_S = 1.0
 SEARCH_TIMEOUT_S = 3.0
 
 _ELSEWHERE = (
@@ -54,25 +53,15 @@ def link_options(address: RedisAddress, locator: Locator | None, timeout_s: floa
         return options | {"path": address.path}
     options |= {"host": address.host, "port": address.port, "socket_keepalive": True} | address.tls_options()
     if locator is not None:
-        options |= {"locator": locator, "ask_options": _ask_options(address)}
+        options["locator"] = locator
     return options
-
-
-def _ask_options(address: RedisAddress) -> dict[str, Any]:
-    if address.master is None:
-        who = (address.username, address.password)
-    else:
-        who = (address.sentinel_username, address.sentinel_password)
-    limits = {"socket_timeout": ASK_TIMEOUT_S, "socket_connect_timeout": ASK_TIMEOUT_S}
-    return {"username": who[0], "password": who[1], "protocol": 2} | limits | address.tls_options()
 
 
 class _Whereabouts:
     """Where a link goes: what it was located by, and when that is to be asked again."""
 
-    def __init__(self, locator: Locator, ask_options: dict[str, Any]) -> None:
+    def __init__(self, locator: Locator) -> None:
         self.locator = locator
-        self.ask_options = ask_options
         self.place: Endpoint | None = None
         self._check_at = float("inf")
 
@@ -106,8 +95,8 @@ def _translate(error: Exception, host: str) -> Exception:
 class _Link(AbstractConnection):
     """What the synchronous links have in common."""
 
-    def __init__(self, *, locator: Locator | None = None, ask_options: dict[str, Any] | None = None, **options: Any):
-        self._where = _Whereabouts(locator, ask_options or {}) if locator is not None else None
+    def __init__(self, *, locator: Locator | None = None, **options: Any) -> None:
+        self._where = _Whereabouts(locator) if locator is not None else None
         super().__init__(**options)
 
     def _connect(self) -> Any:
@@ -160,8 +149,8 @@ class _Link(AbstractConnection):
 
     @staticmethod
     def _ask(node: Endpoint, where: _Whereabouts) -> Any:
-        tls = "ssl_check_hostname" in where.ask_options
-        connection = (redis.SSLConnection if tls else redis.Connection)(*node, **where.ask_options)
+        kind = redis.SSLConnection if where.locator.tls else redis.Connection
+        connection = kind(**where.locator.ask_options(node))
         try:
             connection.connect()
             connection.send_command(*where.locator.question)
@@ -187,8 +176,8 @@ class UnixLink(_Link, redis.UnixDomainSocketConnection):
 class AsyncLink(asynchronous.AbstractConnection):
     """What the asyncio links have in common."""
 
-    def __init__(self, *, locator: Locator | None = None, ask_options: dict[str, Any] | None = None, **options: Any):
-        self._where = _Whereabouts(locator, ask_options or {}) if locator is not None else None
+    def __init__(self, *, locator: Locator | None = None, **options: Any) -> None:
+        self._where = _Whereabouts(locator) if locator is not None else None
         super().__init__(**options)
 
     async def _connect(self) -> None:
@@ -241,9 +230,8 @@ class AsyncLink(asynchronous.AbstractConnection):
 
     @staticmethod
     async def _ask(node: Endpoint, where: _Whereabouts) -> Any:
-        tls = "ssl_check_hostname" in where.ask_options
-        options: dict[str, Any] = {"host": node.host, "port": node.port} | where.ask_options
-        connection = (asynchronous.SSLConnection if tls else asynchronous.Connection)(**options)
+        kind = asynchronous.SSLConnection if where.locator.tls else asynchronous.Connection
+        connection = kind(**where.locator.ask_options(node))
         try:
             await connection.connect()
             await connection.send_command(*where.locator.question)

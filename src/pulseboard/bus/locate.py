@@ -18,6 +18,7 @@ from pulseboard.bus.keys import Keys
 POLL_MAX = 5
 """More than half of so many must agree; a cluster may have hundreds of nodes, and a poll is taken for each connection."""
 NODES_MAX = 32
+ASK_TIMEOUT_S = 1.0
 CHECK_EVERY_S = 10.0
 """How long a master that was cut off, and knows nothing of the next one, may be taken for the master."""
 
@@ -34,9 +35,18 @@ class Locator(ABC):
     check_every_s = CHECK_EVERY_S
 
     def __init__(self, address: RedisAddress) -> None:
+        self.tls = address.tls
+        self._address = address
         self._named = address.nodes
         self._nodes: Sequence[Endpoint] = address.nodes
         self._learnt: list[Endpoint] = []
+
+    def ask_options(self, node: Endpoint) -> dict[str, Any]:
+        """Return the keyword arguments of redis-py's connections by which `node` is asked."""
+        limits = {"socket_timeout": ASK_TIMEOUT_S, "socket_connect_timeout": ASK_TIMEOUT_S}
+        username, password = self._credentials()
+        who = {"host": node.host, "port": node.port, "username": username, "password": password, "protocol": 2}
+        return who | limits | self._address.tls_options()
 
     def search(self) -> Search:
         """Take a poll; raise redis.ConnectionError when nobody can tell."""
@@ -73,6 +83,9 @@ class Locator(ABC):
         in_order = [node for node in self._nodes if node in known]
         self._nodes = _put_last([*in_order, *(node for node in known if node not in in_order)], found)
 
+    def _credentials(self) -> tuple[str | None, str | None]:
+        return self._address.username, self._address.password
+
     @abstractmethod
     def _parse(self, answer: Any, asked: Endpoint) -> Endpoint: ...
 
@@ -89,6 +102,9 @@ class SentinelLocator(Locator):
         super().__init__(address)
         self._master = address.master or ""
         self.question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
+
+    def _credentials(self) -> tuple[str | None, str | None]:
+        return self._address.sentinel_username, self._address.sentinel_password
 
     def _parse(self, answer: Any, asked: Endpoint) -> Endpoint:
         if answer is None:
