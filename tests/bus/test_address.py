@@ -107,8 +107,6 @@ def test_an_address_survives_its_url(
     else:
         address = replace(several, master=master, sentinel_username=username, sentinel_password=sentinel_password)
     assert RedisAddress.parse(address.url) == address
-    for secret in (password, sentinel_password):
-        assert not secret or len(secret) < 8 or secret not in f"{address} {address!r}"
 
 
 @pytest.mark.parametrize(

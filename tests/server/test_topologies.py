@@ -113,12 +113,13 @@ def publish_plainly(node: Node, prefix: str, n: int) -> None:
     node.client.publish(f"{prefix}report", json.dumps(update))
 
 
-async def check_it_works(server: Server, service: Service, nodes: list[Node], prefix: str) -> None:
-    """See a status of the SDK arrive, and a plain publish to each of the nodes once."""
+async def check_it_works(serve: ServeFixture, url: str, service: Service, nodes: list[Node], prefix: str) -> None:
+    """See a status of the SDK arrive, a plain publish to each of the nodes once, and all of it again from Redis."""
+    server = serve(RedisAddress.parse(url))
     await eventually(server.is_ready)
     async with await server.open("/api/stream?kinds=status") as stream:
         service.update(n=1)
-        await stream.until(lambda message: number_of(message) == 1)
+        first = await stream.until(lambda message: number_of(message) == 1)
         for n, node in enumerate(nodes):
             publish_plainly(node, prefix, n)
         adopted = [(await stream.until(lambda message: is_status_of(message, "report"))) for _ in nodes]
@@ -126,6 +127,12 @@ async def check_it_works(server: Server, service: Service, nodes: list[Node], pr
         service.update(n=2)
         after = await stream.until(lambda message: message.event == "status")
         assert number_of(after) == 2, "nothing was adopted twice"
+    other = serve(RedisAddress.parse(url))  # whose ring holds none of it
+    await eventually(other.is_ready)
+    async with await other.open(f"/api/stream?kinds=status&since={first.id}") as stream:
+        replayed = [await stream.until(lambda message: message.event in ("status", "board")) for _ in (*adopted, after)]
+        assert [message.id for message in replayed] == [message.id for message in (*adopted, after)]
+    assert server.get("/api/incidents").json() == {"incidents": []}
 
 
 @pytest.mark.parametrize(
@@ -151,30 +158,21 @@ def is_status_of(message: Message, service: str) -> bool:
 async def test_services_plain_publishers_and_servers_work_on_every_arrangement(
     topology: Topology, serve: ServeFixture, service: ServiceFixture, prefix: str
 ) -> None:
-    server = serve(RedisAddress.parse(topology.url))
     # In a cluster a plain publish may go to any node; the replica of a Sentinel passes nothing on.
     nodes = topology.nodes if isinstance(topology, Cluster) else topology.nodes[:1]
-    await check_it_works(server, service(topology.url), nodes, prefix)
+    await check_it_works(serve, topology.url, service(topology.url), nodes, prefix)
 
 
 async def test_they_work_over_tls(tls: Tls, serve: ServeFixture, service: ServiceFixture, prefix: str) -> None:
-    server = serve(RedisAddress.parse(tls.url))
-    await check_it_works(server, service(tls.url), tls.nodes, prefix)
+    await check_it_works(serve, tls.url, service(tls.url), tls.nodes, prefix)
 
 
 async def test_they_work_with_the_rights_that_the_reference_names(
-    guarded: WithUsers, serve: ServeFixture, service: ServiceFixture, prefix: str, keys: Keys
+    guarded: WithUsers, serve: ServeFixture, service: ServiceFixture, prefix: str
 ) -> None:
-    server = serve(RedisAddress.parse(guarded.url_of("pulseboard-server")))
-    admin = guarded.nodes[0].client
-    await check_it_works(server, service(guarded.url_of("pulseboard-service")), guarded.nodes, prefix)
-    first: Any = admin.xrange(keys.feed, count=1)
-    other = serve(RedisAddress.parse(guarded.url_of("pulseboard-server")))
-    await eventually(other.is_ready)
-    async with await other.open(f"/api/stream?since={first[0][0].decode()}") as stream:
-        await stream.until(lambda message: message.event == "status")  # replayed from Redis
-    assert server.get("/api/incidents").json() == {"incidents": []}
-    refusals: Any = admin.acl_log()
+    one = service(guarded.url_of("pulseboard-service"))
+    await check_it_works(serve, guarded.url_of("pulseboard-server"), one, guarded.nodes, prefix)
+    refusals: Any = guarded.nodes[0].client.acl_log()
     # A name for the client library is nice to have; redis-py asks and does without.
     assert [entry["object"] for entry in refusals if entry["object"] != "client|setinfo"] == []
 
