@@ -56,6 +56,7 @@ def main() -> int:
         install_project()
         if purpose == "test":
             install_seed()
+            find_or_install_redis()
             find_or_install_browser()
     except PrepareError as error:
         print(f"pulseboard: {error}", file=sys.stderr)
@@ -286,13 +287,8 @@ def playwright_browser() -> str | None:
 def find_or_install_browser() -> None:
     if find_browser():
         return
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-        say("Installing Chromium for the browser tests (apt-get)")
-        apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o=Dpkg::Use-Pty=0")
-        for step in (("update",), ("install", "-y", "--no-install-recommends", "chromium")):
-            subprocess.run([*apt, *step], stdout=subprocess.DEVNULL, check=False)
-        if find_browser():
-            return
+    if apt_install("Chromium for the browser tests", "chromium") and find_browser():
+        return
     say("Installing Chromium for the browser tests (Playwright's own)")
     subprocess.run([str(PYTHON), "-m", "playwright", "install", "chromium"], check=False)
     if find_browser():
@@ -301,6 +297,40 @@ def find_or_install_browser() -> None:
     if os.environ.get("CI") == "true":
         raise PrepareError(missing)
     print(f"pulseboard: {missing}. The browser tests will be skipped.", file=sys.stderr)
+
+
+# ---------------------------------------------------------------- Redis
+
+
+def find_or_install_redis() -> None:
+    """Make sure of Redis and openssl, for the tests over TLS, which the Valkey of the wheel does not speak.
+
+    Not the package redis-server, which starts one: redis-tools has the same program, under another name.
+    """
+    if has_redis():
+        return
+    apt_install("Redis for the tests over TLS", "redis-tools", "openssl")
+    if has_redis():
+        return
+    missing = "no Redis or no openssl found, and they could not be installed; put redis-server and openssl on PATH"
+    if os.environ.get("CI") == "true":
+        raise PrepareError(missing)
+    print(f"pulseboard: {missing}. The tests over TLS will be skipped.", file=sys.stderr)
+
+
+def has_redis() -> bool:
+    return bool((shutil.which("redis-server") or shutil.which("redis-check-rdb")) and shutil.which("openssl"))
+
+
+def apt_install(what: str, *packages: str) -> bool:
+    """Install packages where we are root on a Debian; say whether that was tried."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    say(f"Installing {what} (apt-get)")
+    apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o=Dpkg::Use-Pty=0")
+    for step in (("update",), ("install", "-y", "--no-install-recommends", *packages)):
+        subprocess.run([*apt, *step], stdout=subprocess.DEVNULL, check=False)
+    return True
 
 
 if __name__ == "__main__":

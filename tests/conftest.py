@@ -7,14 +7,19 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import redis
 import redis.asyncio
+from tests.topology import MissingProgram
+from tests.topology.node import Topology
 
 from pulseboard.bus.address import ENVIRONMENT, RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
+
+AnyTopology = TypeVar("AnyTopology", bound=Topology)
 
 
 def free_port() -> int:
@@ -77,3 +82,17 @@ def raw(address: RedisAddress) -> Iterator[redis.Redis]:
     """A plain client of the session's Valkey, as any other program has."""
     with redis.Redis(host=address.host, port=address.port, protocol=2) as client:
         yield client
+
+
+@contextlib.contextmanager
+def provide(topology: AnyTopology) -> Iterator[AnyTopology]:
+    """Run servers in some arrangement; skip the test where a program for it is missing, but never in CI."""
+    try:
+        topology.__enter__()
+    except MissingProgram as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(missing))
+    with contextlib.ExitStack() as stack:
+        stack.push(topology.__exit__)
+        yield topology

@@ -35,7 +35,7 @@ def test_the_pause_before_reconnecting_is_the_seeds() -> None:
 
 
 def test_a_password_opens_the_door(locked: RedisAddress) -> None:
-    with open_client(locked) as client:
+    with open_client(locked, None) as client:
         assert client.ping()
     publisher = Publisher(locked, Keys("locked"))
     assert publisher.publish([outgoing()])
@@ -63,7 +63,7 @@ async def test_a_wrong_password_is_told_and_never_shown(locked: RedisAddress, ca
 
 
 def test_a_client_shows_no_password(locked: RedisAddress) -> None:
-    with open_client(locked) as client:
+    with open_client(locked, None) as client:
         client.ping()
         assert SECRET not in repr(client)
 
@@ -118,7 +118,7 @@ async def test_the_seeds_publisher_waits_out_an_outage_with_one_error_line(caplo
 
 def test_no_client_waits_for_ever_in_a_handshake() -> None:
     """A subscriber's socket had no deadline: a Redis that froze while it connected left it deaf for good."""
-    for client in (RedisClient().get_subscriber(), RedisClient().get_publisher(), open_client(RedisAddress())):
+    for client in (RedisClient().get_subscriber(), RedisClient().get_publisher(), open_client(RedisAddress(), None)):
         options = client.connection_pool.connection_kwargs
         assert options["socket_timeout"]
         assert options["socket_connect_timeout"]

@@ -155,6 +155,22 @@ def test_a_beat_tells_whether_the_board_knows_the_instance(publisher: Publisher,
     ]
 
 
+def test_a_beat_tells_whether_the_board_knows_the_last_event_that_was_taken(
+    publisher: Publisher, raw: redis.Redis, keys: Keys
+) -> None:
+    """A failover loses what the old master did not pass on: a service that said no more stood on the board with less."""
+    publisher.publish([outgoing(n=1)])
+    before: Any = raw.hgetall(keys.board)
+    publisher.publish([outgoing(n=2)])
+    raw.hset(keys.board, mapping=before)  # as on a replica that did not get the second one
+    assert not publisher.beat("balance-sync", "w-1")
+    publisher.publish([outgoing(n=2)])
+    assert publisher.beat("balance-sync", "w-1")
+
+    publish(raw, keys, "x:", [event(n=3)])  # another process of the same name
+    assert publisher.beat("balance-sync", "w-1"), "what is newer is no loss"
+
+
 def test_beats_are_capped(raw: redis.Redis, keys: Keys) -> None:
     for _ in range(500):
         raw.eval(read_script("beat"), 3, keys.beats, keys.board, keys.seen, 100, "balance-sync", "w-1", 0)

@@ -62,11 +62,11 @@ class Adopter:
         self._ear = _Ear("", 0)
         self._batch = 0
         self._queue: asyncio.Queue[_Plain] = asyncio.Queue(QUEUE_MAX)
-        self._client = open_async_client(address)
+        self._client = open_async_client(address, keys)
         self._adopt = self._client.register_script(read_script("adopt"))
         # A glob special in the prefix is a character of the name, not a pattern.
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
-        self._listener = open_async_client(address)
+        self._listener = open_async_client(address, None)
         self._subscription = Subscription(self._listener, patterns=(pattern,), prepare=self._note_time)
 
     @property

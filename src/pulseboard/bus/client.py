@@ -14,19 +14,35 @@ from typing import Any, Self
 
 import redis
 import redis.asyncio
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry
 
 from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.link import (
+    AsyncLink,
+    AsyncTcpLink,
+    AsyncTlsLink,
+    AsyncUnixLink,
+    TcpLink,
+    TlsLink,
+    UnixLink,
+    is_elsewhere,
+    link_options,
+)
+from pulseboard.bus.locate import make_locator
 
-CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 5.0
 SEED_ATTEMPTS = 20
 """ioredis gives a command up after 20 reconnections (its maxRetriesPerRequest), which the seed leaves as it is."""
 
 FAILURES = (redis.RedisError, OSError, TimeoutError)
 """What any call on a client raises when Redis is away or refuses."""
+
+_PASSING = ("MISCONF ", "BUSY ")
+"""A disk that is full, a script of somebody's that runs for long: the same command may be taken a moment later."""
 
 log = logging.getLogger("pulseboard.bus")
 
@@ -54,31 +70,45 @@ def check_cancelled() -> None:
 
 def is_refusal(error: BaseException) -> bool:
     """Say whether Redis answered with a no that will be a no again, so that trying once more is in vain."""
-    passing = (redis.ReadOnlyError, redis.OutOfMemoryError)
-    return isinstance(error, redis.ResponseError | redis.DataError) and not isinstance(error, passing)
+    if not isinstance(error, redis.ResponseError | redis.DataError):
+        return False
+    passing = isinstance(error, redis.OutOfMemoryError) or str(error).startswith(_PASSING)
+    return not passing and not is_elsewhere(error)
 
 
-def open_client(address: RedisAddress, *, timeout_s: float = ANSWER_TIMEOUT_S) -> redis.Redis:
-    """Return a synchronous client that tries each command once. It connects at its first command."""
-    return redis.Redis(**_options(address, timeout_s), retry=Retry(NoBackoff(), 0))
+def open_client(address: RedisAddress, keys: Keys | None, *, timeout_s: float = ANSWER_TIMEOUT_S) -> redis.Redis:
+    """Return a synchronous client that tries each command once. It connects at its first command.
+
+    `keys` are those that its commands will name: in a cluster they say which node that is. With None it can only
+    publish and subscribe, which any node does.
+    """
+    options = link_options(address, make_locator(address, keys), timeout_s)
+    link: type[TcpLink | TlsLink | UnixLink] = TlsLink if address.tls else TcpLink
+    pool = redis.ConnectionPool(
+        connection_class=UnixLink if address.path is not None else link, retry=Retry(NoBackoff(), 0), **options
+    )
+    return redis.Redis.from_pool(pool)
 
 
 def open_async_client(
-    address: RedisAddress, *, timeout_s: float | None = ANSWER_TIMEOUT_S, **options: Any
+    address: RedisAddress, keys: Keys | None, *, timeout_s: float | None = ANSWER_TIMEOUT_S, **options: Any
 ) -> redis.asyncio.Redis:
-    """Return an asyncio client that tries each command once, unless `options` say otherwise. It connects at its first command."""
-    return redis.asyncio.Redis(**{**_options(address, timeout_s), "retry": AsyncRetry(NoBackoff(), 0), **options})
+    """Return an asyncio client that tries each command once, unless `options` say otherwise; else as `open_client`."""
+    options = {"retry": AsyncRetry(NoBackoff(), 0)} | options
+    options |= link_options(address, make_locator(address, keys), timeout_s)
+    link: type[AsyncTcpLink | AsyncTlsLink | AsyncUnixLink] = AsyncTlsLink if address.tls else AsyncTcpLink
+    pool = redis.asyncio.ConnectionPool(connection_class=AsyncUnixLink if address.path is not None else link, **options)
+    return redis.asyncio.Redis.from_pool(pool)
 
 
-def _options(address: RedisAddress, timeout_s: float | None) -> dict[str, Any]:
-    return address.connection_options() | {
-        # RESP2: the same answers from every Redis and Valkey, and no handshake for push messages that we do not use.
-        "protocol": 2,
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_keepalive": True,
-        "client_name": "pulseboard",
-    }
+async def check_place(pubsub: PubSub) -> None:
+    """Raise ConnectionError when what a subscription hears is no longer the node to listen to; ask now and then.
+
+    A link that only listens sends no command, before which any other link sees to that itself.
+    """
+    link: Any = pubsub.connection
+    if isinstance(link, AsyncLink):
+        await link.check_place()
 
 
 class RedisClient:
@@ -95,6 +125,7 @@ class RedisClient:
             retry = AsyncRetry(_LoggedDelay("Publisher"), SEED_ATTEMPTS)
             self._publisher = open_async_client(
                 self.address,
+                None,
                 retry=retry,
                 retry_on_error=[redis.ConnectionError],
                 redis_connect_func=_log_connect("Publisher"),
@@ -104,7 +135,7 @@ class RedisClient:
     def get_subscriber(self) -> redis.asyncio.Redis:
         """Return the client whose connection subscribes. `Subscription` supervises it, so it tries once."""
         if self._subscriber is None:
-            self._subscriber = open_async_client(self.address, redis_connect_func=_log_connect("Subscriber"))
+            self._subscriber = open_async_client(self.address, None, redis_connect_func=_log_connect("Subscriber"))
         return self._subscriber
 
     async def close(self) -> None:

@@ -77,7 +77,7 @@ class Feed:
         """Yield what happens, first a Reset or a Blind, until closed. Reconnects for ever with the seed's delay."""
         attempt = 0
         while True:
-            client = open_async_client(self._address, timeout_s=None)
+            client = open_async_client(self._address, self._keys, timeout_s=None)
             try:
                 async with aclosing(self._session(client)) as session:
                     async for item in session:

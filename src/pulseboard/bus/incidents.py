@@ -45,7 +45,7 @@ class Incidents:
     """Declares instances lost, and reads what was declared. Raises BusUnavailable when Redis is away."""
 
     def __init__(self, address: RedisAddress, keys: Keys, rejections: Rejections) -> None:
-        self._client = open_async_client(address)
+        self._client = open_async_client(address, keys)
         self._keys = keys
         self._rejections = rejections
         self._script = self._client.register_script(read_script("declare"))

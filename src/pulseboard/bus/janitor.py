@@ -14,7 +14,7 @@ class Janitor:
     """Forgets instances in Redis, each only if nothing newer came from it."""
 
     def __init__(self, address: RedisAddress, keys: Keys) -> None:
-        self._client = open_async_client(address)
+        self._client = open_async_client(address, keys)
         self._keys = keys
         self._script = self._client.register_script(read_script("forget"))
 

@@ -12,7 +12,7 @@ def answers(address: RedisAddress, *, timeout_s: float = 1.0) -> bool:
 
     Raises ConfigError when what listens there is no Redis.
     """
-    client = open_client(address, timeout_s=timeout_s)
+    client = open_client(address, None, timeout_s=timeout_s)
     try:
         client.ping()
     except (redis.AuthenticationError, redis.ResponseError, redis.BusyLoadingError):

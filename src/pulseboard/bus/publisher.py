@@ -27,11 +27,12 @@ class Publisher:
     def __init__(
         self, address: RedisAddress, keys: Keys, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = 2.0
     ) -> None:
-        self._client = open_client(address, timeout_s=timeout_s)
+        self._client = open_client(address, keys, timeout_s=timeout_s)
         self._keys = keys
         self._prefix = prefix
         self._publish = self._client.register_script(read_script("publish"))
         self._beat = self._client.register_script(read_script("beat"))
+        self._taken: dict[str, Cursor] = {}  # of each instance, the last event that Redis said it took
 
     def publish(self, events: Sequence[Outgoing]) -> list[Cursor]:
         """Put the events into feed, history and board and PUBLISH them, in one atomic step; return their cursors."""
@@ -46,18 +47,23 @@ class Publisher:
                 format_absence(event.back_in_s),
             ]
         try:
-            return [Cursor.parse(id) for id in self._publish(keys=keys, args=args)]
+            cursors = [Cursor.parse(id) for id in self._publish(keys=keys, args=args)]
         except FAILURES as error:
             raise BusUnavailable(describe(error)) from error
+        for event, cursor in zip(events, cursors, strict=True):
+            self._taken[board_field(event.service, event.instance)] = cursor
+        return cursors
 
     def beat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
-        """Give one sign of life; return False when the board does not know the instance and its status must be sent again.
+        """Give one sign of life; return False when the board does not know the instance, or not its last event.
 
+        Then its status must be sent again: Redis lost its data, or a failover lost what was not passed on.
         `lag_ms` is for how long the event loop of an async host has not answered; 0 when it does, or there is none.
         """
         keys = [self._keys.beats, self._keys.board, self._keys.seen]
+        taken = self._taken.get(board_field(service, instance), "")
         try:
-            return bool(self._beat(keys=keys, args=[BEATS_MAX, service, instance, lag_ms]))
+            return bool(self._beat(keys=keys, args=[BEATS_MAX, service, instance, lag_ms, str(taken)]))
         except FAILURES as error:
             raise BusUnavailable(describe(error)) from error
 

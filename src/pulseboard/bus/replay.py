@@ -23,7 +23,7 @@ class Replay:
     def __init__(
         self, address: RedisAddress, keys: Keys, rejections: Rejections, *, max_event_bytes: int = MAX_EVENT_BYTES
     ) -> None:
-        self._client = open_async_client(address)
+        self._client = open_async_client(address, keys)
         self._keys = keys
         self._rejections = rejections
         self._max_event_bytes = max_event_bytes

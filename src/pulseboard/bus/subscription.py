@@ -8,7 +8,7 @@ from contextlib import aclosing
 import redis.asyncio
 from redis.asyncio.client import PubSub
 
-from pulseboard.bus.client import FAILURES, check_cancelled, describe, retry_delay_s
+from pulseboard.bus.client import FAILURES, check_cancelled, check_place, describe, retry_delay_s
 
 SILENCE_S = 5.0
 """After this long without a message the link is asked for a PONG, and condemned after as long again."""
@@ -66,6 +66,7 @@ class Subscription:
         asked = False
         while True:
             check_cancelled()
+            await check_place(pubsub)
             message = await pubsub.get_message(timeout=SILENCE_S)
             if message is None:
                 if asked:

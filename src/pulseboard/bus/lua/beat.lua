@@ -1,11 +1,23 @@
 -- Take the sign of life of one instance.
 -- KEYS  1 beats (stream), 2 board (hash), 3 seen (hash)
 -- ARGV  1 beats_max (integer), 2 service, 3 instance, 4 lag_ms: how long its event loop has not answered (integer; 0: it answers)
--- Returns 1 when the board knows the instance, 0 when its status must be sent again (Redis lost its data).
-local field = ARGV[2] .. '/' .. ARGV[3]
+--       5 feed id of the last event that it was told is taken (string; '': none)
+-- Returns 1 when the board knows the instance and that event, 0 when its status must be sent again: Redis lost its data, or
+-- a failover lost what the old master had not passed on.
+local field, told = ARGV[2] .. '/' .. ARGV[3], ARGV[5] or ''
+
+local function is_older(id, than)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  local than_ms, than_seq = string.match(than, '^(%d+)-(%d+)$')
+  ms, than_ms = tonumber(ms), tonumber(than_ms)
+  return ms < than_ms or (ms == than_ms and tonumber(seq) < tonumber(than_seq))
+end
+
 local beat = {'service', ARGV[2], 'instance', ARGV[3]}
 if ARGV[4] ~= '0' then beat[5], beat[6] = 'lag', ARGV[4] end
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(beat))
-if redis.call('HEXISTS', KEYS[2], field) == 0 then return 0 end
+local stamped = redis.call('HGET', KEYS[2], field)
+if not stamped then return 0 end
 redis.call('HSET', KEYS[3], field, string.match(id, '^%d+'))
-return 1
+local known = string.match(stamped, '"id":"(%d+-%d+)"}$')
+return (told ~= '' and known and is_older(known, told)) and 0 or 1
