@@ -106,9 +106,9 @@ class Dealings(RuleBasedStateMachine):
         self.sent += len(batch)
         self.last_sent = batch[-1]
 
-    @rule(data=st.data())
-    def fail(self, data: st.DataObject) -> None:
-        batch = self.taken.pop() if self.taken and data.draw(st.booleans()) else []
+    @rule(had_taken=st.booleans())
+    def fail(self, had_taken: bool) -> None:
+        batch = self.taken.pop() if self.taken and had_taken else []
         self.outbox.keep_latest(batch)
         waiting = batch + self.queued
         self.dropped += max(0, len(waiting) - 1)

@@ -72,11 +72,12 @@ class Courier:
         if self._wakes.empty():
             self._wakes.put(None)
 
-    def dismiss(self, goodbye: bytes) -> None:
+    def dismiss(self, goodbye: bytes | None) -> None:
         """Ask for an end: send what is waiting, then the goodbye. Does not wait for it."""
         # First, so that no beat follows the goodbye.
         self._stopping = True
-        self._desk.outbox.offer(goodbye)
+        if goodbye is not None:
+            self._desk.outbox.offer(goodbye)
         self.wake()
 
     def join(self, timeout_s: float | None) -> None:

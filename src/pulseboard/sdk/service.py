@@ -203,7 +203,7 @@ class Service:
         except ConfigError as error:
             log.error("service %s stays off the board: %s", self.name, error)
             return
-        self._courier = Courier(
+        courier = self._courier = Courier(
             self.name,
             self.instance,
             self.beat_s,
@@ -213,12 +213,15 @@ class Service:
             str(address),
             self._find_leaving(),
         )
-        self._desk.outbox.offer(self._encode(self._status))
         try:
-            self._courier.start()
-        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            log.error("service %s stays off the board: %s", self.name, error)
+            self._publish()
+            courier.start()
+        except BaseException as error:
             self._courier = None
+            if not isinstance(error, RuntimeError):
+                raise
+            # No more threads, or the interpreter is shutting down.
+            log.error("service %s stays off the board: %s", self.name, error)
             return
         host.watch_the_end(sigterm=self._goodbye_on_sigterm)
 
@@ -233,7 +236,12 @@ class Service:
             if courier is not None:
                 # Weak, since a courier holds on to its service; a running thread holds on to both.
                 self._leaving = weakref.ref(courier)
-                courier.dismiss(self._encode(self._status, goodbye=True))
+                goodbye = None
+                try:
+                    goodbye = self._encode(self._status, goodbye=True)
+                finally:
+                    # Without a word, should there be none.
+                    courier.dismiss(goodbye)
             return self._find_leaving()
 
     def _find_leaving(self) -> Courier | None:
