@@ -7,9 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from pulseboard.bus.publisher import Outgoing
 from pulseboard.sdk.outbox import Outbox
 
 MAX_EVENTS, MAX_BYTES = 5, 60
+
+
+def event(json: bytes) -> Outgoing:
+    return Outgoing("balance-sync", "w-1", json)
+
+
+def events(*jsons: bytes) -> list[Outgoing]:
+    return [event(json) for json in jsons]
+
+
+def size(waiting: list[Outgoing]) -> int:
+    return sum(len(one.json) for one in waiting)
 
 
 def adds_up(outbox: Outbox) -> bool:
@@ -19,47 +32,47 @@ def adds_up(outbox: Outbox) -> bool:
 
 def test_events_leave_in_the_order_they_came() -> None:
     outbox = Outbox()
-    for event in (b"1", b"2", b"3"):
-        outbox.offer(event)
-    assert outbox.take(2) == [b"1", b"2"]
-    assert outbox.take(2) == [b"3"]
+    for one in events(b"1", b"2", b"3"):
+        outbox.offer(one)
+    assert outbox.take(2) == events(b"1", b"2")
+    assert outbox.take(2) == events(b"3")
     assert outbox.take(2) == []
     assert outbox.counts().overflowed == 0
 
 
 @given(st.lists(st.binary(max_size=40), max_size=60))
-def test_it_is_bounded_in_count_and_bytes_and_keeps_the_latest(events: list[bytes]) -> None:
+def test_it_is_bounded_in_count_and_bytes_and_keeps_the_latest(jsons: list[bytes]) -> None:
     outbox = Outbox(MAX_EVENTS, MAX_BYTES)
-    for event in events:
-        outbox.offer(event)
+    for json in jsons:
+        outbox.offer(event(json))
         assert len(outbox) <= MAX_EVENTS
     kept = outbox.take(100)
-    assert kept == (events[-len(kept) :] if kept else [])
-    assert bool(kept) == bool(events)
-    assert sum(map(len, kept)) <= MAX_BYTES
-    assert outbox.counts().overflowed == len(events) - len(kept)
+    assert kept == events(*jsons[len(jsons) - len(kept) :])
+    assert bool(kept) == bool(jsons)
+    assert size(kept) <= MAX_BYTES
+    assert outbox.counts().overflowed == len(jsons) - len(kept)
 
 
 def test_one_event_larger_than_the_bound_is_still_the_latest() -> None:
     outbox = Outbox(max_bytes=10)
-    outbox.offer(b"small")
-    outbox.offer(b"x" * 100)
-    assert outbox.take(9) == [b"x" * 100]
+    outbox.offer(event(b"small"))
+    outbox.offer(event(b"x" * 100))
+    assert outbox.take(9) == events(b"x" * 100)
 
 
 def test_of_what_could_not_be_sent_only_the_latest_stays() -> None:
     outbox = Outbox()
-    for event in (b"1", b"2"):
-        outbox.offer(event)
+    for one in events(b"1", b"2"):
+        outbox.offer(one)
     outbox.keep_latest(outbox.take(9))
-    assert outbox.take(9) == [b"2"]
-    outbox.confirm([b"2"])
-    outbox.offer(b"3")
+    assert outbox.take(9) == events(b"2")
+    outbox.confirm(events(b"2"))
+    outbox.offer(event(b"3"))
     unsent = outbox.take(9)
-    outbox.offer(b"4")
+    outbox.offer(event(b"4"))
     outbox.keep_latest(unsent)
-    assert outbox.take(9) == [b"4"], "what was said meanwhile is later than what could not be sent"
-    outbox.confirm([b"4"])
+    assert outbox.take(9) == events(b"4"), "what was said meanwhile is later than what could not be sent"
+    outbox.confirm(events(b"4"))
     assert outbox.counts() == (4, 2, 0, 2, 0, 0)
     outbox.keep_latest()
     assert len(outbox) == 0
@@ -71,23 +84,23 @@ class Dealings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.outbox = Outbox(MAX_EVENTS, MAX_BYTES)
-        self.queued: list[bytes] = []
-        self.taken: list[list[bytes]] = []
+        self.queued: list[Outgoing] = []
+        self.taken: list[list[Outgoing]] = []
         self.offered = self.sent = self.dropped = 0
-        self.last: bytes | None = None
-        self.last_sent: bytes | None = None
+        self.last: Outgoing | None = None
+        self.last_sent: Outgoing | None = None
 
-    @rule(size=st.integers(0, 80))
-    def offer(self, size: int) -> None:
+    @property
+    def waiting(self) -> list[Outgoing]:
+        return self.queued + [one for batch in self.taken for one in batch]
+
+    @rule(length=st.integers(0, 80))
+    def offer(self, length: int) -> None:
         self.offered += 1
-        event = b"%d:" % self.offered + b"x" * size
-        self.outbox.offer(event)
-        self.queued.append(event)
-        self.last = event
-        on_the_way = [event for batch in self.taken for event in batch]
-        while len(self.queued) > 1 and (
-            len(self.queued) + len(on_the_way) > MAX_EVENTS or sum(map(len, self.queued + on_the_way)) > MAX_BYTES
-        ):
+        self.last = event(b"%d:" % self.offered + b"x" * length)
+        self.outbox.offer(self.last)
+        self.queued.append(self.last)
+        while len(self.queued) > 1 and (len(self.waiting) > MAX_EVENTS or size(self.waiting) > MAX_BYTES):
             self.queued.pop(0)
             self.dropped += 1
 
@@ -117,20 +130,18 @@ class Dealings(RuleBasedStateMachine):
     @invariant()
     def counts_are_exact(self) -> None:
         counts = self.outbox.counts()
-        waiting = self.queued + [event for batch in self.taken for event in batch]
         assert adds_up(self.outbox)
         assert (counts.offered, counts.sent, counts.overflowed + counts.coalesced) == (
             self.offered,
             self.sent,
             self.dropped,
         )
-        assert (counts.waiting, counts.waiting_bytes) == (len(waiting), sum(map(len, waiting)))
-        assert len(self.outbox) == len(waiting)
+        assert (counts.waiting, counts.waiting_bytes) == (len(self.waiting), size(self.waiting))
+        assert len(self.outbox) == len(self.waiting)
 
     @invariant()
     def the_latest_is_never_dropped(self) -> None:
-        waiting = self.queued + [event for batch in self.taken for event in batch]
-        assert self.last is None or self.last in waiting or self.last == self.last_sent
+        assert self.last is None or self.last in self.waiting or self.last == self.last_sent
 
 
 TestDealings = Dealings.TestCase
@@ -144,7 +155,7 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
 
     def offer(worker: int) -> None:
         for n in range(1_000):
-            outbox.offer(b"%d/%d" % (worker, n))
+            outbox.offer(event(b"%d/%d" % (worker, n)))
 
     def send() -> None:
         turn = 0
@@ -184,7 +195,7 @@ def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offe
     def handler(*_: object) -> None:
         nonlocal handled
         handled += 1
-        outbox.offer(b"from the handler")
+        outbox.offer(event(b"from the handler"))
 
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
@@ -192,7 +203,7 @@ def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offe
     try:
         while handled < 500:
             offered += 1
-            outbox.offer(b"x" * (offered % 50))
+            outbox.offer(event(b"x" * (offered % 50)))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -200,4 +211,4 @@ def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offe
     assert counts.offered == offered + handled
     assert adds_up(outbox)
     assert counts.waiting == 10
-    assert counts.waiting_bytes == sum(map(len, outbox.take(99)))
+    assert counts.waiting_bytes == size(outbox.take(99))

@@ -43,7 +43,7 @@ class Courier:
         instance: str,
         beat_s: float,
         desk: Desk,
-        read_status: Callable[[], bytes],
+        read_status: Callable[[], Outgoing],
         publisher: Publisher,
         address: str,
         predecessor: "Courier | None" = None,
@@ -72,7 +72,7 @@ class Courier:
         if self._wakes.empty():
             self._wakes.put(None)
 
-    def dismiss(self, goodbye: bytes | None) -> None:
+    def dismiss(self, goodbye: Outgoing | None) -> None:
         """Ask for an end: send what is waiting, then the goodbye. Does not wait for it."""
         # First, so that no beat follows the goodbye.
         self._stopping = True
@@ -127,9 +127,9 @@ class Courier:
         while batch := self._desk.outbox.take(BATCH_MAX):
             self._send(batch)
 
-    def _send(self, batch: list[bytes]) -> None:
+    def _send(self, batch: list[Outgoing]) -> None:
         try:
-            self._publisher.publish([Outgoing(self._service, self._instance, json) for json in batch])
+            self._publisher.publish(batch)
         except BaseException:
             self._desk.outbox.keep_latest(batch)
             raise

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pulseboard.bus.publisher import Outgoing
+
 MAX_EVENTS = 256
 MAX_BYTES = 4 * 1024 * 1024
 
@@ -35,19 +37,19 @@ class Outbox:
         # until the one it interrupted has done its sums, since no count survives a change between its being read and written.
         self._lock = threading.RLock()
         self._settling = False
-        self._arriving: deque[bytes] = deque()
-        self._events: deque[bytes] = deque()
+        self._arriving: deque[Outgoing] = deque()
+        self._events: deque[Outgoing] = deque()
         self._taken = 0
         self._bytes = 0
         self._offered = self._sent = self._overflowed = self._coalesced = 0
 
-    def offer(self, event: bytes) -> None:
+    def offer(self, event: Outgoing) -> None:
         """Take one event, at the price of the oldest when there is no room."""
         self._arriving.append(event)
         with self._lock:
             self._settle()
 
-    def take(self, count: int) -> list[bytes]:
+    def take(self, count: int) -> list[Outgoing]:
         """Take out up to `count` events, oldest first, which then must be confirmed or given to `keep_latest`."""
         with self._lock:
             self._settle()
@@ -55,22 +57,22 @@ class Outbox:
             self._taken += len(taken)
             return taken
 
-    def confirm(self, taken: Sequence[bytes]) -> None:
+    def confirm(self, taken: Sequence[Outgoing]) -> None:
         """Say that what was taken has been sent."""
-        size = sum(map(len, taken))
+        size = _size(taken)
         with self._lock:
             self._taken -= len(taken)
             self._sent += len(taken)
             self._bytes -= size
 
-    def keep_latest(self, taken: Sequence[bytes] = ()) -> None:
+    def keep_latest(self, taken: Sequence[Outgoing] = ()) -> None:
         """Put back what could not be sent, and keep the latest of all that waits: in an outage nobody watches the steps."""
         with self._lock:
             self._settle()
             self._taken -= len(taken)
             waiting = [*taken, *self._events]
             self._coalesced += max(0, len(waiting) - 1)
-            self._bytes -= sum(map(len, waiting[:-1]))
+            self._bytes -= _size(waiting[:-1])
             self._events = deque(waiting[-1:])
 
     def counts(self) -> OutboxCounts:
@@ -93,11 +95,15 @@ class Outbox:
         finally:
             self._settling = False
 
-    def _admit(self, event: bytes) -> None:
+    def _admit(self, event: Outgoing) -> None:
         self._events.append(event)
         self._offered += 1
-        self._bytes += len(event)
+        self._bytes += len(event.json)
         # What was taken counts as well, but only what was not can be dropped.
         while len(self._events) > 1 and (len(self) > self._max_events or self._bytes > self._max_bytes):
             self._overflowed += 1
-            self._bytes -= len(self._events.popleft())
+            self._bytes -= len(self._events.popleft().json)
+
+
+def _size(events: Sequence[Outgoing]) -> int:
+    return sum(len(event.json) for event in events)

@@ -14,7 +14,7 @@ import msgspec
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
-from pulseboard.bus.publisher import Publisher
+from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.sdk import host
 from pulseboard.sdk.courier import Courier, Desk
 from pulseboard.sdk.guard import Guard, is_hosts_own
@@ -175,7 +175,7 @@ class Service:
             self._complain("value", problem)
             return msgspec.Raw(encode(f"({problem[:200]})"))
 
-    def _encode(self, status: dict[str, msgspec.Raw], *, goodbye: bool = False) -> bytes:
+    def _encode(self, status: dict[str, msgspec.Raw], *, goodbye: bool = False) -> Outgoing:
         event = StatusEvent(
             service=self.name,
             timestamp=time.time_ns() // 1_000_000,
@@ -185,11 +185,12 @@ class Service:
             goodbye=goodbye,
         )
         try:
-            return encode_event(event, max_bytes=MAX_EVENT_BYTES)
+            json = encode_event(event, max_bytes=MAX_EVENT_BYTES)
         except InvalidEvent as error:
             self._complain(error.reason, f"the largest fields of this status were left out: {error}")
-        fitted = fit_status(status, MAX_EVENT_BYTES - ENVELOPE_MAX_BYTES)
-        return encode(msgspec.structs.replace(event, status=msgspec.Raw(encode(fitted))))
+            fitted = fit_status(status, MAX_EVENT_BYTES - ENVELOPE_MAX_BYTES)
+            json = encode(msgspec.structs.replace(event, status=msgspec.Raw(encode(fitted))))
+        return Outgoing(self.name, self.instance, json)
 
     def _complain(self, kind: str, message: str) -> None:
         if kind not in self._complaints:
@@ -225,7 +226,7 @@ class Service:
             return
         host.watch_the_end(sigterm=self._goodbye_on_sigterm)
 
-    def _read_status(self) -> bytes:
+    def _read_status(self) -> Outgoing:
         with self._lock:
             return self._encode(self._status)
 
