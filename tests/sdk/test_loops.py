@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.sdk.conftest import MakeService
+from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
 
 from pulseboard.sdk.loops import GRACE_S, LoopWatch
 
@@ -183,3 +183,46 @@ def test_a_child_does_not_watch_the_loops_of_its_parent(make: MakeService) -> No
         service.watch_loop(loop)
         service.note_fork()
         assert len(service._desk.loops) == 0
+
+
+def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(run_host: RunHost, sight: Sight) -> None:
+    host = run_host(
+        """
+        import asyncio, time
+        async def main():
+            async with service:
+                while not service.stats().connected:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.5)
+                time.sleep(4)
+                print("unstuck", flush=True)
+                await asyncio.to_thread(input)
+        asyncio.run(main())
+        """
+    )
+    eventually(lambda: any(sight.lags))
+    assert host.stdout is not None
+    assert host.stdout.readline() == "unstuck\n"
+    beats = len(sight.lags)
+    eventually(lambda: len(sight.lags) >= beats + 4)
+    lags = sight.lags
+    told = [lag for lag in lags if lag]
+    assert len(told) >= 3
+    assert told == sorted(told), "it grows"
+    assert all(1_000 <= lag < 10_000 for lag in told)
+    assert lags[-1] == 0, "and ends"
+    host.communicate("\n", timeout=20)
+
+
+def test_a_loop_that_cannot_be_asked_does_not_keep_the_beat_back(
+    make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_VERSION")
+    with running_loop() as loop:
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *_: 1 / 0)
+        service = make(start=False, beat_s=0.1)
+        service.watch_loop(loop)
+        service.start()
+        eventually(lambda: len(sight.beats) >= 3)
+        service.stop()
+        monkeypatch.undo()

@@ -136,7 +136,10 @@ class Courier:
         self._desk.outbox.confirm(batch)
 
     def _beat(self) -> None:
-        if not self._publisher.beat(self._service, self._instance):
+        lag_ms = 0
+        with self._desk.guard:  # a loop of the host's may raise anything at all, and must not keep the beat back
+            lag_ms = self._desk.loops.ask()
+        if not self._publisher.beat(self._service, self._instance, lag_ms):
             self._desk.outbox.offer(self._read_status())
             self._send_all()
 

@@ -21,7 +21,7 @@ from pulseboard.sdk.guard import Guard, is_hosts_own
 from pulseboard.sdk.stats import ServiceStats
 from pulseboard.sdk.status import encode_value, fit_status, text_of
 from pulseboard.wire.errors import ConfigError, InvalidEvent
-from pulseboard.wire.events import MAX_BEAT_S, MAX_EVENT_BYTES, StatusEvent, encode, encode_event
+from pulseboard.wire.events import MAX_BACK_IN_S, MAX_BEAT_S, MAX_EVENT_BYTES, StatusEvent, encode, encode_event
 from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_service_name
 
 ANSWER_TIMEOUT_S = 2.0
@@ -89,9 +89,14 @@ class Service:
                     self._launch()
         return self
 
-    def stop(self) -> None:
-        """Send what is waiting and say goodbye, within 2 s; then the service may be started again."""
+    def stop(self, *, back_in_s: float | None = None) -> None:
+        """Send what is waiting and say goodbye, within 2 s; then the service may be started again.
+
+        With `back_in_s` the goodbye is a planned one: the board counts down, and alarms only when neither this instance nor
+        a new one of the service has come by then.
+        """
         with self._desk.guard:
+            self.dismiss(self._check_absence(back_in_s))
             host.stop([self])
 
     def update(self, /, **fields: Any) -> None:
@@ -175,7 +180,9 @@ class Service:
             self._complain("value", problem)
             return msgspec.Raw(encode(f"({problem[:200]})"))
 
-    def _encode(self, status: dict[str, msgspec.Raw], *, goodbye: bool = False) -> Outgoing:
+    def _encode(
+        self, status: dict[str, msgspec.Raw], *, goodbye: bool = False, back_in_s: float | None = None
+    ) -> Outgoing:
         event = StatusEvent(
             service=self.name,
             timestamp=time.time_ns() // 1_000_000,
@@ -183,6 +190,7 @@ class Service:
             instance=self.instance,
             beat_s=self.beat_s,
             goodbye=goodbye,
+            back_in_s=back_in_s,
         )
         try:
             json = encode_event(event, max_bytes=MAX_EVENT_BYTES)
@@ -190,7 +198,19 @@ class Service:
             self._complain(error.reason, f"the largest fields of this status were left out: {error}")
             fitted = fit_status(status, MAX_EVENT_BYTES - ENVELOPE_MAX_BYTES)
             json = encode(msgspec.structs.replace(event, status=msgspec.Raw(encode(fitted))))
-        return Outgoing(self.name, self.instance, json)
+        return Outgoing(self.name, self.instance, json, back_in_s)
+
+    def _check_absence(self, back_in_s: Any) -> float | None:
+        if back_in_s is None:
+            return None
+        if isinstance(back_in_s, int | float) and 0 < back_in_s <= MAX_BACK_IN_S:
+            return float(back_in_s)
+        self._complain(
+            "absence",
+            f"back_in_s must be more than 0 and at most {MAX_BACK_IN_S:.0f} seconds, not {text_of(back_in_s)[:80]};"
+            " the goodbye was sent without it",
+        )
+        return None
 
     def _complain(self, kind: str, message: str) -> None:
         if kind not in self._complaints:
@@ -230,7 +250,7 @@ class Service:
         with self._lock:
             return self._encode(self._status)
 
-    def dismiss(self) -> Courier | None:
+    def dismiss(self, back_in_s: float | None = None) -> Courier | None:
         """Begin to stop, and return what is to be waited for: also one who is on the way out already. For `host` only."""
         with self._lock:
             courier, self._courier, self._forked = self._courier, None, False
@@ -239,7 +259,7 @@ class Service:
                 self._leaving = weakref.ref(courier)
                 goodbye = None
                 try:
-                    goodbye = self._encode(self._status, goodbye=True)
+                    goodbye = self._encode(self._status, goodbye=True, back_in_s=back_in_s)
                 finally:
                     # Without a word, should there be none.
                     courier.dismiss(goodbye)
