@@ -6,6 +6,7 @@ What is imported from here is the SDK: `Service`, and the seed's own low-level s
 from pulseboard.bus.client import RedisClient
 from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
 from pulseboard.sdk.service import Service
+from pulseboard.sdk.stats import ServiceStats
 from pulseboard.wire.errors import BusUnavailable, ConfigError, InvalidEvent, InvalidName, PulseboardError
 from pulseboard.wire.events import ServiceStatusUpdate
 
@@ -19,5 +20,6 @@ __all__ = [
     "Service",
     "ServiceChannel",
     "ServicePubSub",
+    "ServiceStats",
     "ServiceStatusUpdate",
 ]

@@ -40,9 +40,13 @@ class Sight:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Every event in the feed, in order."""
-        rows: Any = self._raw.xrange(self._keys.feed)
-        return [json.loads(fields[b"data"]) for _, fields in rows]
+        """Every status event in the feed, in order."""
+        return self._read("status")
+
+    @property
+    def lifecycle(self) -> list[dict[str, Any]]:
+        """What became of instances, in order."""
+        return self._read("lifecycle")
 
     @property
     def statuses(self) -> list[dict[str, Any]]:
@@ -65,6 +69,16 @@ class Sight:
         """Each beat as (ms, instance)."""
         rows: Any = self._raw.xrange(self._keys.beats)
         return [(int(id.split(b"-")[0]), fields[b"instance"].decode()) for id, fields in rows]
+
+    @property
+    def lags(self) -> list[int]:
+        """For how many ms the event loop had not answered, at each beat."""
+        rows: Any = self._raw.xrange(self._keys.beats)
+        return [int(fields.get(b"lag", 0)) for _, fields in rows]
+
+    def _read(self, kind: str) -> list[dict[str, Any]]:
+        rows: Any = self._raw.xrange(self._keys.feed)
+        return [json.loads(fields[b"data"]) for _, fields in rows if fields[b"kind"] == kind.encode()]
 
 
 @pytest.fixture

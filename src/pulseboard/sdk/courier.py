@@ -6,12 +6,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import retry_delay_s
-from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.sdk.guard import Guard
+from pulseboard.sdk.loops import LoopWatch
 from pulseboard.sdk.outbox import Outbox
+from pulseboard.sdk.stats import LinkRecord
 from pulseboard.wire.errors import BusUnavailable
 
 BATCH_MAX = 64
@@ -19,32 +21,46 @@ BATCH_MAX = 64
 log = logging.getLogger("pulseboard.service")
 
 
+@dataclass(frozen=True)
+class Desk:
+    """What the couriers of one service share, one after the other."""
+
+    guard: Guard
+    outbox: Outbox = field(default_factory=Outbox)
+    loops: LoopWatch = field(default_factory=LoopWatch)
+    record: LinkRecord = field(default_factory=LinkRecord)
+
+
 class Courier:
-    """Sends what is in the outbox, and a beat every `beat_s`, until stopped. `read_status` gives the status as an event."""
+    """Sends what is in the outbox, and a beat every `beat_s`, until dismissed. `read_status` gives the status as an event.
+
+    It waits for `predecessor`, who may still be on the way out: two at once would overtake each other.
+    """
 
     def __init__(
         self,
         service: str,
         instance: str,
         beat_s: float,
-        outbox: Outbox,
-        read_status: Callable[[], bytes],
-        address: RedisAddress,
-        keys: Keys,
-        prefix: str,
+        desk: Desk,
+        read_status: Callable[[], Outgoing],
+        publisher: Publisher,
+        address: str,
+        predecessor: "Courier | None" = None,
     ) -> None:
         self._service = service
         self._instance = instance
         self._beat_s = beat_s
-        self._outbox = outbox
+        self._desk = desk
         self._read_status = read_status
+        self._publisher = publisher
         self._address = address
-        self._publisher = Publisher(address, keys, prefix=prefix)
+        self._predecessor = predecessor
         # A SimpleQueue, since a signal handler may call update() in the middle of an update(): an Event would deadlock.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
-        self._goodbye: bytes | None = None
         self._attempt = 0
+        self._next_beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"pulseboard-{service}", daemon=True)
 
     def start(self) -> None:
@@ -56,73 +72,85 @@ class Courier:
         if self._wakes.empty():
             self._wakes.put(None)
 
-    def dismiss(self, goodbye: bytes) -> None:
+    def dismiss(self, goodbye: Outgoing | None) -> None:
         """Ask for an end: send what is waiting, then the goodbye. Does not wait for it."""
-        self._goodbye = goodbye
+        # First, so that no beat follows the goodbye.
         self._stopping = True
+        if goodbye is not None:
+            self._desk.outbox.offer(goodbye)
         self.wake()
 
-    def join(self, timeout_s: float) -> None:
+    def join(self, timeout_s: float | None) -> None:
         """Wait until all is sent; give up after `timeout_s`."""
-        self._thread.join(timeout_s)
+        # A signal handler may wait for a thread in the middle of its being started.
+        with contextlib.suppress(RuntimeError):
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        next_beat = time.monotonic()
         try:
+            if self._predecessor is not None:
+                self._predecessor.join(None)
+                self._predecessor = None
             while not self._stopping:
                 try:
-                    self._send_all()
-                    if time.monotonic() >= next_beat:
-                        self._beat()
-                        next_beat = max(next_beat + self._beat_s, time.monotonic())
-                except BusUnavailable as error:
-                    self._wait_out(error)
-                    continue
-                except Exception:
+                    self._turn()
+                except Exception as error:
                     # Nobody sees a thread die: the service would vanish from the board while it works on.
-                    if not self._attempt:
-                        log.exception("service %s: sending failed in a way that it should not", self._service)
-                    self._wait_out(BusUnavailable("sending failed"))
-                    continue
-                self._note_success()
-                self._wait(next_beat - time.monotonic())
-            self._leave()
+                    if not self._desk.guard.swallow(error):
+                        raise
+                    self._attempt += 1
+                    self._pause()
+            with self._desk.guard:
+                self._leave()
         finally:
-            self._publisher.close()
+            self._desk.record.connected = False
+            with self._desk.guard:
+                self._publisher.close()
+
+    def _turn(self) -> None:
+        try:
+            self._send_all()
+            if not self._stopping and time.monotonic() >= self._next_beat:
+                self._beat()
+                self._next_beat = max(self._next_beat + self._beat_s, time.monotonic())
+        except BusUnavailable as error:
+            self._note_failure(error)
+            self._pause()
+            return
+        self._note_success()
+        self._wait(self._next_beat - time.monotonic())
 
     def _send_all(self) -> None:
         if self._attempt:
             # What was said during the pause between two attempts is history as well, not only what failed to be sent.
-            self._outbox.keep_latest([])
-        while batch := self._outbox.take(BATCH_MAX):
+            self._desk.outbox.keep_latest()
+        while batch := self._desk.outbox.take(BATCH_MAX):
             self._send(batch)
 
-    def _send(self, batch: list[bytes]) -> None:
+    def _send(self, batch: list[Outgoing]) -> None:
         try:
-            self._publisher.publish([Outgoing(self._service, self._instance, json) for json in batch])
-        except BusUnavailable:
-            self._outbox.keep_latest(batch)
+            self._publisher.publish(batch)
+        except BaseException:
+            self._desk.outbox.keep_latest(batch)
             raise
+        self._desk.outbox.confirm(batch)
 
     def _beat(self) -> None:
-        if not self._publisher.beat(self._service, self._instance):
-            self._outbox.offer(self._read_status())
+        lag_ms = 0
+        with self._desk.guard:  # a loop of the host's may raise anything at all, and must not keep the beat back
+            lag_ms = self._desk.loops.ask()
+        if not self._publisher.beat(self._service, self._instance, lag_ms):
+            self._desk.outbox.offer(self._read_status())
             self._send_all()
 
     def _leave(self) -> None:
-        if self._goodbye is not None:
-            self._outbox.offer(self._goodbye)
         try:
             self._send_all()
         except BusUnavailable as error:
+            self._desk.record.note_failure(error)
             log.warning("service %s left without a goodbye: %s", self._service, error)
 
-    def _wait_out(self, error: BusUnavailable) -> None:
-        self._attempt += 1
-        if self._attempt == 1:
-            log.error(
-                "service %s cannot reach Redis at %s, and goes on without it: %s", self._service, self._address, error
-            )
+    def _pause(self) -> None:
         deadline = time.monotonic() + retry_delay_s(self._attempt)
         # Updates wake the thread too; they must not turn the pause into a storm of attempts.
         while not self._stopping and (left := deadline - time.monotonic()) > 0:
@@ -132,7 +160,16 @@ class Courier:
         with contextlib.suppress(queue.Empty):
             self._wakes.get(timeout=max(0.0, timeout_s))
 
+    def _note_failure(self, error: BusUnavailable) -> None:
+        self._attempt += 1
+        self._desk.record.note_failure(error)
+        if self._attempt == 1:
+            log.error(
+                "service %s cannot reach Redis at %s, and goes on without it: %s", self._service, self._address, error
+            )
+
     def _note_success(self) -> None:
-        if self._attempt:
+        attempt, self._attempt = self._attempt, 0
+        self._desk.record.connected = True
+        if attempt:
             log.info("service %s reached Redis at %s", self._service, self._address)
-        self._attempt = 0

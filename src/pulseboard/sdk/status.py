@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pulseboard.sdk.guard import is_hosts_own
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import MAX_DEPTH, check_depth, may_be_deep
 
@@ -21,7 +22,9 @@ def encode_value(value: Any) -> msgspec.Raw:
     try:
         json = _encoder.encode(value)
     # Half a surrogate pair, an integer of 5,000 digits, a __str__ that raises anything at all: look for it.
-    except Exception:  # noqa: BLE001
+    except Exception as error:
+        if is_hosts_own(error):
+            raise
         json = _encoder.encode(_mend(value, VALUE_DEPTH))
     if may_be_deep(json, levels_around=2):
         check_depth({"": msgspec.json.decode(json)})
@@ -53,7 +56,9 @@ def text_of(value: Any) -> str:
     """Return `str(value)`, as UTF-8 can hold it, or the name of its type where that raises."""
     try:
         text = str(value)
-    except Exception:  # noqa: BLE001
+    except Exception as error:
+        if is_hosts_own(error):
+            raise
         text = f"<{type(value).__name__}>"
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -67,7 +72,9 @@ def _mend(value: Any, levels: int) -> Any:
         return [_mend(inner, levels - 1) for inner in value]
     try:
         return msgspec.Raw(_encoder.encode(value))
-    except Exception:  # noqa: BLE001
+    except Exception as error:
+        if is_hosts_own(error):
+            raise
         return text_of(value)
 
 

@@ -1,0 +1,77 @@
+"""Goodbyes: a planned one says when the service will be back, and who comes in its place."""
+
+import logging
+from typing import Any
+
+import pytest
+from tests.sdk.conftest import MakeService, Sight, eventually
+
+
+def test_a_planned_goodbye_says_when_the_service_will_be_back(make: MakeService, sight: Sight) -> None:
+    service = make(instance="w-1")
+    service.update(n=1)
+    service.stop(back_in_s=60)
+    last = sight.events[-1]
+    assert (last["goodbye"], last["back_in_s"], last["status"]) == (True, 60, {"n": 1})
+    assert sight.board["balance-sync/w-1"]["back_in_s"] == 60
+
+
+def test_the_instance_that_was_away_comes_back_as_itself(make: MakeService, sight: Sight) -> None:
+    service = make(instance="w-1")
+    service.stop(back_in_s=60)
+    service.start()
+    eventually(lambda: "goodbye" not in sight.board["balance-sync/w-1"])
+    assert "back_in_s" not in sight.board["balance-sync/w-1"]
+    assert sight.lifecycle == []
+
+
+def test_a_new_instance_takes_the_place_of_the_one_that_said_it_would_be_back(make: MakeService, sight: Sight) -> None:
+    """As after a deployment: another process, another pid."""
+    make(instance="old").stop(back_in_s=60)
+    make(instance="new")
+    eventually(lambda: set(sight.board) == {"balance-sync/new"})
+    assert [(event["event"], event["instance"], event["replaced_by"]) for event in sight.lifecycle] == [
+        ("gone", "old", "new")
+    ]
+
+
+@pytest.mark.parametrize("back_in_s", [0.5, 86_400, 7])
+def test_any_number_of_seconds_up_to_a_day_will_do(make: MakeService, sight: Sight, back_in_s: Any) -> None:
+    make().stop(back_in_s=back_in_s)
+    assert sight.events[-1]["back_in_s"] == float(back_in_s)
+
+
+@pytest.mark.parametrize("back_in_s", [0, -1, 86_401, float("nan"), float("inf"), "60", object(), 10**400])
+def test_an_absence_that_can_not_be_costs_neither_the_host_nor_the_goodbye(
+    make: MakeService, sight: Sight, caplog: pytest.LogCaptureFixture, back_in_s: Any
+) -> None:
+    service = make()
+    for _ in range(2):
+        service.start()
+        service.stop(back_in_s=back_in_s)
+    assert [(event.get("goodbye", False), event.get("back_in_s")) for event in sight.events] == [
+        (False, None),
+        (True, None),
+        (False, None),
+        (True, None),
+    ]
+    errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 1
+    assert "back_in_s must be more than 0 and at most 86400 seconds" in errors[0]
+
+
+def test_leaving_the_context_is_a_plain_goodbye_and_no_second_one(make: MakeService, sight: Sight) -> None:
+    with make(start=False):
+        pass
+    assert "back_in_s" not in sight.events[-1]
+    with make(start=False, instance="planned") as service:
+        service.stop(back_in_s=5)
+    goodbyes = [event for event in sight.events if event["instance"] == "planned" and event.get("goodbye")]
+    assert [event["back_in_s"] for event in goodbyes] == [5]
+
+
+def test_a_stop_that_is_repeated_does_not_take_the_plan_back(make: MakeService, sight: Sight) -> None:
+    service = make()
+    service.stop(back_in_s=5)
+    service.stop()
+    assert [event.get("back_in_s") for event in sight.events if event.get("goodbye")] == [5]

@@ -1,0 +1,112 @@
+"""Threads and several event loops: they may share one service or have one each, and nothing that they say is lost."""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.sdk.conftest import MakeService, Sight, eventually
+
+from pulseboard import Service
+
+THREADS, TASKS, UPDATES = 4, 3, 15
+"""All in all fewer than the outbox holds, so that none may be dropped."""
+
+
+def run_loops(work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    """Run `work(n)` in an event loop in each of the threads, all at once."""
+    together = threading.Barrier(THREADS)
+    failures: list[BaseException] = []
+
+    def run(worker: int) -> None:
+        together.wait(10)
+        try:
+            asyncio.run(work(worker))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it fails the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(worker,)) for worker in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+async def say(service: Service, field: str) -> None:
+    for n in range(UPDATES):
+        service.update(**{field: n})
+        await asyncio.sleep(0)
+
+
+def in_order(statuses: list[dict[str, Any]], field: str) -> list[int]:
+    told = [status[field] for status in statuses if field in status]
+    assert all(later >= earlier for earlier, later in itertools.pairwise(told)), (
+        "an older status came after a newer one"
+    )
+    return sorted(set(told))
+
+
+def test_several_loops_in_several_threads_share_one_service(make: MakeService, sight: Sight) -> None:
+    service = make()
+
+    async def work(worker: int) -> None:
+        service.watch_loop()
+        async with asyncio.TaskGroup() as tasks:
+            for task in range(TASKS):
+                tasks.create_task(say(service, f"w{worker}t{task}"))
+
+    run_loops(work)
+    service.stop()
+    stats = service.stats()
+    expected = THREADS * TASKS * UPDATES + 2
+    assert (stats.offered, stats.sent, stats.dropped, stats.waiting) == (expected, expected, 0, 0)
+    assert len(sight.events) == expected
+    for worker in range(THREADS):
+        for task in range(TASKS):
+            assert in_order(sight.statuses, f"w{worker}t{task}") == [*range(UPDATES)]
+
+
+def test_each_loop_has_a_service_of_its_own(make: MakeService, sight: Sight) -> None:
+    services = [make(f"worker-{worker}", start=False, beat_s=0.1) for worker in range(THREADS)]
+
+    async def work(worker: int) -> None:
+        async with services[worker] as service:
+            assert len(service._desk.loops) == 1
+            async with asyncio.TaskGroup() as tasks:
+                for task in range(TASKS):
+                    tasks.create_task(say(service, f"t{task}"))
+
+    run_loops(work)
+    for worker, service in enumerate(services):
+        own = [event for event in sight.events if event["service"] == f"worker-{worker}"]
+        assert len(own) == service.stats().sent == TASKS * UPDATES + 2
+        assert [event.get("goodbye", False) for event in own] == [False] * (TASKS * UPDATES + 1) + [True]
+        for task in range(TASKS):
+            assert in_order([event["status"] for event in own], f"t{task}") == [*range(UPDATES)]
+
+
+def test_threads_may_start_and_stop_one_service_as_they_like(make: MakeService, sight: Sight) -> None:
+    """Two couriers of one service overtook each other: a goodbye could be the last word of one that was running."""
+    service = make(start=False)
+
+    def work() -> None:
+        for n in range(10):
+            service.start()
+            service.update(n=n)
+            service.stop()
+
+    threads = [threading.Thread(target=work) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    service.start()
+    service.update(last=True)
+    eventually(lambda: sight.latest.get("last") is True)
+    eventually(lambda: not service.stats().waiting)
+    assert not sight.events[-1].get("goodbye")
+    stats = service.stats()
+    assert stats.offered == stats.sent + stats.dropped
+    assert len([thread for thread in threading.enumerate() if thread.name == "pulseboard-balance-sync"]) == 1
