@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -105,7 +105,7 @@ async def test_a_server_that_starts_after_a_death_says_what_the_others_say(
     await eventually(lambda: raw.hexists(keys.seen, "import/w-1"))
     dying.kill()
     await eventually(lambda: raw.xlen(keys.incidents))
-    second = serve(address)
+    second = serve(address, ping_s=0.2)
     await eventually(second.is_ready)
     async with await second.open() as stream:
         (instance,) = (await stream.next()).data["instances"]
@@ -132,8 +132,8 @@ async def test_a_planned_return_is_taken_by_the_next_instance(
     servers: list[Server], address: RedisAddress, namespace: str, prefix: str
 ) -> None:
     def service(name: str) -> Service:
-        options = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
-        return Service("import", beat_s=BEAT_S, instance=name, **options).start()
+        where = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
+        return Service("import", beat_s=BEAT_S, instance=name, **cast("Any", where)).start()
 
     async with await servers[0].open() as stream:
         service("old").stop(back_in_s=60)
@@ -150,9 +150,9 @@ async def test_a_planned_return_that_is_missed_is_an_incident(
     servers: list[Server], address: RedisAddress, namespace: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.wire.state.RETURN_GRACE_MS", 100)
-    options = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
+    where: Any = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
     async with await servers[0].open() as stream:
-        Service("import", beat_s=60, **options).start().stop(back_in_s=0.5)
+        Service("import", beat_s=60, **where).start().stop(back_in_s=0.5)
         lost = await stream.until(tells("lost"))
     incident = lost.data["incident"]
     assert incident["cause"] == "overdue"

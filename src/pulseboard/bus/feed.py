@@ -70,6 +70,7 @@ class Feed:
         self._cursor: Cursor | None = None
         self._beats = ZERO
         self._added = 0  # how many entries the feed had got by our cursor
+        self._origin: str | None = None  # which Redis this one was promoted from, if any
         self._looked_at = float("-inf")
         self._heard = (0, 0.0)  # up to when by Redis' clock (ms), and when that was here (s)
 
@@ -100,8 +101,9 @@ class Feed:
     async def _session(self, client: redis.asyncio.Redis) -> AsyncGenerator[Batch | Reset, None]:
         async with asyncio.timeout(DEADLINE_S):
             await self._read_clock(client)
-            since = await self._read_start(client)
-            reason = await self._find_break(client)
+            since, origin = await self._read_origin(client)
+            reason = await self._find_break(client, origin)
+            self._origin = origin
             if reason is None:
                 first: Batch | Reset = await self._catch_up(client, since)
             else:
@@ -130,10 +132,13 @@ class Feed:
                 return await self._take_snapshot(client, "Redis lost its data")
         return batch
 
-    async def _find_break(self, client: redis.asyncio.Redis) -> str | None:
+    async def _find_break(self, client: redis.asyncio.Redis, origin: str) -> str | None:
         """Return why this reader cannot go on after its cursor, or None when it can."""
         if self._cursor is None:
             return "the server started"
+        if origin != self._origin:
+            # Replication is asynchronous: what the old master took last may be lost, though what was read is all there.
+            return "Redis failed over to another node, which may lack the last events of the old one"
         if not await self._is_continuous(client, self._cursor, self._added):
             return "Redis lost events, or dropped them before they were read"
         return None
@@ -205,13 +210,17 @@ class Feed:
         self._clock.set(int(seconds) * 1000 + int(microseconds) / 1000, asked_at)
         self._looked_at = time.monotonic()
 
-    async def _read_start(self, client: redis.asyncio.Redis) -> int:
-        """Return since when Redis is up, in ms by its clock: nobody could be heard before. 0 where it does not tell."""
+    async def _read_origin(self, client: redis.asyncio.Redis) -> tuple[int, str]:
+        """Return since when Redis is up, in ms by its clock, for nobody could be heard before; and what it was a replica of.
+
+        0 and nothing where it does not tell.
+        """
         try:
             uptime_s = int((await client.info("server"))["uptime_in_seconds"])
+            origin = str((await client.info("replication")).get("master_replid2", ""))
         except (redis.ResponseError, KeyError):  # the user's rights (ACL) do not reach so far
-            return 0
-        return self._clock.now_ms() - uptime_s * 1000
+            return 0, ""
+        return self._clock.now_ms() - uptime_s * 1000, origin
 
     def _parse_entries(self, rows: Iterable[Row]) -> Iterable[Entry]:
         for row in rows:

@@ -19,6 +19,9 @@ HEAD_MAX_S = 10.0
 """What takes longer to say what it wants than this wants the connection alone."""
 LAST_WORDS_S = 1.0
 """How long a reader that is behind may take to read its last bytes."""
+UNSENT_MAX_BYTES = 32 * 1024
+"""What the kernel takes of a stream beyond what it can send at once. What a frozen reader has not taken stays in the ring, which
+all share; left to itself the kernel buffers up to 4 MB for each of them (tcp(7), TCP_NOTSENT_LOWAT)."""
 SILENT_PEER_MS = 60_000
 """What a peer has not acknowledged for so long will not be: the kernel then ends the connection (tcp(7), TCP_USER_TIMEOUT)."""
 
@@ -50,6 +53,7 @@ class StreamProtocol(HttpToolsProtocol):
             and hasattr(socket, "TCP_USER_TIMEOUT")
         ):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MAX_BYTES)
 
     def data_received(self, data: bytes) -> None:
         latest: RequestResponseCycle | None = self.cycle
@@ -114,6 +118,8 @@ class TransportSink:
         self._protocol = protocol
         self._cycle = cycle
         self._transport = protocol.transport
+        # Whatever the kernel does not take at once is waited for, before anything more is handed over.
+        self._transport.set_write_buffer_limits(high=0)
         self._chunked = cycle.scope["http_version"] == "1.1"
         if not self._chunked:
             cycle.chunked_encoding = False  # uvicorn would chunk for HTTP/1.0 too, which knows no chunks
