@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -148,3 +150,27 @@ def test_every_failure_of_the_link_is_among_failures() -> None:
     assert all(
         issubclass(kind, FAILURES) for kind in (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError)
     )
+
+
+def test_connecting_imports_nothing_that_a_fork_could_cut_in_half() -> None:
+    """A child of multiprocessing that was forked while the SDK's thread connected could never connect itself."""
+    program = """
+import sys, threading
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.wire.errors import BusUnavailable
+publisher = Publisher(RedisAddress(host="localhost", port=int(sys.argv[1])), Keys("test-imports"))
+before = set(sys.modules)
+try:
+    publisher.publish([Outgoing("a", "b", b'{"service":"a"}')])
+except BusUnavailable:
+    assert sys.argv[1] == "1"
+print(sorted(set(sys.modules) - before))
+"""
+    with run_valkey() as valkey:
+        for port in (valkey.address.port, 1):
+            done = subprocess.run(
+                [sys.executable, "-c", program, str(port)], capture_output=True, text=True, check=True, timeout=60
+            )
+            assert done.stdout == "[]\n"

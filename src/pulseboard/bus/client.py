@@ -6,10 +6,13 @@ connection, and waits `retry_delay_s` between attempts.
 
 import asyncio
 
-# Not for its names: socket imports it to look up the first host, in the SDK in a thread. A child forked meanwhile has
-# half a module, and can look up no host for as long as it lives ("unknown encoding: idna").
+# Not for their names: socket imports the first to look up a host, and redis-py the others when it connects, in the SDK in a
+# thread. A child forked meanwhile has half a module for as long as it lives ("unknown encoding: idna").
+import email.parser  # noqa: F401
 import encodings.idna  # noqa: F401
+import hmac  # noqa: F401
 import logging
+import secrets  # noqa: F401
 from typing import Any, Self
 
 import redis
