@@ -41,10 +41,13 @@ export class FakeSource extends EventTarget {
 
 export const BOARD = {
   now: 1_765_584_000_000,
+  heard: 1_765_584_000_000,
+  since: 0,
   blind: null,
   ping_s: 5,
   version: "0.1.0",
   insecure: false,
   expect: [] as string[],
   instances: [] as unknown[],
+  incidents: [] as unknown[],
 };

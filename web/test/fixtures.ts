@@ -13,11 +13,13 @@ function read(name: string): string {
 export interface StateCase {
   name: string;
   blind: boolean;
-  expected: boolean;
   seen: number | null;
-  now: number;
+  heard: number;
+  since: number;
   beat_s: number | null;
   goodbye: boolean;
+  back_in_s: number | null;
+  lost: boolean;
   state: State;
 }
 

@@ -4,6 +4,7 @@ import { labelOf, readActivity, readField } from "../src/lib/field";
 import {
   formatAge,
   formatBytes,
+  formatCountdown,
   formatDuration,
   formatNumber,
   formatRelative,
@@ -66,6 +67,20 @@ describe("how things read", () => {
       "1 h ago",
       "47 h ago",
       "2 d ago",
+    ]);
+  });
+
+  test("what is left runs down to nothing, the last second until it is over", () => {
+    const left = [-1, 0, 1, 12_000, 59_001, 65_000, 3_600_000, 86_399_001];
+    expect(left.map(formatCountdown)).toEqual([
+      "0:00",
+      "0:00",
+      "0:01",
+      "0:12",
+      "1:00",
+      "1:05",
+      "1:00:00",
+      "24:00:00",
     ]);
   });
 

@@ -1,12 +1,13 @@
 import { effect } from "@preact/signals";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { arrange } from "../src/store/arrange";
+import { arrange, type ServiceView } from "../src/store/arrange";
 import { Board } from "../src/store/board";
 import { Fields } from "../src/store/fields";
 import { Filter } from "../src/store/filter";
+import { outcomeOf } from "../src/store/incidents";
 import { Pacer } from "../src/store/pacer";
 import { ThemeChoice } from "../src/store/theme";
-import type { Instance, Message } from "../src/wire/message";
+import type { Incident, Instance, Message } from "../src/wire/message";
 import { frameCases, messageOf } from "./fixtures";
 
 const T = 1_765_584_000_000;
@@ -20,6 +21,9 @@ function instance(over: Partial<Instance> = {}): Instance {
     status: {},
     beat_s: 5,
     goodbye: false,
+    back_in_s: null,
+    lost: false,
+    lag_ms: 0,
     id: `${seen}-0`,
     seen,
     ...over,
@@ -30,17 +34,38 @@ function boardMessage(instances: Instance[], over: object = {}): Message {
   return {
     type: "board",
     now: T,
+    heard: T,
+    since: 0,
     blind: null,
     ping_s: 5,
     version: "1",
     insecure: false,
     expect: [],
     instances,
+    incidents: [],
     ...over,
   };
 }
 
-const CONNECTED = { status: "connected", failures: 0, opened: 1 } as const;
+/** Everything was heard up to `now`, unless it says otherwise. */
+function ping(now: number, over: object = {}): Message {
+  return { type: "ping", now, heard: now, since: 0, blind: null, ...over };
+}
+
+/** One beat, just before everything was heard up to `now`. */
+function beats(now: number, over: object = {}): Message {
+  const beat = { service: "balance-sync", instance: "w1:11", seen: now - 100, lag_ms: 0, ...over };
+  return { type: "beats", now, heard: now, beats: [beat] };
+}
+
+function incident(declared: number): Incident {
+  const seen = Math.min(T, declared - 1);
+  const who = { service: "balance-sync", instance: "w1:11", beat_s: 5 };
+  return { id: `${declared}-0`, ...who, seen: declared === T ? T : seen, declared, cause: "silent" };
+}
+
+const KEY = "balance-sync/w1:11";
+const CONNECTED = { status: "connected", failures: 0, opened: 1, fault: null } as const;
 
 function connected(...messages: Message[]): Board {
   const board = new Board();
@@ -82,7 +107,7 @@ describe("the board", () => {
 
   test("leaves a replayed status out", () => {
     const board = connected(boardMessage([instance({ status: { done: 2 }, id: `${T}-5` })]));
-    board.apply([{ type: "status", instance: instance({ status: { done: 1 }, id: `${T}-4` }) }]);
+    board.apply([{ type: "status", report: instance({ status: { done: 1 }, id: `${T}-4` }) }]);
     expect(board.instances.value[0]?.fields.rows.value[0]?.value.value).toBe(2);
   });
 
@@ -101,7 +126,7 @@ describe("the board", () => {
   test("stays bounded: the instance not seen for longest gives way", () => {
     const board = connected(boardMessage([instance({ instance: "old", seen: T - 9e6 })]));
     for (let i = 0; i < 2000; i += 1) {
-      board.apply([{ type: "status", instance: instance({ instance: `w${i}`, seen: T + i }) }]);
+      board.apply([{ type: "status", report: instance({ instance: `w${i}`, seen: T + i }) }]);
     }
     expect(board.instances.value).toHaveLength(2000);
     expect(board.instances.value.some((model) => model.instance === "old")).toBe(false);
@@ -112,7 +137,7 @@ describe("the board", () => {
       boardMessage(
         [
           instance({ instance: "a" }),
-          instance({ instance: "b", seen: T - 15_000 }),
+          instance({ instance: "b", seen: T - 10_000 }),
           instance({ instance: "c", seen: T - 60_000 }),
           instance({ instance: "d", goodbye: true }),
         ],
@@ -123,64 +148,268 @@ describe("the board", () => {
     expect(board.trouble.value).toBe(3);
   });
 
-  test("lets time pass by itself", () => {
+  test("judges by what was heard, beat by beat", () => {
     const board = connected(boardMessage([instance()]));
-    board.clock.start();
-    vi.advanceTimersByTime(11_000);
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "alive" });
-    vi.advanceTimersByTime(1000);
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "late" });
-    vi.advanceTimersByTime(10_000);
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "lost" });
-    board.clock.stop();
+    const empty = (now: number): Message => ({ type: "beats", now, heard: now, beats: [] });
+    board.apply([empty(T + 7500)]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+    board.apply([empty(T + 7501)]);
+    expect(states(board)).toEqual({ [KEY]: "late" });
+    board.apply([empty(T + 12_501)]);
+    expect(states(board)).toEqual({ [KEY]: "lost" });
   });
 
   test("goes by the server's clock, whatever the browser's says", () => {
     vi.setSystemTime(T + 86_400_000);
-    expect(states(connected(boardMessage([instance()])))).toEqual({ "balance-sync/w1:11": "alive" });
+    expect(states(connected(boardMessage([instance()])))).toEqual({ [KEY]: "alive" });
   });
 });
 
 describe("what cannot be seen", () => {
-  const ping = (now: number, blind: { since: number; reason: string } | null = null): Message => ({
-    type: "ping",
-    now,
-    blind,
-  });
-
-  test("is unknown once the server is lost, and until something is heard again", () => {
+  test("is unknown once the server is lost, and until it tells what it sees", () => {
     const board = connected(boardMessage([instance()]));
-    board.sight.turn({ status: "reconnecting", failures: 1, opened: 1 });
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "unknown" });
-    board.sight.turn({ status: "connected", failures: 0, opened: 2 });
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "unknown" });
+    board.sight.turn({ ...CONNECTED, status: "reconnecting" });
+    expect(states(board)).toEqual({ [KEY]: "unknown" });
+    board.sight.turn({ ...CONNECTED, opened: 2 });
+    expect(states(board)).toEqual({ [KEY]: "unknown" });
+    board.apply([beats(T + 2000)]);
+    expect(states(board)).toEqual({ [KEY]: "unknown" });
     board.apply([ping(T + 2000)]);
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "alive" });
+    expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("is not called lost for beats that nobody could have heard", () => {
+  test.each(["reset", "skipped"] as const)("is unknown between a %s and its board", (type) => {
     const board = connected(boardMessage([instance()]));
-    board.sight.turn({ status: "reconnecting", failures: 1, opened: 1 });
-    board.sight.turn({ status: "connected", failures: 0, opened: 2 });
-    board.apply([ping(T + 60_000)]);
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "unknown" });
-    board.apply([{ type: "beats", now: T + 62_000, beats: [["balance-sync", "w1:11", T + 61_500]] }]);
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "alive" });
+    board.apply([type === "skipped" ? { type, reason: "", count: 1 } : { type, reason: "" }]);
+    expect(states(board)).toEqual({ [KEY]: "unknown" });
+    board.apply([boardMessage([instance()])]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("is called lost when it stays silent for a whole rhythm after we could hear again", () => {
+  test("is not held against anybody: only what was heard counts, however late it is by now", () => {
     const board = connected(boardMessage([instance()]));
-    board.apply([ping(T + 1000, { since: T, reason: "gone" })]);
-    board.apply([ping(T + 60_000)]);
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "unknown" });
-    board.apply([ping(T + 71_001)]);
-    expect(states(board)).toEqual({ "balance-sync/w1:11": "lost" });
+    board.apply([{ ...ping(T + 60_000), heard: T + 7000 } as Message]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+    board.clock.start();
+    vi.advanceTimersByTime(60_000);
+    board.clock.stop();
+    expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("a first board is believed: its server was listening all along", () => {
-    expect(states(connected(boardMessage([instance({ seen: T - 60_000 })])))).toEqual({
-      "balance-sync/w1:11": "lost",
-    });
+  test("is not held against anybody before the time from which the server says that silence counts", () => {
+    const board = connected(boardMessage([instance()]));
+    board.apply([ping(T + 60_000, { since: T + 58_000 })]);
+    expect(states(board)).toEqual({ [KEY]: "unknown" });
+    board.apply([ping(T + 66_000, { since: T + 58_000 })]);
+    expect(states(board)).toEqual({ [KEY]: "late" });
+    board.apply([beats(T + 67_000, { seen: T + 66_500 })]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+  });
+
+  test("is told apart: the link, and what the server sees", () => {
+    const { sight } = connected(boardMessage([]));
+    expect([sight.lost.value, sight.dark.value]).toEqual([false, false]);
+    sight.look({ blind: { since: T, reason: "" }, heard: T, since: 0 });
+    expect([sight.lost.value, sight.dark.value]).toEqual([false, true]);
+    sight.turn({ ...CONNECTED, status: "reconnecting" });
+    expect([sight.lost.value, sight.dark.value]).toEqual([true, true]);
+  });
+});
+
+describe("what becomes of an instance", () => {
+  const lifecycle = (event: string, over: object = {}): Message => ({
+    type: "lifecycle",
+    id: `${T + 20_000}-0`,
+    service: "balance-sync",
+    instance: "w1:11",
+    event,
+    incident: event === "lost" ? incident(T) : null,
+    ...over,
+  });
+
+  test("lost: it is so by declaration, until it gives a sign of life", () => {
+    const board = connected(boardMessage([instance()]));
+    board.apply([lifecycle("lost")]);
+    expect(states(board)).toEqual({ [KEY]: "lost" });
+    board.apply([beats(T + 1000, { seen: T })]);
+    expect(states(board)).toEqual({ [KEY]: "lost" });
+    board.apply([beats(T + 1000, { seen: T + 1 })]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+    board.apply([lifecycle("lost"), { type: "status", report: instance({ id: `${T + 900}-0` }) }]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+  });
+
+  test("lost: not when it was seen after its last sign of life that the incident knows", () => {
+    const board = connected(boardMessage([instance({ seen: T + 1 })]));
+    board.apply([lifecycle("lost")]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+    expect(board.losses.latest.value).toHaveLength(1);
+  });
+
+  test("lost: a board may say so, and a status of one that is new makes it known", () => {
+    const board = connected(boardMessage([instance({ lost: true })]));
+    expect(states(board)).toEqual({ [KEY]: "lost" });
+    board.apply([boardMessage([instance()])]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+  });
+
+  test("gone: it is off the board, unless it spoke later", () => {
+    const board = connected(boardMessage([instance()]));
+    board.apply([lifecycle("gone", { id: `${T}-0` })]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+    board.apply([lifecycle("gone")]);
+    expect(states(board)).toEqual({});
+    board.apply([lifecycle("gone")]);
+    expect(states(board)).toEqual({});
+  });
+
+  test("gone: an expected service that nothing is left of is missing, and only then", () => {
+    const two = [instance(), instance({ instance: "w2:12" })];
+    const board = connected(boardMessage(two, { expect: ["balance-sync"] }));
+    board.apply([lifecycle("gone")]);
+    expect(states(board)).toEqual({ "balance-sync/w2:12": "alive" });
+    board.apply([lifecycle("gone", { instance: "w2:12" })]);
+    expect(states(board)).toEqual({ "balance-sync/": "missing" });
+    board.apply([{ type: "status", report: instance({ id: `${T + 30_000}-0` }) }]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+  });
+
+  test("what it does not know changes nothing", () => {
+    const board = connected(boardMessage([instance()]));
+    board.apply([lifecycle("moved")]);
+    expect(states(board)).toEqual({ [KEY]: "alive" });
+  });
+
+  test("what was skipped is counted", () => {
+    const board = connected(boardMessage([]));
+    board.apply([
+      { type: "skipped", reason: "", count: 800 },
+      { type: "skipped", reason: "", count: 12 },
+    ]);
+    expect(board.skipped.value).toBe(812);
+  });
+});
+
+describe("what is to be expected of an instance", () => {
+  const outlook = (over: Partial<Instance>, heard: number, since = 0) => {
+    const board = connected(boardMessage([instance(over)], { heard, since }));
+    return board.instances.value[0]?.outlook.value;
+  };
+
+  test("one that is late will be lost two and a half rhythms after it was seen, or could have been", () => {
+    expect(outlook({}, T + 8000)).toEqual({ kind: "lost", at: T + 12_500 });
+    expect(outlook({}, T + 18_000, T + 10_000)).toEqual({ kind: "lost", at: T + 22_500 });
+    expect(outlook({}, T + 7000)).toBeNull();
+  });
+
+  test("one that planned to be back will be, and goes on being overdue when it is lost", () => {
+    const planned = { goodbye: true, back_in_s: 60 };
+    expect(outlook(planned, T)).toEqual({ kind: "back", at: T + 60_000 });
+    expect(outlook(planned, T + 90_000)).toEqual({ kind: "back", at: T + 60_000 });
+    expect(outlook({ goodbye: true }, T)).toBeNull();
+  });
+
+  test("one that beats while its event loop does not answer is stuck", () => {
+    expect(outlook({ lag_ms: 12_000 }, T)).toEqual({ kind: "stuck", lag_ms: 12_000 });
+    expect(outlook({ lag_ms: 999 }, T)).toBeNull();
+    expect(outlook({ lag_ms: 12_000 }, T + 60_000)).toBeNull();
+  });
+
+  test("a beat tells that an event loop is stuck, and that it answers again", () => {
+    const board = connected(boardMessage([instance()]));
+    board.apply([beats(T + 1000, { lag_ms: 5000 })]);
+    expect(board.instances.value[0]?.stuck.value).toBe(true);
+    board.apply([beats(T + 2000)]);
+    expect(board.instances.value[0]?.stuck.value).toBe(false);
+  });
+});
+
+describe("the incidents", () => {
+  const ids = (board: Board) => board.losses.latest.value.map(({ id }) => Number(id.split("-")[0]) - T);
+  const lost = (ms: number): Message => ({
+    type: "lifecycle",
+    id: `${T + ms}-0`,
+    service: "balance-sync",
+    instance: "w1:11",
+    event: "lost",
+    incident: incident(T + ms),
+  });
+
+  test("are those of the board and what is told after it, each once, the latest first", () => {
+    const board = connected(boardMessage([], { incidents: [incident(T + 20), incident(T + 10)] }));
+    board.apply([lost(20), lost(40), lost(30)]);
+    expect(ids(board)).toEqual([40, 30, 20, 10]);
+    board.apply([boardMessage([])]);
+    expect(ids(board)).toEqual([]);
+  });
+
+  test("do not grow without end", () => {
+    const board = connected(boardMessage([]));
+    for (let ms = 0; ms < 100; ms += 1) board.apply([lost(ms)]);
+    expect(ids(board)).toEqual([...Array(20).keys()].map((n) => 99 - n));
+  });
+
+  test("say what became of whoever was lost", () => {
+    const board = connected(boardMessage([instance()]));
+    const outcome = () => outcomeOf(incident(T), board);
+    expect(outcome()).toBe("lost");
+    board.apply([beats(T + 2000)]);
+    expect(outcome()).toBe("returned");
+    board.apply([boardMessage([], { expect: ["balance-sync"] })]);
+    expect(outcome()).toBe("gone");
+    board.sight.turn({ ...CONNECTED, status: "reconnecting" });
+    expect(outcome()).toBe("unknown");
+  });
+});
+
+describe("who leads the board", () => {
+  const leaders = (board: Board) => [...board.lead.keys.value];
+
+  test("is whoever is in trouble, and for half a minute after", () => {
+    const board = connected(boardMessage([instance(), instance({ instance: "z" })]));
+    expect(leaders(board)).toEqual([]);
+    const before = board.lead.keys.value;
+    board.apply([beats(T + 8000, { instance: "z", seen: T + 7900 })]);
+    expect(leaders(board)).toEqual([KEY]);
+    board.apply([beats(T + 9000)]);
+    expect(states(board)[KEY]).toBe("alive");
+    const during = board.lead.keys.value;
+    board.apply([{ ...beats(T + 37_000), heard: T + 9000 } as Message]);
+    expect(board.lead.keys.value).toBe(during);
+    board.apply([{ ...beats(T + 39_000), heard: T + 9000 } as Message]);
+    expect(leaders(board)).toEqual([]);
+    expect(board.lead.keys.value).not.toBe(before);
+  });
+
+  test("stays the same while nothing can be seen", () => {
+    const board = connected(boardMessage([instance({ seen: T - 60_000 })]));
+    expect(leaders(board)).toEqual([KEY]);
+    board.apply([ping(T + 600_000, { blind: { since: T, reason: "" } })]);
+    expect(leaders(board)).toEqual([KEY]);
+  });
+
+  test("forgets whoever has left the board", () => {
+    const board = connected(boardMessage([instance({ seen: T - 60_000 })]));
+    expect(leaders(board)).toEqual([KEY]);
+    board.apply([boardMessage([])]);
+    expect(leaders(board)).toEqual([]);
+  });
+
+  test("stands before the others, a card each; all else keeps its place", () => {
+    const quiet = T - 10_000;
+    const board = connected(
+      boardMessage([
+        ...["a", "b"].map((service) => instance({ service })),
+        ...["x", "y"].map((name) => instance({ service: "c", instance: name })),
+        instance({ service: "c", instance: "z", seen: quiet }),
+        instance({ service: "d", seen: quiet }),
+      ]),
+    );
+    const { first, rest } = arrange(board.instances.value, board.lead.keys.value);
+    const keys = (views: readonly ServiceView[]) => views.map((v) => v.shown.map((model) => model.key));
+    expect(keys(first)).toEqual([["c/z"], ["d/w1:11"]]);
+    expect(keys(rest)).toEqual([["a/w1:11"], ["b/w1:11"], ["c/x", "c/y"]]);
+    expect(rest[2]?.counts.get("late")).toBe(1);
   });
 });
 
@@ -245,7 +474,7 @@ describe("fields", () => {
 describe("the pacer", () => {
   const status = (n: number, name = `w${n % 3}`): Message => ({
     type: "status",
-    instance: instance({ instance: name, status: { n }, id: `${T + n}-0` }),
+    report: instance({ instance: name, status: { n }, id: `${T + n}-0` }),
   });
 
   test("applies in the same task while little comes", () => {
@@ -263,7 +492,7 @@ describe("the pacer", () => {
     expect(flushes).toHaveLength(25);
     vi.advanceTimersByTime(300);
     expect(flushes).toHaveLength(26);
-    expect(flushes[25]?.map((message) => message.type === "status" && message.instance.status["n"])).toEqual([
+    expect(flushes[25]?.map((message) => message.type === "status" && message.report.status["n"])).toEqual([
       997, 998, 999,
     ]);
   });
@@ -288,19 +517,20 @@ describe("the pacer", () => {
     expect(most).toBe(2000);
   });
 
-  test("lets a board take the place of all that waited before it", () => {
+  test("lets a board take the place of all that waited before it, but for what was skipped", () => {
     const flushes: Message[][] = [];
     const pacer = new Pacer((messages) => flushes.push([...messages]));
     for (let n = 0; n < 50; n += 1) pacer.offer(status(n));
+    pacer.offer({ type: "skipped", reason: "", count: 1 });
     pacer.offer(boardMessage([]));
     pacer.offer(status(99));
     pacer.flush();
-    expect(flushes.at(-1)?.map((message) => message.type)).toEqual(["board", "status"]);
+    expect(flushes.at(-1)?.map((message) => message.type)).toEqual(["skipped", "board", "status"]);
   });
 });
 
 describe("the arrangement", () => {
-  const views = (instances: Instance[]) => arrange(connected(boardMessage(instances)).instances.value);
+  const views = (instances: Instance[]) => arrange(connected(boardMessage(instances)).instances.value).rest;
 
   test("folds what has ended below a live one", () => {
     const [view] = views([instance({ instance: "a", goodbye: true }), instance({ instance: "b" })]);
@@ -313,6 +543,15 @@ describe("the arrangement", () => {
     const live = instance({ instance: "z" });
     expect(views([...lost.slice(0, 1), live])[0]?.shown.map((model) => model.instance)).toEqual(["z", "a"]);
     expect(views([...lost, live])[0]?.shown.map((model) => model.instance)).toEqual(["z"]);
+  });
+
+  test("of many, keeps the latest few of a crowd of lost ones in view", () => {
+    const live = ["x", "y"].map((name) => instance({ instance: name }));
+    const lost = [...Array(9).keys()].map((n) => instance({ instance: `l${n}`, seen: T - 60_000 + n }));
+    const [view] = views([...live, ...lost]);
+    const names = ["x", "y", "l3", "l4", "l5", "l6", "l7", "l8"];
+    expect(view?.shown.map((model) => model.instance)).toEqual(names);
+    expect(view?.folded.map((model) => model.instance)).toEqual(["l0", "l1", "l2"]);
   });
 
   test("shows the one seen last when all have stopped", () => {

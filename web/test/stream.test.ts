@@ -9,6 +9,8 @@ let messages: Message[];
 let links: Link[];
 let dropped: number;
 
+const PING = { now: 5, heard: 5, since: 0, blind: null };
+
 const status = () => links.at(-1)?.status;
 const look = (state: "visible" | "hidden") => {
   vi.spyOn(document, "visibilityState", "get").mockReturnValue(state);
@@ -51,7 +53,7 @@ describe("the stream", () => {
   test("opens once, asks for everything, and passes on what it hears", () => {
     expect(FakeSource.all.map((source) => source.url)).toEqual(["/api/stream"]);
     connect();
-    FakeSource.last.send("ping", { now: 5, blind: null });
+    FakeSource.last.send("ping", PING);
     expect(messages.map((message) => message.type)).toEqual(["board", "ping"]);
     expect(status()).toBe("connected");
   });
@@ -92,32 +94,114 @@ describe("the stream", () => {
     expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
   });
 
-  test("drops its cursor after three failed tries, for it may be what is refused", () => {
+  test("keeps its cursor however long the server is away", () => {
     connect();
-    for (let i = 0; i < 3; i += 1) {
+    for (let i = 0; i < 10; i += 1) {
       FakeSource.last.fail();
       vi.advanceTimersByTime(15_000);
     }
-    expect(FakeSource.all.map((source) => source.url)).toContain("/api/stream?since=7-1");
+    expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
+  });
+
+  test.each([
+    ["refused", () => FakeSource.last.fail(FakeSource.CLOSED)],
+    [
+      "ended at once",
+      () => {
+        FakeSource.last.open();
+        FakeSource.last.fail();
+      },
+    ],
+  ])("drops its cursor when it was %s three times, for it may be what the server stumbles over", (_, end) => {
+    connect();
+    vi.advanceTimersByTime(5000);
+    FakeSource.last.fail();
+    vi.advanceTimersByTime(500);
+    for (let i = 0; i < 2; i += 1) {
+      expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
+      end();
+      vi.advanceTimersByTime(15_000);
+    }
     expect(FakeSource.last.url).toBe("/api/stream");
   });
 
-  test("starts its patience anew once it was open", () => {
+  test("starts its patience anew once it was open for a while", () => {
     for (let i = 0; i < 4; i += 1) {
       FakeSource.last.fail();
       vi.advanceTimersByTime(15_000);
     }
     connect();
+    vi.advanceTimersByTime(5000);
     FakeSource.last.fail();
     expect(status()).toBe("reconnecting");
     vi.advanceTimersByTime(500);
     expect(FakeSource.all).toHaveLength(6);
   });
 
+  test("does not hammer a server that lets it in and falls over", () => {
+    for (let i = 0; i < 6; i += 1) {
+      connect();
+      vi.advanceTimersByTime(1000);
+      FakeSource.last.fail();
+      if (i < 5) vi.advanceTimersByTime(15_000);
+    }
+    const before = FakeSource.all.length;
+    vi.advanceTimersByTime(14_999);
+    expect(FakeSource.all).toHaveLength(before);
+  });
+
+  test("spreads its tries over the whole wait", () => {
+    vi.mocked(Math.random).mockReturnValue(0.5);
+    connect().fail();
+    vi.advanceTimersByTime(250);
+    expect(FakeSource.all).toHaveLength(2);
+  });
+
+  test("resumes after the last frame that had an id; one without leaves its place as it was", () => {
+    connect();
+    FakeSource.last.send("skipped", { reason: "slow", skipped: { status: 3 } }, "7-1");
+    FakeSource.last.send("status", { service: "a", timestamp: 1, status: {} }, "9-0");
+    FakeSource.last.send("reset", { reason: "failover" }, "9-0");
+    FakeSource.last.fail();
+    vi.advanceTimersByTime(500);
+    expect(FakeSource.last.url).toBe("/api/stream?since=9-0");
+  });
+
+  test("says why it was lost", () => {
+    const fault = () => links.at(-1)?.fault;
+    connect();
+    expect(fault()).toBeNull();
+    FakeSource.last.fail();
+    expect(fault()).toBe("ended");
+    vi.advanceTimersByTime(500);
+    FakeSource.last.fail();
+    expect(fault()).toBe("ended");
+    vi.advanceTimersByTime(1000);
+    FakeSource.last.fail(FakeSource.CLOSED);
+    expect(fault()).toBe("refused");
+    vi.advanceTimersByTime(2000);
+    connect();
+    vi.advanceTimersByTime(15_000);
+    expect(fault()).toBe("silent");
+    vi.advanceTimersByTime(15_000);
+    connect();
+    FakeSource.last.send("bye", { reason: "shutdown" });
+    FakeSource.last.fail();
+    expect(fault()).toBe("bye");
+    vi.spyOn(navigator, "onLine", "get").mockReturnValue(false);
+    window.dispatchEvent(new Event("offline"));
+    expect(fault()).toBe("offline");
+  });
+
+  test("says that no answer came when none ever did", () => {
+    FakeSource.last.fail();
+    expect(links.at(-1)?.fault).toBe("no-answer");
+  });
+
   test("hears nothing any more from a connection it left", () => {
     const first = connect();
     first.fail();
-    first.send("ping", { now: 9, blind: null });
+    first.send("ping", PING);
     first.open();
     expect(messages).toHaveLength(1);
     expect(status()).toBe("reconnecting");
@@ -145,6 +229,7 @@ describe("the stream", () => {
     expect(FakeSource.all).toHaveLength(2);
 
     FakeSource.last.open();
+    vi.advanceTimersByTime(5000);
     FakeSource.last.send("bye", { reason: "shutdown" });
     FakeSource.last.fail();
     vi.advanceTimersByTime(10_500);
@@ -168,7 +253,7 @@ describe("the watchdog", () => {
     const source = connect();
     for (let i = 0; i < 10; i += 1) {
       vi.advanceTimersByTime(10_000);
-      source.send("ping", i % 2 ? "?" : { now: 1, blind: null });
+      source.send("ping", i % 2 ? "?" : PING);
     }
     expect(status()).toBe("connected");
     expect(FakeSource.all).toHaveLength(1);
@@ -185,6 +270,21 @@ describe("the watchdog", () => {
     FakeSource.last.send("board", { ...BOARD, ping_s: 60 });
     vi.advanceTimersByTime(179_000);
     expect(status()).toBe("connected");
+  });
+
+  test("is not content with an answer alone: it counts frames", () => {
+    FakeSource.last.open();
+    vi.advanceTimersByTime(15_000);
+    expect(status()).toBe("reconnecting");
+  });
+
+  test("sees a sleep through which the timers stood still, within a second of waking", () => {
+    connect();
+    vi.setSystemTime(Date.now() + 3_600_000);
+    vi.advanceTimersByTime(1000);
+    expect(status()).toBe("reconnecting");
+    vi.advanceTimersByTime(500);
+    expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
   });
 
   test("condemns a connection that never opens", () => {
@@ -245,7 +345,7 @@ describe("a frame that cannot be read", () => {
     vi.spyOn(console, "warn").mockImplementation(() => {});
     connect();
     FakeSource.last.send("beats", data, "8-0");
-    FakeSource.last.send("ping", { now: 1, blind: null });
+    FakeSource.last.send("ping", PING);
     expect(dropped).toBe(1);
     expect(messages.map((message) => message.type)).toEqual(["board", "ping"]);
   });

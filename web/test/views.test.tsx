@@ -6,6 +6,7 @@ import { App } from "../src/views/app";
 import { BOARD, FakeSource } from "./fake-source";
 
 const T = BOARD.now;
+const PING = { now: T, heard: T, since: 0, blind: null };
 let root: HTMLElement;
 let stop: () => void;
 
@@ -43,6 +44,9 @@ function instance(over: object = {}): object {
     status: {},
     beat_s: 5,
     goodbye: false,
+    back_in_s: null,
+    lost: false,
+    lag_ms: 0,
   };
   return { ...base, id: `${T}-0`, seen: T, ...over };
 }
@@ -180,13 +184,62 @@ describe("honesty", () => {
     connect([instance()]);
     expect(testid("banner-blind")).toBeNull();
     act(() =>
-      FakeSource.last.send("ping", { now: T, blind: { since: T - 1000, reason: "Connection refused" } }),
+      FakeSource.last.send("ping", { ...PING, blind: { since: T - 1000, reason: "Connection refused" } }),
     );
     expect(testid("banner-blind")?.textContent).toContain("Connection refused");
     expect(testid("card")?.dataset["state"]).toBe("unknown");
-    act(() => FakeSource.last.send("ping", { now: T + 1000, blind: null }));
+    act(() => FakeSource.last.send("ping", PING));
     expect(testid("banner-blind")).toBeNull();
     expect(testid("card")?.dataset["state"]).toBe("alive");
+  });
+
+  test("a lost server has its banner, which says since when and why, once it is not brief", () => {
+    connect([instance()]);
+    act(() => {
+      vi.advanceTimersByTime(1000);
+      FakeSource.last.send("ping", { ...PING, now: T + 1000 });
+      FakeSource.last.fail();
+    });
+    expect(find("main")?.dataset["stale"]).toBe("true");
+    expect(testid("banner-lost")).toBeNull();
+    act(() => {
+      vi.advanceTimersByTime(2000);
+    });
+    const banner = testid("banner-lost");
+    expect(banner?.textContent).toContain(
+      "This page has lost its server. What is shown is the last known, of",
+    );
+    expect(banner?.textContent).toContain("2 s ago · The connection broke off.");
+    expect(banner?.querySelector('[role="alert"]')?.textContent).not.toContain("ago");
+    expect(value("isRunning")).toBeUndefined();
+    act(() => {
+      FakeSource.last.open();
+      FakeSource.last.send("ping", PING);
+    });
+    expect(testid("banner-lost")).toBeNull();
+    expect(find("main")?.dataset["stale"]).toBe("false");
+  });
+
+  test("what a blind server said is past once it is lost itself", () => {
+    connect([instance()]);
+    act(() => FakeSource.last.send("ping", { ...PING, blind: { since: T, reason: "refused" } }));
+    expect(find("main")?.dataset["stale"]).toBe("true");
+    act(() => {
+      FakeSource.last.fail();
+      vi.advanceTimersByTime(3000);
+    });
+    expect(testid("banner-blind")).toBeNull();
+    expect(testid("banner-lost")).not.toBeNull();
+  });
+
+  test("updates that were skipped are owned up to", () => {
+    connect([instance()]);
+    expect(testid("skipped")).toBeNull();
+    act(() => {
+      FakeSource.last.send("skipped", { reason: "slow", skipped: { status: 800, lifecycle: 12 } });
+      FakeSource.last.send("board", BOARD);
+    });
+    expect(testid("skipped")?.textContent).toBe("skipped 812 updates while this page was too slow");
   });
 
   test("an open board says that it is open", () => {
@@ -207,6 +260,142 @@ describe("honesty", () => {
   });
 });
 
+describe("what is to be expected", () => {
+  const outlook = () => testid("outlook")?.textContent;
+  const heard = (ms: number) =>
+    act(() => {
+      vi.advanceTimersByTime(ms - (performance.now() - began));
+      FakeSource.last.send("beats", { now: T + ms, heard: T + ms, beats: [] });
+    });
+  let began = 0;
+  beforeEach(() => {
+    began = performance.now();
+  });
+
+  test("a late one counts down to its loss", () => {
+    connect([instance()]);
+    heard(7000);
+    expect(outlook()).toBeUndefined();
+    heard(8000);
+    expect(outlook()).toBe("lost in 0:05");
+    heard(12_000);
+    expect(outlook()).toBe("lost in 0:01");
+    heard(13_000);
+    expect(testid("card")?.dataset["state"]).toBe("lost");
+    expect(outlook()).toBeUndefined();
+    expect(testid("end")?.textContent).toBe("No beat for 13 s");
+  });
+
+  test("a planned absence counts down to its end, and on from there", () => {
+    connect([instance({ goodbye: true, back_in_s: 10, status: { phase: "draining" } })]);
+    expect(testid("end")?.textContent).toBe("Back in 0:10");
+    heard(12_000);
+    expect(testid("card")?.dataset["state"]).toBe("stopped");
+    expect(testid("end")?.textContent).toBe("Overdue by 0:02");
+    heard(20_000);
+    expect(testid("card")?.dataset["state"]).toBe("lost");
+    expect(testid("end")?.textContent).toBe("Overdue by 0:10");
+  });
+
+  test("one that has ended does not say what it did last as if it went on", () => {
+    connect([instance({ goodbye: true, status: { phase: "syncing", done: 7 } })]);
+    heard(3000);
+    expect(find(".card-activity")?.textContent).toBe("Ended 3 s ago");
+    expect(value("phase")).toBe("syncing");
+    act(() => FakeSource.last.fail());
+    expect(testid("card")?.dataset["state"]).toBe("unknown");
+    expect(find(".card-activity")?.textContent).toBe("Ended 3 s ago");
+  });
+
+  test("an event loop that is stuck stands beside the state", () => {
+    connect([instance({ lag_ms: 12_300 })]);
+    expect(testid("card")?.dataset).toMatchObject({ state: "alive", stuck: "true" });
+    expect(outlook()).toBe("event loop stuck for 12 s");
+  });
+});
+
+describe("incidents", () => {
+  const LOSS = { service: "balance-sync", instance: "w1:11", seen: T, cause: "silent", beat_s: 5 };
+  const incidents = [
+    { ...LOSS, id: `${T + 13_000}-0`, declared: T + 13_000 },
+    { ...LOSS, id: `${T - 1000}-7`, seen: T - 60_000, declared: T - 1000, cause: "overdue" },
+  ];
+  const words = { ...incidents[1], status: { done: 41 }, timestamp: T - 61_000, last_id: "1-0" };
+  const answer = vi.fn<typeof fetch>();
+  const settle = () => act(async () => void (await vi.advanceTimersByTimeAsync(0)));
+
+  beforeEach(() => {
+    vi.stubGlobal("fetch", answer);
+    answer.mockReset();
+    answer.mockImplementation(async () => new Response(JSON.stringify({ incidents: [words] })));
+  });
+
+  test("are counted in the summary, once there are any", () => {
+    connect([instance()]);
+    expect(testid("incident-tally")).toBeNull();
+    connect([instance()], { incidents });
+    expect(testid("incident-tally")?.textContent).toBe("2incidents");
+    connect([instance()], { incidents: [{ ...incidents[0], declared: T - 90_000_000 }] });
+    expect(testid("incident-tally")?.textContent).toBe("0incidents");
+  });
+
+  test("open from their count, tell who, why and whether they came back, and the URL remembers", () => {
+    connect([instance({ lost: true })], { incidents });
+    act(() => testid("incident-tally")?.click());
+    expect(window.location.search).toBe("?incidents=open");
+    const rows = all('[data-testid="incident"]');
+    expect(rows.map((row) => row.dataset["outcome"])).toEqual(["lost", "returned"]);
+    expect(rows[0]?.textContent).toContain("balance-sync w1:11");
+    expect(rows[0]?.textContent).toContain("no beat since");
+    expect(rows[1]?.textContent).toContain("missed its return");
+    act(() => {
+      testid("incidents")?.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+    });
+    expect(testid("incidents")).toBeNull();
+    expect(window.location.search).toBe("");
+  });
+
+  test("give their last words when they are asked for", async () => {
+    connect([instance()], { incidents });
+    act(() => testid("incident-tally")?.click());
+    expect(answer).not.toHaveBeenCalled();
+    act(() => all('[data-testid="incident"] button')[1]?.click());
+    expect(testid("last-words")?.textContent).toContain("Reading");
+    await settle();
+    expect(answer.mock.calls.map(([url]) => url)).toEqual([`api/incidents?before=${T - 1000}-8&limit=1`]);
+    expect(testid("last-words")?.querySelector('[data-field="done"] [data-value]')?.textContent).toBe("41");
+    expect(window.location.search).toBe(`?incidents=${T - 1000}-7`);
+    act(() => all('[data-testid="incident"] button')[1]?.click());
+    expect(testid("last-words")).toBeNull();
+    expect(window.location.search).toBe("?incidents=open");
+  });
+
+  test("say when their last words are no longer kept, or cannot be read, and can be asked again", async () => {
+    connect([instance()], { incidents });
+    act(() => testid("incident-tally")?.click());
+    act(() => all('[data-testid="incident"] button')[0]?.click());
+    await settle();
+    expect(testid("last-words")?.textContent).toContain("no longer kept");
+    answer.mockImplementation(async () => new Response("{}", { status: 503 }));
+    act(() => all('[data-testid="incident"] button')[1]?.click());
+    await settle();
+    expect(testid("last-words")?.textContent).toContain("could not be read: the server answered 503.");
+    answer.mockImplementation(async () => new Response(JSON.stringify({ incidents: [words] })));
+    act(() => testid("last-words")?.querySelector("button")?.click());
+    await settle();
+    expect(testid("last-words")?.textContent).toContain("Its last words");
+  });
+
+  test("that the address names are shown though they are older than the latest", async () => {
+    window.history.replaceState(null, "", `/services?incidents=${words.id}`);
+    window.dispatchEvent(new PopStateEvent("popstate"));
+    connect([instance()], { incidents: incidents.slice(0, 1) });
+    await settle();
+    expect(all('[data-testid="incident"]')).toHaveLength(2);
+    expect(testid("last-words")?.textContent).toContain("41");
+  });
+});
+
 describe("many instances", () => {
   const many = (n: number, over: object = {}) =>
     [...Array(n).keys()].map((i) => instance({ instance: `w${i}`, ...over }));
@@ -214,11 +403,12 @@ describe("many instances", () => {
   test("of one service stand under its name with a count by state", () => {
     connect([...many(3), instance({ instance: "z", seen: T - 60_000 })]);
     expect(testid("group")?.querySelector("header")?.textContent).toBe("balance-sync3 alive1 lost");
+    expect(testid("trouble")?.textContent).toContain("balance-sync");
     expect(all('[data-testid="card"]').map((card) => card.dataset["instance"])).toEqual([
+      "z",
       "w0",
       "w1",
       "w2",
-      "z",
     ]);
   });
 

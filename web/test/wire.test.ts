@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { isAfter, timeOf } from "../src/wire/cursor";
-import { decode, Malformed } from "../src/wire/decode";
+import { idAfter, isAfter, timeOf } from "../src/wire/cursor";
+import { decode, decodeIncidents } from "../src/wire/decode";
+import { Malformed } from "../src/wire/parts";
 import { stateOf } from "../src/wire/state";
 import { eventCases, frameCases, parseStream, stateCases, streamText } from "./fixtures";
 
@@ -17,6 +18,11 @@ describe("feed ids", () => {
     expect(isAfter("5-9", "5-9")).toBe(false);
     expect(isAfter("5-0", "")).toBe(true);
     expect(isAfter("", "5-0")).toBe(false);
+  });
+
+  test("have a next one", () => {
+    expect(idAfter("1765584000000-9")).toBe("1765584000000-10");
+    expect(isAfter(idAfter("5-0"), "5-0")).toBe(true);
   });
 
   test("carry their time", () => {
@@ -49,7 +55,7 @@ describe("a status frame", () => {
     const message = decode("status", payload, "1765584000000-0");
     expect(message).toMatchObject({
       type: "status",
-      instance: { seen: 1765584000000, ...JSON.parse(payload, dropWireOnly) },
+      report: { seen: 1765584000000, ...JSON.parse(payload, dropWireOnly) },
     });
   });
 
@@ -66,16 +72,82 @@ describe("a status frame", () => {
 describe("a board frame", () => {
   const board = frameCases[0]?.data as Record<string, unknown>;
 
-  test.each(["now", "blind", "ping_s", "version", "insecure", "expect", "instances"])(
-    "without %s is refused",
-    (part) => {
-      const { [part]: _, ...rest } = board;
-      expect(() => decode("board", JSON.stringify(rest), "1-0")).toThrowError(new Malformed(part));
-    },
-  );
+  const parts = ["now", "heard", "since", "blind", "ping_s", "version", "insecure", "expect"];
+
+  test.each([...parts, "instances", "incidents"])("without %s is refused", (part) => {
+    const { [part]: _, ...rest } = board;
+    expect(() => decode("board", JSON.stringify(rest), "1-0")).toThrowError(new Malformed(part));
+  });
 
   test("with a beat every zero seconds is refused, or the watchdog would never rest", () => {
     expect(() => decode("board", JSON.stringify({ ...board, ping_s: 0 }), "1-0")).toThrow(Malformed);
+  });
+});
+
+describe("a planned goodbye", () => {
+  const read = (more: object) =>
+    decode("status", JSON.stringify({ service: "a", timestamp: 1, status: {}, ...more }), "5-0");
+
+  test("says for how long", () => {
+    expect(read({ goodbye: true, back_in_s: 60 })).toMatchObject({
+      report: { goodbye: true, back_in_s: 60 },
+    });
+    expect(read({ goodbye: true })).toMatchObject({ report: { back_in_s: null } });
+  });
+
+  test.each([
+    ["without a goodbye", { back_in_s: 60 }],
+    ["for no time", { goodbye: true, back_in_s: 0 }],
+    ["for more than a day", { goodbye: true, back_in_s: 86_401 }],
+  ])("is refused %s", (_, more) => {
+    expect(() => read(more)).toThrowError(new Malformed("back_in_s"));
+  });
+});
+
+describe("a beat", () => {
+  const read = (...beat: unknown[]) =>
+    decode("beats", JSON.stringify({ now: 1, heard: 1, beats: [beat] }), "");
+
+  test("tells the lag of an event loop where there is one", () => {
+    expect(read("a", "x", 5, 12_000)).toMatchObject({ beats: [{ seen: 5, lag_ms: 12_000 }] });
+    expect(read("a", "x", 5)).toMatchObject({ beats: [{ seen: 5, lag_ms: 0 }] });
+  });
+
+  test("that is too short, or lags by less than nothing, is refused", () => {
+    expect(() => read("a", "x")).toThrow(Malformed);
+    expect(() => read("a", "x", 5, -1)).toThrow(Malformed);
+  });
+});
+
+describe("what becomes of an instance", () => {
+  const read = (more: object, id = "5-0") =>
+    decode("lifecycle", JSON.stringify({ service: "a", instance: "x", timestamp: 1, ...more }), id);
+
+  test("may be something that this reader does not know, whatever comes with it", () => {
+    expect(read({ event: "moved", incident: 7 })).toMatchObject({ event: "moved", incident: null });
+  });
+
+  test("is a loss only with its incident", () => {
+    expect(() => read({ event: "lost" })).toThrowError(new Malformed("incident"));
+  });
+
+  test("has its place in the feed", () => {
+    expect(() => read({ event: "gone" }, "")).toThrowError(new Malformed("id"));
+  });
+});
+
+describe("the answer to a question for incidents", () => {
+  const board = frameCases[0]?.data as { incidents: object[] } | undefined;
+  const words = { ...board?.incidents[0], status: { done: 7 }, timestamp: 3, last_id: "2-0" };
+
+  test("holds their last words", () => {
+    const [found] = decodeIncidents(JSON.stringify({ incidents: [words] }));
+    expect(found).toMatchObject({ service: "night-report", status: { done: 7 }, timestamp: 3 });
+  });
+
+  test.each(["id", "seen", "declared", "cause", "status", "timestamp"])("without %s is refused", (part) => {
+    const answer = { incidents: [{ ...words, [part]: undefined }] };
+    expect(() => decodeIncidents(JSON.stringify(answer))).toThrowError(new Malformed(part));
   });
 });
 

@@ -23,6 +23,14 @@ export function formatDuration(ms: number): string {
   return `${grouped.format(Math.floor(s / 86_400))} d ${Math.floor((s % 86_400) / 3600)} h`;
 }
 
+/** What is left of a span in ms, as a clock that runs down: `0:12`, `1:05:00`. The last second counts until it is over. */
+export function formatCountdown(ms: number): string {
+  const s = Math.ceil(Math.max(0, ms) / 1000);
+  const two = (n: number) => String(n).padStart(2, "0");
+  const minutes = Math.floor(s / 60) % 60;
+  return s < 3600 ? `${minutes}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(minutes)}:${two(s % 60)}`;
+}
+
 /** A rhythm in seconds, as it stands after "every": `5 s`, `0.5 s`, `2 min`. */
 export function formatRhythm(beat_s: number): string {
   return beat_s >= 120 && beat_s % 60 === 0
@@ -39,9 +47,14 @@ function span(ms: number): string {
   return `${grouped.format(Math.floor(s / 86_400))} d`;
 }
 
+/** How long something has lasted since `at`: `12 s`, `3 min`. */
+export function formatSince(at: number, now: number): string {
+  return span(Math.max(0, now - at));
+}
+
 /** How long ago `at` was; a future time (clocks differ a little) counts as this moment. */
 export function formatAge(at: number, now: number): string {
-  return `${span(Math.max(0, now - at))} ago`;
+  return `${formatSince(at, now)} ago`;
 }
 
 /** Where `at` lies from `now`: `12 s ago`, `in 3 min`. */

@@ -1,10 +1,12 @@
 /** All that is known: applies messages, one after the other, and keeps services and instances in a lasting order. */
 
 import { batch, computed, signal } from "@preact/signals";
-import type { BoardMessage, Message } from "../wire/message";
+import type { BoardMessage, LifecycleMessage, Message } from "../wire/message";
 import { STATES, type State, TROUBLE } from "../wire/state";
 import { Clock } from "./clock";
 import { InstanceModel, keyOf } from "./instance";
+import { Lead } from "./lead";
+import { Losses } from "./losses";
 import { Sight } from "./sight";
 
 /** Restarts leave ended instances behind; a page that is open for months must not keep them all. */
@@ -21,8 +23,12 @@ export class Board {
   /** null until the first board has come. */
   readonly facts = signal<Facts | null>(null);
   readonly instances = signal<readonly InstanceModel[]>([]);
+  readonly losses = new Losses();
+  readonly lead = new Lead(this.instances, this.sight, this.clock);
   /** Frames that could not be read. */
   readonly dropped = signal(0);
+  /** Messages that this page was too slow for. */
+  readonly skipped = signal(0);
   private readonly byKey = new Map<string, InstanceModel>();
   /** Services that were expected, in the order in which they were named, lead. */
   private rank = new Map<string, number>();
@@ -43,38 +49,68 @@ export class Board {
     });
   }
 
+  /** The instance of this name, if it is on the board. Tracks who is. */
+  find(service: string, instance: string): InstanceModel | undefined {
+    this.instances.value;
+    return this.byKey.get(keyOf(service, instance));
+  }
+
   private take(message: Message): void {
     switch (message.type) {
       case "board":
         this.replace(message);
         return;
       case "status": {
-        const next = message.instance;
-        this.clock.reach(next.seen);
-        this.model(next.service, next.instance).apply(next, false);
+        const { report } = message;
+        this.clock.reach(report.seen);
+        this.model(report.service, report.instance).apply(report);
         return;
       }
       case "beats":
         this.clock.set(message.now);
-        this.sight.look(this.sight.blind.peek(), message.now, false);
-        for (const [service, instance, seen] of message.beats)
-          this.byKey.get(keyOf(service, instance))?.beat(seen);
+        this.sight.heard.value = message.heard;
+        for (const beat of message.beats) this.byKey.get(keyOf(beat.service, beat.instance))?.beat(beat);
         return;
       case "ping":
         this.clock.set(message.now);
-        this.sight.look(message.blind, message.now, false);
+        this.sight.look(message);
         return;
-      case "reset": // the board that follows says it all
-        this.sight.heard.value = false;
+      case "lifecycle":
+        this.follow(message);
         return;
+      case "skipped": // the board that follows says what is the case; between now and then nothing does
+        this.skipped.value += message.count;
+        this.sight.told.value = false;
+        return;
+      case "reset":
       case "bye":
-        this.sight.heard.value = false;
+        this.sight.told.value = false;
         return;
     }
   }
 
+  /** What became of an instance. What a later server may tell is none of ours. */
+  private follow({ id, service, instance, event, incident }: LifecycleMessage): void {
+    const model = this.byKey.get(keyOf(service, instance));
+    if (event === "lost" && incident !== null) {
+      this.losses.add(incident);
+      model?.declareLost(incident.seen);
+    } else if (event === "gone" && model?.isBefore(id)) {
+      this.byKey.delete(model.key);
+      this.expectAgain(service);
+      this.publish();
+    }
+  }
+
+  /** An expected service that nothing is left of is missing. */
+  private expectAgain(service: string): void {
+    if (!this.rank.has(service)) return;
+    for (const model of this.byKey.values()) if (model.service === service) return;
+    this.add(service, "");
+  }
+
   private replace(message: BoardMessage): void {
-    const { now, blind, version, insecure, expect, instances } = message;
+    const { now, version, insecure, expect, instances, incidents } = message;
     this.clock.set(now, this.facts.peek() === null);
     this.facts.value = { version, insecure };
     this.rank = new Map(expect.map((service, i) => [service, i]));
@@ -84,14 +120,15 @@ export class Board {
       ...expect.filter((service) => !seen.has(service)).map((service) => keyOf(service, "")),
     ]);
     for (const key of this.byKey.keys()) if (!keep.has(key)) this.byKey.delete(key);
-    for (const next of instances) this.add(next.service, next.instance).apply(next, true);
+    for (const next of instances) this.add(next.service, next.instance).restore(next);
     for (const service of expect) {
       if (seen.has(service)) continue;
       // It was known and is not any more: what it said before went with it.
       if (this.byKey.get(keyOf(service, ""))?.seen.peek() !== null) this.byKey.delete(keyOf(service, ""));
       this.add(service, "");
     }
-    this.sight.look(blind, now, true);
+    this.losses.replace(incidents);
+    this.sight.look(message);
     this.publish();
   }
 
@@ -108,7 +145,7 @@ export class Board {
 
   private add(service: string, instance: string): InstanceModel {
     const key = keyOf(service, instance);
-    const model = this.byKey.get(key) ?? new InstanceModel(service, instance, this.clock, this.sight);
+    const model = this.byKey.get(key) ?? new InstanceModel(service, instance, this.sight);
     this.byKey.set(key, model);
     return model;
   }

@@ -3,6 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { STATES, type State } from "../wire/state";
 import type { InstanceModel } from "./instance";
+import { readQuery, writeQuery } from "./query";
 
 export class Filter {
   readonly states = signal<ReadonlySet<State>>(new Set());
@@ -46,23 +47,13 @@ export class Filter {
   }
 
   private readonly read = (): void => {
-    const params = new URLSearchParams(window.location.search);
-    const named = (params.get("state") ?? "").split(",");
+    const named = readQuery("state").split(",");
     this.states.value = new Set(STATES.filter((state) => named.includes(state)));
-    this.query.value = params.get("q") ?? "";
+    this.query.value = readQuery("q");
   };
 
   private write(): void {
-    const url = new URL(window.location.href);
     const states = STATES.filter((state) => this.states.peek().has(state)).join(",");
-    set(url, "state", states);
-    set(url, "q", this.query.peek().trim());
-    // A comma may stand in a query (RFC 3986, 3.4), and reads better than %2C.
-    window.history.replaceState(null, "", url.href.replaceAll("%2C", ","));
+    writeQuery({ state: states, q: this.query.peek().trim() });
   }
-}
-
-function set(url: URL, name: string, value: string): void {
-  if (value === "") url.searchParams.delete(name);
-  else url.searchParams.set(name, value);
 }

@@ -2,63 +2,119 @@
 
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { readActivity } from "../lib/field";
-import { isAfter } from "../wire/cursor";
-import type { Instance } from "../wire/message";
-import { aliveForMs, type State, stateOf } from "../wire/state";
-import type { Clock } from "./clock";
+import { isAfter, timeOf } from "../wire/cursor";
+import type { Beat, Instance, Report } from "../wire/message";
+import { backAt, isStuck, lostAt, type State, stateOf } from "../wire/state";
 import { Fields } from "./fields";
 import type { Sight } from "./sight";
+
+/** What is to be expected of an instance, or known beside its state. Times by Redis' clock. */
+export type Outlook =
+  | { kind: "lost"; at: number }
+  | { kind: "back"; at: number }
+  | { kind: "stuck"; lag_ms: number };
 
 export class InstanceModel {
   readonly seen: Signal<number | null> = signal(null);
   readonly updated: Signal<number | null> = signal(null);
   readonly beat_s: Signal<number | null> = signal(null);
   readonly goodbye = signal(false);
+  readonly back_in_s: Signal<number | null> = signal(null);
+  readonly lost = signal(false);
+  readonly lag_ms = signal(0);
   readonly activityKey = signal("");
   readonly activityText = signal("");
   readonly fields = new Fields();
   readonly state: ReadonlySignal<State>;
+  readonly stuck: ReadonlySignal<boolean>;
+  readonly outlook: ReadonlySignal<Outlook | null>;
   private id = "";
 
   constructor(
     readonly service: string,
     readonly instance: string,
-    clock: Clock,
     sight: Sight,
   ) {
-    this.state = computed(() => {
-      const seen = this.seen.value;
-      const beat_s = this.beat_s.value;
-      const now = clock.now.value;
-      const state = stateOf({ blind: sight.dark.value, seen, now, beat_s, goodbye: this.goodbye.value });
-      if ((state !== "late" && state !== "lost") || seen === null || beat_s === null) return state;
-      // Silence that we or the server could not have heard through proves nothing: wait one full rhythm before judging.
-      const since = sight.since.value;
-      return seen < since && now - since <= aliveForMs(beat_s) ? "unknown" : state;
-    });
+    this.state = computed(() =>
+      stateOf({
+        blind: sight.dark.value,
+        seen: this.seen.value,
+        heard: sight.heard.value,
+        since: sight.since.value,
+        beat_s: this.beat_s.value,
+        goodbye: this.goodbye.value,
+        back_in_s: this.back_in_s.value,
+        lost: this.lost.value,
+      }),
+    );
+    this.stuck = computed(() => isStuck(this.state.value, this.lag_ms.value));
+    this.outlook = computed(() => this.lookAhead(sight));
   }
 
   get key(): string {
     return keyOf(this.service, this.instance);
   }
 
-  /** Take what an event or a board says. What is older than what is known is a replay, and left out. */
-  apply(next: Instance, replace: boolean): void {
-    if (!replace && this.id !== "" && !isAfter(next.id, this.id)) return;
-    const updated = Number(next.id.split("-")[0]);
-    this.id = next.id;
-    this.seen.value = replace ? next.seen : Math.max(next.seen, this.seen.peek() ?? 0);
-    this.updated.value = updated;
-    this.beat_s.value = next.beat_s;
-    this.goodbye.value = next.goodbye;
-    const activity = readActivity(next.status);
-    this.activityKey.value = activity?.key ?? "";
-    this.activityText.value = activity?.text ?? "";
-    this.fields.apply(next.status);
+  /** Take what an event says. What is not later than what is known is a replay, and left out. */
+  apply(report: Report): void {
+    if (this.id !== "" && !isAfter(report.id, this.id)) return;
+    this.take(report);
+    this.seen.value = Math.max(report.seen, this.seen.peek() ?? 0);
+    this.lost.value = false;
   }
 
-  beat(seen: number): void {
-    if (seen > (this.seen.peek() ?? 0)) this.seen.value = seen;
+  /** Take what a board says, whatever was known. */
+  restore(known: Instance): void {
+    this.take(known);
+    this.seen.value = known.seen;
+    this.lost.value = known.lost;
+    this.lag_ms.value = known.lag_ms;
+  }
+
+  beat({ seen, lag_ms }: Beat): void {
+    this.lag_ms.value = lag_ms;
+    if (seen <= (this.seen.peek() ?? 0)) return;
+    this.seen.value = seen;
+    this.lost.value = false;
+  }
+
+  /** It was declared lost, last seen then; whoever was seen since is not. */
+  declareLost(seen: number): void {
+    if ((this.seen.peek() ?? 0) <= seen) this.lost.value = true;
+  }
+
+  /** Whether what is known was said before this event of the feed. */
+  isBefore(id: string): boolean {
+    return isAfter(id, this.id);
+  }
+
+  private take(report: Report): void {
+    this.id = report.id;
+    this.updated.value = timeOf(report.id);
+    this.beat_s.value = report.beat_s;
+    this.goodbye.value = report.goodbye;
+    this.back_in_s.value = report.back_in_s;
+    const activity = readActivity(report.status);
+    this.activityKey.value = activity?.key ?? "";
+    this.activityText.value = activity?.text ?? "";
+    this.fields.apply(report.status);
+  }
+
+  private lookAhead(sight: Sight): Outlook | null {
+    const state = this.state.value;
+    const seen = this.seen.value;
+    const beat_s = this.beat_s.value;
+    const back_in_s = this.back_in_s.value;
+    if (state === "late" && beat_s !== null)
+      return { kind: "lost", at: lostAt({ seen, since: sight.since.value }, beat_s) };
+    if (
+      (state === "stopped" || state === "lost") &&
+      seen !== null &&
+      this.goodbye.value &&
+      back_in_s !== null
+    )
+      return { kind: "back", at: backAt(seen, back_in_s) };
+    return this.stuck.value ? { kind: "stuck", lag_ms: this.lag_ms.value } : null;
   }
 }
 

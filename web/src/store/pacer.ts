@@ -44,14 +44,17 @@ export class Pacer {
   }
 
   private wait(message: Message): void {
-    if (message.type === "board") this.waiting.clear(); // it replaces all that came before
+    if (message.type === "board") this.supersede();
     this.serial += 1;
     const key =
-      message.type === "status"
-        ? keyOf(message.instance.service, message.instance.instance)
-        : `#${this.serial}`;
+      message.type === "status" ? keyOf(message.report.service, message.report.instance) : `#${this.serial}`;
     this.waiting.delete(key); // so that it takes its place in the order anew
     this.waiting.set(key, message);
+  }
+
+  /** A board replaces all that came before, except what was not told. */
+  private supersede(): void {
+    for (const [key, { type }] of this.waiting) if (type !== "skipped") this.waiting.delete(key);
   }
 }
 

@@ -1,37 +1,35 @@
-/** What the page can see: the link to the server, the server's view of Redis, and since when both have been whole. */
+/** What the page can see: the link to the server, the server's view of Redis, and what silence proves. */
 
 import { computed, signal } from "@preact/signals";
 import type { Link } from "../stream/link";
-import type { Blind } from "../wire/message";
+import type { Blind, View } from "../wire/message";
 
 export class Sight {
-  readonly link = signal<Link>({ status: "reconnecting", failures: 0, opened: 0 });
+  readonly link = signal<Link>({ status: "reconnecting", failures: 0, opened: 0, fault: null });
   readonly blind = signal<Blind | null>(null);
-  /** Something was heard since the link came up. An open link alone vouches for nothing. */
-  readonly heard = signal(false);
-  /** Redis' time from which on nothing was missed: nobody's silence before it can be held against them. */
-  readonly since = signal(Number.NEGATIVE_INFINITY);
+  /** Redis' time up to which every sign of life has come here. It stands still when nothing comes. */
+  readonly heard = signal(0);
+  /** Redis' time from which on silence proves something. */
+  readonly since = signal(0);
+  /** The server told what it sees since the link came up. An open link alone vouches for nothing. */
+  readonly told = signal(false);
 
+  /** The page has lost its server. */
+  readonly lost = computed(() => this.link.value.status !== "connected" || !this.told.value);
   /** Nothing on the board can be vouched for. */
-  readonly dark = computed(
-    () => this.blind.value !== null || this.link.value.status !== "connected" || !this.heard.value,
-  );
+  readonly dark = computed(() => this.lost.value || this.blind.value !== null);
 
-  /** Take the link's news; a link that is lost must be heard anew. */
+  /** Take the link's news; a link that is lost must be told anew. */
   turn(link: Link): void {
-    if (link.status !== "connected" || link.opened !== this.link.peek().opened) this.heard.value = false;
+    if (link.status !== "connected" || link.opened !== this.link.peek().opened) this.told.value = false;
     this.link.value = link;
   }
 
-  /** A frame told whether the server sees; `whole` when it told of everything too. */
-  look(blind: Blind | null, now: number, whole: boolean): void {
-    const wasDark = this.dark.peek();
+  /** Take what a frame tells of the server's own sight. */
+  look({ blind, heard, since }: View): void {
     this.blind.value = blind;
-    this.heard.value = true;
-    if (wasDark && !this.dark.peek())
-      this.since.value = whole && !this.wasBlind ? Number.NEGATIVE_INFINITY : now;
-    this.wasBlind = blind !== null;
+    this.heard.value = heard;
+    this.since.value = since;
+    this.told.value = true;
   }
-
-  private wasBlind = false;
 }

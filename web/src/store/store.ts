@@ -4,12 +4,14 @@ import { effect, signal } from "@preact/signals";
 import { BoardStream } from "../stream/stream";
 import { Board } from "./board";
 import { Filter } from "./filter";
+import { IncidentPanel } from "./incidents";
 import { Pacer } from "./pacer";
 import { ThemeChoice } from "./theme";
 
 export class Store {
   readonly board = new Board();
   readonly filter = new Filter();
+  readonly incidents = new IncidentPanel("api/incidents");
   readonly theme = new ThemeChoice();
   /** When the server last gave a sign of life, on the clock of `board.clock`; null: never. */
   readonly life = signal<number | null>(null);
@@ -42,11 +44,13 @@ export class Store {
       }),
     ];
     this.filter.start();
+    this.incidents.start();
     this.board.clock.start();
     this.stream.start();
     return () => {
       this.stream.stop();
       this.board.clock.stop();
+      this.incidents.stop();
       this.filter.stop();
       for (const stop of stops) stop();
     };

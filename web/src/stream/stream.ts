@@ -8,14 +8,18 @@ import { decode } from "../wire/decode";
 import { EVENTS, type EventName, type Message } from "../wire/message";
 import { Complaints } from "./complaint";
 import { Stopwatch } from "./elapsed";
-import type { Link, LinkStatus } from "./link";
+import type { Link, LinkFault, LinkStatus } from "./link";
 
 /** Silence of this many pings condemns a connection: laptop sleep leaves one open but dead. */
 const SILENT_PINGS = 3;
 /** The server says its own in each board; until then, this. */
 const DEFAULT_PING_S = 5;
+/** How often to look whether it is that silent: a machine that wakes up knows within this. */
+const WATCH_MS = 1000;
 /** After so many tries in a row that failed, the word is "disconnected". */
 const PATIENCE = 3;
+/** A connection that was open for so long was a good one; a server that lets us in and falls over is not to be hammered. */
+const SETTLED_MS = 5000;
 /** After a `bye`, the browser waits out the `retry` itself; if it is not back by then, we take over. */
 const BYE_GRACE_MS = 10_000;
 
@@ -31,14 +35,19 @@ export class BoardStream {
   private source: EventSource | null = null;
   private cursor = "";
   private failures = 0;
+  /** Tries in a row that were answered and still came to nothing. */
+  private doubts = 0;
   private opened = 0;
   private status: LinkStatus = "reconnecting";
+  private fault: LinkFault | null = null;
   private silenceMs = SILENT_PINGS * DEFAULT_PING_S * 1000;
   private limitMs = this.silenceMs;
   private leaving = false;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private watchTimer: ReturnType<typeof setTimeout> | undefined;
   private readonly life = new Stopwatch();
+  /** Runs since this connection was opened. */
+  private readonly age = new Stopwatch();
   private readonly complaints = new Complaints();
 
   constructor(
@@ -87,9 +96,9 @@ export class BoardStream {
   private whenOpen(source: EventSource): void {
     if (source !== this.source) return;
     this.leaving = false;
-    this.failures = 0;
     this.opened += 1;
-    this.sign();
+    this.age.restart();
+    this.life.restart();
     this.watch(this.silenceMs);
     this.turn("connected");
   }
@@ -99,25 +108,40 @@ export class BoardStream {
     if (this.leaving && source.readyState === EventSource.CONNECTING) {
       // `retry:` cannot be read by a page, only obeyed by the browser: let it come back as the server asked.
       this.leaving = false;
+      this.lose("bye");
       this.watch(BYE_GRACE_MS);
       this.turn("reconnecting");
       return;
     }
-    this.fail();
+    if (source.readyState === EventSource.CLOSED) this.fail("refused");
+    else this.fail(this.status === "connected" ? "ended" : "no-answer");
   }
 
   /** Give this connection up and come back later. */
-  private fail(): void {
+  private fail(fault: LinkFault): void {
+    const answered = this.status === "connected" || fault === "refused";
     this.close();
+    this.lose(fault);
     this.failures += 1;
-    if (this.failures >= PATIENCE) this.cursor = ""; // the cursor may be what the server refuses: ask for a whole board
+    if (answered) this.doubts += 1;
+    if (this.doubts >= PATIENCE) this.cursor = ""; // it may be what the server stumbles over: ask for a whole board
     this.retryTimer = setTimeout(() => this.open(), backoffMs(this.failures - 1));
-    this.tell();
+    this.turn(this.away());
+  }
+
+  /** Note why the stream is lost. That no answer comes after that says only that it is not back yet. */
+  private lose(fault: LinkFault): void {
+    if (this.status === "connected" && this.age.ms >= SETTLED_MS) {
+      this.failures = 0;
+      this.doubts = 0;
+    }
+    if (fault !== "no-answer" || this.fault === null) this.fault = fault;
   }
 
   private hear(source: EventSource, event: EventName, frame: MessageEvent<string>): void {
     if (source !== this.source) return;
-    this.sign();
+    this.life.restart();
+    this.listener.life();
     if (frame.lastEventId) this.cursor = frame.lastEventId;
     let message: Message;
     try {
@@ -136,37 +160,44 @@ export class BoardStream {
     this.listener.message(message);
   }
 
-  private sign(): void {
-    this.life.restart();
-    this.listener.life();
-  }
-
-  /** Condemn the connection after `limitMs` without a sign; one timer, however many frames come. */
+  /** Condemn the connection after `limitMs` without a frame; one timer, however many frames come. */
   private watch(limitMs: number): void {
     clearTimeout(this.watchTimer);
     this.limitMs = limitMs;
-    this.watchTimer = setTimeout(
-      () => (this.life.ms >= this.limitMs ? this.fail() : this.watch(this.limitMs)),
-      Math.max(0, limitMs - this.life.ms),
-    );
+    const left = Math.max(0, limitMs - this.life.ms);
+    // Never for long at once: a timer stands still while the machine sleeps.
+    this.watchTimer = setTimeout(() => this.look(), Math.min(left, WATCH_MS));
+  }
+
+  private look(): void {
+    if (this.life.ms < this.limitMs) this.watch(this.limitMs);
+    else this.fail(this.status === "connected" ? "silent" : "no-answer");
   }
 
   /** The page is looked at again, or the network is back: do not wait for a timer to find out. */
   private readonly lookAgain = (): void => {
     if (document.visibilityState === "hidden") return;
     if (this.source === null || this.life.ms > this.silenceMs) {
-      if (this.source !== null) this.turn("reconnecting");
+      if (this.status === "connected") {
+        this.lose("silent");
+        this.turn("reconnecting");
+      }
       this.open();
     } else this.tell();
   };
 
   private readonly tell = (): void => {
-    if (this.status === "connected" && this.source?.readyState === EventSource.OPEN) return;
-    this.turn(!navigator.onLine || this.failures >= PATIENCE ? "disconnected" : "reconnecting");
+    if (this.status !== "connected") this.turn(this.away());
   };
+
+  private away(): LinkStatus {
+    return !navigator.onLine || this.failures >= PATIENCE ? "disconnected" : "reconnecting";
+  }
 
   private turn(status: LinkStatus): void {
     this.status = status;
-    this.listener.link({ status, failures: this.failures, opened: this.opened });
+    const { failures, opened } = this;
+    const fault = status !== "connected" && !navigator.onLine ? "offline" : this.fault;
+    this.listener.link({ status, failures, opened, fault });
   }
 }

@@ -1,14 +1,16 @@
 /** The page: who we are and whether we hear, what to know first, and the board. */
 
 import type { Store } from "../store/store";
-import { BlindBanner, InsecureBanner } from "./banners";
+import { BlindBanner, InsecureBanner, LostBanner } from "./banners";
 import { Connection } from "./connection";
 import { Empty } from "./empty";
+import { Incidents } from "./incidents";
 import { Loading } from "./loading";
 import { Logo } from "./logo";
 import { Services } from "./services";
 import { Summary } from "./summary";
 import { ThemeSwitch } from "./theme";
+import { countOf } from "./words";
 
 export function App({ store }: { store: Store }) {
   return (
@@ -23,14 +25,23 @@ export function App({ store }: { store: Store }) {
           <Connection store={store} />
           <ThemeSwitch choice={store.theme} />
         </div>
+        <LostBanner store={store} />
         <BlindBanner store={store} />
       </header>
       <InsecureBanner store={store} />
-      <main>
-        <Content store={store} />
-      </main>
+      <Main store={store} />
       <Foot store={store} />
     </>
+  );
+}
+
+/** Grey while nothing can be vouched for: from across the room, too, it must not pass for the present. */
+function Main({ store }: { store: Store }) {
+  const stale = store.board.facts.value !== null && store.board.sight.dark.value;
+  return (
+    <main data-stale={stale}>
+      <Content store={store} />
+    </main>
   );
 }
 
@@ -40,6 +51,7 @@ function Content({ store }: { store: Store }) {
   return (
     <>
       <Summary store={store} />
+      <Incidents store={store} />
       <Services store={store} />
     </>
   );
@@ -51,17 +63,19 @@ function Foot({ store: { board } }: { store: Store }) {
   const instances = board.instances.value;
   const services = new Set(instances.map((model) => model.service)).size;
   const dropped = board.dropped.value;
+  const skipped = board.skipped.value;
   return (
     <footer class="foot">
       <span>Pulseboard {facts.version}</span>
       <span>
-        {count(services, "service")}, {count(instances.length, "instance")}
+        {countOf(services, "service")}, {countOf(instances.length, "instance")}
       </span>
-      {dropped > 0 && <span>{count(dropped, "frame")} could not be read</span>}
+      {dropped > 0 && <span>{countOf(dropped, "frame")} could not be read</span>}
+      {skipped > 0 && (
+        <span data-testid="skipped" title="The latest of everything is shown; only what lay between was not.">
+          skipped {countOf(skipped, "update")} while this page was too slow
+        </span>
+      )}
     </footer>
   );
-}
-
-function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? "" : "s"}`;
 }

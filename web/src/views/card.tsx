@@ -4,10 +4,12 @@ import { useState } from "preact/hooks";
 import { formatRhythm } from "../lib/format";
 import type { Clock } from "../store/clock";
 import type { InstanceModel } from "../store/instance";
+import { ENDED } from "../wire/state";
 import { Age } from "./age";
 import { Field } from "./field";
-import { useFlash } from "./flash";
 import { Glyph } from "./glyph";
+import { Headline } from "./headline";
+import { Notice } from "./outlook";
 import { MEANINGS, WORDS } from "./words";
 
 /** More rows than this wait behind a button, or one chatty service would push all others off the wall. */
@@ -23,6 +25,7 @@ interface Props {
 export function Card({ model, clock, grouped = false }: Props) {
   const state = model.state.value;
   const missing = model.seen.value === null;
+  const ended = ENDED.has(state) || model.goodbye.value || model.lost.value;
   const title = grouped ? model.instance || "unnamed" : model.service;
   return (
     <article
@@ -31,6 +34,7 @@ export function Card({ model, clock, grouped = false }: Props) {
       data-service={model.service}
       data-instance={model.instance}
       data-state={state}
+      data-stuck={model.stuck.value}
       aria-label={`${model.service} ${model.instance}`.trim()}
     >
       <header class="card-head">
@@ -47,13 +51,14 @@ export function Card({ model, clock, grouped = false }: Props) {
           <Glyph state={state} />
           {WORDS[state]}
         </p>
+        <Notice model={model} clock={clock} />
       </header>
       {missing ? (
         <p class="card-note">expected, not seen yet</p>
       ) : (
         <>
-          <Doing model={model} grouped={grouped} />
-          <Rows model={model} clock={clock} />
+          <Headline model={model} clock={clock} ended={ended} named={!grouped} />
+          <Rows model={model} clock={clock} without={ended ? "" : model.activityKey.value} />
           <Foot model={model} clock={clock} />
         </>
       )}
@@ -61,37 +66,11 @@ export function Card({ model, clock, grouped = false }: Props) {
   );
 }
 
-/** The second line: what it does, and where it runs. */
-function Doing({ model, grouped }: { model: InstanceModel; grouped: boolean }) {
-  const key = model.activityKey.value;
-  const text = model.activityText.value;
-  const flash = useFlash(text);
-  const named = !grouped && model.instance !== "";
-  if (key === "" && !named) return null;
-  return (
-    <div class="card-doing">
-      {key !== "" && (
-        <p class="card-activity" data-field={key} data-idle={/^idle$/i.test(text)}>
-          <bdi class="value" data-value data-flash={flash} title={text}>
-            {text}
-          </bdi>
-        </p>
-      )}
-      {named && (
-        <p class="card-instance" title={model.instance}>
-          <bdi>{model.instance}</bdi>
-        </p>
-      )}
-    </div>
-  );
-}
-
-function Rows({ model, clock }: { model: InstanceModel; clock: Clock }) {
+/** Every field of the status, but the one that is the headline. */
+function Rows({ model, clock, without }: { model: InstanceModel; clock: Clock; without: string }) {
   const [open, setOpen] = useState(false);
-  const rows = model.fields.rows.value.filter((row) => row.path !== model.activityKey.value);
-  if (rows.length === 0) {
-    return model.activityKey.value === "" ? <p class="card-note">its status is empty</p> : null;
-  }
+  const rows = model.fields.rows.value.filter((row) => row.path !== without);
+  if (rows.length === 0) return without === "" ? <p class="card-note">its status is empty</p> : null;
   const shown = open ? rows : rows.slice(0, MAX_ROWS);
   return (
     <>

@@ -1,12 +1,18 @@
 /** How many are in which state; each count is also a filter. And the search. */
 
+import { useComputed } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { MAX_LOSSES } from "../store/losses";
 import type { Store } from "../store/store";
 import { Glyph } from "./glyph";
+import { PANEL_ID } from "./incidents";
 import { MEANINGS, ORDER, WORDS } from "./words";
 
 /** With fewer instances than this everything is in view anyway. */
 const SEARCH_FROM = 6;
+/** Older incidents can be read, but are no news. */
+const NEWS_MS = 24 * 3_600_000;
+
 export function Summary({ store }: { store: Store }) {
   const { board, filter } = store;
   const counts = board.counts.value;
@@ -33,6 +39,7 @@ export function Summary({ store }: { store: Store }) {
             </button>
           </li>
         ))}
+        <IncidentTally store={store} />
         {filter.active.value && (
           <li>
             <button type="button" class="tally tally-clear" onClick={() => filter.clear()}>
@@ -43,6 +50,39 @@ export function Summary({ store }: { store: Store }) {
       </ul>
       {(total >= SEARCH_FROM || filter.query.value !== "") && <Search store={store} />}
     </section>
+  );
+}
+
+/** How many were lost in the last day; it opens the panel that tells of them. */
+function IncidentTally({ store: { board, incidents } }: { store: Store }) {
+  const { latest } = board.losses;
+  const recent = useComputed(
+    () => latest.value.filter(({ declared }) => board.clock.now.value - declared <= NEWS_MS).length,
+  ).value;
+  const open = incidents.open.value;
+  if (latest.value.length === 0 && !open) return null;
+  return (
+    <li class="tally-apart">
+      <button
+        type="button"
+        class="tally"
+        data-testid="incident-tally"
+        data-zero={recent === 0}
+        aria-expanded={open}
+        aria-controls={PANEL_ID}
+        title="Instances lost in the last 24 hours"
+        onClick={() => incidents.toggle()}
+      >
+        <span class="tally-count">
+          {recent}
+          {recent >= MAX_LOSSES && "+"}
+        </span>
+        <span class="tally-word">{recent === 1 ? "incident" : "incidents"}</span>
+        <svg class="tally-arrow" viewBox="0 0 10 10" aria-hidden="true">
+          <path d="M2 3.5l3 3 3-3" fill="none" stroke="currentColor" stroke-width="1.5" />
+        </svg>
+      </button>
+    </li>
   );
 }
 

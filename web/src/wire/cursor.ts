@@ -8,6 +8,12 @@ export function timeOf(id: string): number | null {
   return match ? Number(match[1]) : null;
 }
 
+/** The id that comes right after this one, should there be one; what is none stays as it is. */
+export function idAfter(id: string): string {
+  const match = ID.exec(id);
+  return match ? `${match[1]}-${Number(match[2]) + 1}` : id;
+}
+
 /** Whether `a` comes after `b` in the feed. An id that is none comes first. */
 export function isAfter(a: string, b: string): boolean {
   const left = ID.exec(a);

@@ -1,117 +1,139 @@
 /** From the text of a frame to a message. Nothing unchecked goes past here: what is not as the wire says is a Malformed. */
 
-import { isObject, type Json, type JsonObject } from "../lib/json";
+import type { Json, JsonObject } from "../lib/json";
 import { timeOf } from "./cursor";
-import type { Beat, Blind, EventName, Instance, Message } from "./message";
+import type { Beat, Blind, EventName, Incident, Instance, LastWords, Message, Report, View } from "./message";
+import { count, flag, id, list, Malformed, maybe, ms, name, object, parse, positive, text } from "./parts";
 
-/** A frame that is not what docs/reference/wire.md says; the message names the part at fault. */
-export class Malformed extends Error {}
-
-const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
-const RESERVED = new Set(["logs", "metrics", "commands"]);
+const MAX_BACK_IN_S = 86_400;
 
 /** Read the data of the frame `event` with this id, or throw Malformed. */
-export function decode(event: EventName, data: string, id: string): Message {
+export function decode(event: EventName, data: string, frameId: string): Message {
   const value = parse(data);
   switch (event) {
     case "board":
       return {
         type: "board",
         now: ms(value["now"], "now"),
-        blind: blind(value["blind"]),
+        ...view(value),
         ping_s: positive(value["ping_s"], "ping_s"),
         version: text(value["version"], "version"),
         insecure: flag(value["insecure"], "insecure"),
         expect: list(value["expect"], "expect").map(name),
         instances: list(value["instances"], "instances").map(instance),
+        incidents: list(value["incidents"], "incidents").map(incident),
       };
     case "status": {
-      const seen = timeOf(id);
+      const seen = timeOf(frameId);
       if (seen === null) throw new Malformed("id");
-      return { type: "status", instance: { ...eventPart(value), id, seen } };
+      return { type: "status", report: { ...told(value), id: frameId, seen } };
     }
     case "beats":
-      return { type: "beats", now: ms(value["now"], "now"), beats: list(value["beats"], "beats").map(beat) };
+      return {
+        type: "beats",
+        now: ms(value["now"], "now"),
+        heard: ms(value["heard"], "heard"),
+        beats: list(value["beats"], "beats").map(beat),
+      };
     case "ping":
-      return { type: "ping", now: ms(value["now"], "now"), blind: blind(value["blind"]) };
+      return { type: "ping", now: ms(value["now"], "now"), ...view(value) };
+    case "lifecycle":
+      return lifecycle(value, frameId);
+    case "skipped":
+      return { type: "skipped", reason: text(value["reason"], "reason"), count: total(value["skipped"]) };
     case "reset":
     case "bye":
       return { type: event, reason: text(value["reason"], "reason") };
   }
 }
 
-function parse(data: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(data);
-  } catch (cause) {
-    throw new Malformed("not-json", { cause });
-  }
-  if (!isObject(value)) throw new Malformed("not-object");
-  return value;
+/** Read the answer of `GET /api/incidents`, or throw Malformed. */
+export function decodeIncidents(data: string): LastWords[] {
+  return list(parse(data)["incidents"], "incidents").map((value) => {
+    const words = object(value, "incidents");
+    const status = object(words["status"], "status");
+    return { ...incident(value), status, timestamp: ms(words["timestamp"], "timestamp") };
+  });
 }
 
-type EventPart = Omit<Instance, "id" | "seen">;
-
 /** What a status event says itself, as it also stands on pub/sub. */
-export function eventPart(value: JsonObject): EventPart {
-  const { status, beat_s, goodbye } = value;
-  if (!isObject(status)) throw new Malformed("status");
-  if (goodbye !== undefined && typeof goodbye !== "boolean") throw new Malformed("goodbye");
+function told(value: JsonObject): Omit<Report, "id" | "seen"> {
+  const goodbye = value["goodbye"] === undefined ? false : flag(value["goodbye"], "goodbye");
+  const back_in_s = maybe(value["back_in_s"], "back_in_s", positive);
+  if (back_in_s !== null && (!goodbye || back_in_s > MAX_BACK_IN_S)) throw new Malformed("back_in_s");
   return {
     service: name(value["service"]),
     instance: value["instance"] === undefined ? "" : text(value["instance"], "instance"),
     timestamp: ms(value["timestamp"], "timestamp"),
-    status,
-    beat_s: beat_s === undefined || beat_s === null ? null : positive(beat_s, "beat_s"),
-    goodbye: goodbye === true,
+    status: object(value["status"], "status"),
+    beat_s: maybe(value["beat_s"], "beat_s", positive),
+    goodbye,
+    back_in_s,
+  };
+}
+
+function view(value: JsonObject): View {
+  return {
+    blind: blind(value["blind"]),
+    heard: ms(value["heard"], "heard"),
+    since: ms(value["since"], "since"),
   };
 }
 
 function instance(value: Json): Instance {
-  if (!isObject(value)) throw new Malformed("instances");
-  const id = text(value["id"], "id");
-  if (timeOf(id) === null) throw new Malformed("id");
-  return { ...eventPart(value), id, seen: ms(value["seen"], "seen") };
+  const known = object(value, "instances");
+  return {
+    ...told(known),
+    id: id(known["id"]),
+    seen: ms(known["seen"], "seen"),
+    lost: flag(known["lost"], "lost"),
+    lag_ms: count(known["lag_ms"], "lag_ms"),
+  };
+}
+
+function incident(value: Json): Incident {
+  const known = object(value, "incident");
+  return {
+    id: id(known["id"]),
+    service: name(known["service"]),
+    instance: text(known["instance"], "instance"),
+    seen: ms(known["seen"], "seen"),
+    declared: ms(known["declared"], "declared"),
+    cause: text(known["cause"], "cause"),
+    beat_s: maybe(known["beat_s"], "beat_s", positive),
+  };
+}
+
+function lifecycle(value: JsonObject, frameId: string): Message {
+  const event = text(value["event"], "event");
+  return {
+    type: "lifecycle",
+    id: id(frameId),
+    service: name(value["service"]),
+    instance: text(value["instance"], "instance"),
+    event,
+    incident: event === "lost" ? incident(value["incident"] ?? null) : null,
+  };
 }
 
 function beat(value: Json): Beat {
-  if (!Array.isArray(value) || value.length !== 3) throw new Malformed("beats");
-  return [name(value[0]), text(value[1], "beats"), ms(value[2], "beats")];
+  const parts = list(value, "beats");
+  if (parts.length < 3) throw new Malformed("beats");
+  return {
+    service: name(parts[0]),
+    instance: text(parts[1], "beats"),
+    seen: ms(parts[2], "beats"),
+    lag_ms: maybe(parts[3], "beats", count) ?? 0,
+  };
+}
+
+function total(skipped: Json | undefined): number {
+  const counts = Object.values(object(skipped, "skipped"));
+  return counts.reduce<number>((sum, n) => sum + count(n, "skipped"), 0);
 }
 
 function blind(value: Json | undefined): Blind | null {
   if (value === null) return null;
-  if (!isObject(value)) throw new Malformed("blind");
-  return { since: ms(value["since"], "blind"), reason: text(value["reason"], "blind") };
-}
-
-function name(value: Json | undefined): string {
-  if (typeof value !== "string" || !NAME.test(value) || RESERVED.has(value)) throw new Malformed("service");
-  return value;
-}
-
-function text(value: Json | undefined, part: string): string {
-  if (typeof value !== "string") throw new Malformed(part);
-  return value;
-}
-
-function ms(value: Json | undefined, part: string): number {
-  if (typeof value !== "number" || !Number.isInteger(value)) throw new Malformed(part);
-  return value;
-}
-
-function positive(value: Json | undefined, part: string): number {
-  if (typeof value !== "number" || !(value > 0)) throw new Malformed(part);
-  return value;
-}
-
-function flag(value: Json | undefined, part: string): boolean {
-  if (typeof value !== "boolean") throw new Malformed(part);
-  return value;
-}
-
-function list(value: Json | undefined, part: string): Json[] {
-  if (!Array.isArray(value)) throw new Malformed(part);
-  return value;
+  const known = object(value, "blind");
+  return { since: ms(known["since"], "blind"), reason: text(known["reason"], "blind") };
 }

@@ -1,4 +1,4 @@
-/** The values that travel on `GET /api/stream`, by docs/reference/wire.md. */
+/** The values that travel on `GET /api/stream` and `GET /api/incidents`, by docs/reference/wire.md. */
 
 import type { JsonObject } from "../lib/json";
 
@@ -8,46 +8,104 @@ export interface Blind {
   reason: string;
 }
 
-/** The latest known of one instance. `id` and `seen` are by Redis' clock, `timestamp` by the publisher's. */
-export interface Instance {
+/** What can be vouched for: up to when every sign of life was heard, and since when silence counts, by Redis' clock. */
+export interface View {
+  blind: Blind | null;
+  heard: number;
+  since: number;
+}
+
+/** What one event says of its instance. `id` and `seen` are by Redis' clock, `timestamp` by the publisher's. */
+export interface Report {
   service: string;
   instance: string;
   timestamp: number;
   status: JsonObject;
   beat_s: number | null;
   goodbye: boolean;
+  /** With a planned goodbye: it will be back in so many seconds. */
+  back_in_s: number | null;
   id: string;
   seen: number;
 }
 
-export interface BoardMessage {
+/** The latest known of one instance. */
+export interface Instance extends Report {
+  /** It was declared lost, and gave no sign of life since. */
+  lost: boolean;
+  /** For how long its event loop has not answered; 0 when it does, or there is none to watch. */
+  lag_ms: number;
+}
+
+/** One loss: last sign of life and when it was declared, in ms by Redis' clock. `id` is its place among incidents. */
+export interface Incident {
+  id: string;
+  service: string;
+  instance: string;
+  seen: number;
+  declared: number;
+  /** `silent`: no beat for two and a half rhythms; `overdue`: a planned return was missed. Later causes may come. */
+  cause: string;
+  beat_s: number | null;
+}
+
+/** An incident with what its instance said last, and when by its own clock. */
+export interface LastWords extends Incident {
+  status: JsonObject;
+  timestamp: number;
+}
+
+export interface BoardMessage extends View {
   type: "board";
   now: number;
-  blind: Blind | null;
   ping_s: number;
   version: string;
   insecure: boolean;
   expect: string[];
   instances: Instance[];
+  /** The latest few, newest first. */
+  incidents: Incident[];
 }
 
 export interface StatusMessage {
   type: "status";
-  instance: Instance;
+  report: Report;
 }
 
-export type Beat = [service: string, instance: string, seen: number];
+export interface Beat {
+  service: string;
+  instance: string;
+  seen: number;
+  lag_ms: number;
+}
 
 export interface BeatsMessage {
   type: "beats";
   now: number;
+  heard: number;
   beats: Beat[];
 }
 
-export interface PingMessage {
+export interface PingMessage extends View {
   type: "ping";
   now: number;
-  blind: Blind | null;
+}
+
+/** What became of an instance: `lost`, with its incident, `gone` from the board, or what a later server may tell. */
+export interface LifecycleMessage {
+  type: "lifecycle";
+  id: string;
+  service: string;
+  instance: string;
+  event: string;
+  incident: Incident | null;
+}
+
+/** This reader was too slow for so many messages; a board follows. */
+export interface SkippedMessage {
+  type: "skipped";
+  reason: string;
+  count: number;
 }
 
 export interface ResetMessage {
@@ -60,7 +118,15 @@ export interface ByeMessage {
   reason: string;
 }
 
-export type Message = BoardMessage | StatusMessage | BeatsMessage | PingMessage | ResetMessage | ByeMessage;
+export type Message =
+  | BoardMessage
+  | StatusMessage
+  | BeatsMessage
+  | PingMessage
+  | LifecycleMessage
+  | SkippedMessage
+  | ResetMessage
+  | ByeMessage;
 
 /** The events this reader knows; the others on the stream are not for it. */
 export const EVENTS = [
@@ -68,6 +134,8 @@ export const EVENTS = [
   "status",
   "beats",
   "ping",
+  "lifecycle",
+  "skipped",
   "reset",
   "bye",
 ] as const satisfies readonly Message["type"][];

@@ -9,31 +9,61 @@ export const TROUBLE: ReadonlySet<State> = new Set(["lost", "late", "missing"]);
 /** States of an instance that is no longer there. */
 export const ENDED: ReadonlySet<State> = new Set(["lost", "stopped"]);
 
-/** All times in ms by Redis' clock; `seen` null: never (so only an expected service can be judged); `beat_s` null: no rhythm declared. */
-export interface Signs {
-  blind: boolean;
+const LATE_AFTER_BEATS = 1.5;
+const LOST_AFTER_BEATS = 2.5;
+/** How long after the end of a planned absence its service may take to come back. */
+const RETURN_GRACE_MS = 5000;
+/** An event loop that has not answered for so long is stuck; a busy one may take its time. */
+const STUCK_MS = 1000;
+
+/** When an instance was last seen (null: never), and from when on its silence proves something. */
+export interface Silence {
   seen: number | null;
-  now: number;
+  since: number;
+}
+
+/**
+ * All times in ms by Redis' clock; `heard`: up to when every sign of life was heard, however late it is by now; `beat_s`
+ * null: no rhythm declared; `lost`: it was declared so, and gave no sign of life since.
+ */
+export interface Signs extends Silence {
+  blind: boolean;
+  heard: number;
   beat_s: number | null;
   goodbye: boolean;
-}
-
-/** How long after it was seen an instance of this rhythm still counts as alive, in ms. */
-export function aliveForMs(beat_s: number): number {
-  return beat_s * 2000 + 1000;
-}
-
-function lateForMs(beat_s: number): number {
-  return beat_s * 4000 + 1000;
+  back_in_s: number | null;
+  lost: boolean;
 }
 
 /** Judge an instance; the first line that holds. */
 export function stateOf(signs: Signs): State {
-  if (signs.blind) return "unknown";
-  if (signs.seen === null) return "missing";
-  if (signs.goodbye) return "stopped";
-  if (signs.beat_s === null) return "silent";
-  const age = signs.now - signs.seen;
-  if (age <= aliveForMs(signs.beat_s)) return "alive";
-  return age <= lateForMs(signs.beat_s) ? "late" : "lost";
+  const { blind, seen, heard, since, beat_s, goodbye, back_in_s, lost } = signs;
+  if (blind) return "unknown";
+  if (seen === null) return "missing";
+  if (lost) return "lost";
+  if (goodbye) {
+    const absent = back_in_s === null || heard <= Math.max(backAt(seen, back_in_s), since) + RETURN_GRACE_MS;
+    return absent ? "stopped" : "lost";
+  }
+  if (beat_s === null) return "silent";
+  const late = LATE_AFTER_BEATS * beat_s * 1000;
+  if (heard - seen <= late) return "alive";
+  const silence = heard - Math.max(seen, since);
+  if (silence <= late) return "unknown";
+  return silence <= LOST_AFTER_BEATS * beat_s * 1000 ? "late" : "lost";
+}
+
+/** When an instance of this rhythm will be lost if nothing is heard of it. */
+export function lostAt({ seen, since }: Silence, beat_s: number): number {
+  return Math.max(seen ?? 0, since) + LOST_AFTER_BEATS * beat_s * 1000;
+}
+
+/** When an instance that said a planned goodbye at `seen` means to be back. */
+export function backAt(seen: number, back_in_s: number): number {
+  return seen + back_in_s * 1000;
+}
+
+/** Whether the process beats while its event loop does not answer. */
+export function isStuck(state: State, lag_ms: number): boolean {
+  return state === "alive" && lag_ms >= STUCK_MS;
 }

@@ -1,0 +1,87 @@
+/** Recent losses, the latest first: who, when, why, and whether they came back. Each opens to its last words. */
+
+import { useComputed } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { formatClockTime, formatFullTime } from "../lib/format";
+import { outcomeOf } from "../store/incidents";
+import type { Store } from "../store/store";
+import type { Incident } from "../wire/message";
+import { Age } from "./age";
+import { Glyph } from "./glyph";
+import { LastWords } from "./last-words";
+import { OUTCOMES } from "./words";
+
+export const PANEL_ID = "incidents";
+
+export function Incidents({ store }: { store: Store }) {
+  const { board, incidents } = store;
+  const panel = useRef<HTMLElement>(null);
+  const open = incidents.open.value;
+  useEffect(() => {
+    if (open) panel.current?.focus({ preventScroll: true });
+  }, [open]);
+  if (!open) return null;
+  const said = incidents.said.value;
+  const latest = board.losses.latest.value;
+  // One that is older than the latest few stands below them, when the address names it.
+  const older = said?.kind === "there" && !latest.some(({ id }) => id === said.incident.id);
+  const shown = older ? [...latest, said.incident] : latest;
+  return (
+    <section
+      class="incidents"
+      id={PANEL_ID}
+      ref={panel}
+      tabIndex={-1}
+      aria-label="Incidents"
+      data-testid="incidents"
+      onKeyDown={(event) => {
+        if (event.key === "Escape") incidents.toggle();
+      }}
+    >
+      {shown.length === 0 ? (
+        <p class="incidents-none">No instance has been lost as far back as this board remembers.</p>
+      ) : (
+        <ul>
+          {shown.map((incident) => (
+            <Row key={incident.id} incident={incident} store={store} />
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+const GLYPHS = { lost: "lost", returned: "alive", gone: "stopped", unknown: "unknown" } as const;
+
+function Row({ incident, store }: { incident: Incident; store: Store }) {
+  const { board, incidents } = store;
+  const { id, service, instance, declared } = incident;
+  const outcome = useComputed(() => outcomeOf(incident, board)).value;
+  const open = incidents.chosen.value === id;
+  return (
+    <li class="incident" data-testid="incident" data-service={service} data-outcome={outcome}>
+      <button type="button" class="incident-head" aria-expanded={open} onClick={() => incidents.choose(id)}>
+        <time class="incident-time" title={formatFullTime(declared)}>
+          {formatClockTime(declared)}
+        </time>
+        <span class="incident-who">
+          <bdi class="incident-service">{service}</bdi> <bdi class="incident-instance">{instance}</bdi>
+        </span>
+        <span class="incident-cause">{causeOf(incident)}</span>
+        <span class="incident-age">
+          <Age at={declared} clock={board.clock} />
+        </span>
+        <span class="incident-outcome" data-state={GLYPHS[outcome]}>
+          <Glyph state={GLYPHS[outcome]} />
+          {OUTCOMES[outcome]}
+        </span>
+      </button>
+      {open && <LastWords store={store} />}
+    </li>
+  );
+}
+
+function causeOf({ cause, seen }: Incident): string {
+  if (cause === "overdue") return `missed its return, gone since ${formatClockTime(seen)}`;
+  return cause === "silent" ? `no beat since ${formatClockTime(seen)}` : cause;
+}
