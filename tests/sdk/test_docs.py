@@ -18,11 +18,13 @@ PRELUDE = "rows = range(3)\n"
 
 
 def examples() -> list[tuple[str, str]]:
+    """Return each example of the SDK with a name."""
     blocks = [
         (name, re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.DOTALL | re.MULTILINE))
         for name in DOCUMENTS
     ]
-    return [(f"{name}-{n}", code) for name, codes in blocks for n, code in enumerate(codes, 1)]
+    ours = [(name, [code for code in codes if "import Service" in code]) for name, codes in blocks]
+    return [(f"{name}-{n}", code) for name, codes in ours for n, code in enumerate(codes, 1)]
 
 
 def test_there_are_examples_in_each_document() -> None:

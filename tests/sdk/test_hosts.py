@@ -202,6 +202,26 @@ def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_t
     assert (host.returncode, errors) == (0, "")
 
 
+def test_the_thread_imports_nothing_that_a_fork_could_leave_half_done(run_host: RunHost) -> None:
+    """A child that was forked in the middle of such an import never reached Redis: its module stayed half a one."""
+    host = run_host(
+        """
+        import sys, threading, time
+        class Watch:
+            def find_spec(self, name, path=None, target=None):
+                if threading.current_thread().name.startswith("pulseboard-"):
+                    print(name)
+        sys.meta_path.insert(0, Watch())
+        away = Service("away", redis_url="redis://localhost:1").start()
+        service.start()
+        while not (away.stats().failures and service.stats().connected):
+            time.sleep(0.01)
+        service.update(n=1)
+        """
+    )
+    assert host.communicate(timeout=20)[0] == ""
+
+
 def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: Sight) -> None:
     host = run_host(
         """
