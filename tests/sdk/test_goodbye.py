@@ -1,10 +1,16 @@
 """Goodbyes: a planned one says when the service will be back, and who comes in its place."""
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.bus.conftest import Proxy
 from tests.sdk.conftest import MakeService, Sight, eventually
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.publisher import Outgoing, Publisher
 
 
 def test_a_planned_goodbye_says_when_the_service_will_be_back(make: MakeService, sight: Sight) -> None:
@@ -75,3 +81,38 @@ def test_a_stop_that_is_repeated_does_not_take_the_plan_back(make: MakeService, 
     service.stop(back_in_s=5)
     service.stop()
     assert [event.get("back_in_s") for event in sight.events if event.get("goodbye")] == [5]
+
+
+def test_no_beat_follows_a_goodbye(make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a sign of life of one that has stopped."""
+    service = make(start=False, beat_s=0.1)
+    publish = Publisher.publish
+
+    def interrupted(publisher: Publisher, events: Sequence[Outgoing]) -> object:
+        service.dismiss()  # as another thread does, between the sending and the beat that is due
+        return publish(publisher, events)
+
+    monkeypatch.setattr(Publisher, "publish", interrupted)
+    service.start()
+    service.stop()
+    assert [event.get("goodbye", False) for event in sight.events] == [False, True]
+    assert sight.beats == []
+
+
+async def test_a_service_started_again_while_its_goodbye_hangs_is_running_in_the_end(
+    address: RedisAddress, make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had hung was sent after what was said since: an old status, or a goodbye, of a service that was running."""
+    monkeypatch.setattr("pulseboard.sdk.host.STOP_TIMEOUT_S", 0.1)
+    async with Proxy(address) as proxy:
+        service = make(redis_url=proxy.address.url)
+        await asyncio.to_thread(eventually, lambda: sight.beats)
+        proxy.freeze()
+        service.update(n=1)
+        await asyncio.to_thread(service.stop)
+        service.start()
+        service.update(n=2)
+        await asyncio.to_thread(eventually, lambda: service.stats().failures and not service.stats().waiting)
+        assert sight.latest == {"n": 2}
+        assert not sight.events[-1].get("goodbye")
+        await asyncio.to_thread(service.stop)

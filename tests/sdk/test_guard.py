@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,17 @@ def test_under_pytest_a_bug_of_ours_is_raised(
     assert service.stats().internal_errors == 1
 
 
+def test_a_stop_that_fails_to_say_goodbye_ends_the_beats_all_the_same(
+    make: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make("goes-silently")
+    with monkeypatch.context() as patched:
+        break_encoding(patched)
+        with pytest.raises(ZeroDivisionError):
+            service.stop()
+    eventually(lambda: "pulseboard-goes-silently" not in {thread.name for thread in threading.enumerate()})
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
 def test_an_exit_is_no_error(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
@@ -136,13 +148,21 @@ def test_what_a_signal_handler_raises_in_the_middle_of_a_call_reaches_the_host(
         raised += 1
         raise SoftTimeLimit
 
-    values: list[Any] = [1, SlowText(), {"nested": SlowText()}, "\ud800", [SlowText(), "\ud800"]]
+    values: list[Any] = [
+        1,
+        SlowText(),
+        {"\ud800": 1, SlowText(): 2},
+        {"nested": SlowText()},
+        "\ud800",
+        [SlowText(), "\ud800"],
+    ]
     before = signal.signal(signal.SIGALRM, handler)
     try:
         while raised < 200:
+            so_far = raised
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.0005)
-                while True:
+                while raised == so_far:
                     for value in values:
                         service.update(value=value)
             except SoftTimeLimit:

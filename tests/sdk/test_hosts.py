@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import pytest
 from tests.sdk.conftest import RunHost, Sight, eventually
 
 
@@ -129,13 +130,16 @@ def test_a_named_instance_keeps_its_name_over_a_fork(run_host: RunHost, sight: S
     assert set(sight.board) == {"balance-sync/only-one"}
 
 
-def test_children_of_multiprocessing_are_instances_and_say_goodbye(run_host: RunHost, sight: Sight) -> None:
-    """They end past atexit, so each was left behind as lost."""
+@pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
+def test_children_of_multiprocessing_are_instances_and_say_goodbye(
+    run_host: RunHost, sight: Sight, package: str
+) -> None:
+    """They end past atexit, so each was left behind as lost. The other package is Celery's edition of it."""
     host = run_host(
-        """
-        import multiprocessing
+        f"""
+        import {package}
         service.start()
-        context = multiprocessing.get_context("fork")
+        context = {package}.get_context("fork")
         def work(n):
             service.update(n=n)
         children = [context.Process(target=work, args=(n,)) for n in range(3)]
@@ -150,6 +154,25 @@ def test_children_of_multiprocessing_are_instances_and_say_goodbye(run_host: Run
     assert errors == ""
     ended = {event["instance"].rpartition(":")[2] for event in sight.events if event.get("goodbye")}
     assert ended == {*output.split(), str(host.pid)}
+
+
+def test_a_child_that_starts_a_service_for_each_job_does_not_pile_up_hooks(run_host: RunHost) -> None:
+    host = run_host(
+        """
+        import multiprocessing, multiprocessing.util
+        def work():
+            for n in range(20):
+                with Service("job", instance="only-one") as job:
+                    job.update(n=n)
+            print(len(multiprocessing.util._finalizer_registry), flush=True)
+        child = multiprocessing.get_context("fork").Process(target=work)
+        child.start()
+        child.join()
+        """
+    )
+    output, errors = host.communicate(timeout=30)
+    assert errors == ""
+    assert int(output) <= 2
 
 
 def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_the_child(run_host: RunHost) -> None:
@@ -177,6 +200,26 @@ def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_t
     )
     _, errors = host.communicate(timeout=60)
     assert (host.returncode, errors) == (0, "")
+
+
+def test_the_thread_imports_nothing_that_a_fork_could_leave_half_done(run_host: RunHost) -> None:
+    """A child that was forked in the middle of such an import never reached Redis: its module stayed half a one."""
+    host = run_host(
+        """
+        import sys, threading, time
+        class Watch:
+            def find_spec(self, name, path=None, target=None):
+                if threading.current_thread().name.startswith("pulseboard-"):
+                    print(name)
+        sys.meta_path.insert(0, Watch())
+        away = Service("away", redis_url="redis://localhost:1").start()
+        service.start()
+        while not (away.stats().failures and service.stats().connected):
+            time.sleep(0.01)
+        service.update(n=1)
+        """
+    )
+    assert host.communicate(timeout=20)[0] == ""
 
 
 def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: Sight) -> None:

@@ -81,9 +81,12 @@ def test_of_what_could_not_be_sent_only_the_latest_stays() -> None:
 class Dealings(RuleBasedStateMachine):
     """Any order of dealings with an outbox, beside a plain list of what must be in it."""
 
+    max_bytes = 4 * MAX_BYTES
+    """So that either bound is met now and then."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.outbox = Outbox(MAX_EVENTS, MAX_BYTES)
+        self.outbox = Outbox(MAX_EVENTS, self.max_bytes)
         self.queued: list[Outgoing] = []
         self.taken: list[list[Outgoing]] = []
         self.offered = self.sent = self.dropped = 0
@@ -100,7 +103,7 @@ class Dealings(RuleBasedStateMachine):
         self.last = event(b"%d:" % self.offered + b"x" * length)
         self.outbox.offer(self.last)
         self.queued.append(self.last)
-        while len(self.queued) > 1 and (len(self.waiting) > MAX_EVENTS or size(self.waiting) > MAX_BYTES):
+        while len(self.queued) > 1 and (len(self.waiting) > MAX_EVENTS or size(self.waiting) > self.max_bytes):
             self.queued.pop(0)
             self.dropped += 1
 

@@ -136,10 +136,7 @@ class Courier:
         self._desk.outbox.confirm(batch)
 
     def _beat(self) -> None:
-        lag_ms = 0
-        with self._desk.guard:  # a loop of the host's may raise anything at all, and must not keep the beat back
-            lag_ms = self._desk.loops.ask()
-        if not self._publisher.beat(self._service, self._instance, lag_ms):
+        if not self._publisher.beat(self._service, self._instance, self._desk.loops.ask()):
             self._desk.outbox.offer(self._read_status())
             self._send_all()
 

@@ -74,11 +74,10 @@ def watch_the_end(*, sigterm: bool) -> None:
     """Say goodbye also where this process would end without its exit hooks: by SIGTERM, and as a child of a pool."""
     _hook_into_multiprocessing()
     _hook_into_celery()
-    if sigterm and threading.current_thread() is threading.main_thread():
-        # Only where nobody else has the signal, and SIGINT never: it has a handler of Python's own, whose exit is an exit.
-        with contextlib.suppress(ValueError):  # the main thread of a subinterpreter
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, _end_by_sigterm)
+    # Only where nobody else has the signal; and SIGINT never, since its handler is Python's own, whose exit is an exit.
+    if sigterm and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with contextlib.suppress(ValueError):  # off the main thread nobody can
+            signal.signal(signal.SIGTERM, _end_by_sigterm)
 
 
 def _end_by_sigterm(number: int, _: FrameType | None) -> None:

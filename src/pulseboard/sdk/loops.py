@@ -58,27 +58,31 @@ class LoopWatch:
 
     def ask(self) -> int:
         """Ask each loop that owes no answer, and return for how many ms the oldest question has stood; 0 below 1,000."""
-        watched = self._watched
-        gone = [one for one in watched if not self._ask(one)]
+        gone = [watched for watched in self._watched if not self._reach(watched)]
         if gone:
             with self._lock:
-                self._watched = [one for one in self._watched if one not in gone]
+                self._watched = [watched for watched in self._watched if watched not in gone]
         if self._owed_ms() < STUCK_MS:
             return 0
         self._sleep(GRACE_S)
         owed_ms = self._owed_ms()
         return owed_ms if owed_ms >= STUCK_MS else 0
 
+    def _reach(self, watched: _Watched) -> bool:
+        try:
+            return self._ask(watched)
+        # One that was closed since we looked; and a loop of the host's own making may raise anything at all.
+        except Exception:  # noqa: BLE001
+            return False
+
     def _ask(self, watched: _Watched) -> bool:
         loop = watched.loop()
         if loop is None or loop.is_closed():
             return False
         if watched.probe is None or watched.probe.answered:
-            watched.probe = _Probe(self._clock())
-            try:
-                loop.call_soon_threadsafe(watched.probe.answer)
-            except RuntimeError:  # closed since we looked
-                return False
+            probe = _Probe(self._clock())
+            loop.call_soon_threadsafe(probe.answer)
+            watched.probe = probe
         elif not loop.is_running():
             # Between two runs a loop owes nothing; the answer comes with the next run.
             watched.probe.asked_at = self._clock()

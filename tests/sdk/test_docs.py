@@ -1,0 +1,50 @@
+"""The examples of the documents, run as they stand."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.sdk.conftest import SOURCE, Sight
+
+from pulseboard.bus.address import RedisAddress
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "docs/sdk.md")
+PRELUDE = "rows = range(3)\n"
+"""What an example may take as given."""
+
+
+def examples() -> list[tuple[str, str]]:
+    """Return each example of the SDK with a name."""
+    blocks = [
+        (name, re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.DOTALL | re.MULTILINE))
+        for name in DOCUMENTS
+    ]
+    ours = [(name, [code for code in codes if "import Service" in code]) for name, codes in blocks]
+    return [(f"{name}-{n}", code) for name, codes in ours for n, code in enumerate(codes, 1)]
+
+
+def test_there_are_examples_in_each_document() -> None:
+    assert {name.rpartition("-")[0] for name, _ in examples()} == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in examples()])
+def test_an_example_runs_and_says_goodbye(
+    address: RedisAddress, namespace: str, prefix: str, sight: Sight, code: str
+) -> None:
+    env = {"PYTHONPATH": str(SOURCE), "REDIS_URL": address.url}
+    env |= {"PULSEBOARD_NAMESPACE": namespace, "PULSEBOARD_CHANNEL_PREFIX": prefix}
+    host = subprocess.run(
+        [sys.executable, "-c", PRELUDE + code],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (host.returncode, host.stderr) == (0, "")
+    assert sight.board
+    assert all(event["goodbye"] for event in sight.board.values())
