@@ -14,6 +14,7 @@ from tests.server.conftest import Message, ServeFixture, Server, eventually
 from pulseboard import Service
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import Keys
+from pulseboard.server import core
 
 BEAT_S = 0.4
 
@@ -180,7 +181,7 @@ async def test_what_has_been_gone_for_the_set_time_leaves_the_board_and_keeps_it
     host: Host,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pulseboard.server.core.FORGET_EVERY_S", 0.1)
+    monkeypatch.setattr(core, "FORGET_EVERY_S", 0.1)
     server = serve(address, forget_s=2.0)
     await eventually(server.is_ready)
     async with await server.open() as stream:

@@ -11,8 +11,8 @@ from pulseboard.server.settings import Settings
 from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console, python
 from pulseboard.supervision.staff import keep_staff
 
-GRACE_S = 2.3
-"""A worker needs at most 2 s, and most often one; all shall be gone within 3."""
+GRACE_S = 2.0
+"""A worker needs about one; all shall be gone within 3, and on a busy machine the end itself takes a part of that."""
 _NAME = "serve"
 
 
