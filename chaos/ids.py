@@ -1,0 +1,17 @@
+"""Feed ids as single integers, in the order of the feed: hundreds of thousands of them are kept and compared."""
+
+from __future__ import annotations
+
+_SEQ_BITS = 20
+"""More events than that in one millisecond no machine can add."""
+
+
+def pack(text: bytes) -> int:
+    """Return the number of `<ms>-<seq>`."""
+    ms, _, seq = text.partition(b"-")
+    return int(ms) << _SEQ_BITS | int(seq)
+
+
+def ms_of(id: int) -> int:
+    """Return when the event was added, in ms by Redis' clock."""
+    return id >> _SEQ_BITS
