@@ -79,9 +79,9 @@ async def run(faults: Sequence[Fault], plan: Plan, results: list[Result]) -> Non
     def say(line: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)
 
-    for linked, group in groupby(faults, key=lambda fault: fault.linked):
-        say("starting Redis, two servers and the publishers")
-        async with rig(plan.rate, say, linked=linked) as made:
+    for kind, group in groupby(faults, key=lambda fault: fault.kind):
+        say(f"starting Redis ({kind}), two servers and the publishers")
+        async with rig(kind, plan.rate, say) as made:
             for fault in group:
                 say(f"{fault.name}: {fault.what}")
                 results.append(await perform(fault, made, plan))

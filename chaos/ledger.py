@@ -149,17 +149,24 @@ def _settle_breaks(streak: Streak, truth: Truth, got: set[int], unknown: set[int
     for each in truth.breaks:
         untrue = (each.vanished & got) | {id for id in unknown if id < each.resumes_at}
         unknown = unknown - untrue
-        index = next((n for n, id in enumerate(streak.ids) if id >= each.resumes_at), None)
-        if not untrue or index is None:
-            continue
-        late_s = streak.ended_at - streak.arrived_at(index)
-        if streak.ended is None or late_s > TOLD_WITHIN_S:
+        if untrue and (when := _told_too_late(streak, each.resumes_at)):
             account.unnoticed += len(untrue)
-            when = "never" if streak.ended is None else f"{late_s:.1f} s later"
             account.notes.append(f"Redis lost {len(untrue)} events that a reader had seen, and it was told {when}")
-    if unknown:
+    # Read by a server and by nobody else before a master died: lost as well, unless it is taken back.
+    if unknown and (streak.ended is None or _told_too_late(streak, max(unknown) + 1)):
         account.unnoticed += len(unknown)
-        account.notes.append(f"{len(unknown)} events came that were never in the feed, the first is {min(unknown)}")
+        account.notes.append(f"{len(unknown)} events came that are not in the feed, the first is {min(unknown)}")
+
+
+def _told_too_late(streak: Streak, resumed_at: int) -> str:
+    """Say when this reader was told, if that was too late; empty when it was in time, or nothing came after the loss."""
+    index = next((n for n, id in enumerate(streak.ids) if id >= resumed_at), None)
+    if index is None:
+        return ""
+    if streak.ended is None:
+        return "never"
+    late_s = streak.ended_at - streak.arrived_at(index)
+    return f"{late_s:.1f} s later" if late_s > TOLD_WITHIN_S else ""
 
 
 def _settle_gap(before: Streak, after: Streak, truth: Truth, gone: frozenset[int], account: Account) -> None:

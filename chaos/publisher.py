@@ -10,8 +10,10 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import redis
+from redis.sentinel import Sentinel
 
 from pulseboard import Service
 
@@ -58,9 +60,20 @@ def publish(url: str, names: list[str], pad: str) -> Callable[[range], None]:
     return send
 
 
+def connect(url: str) -> redis.Redis:
+    """Return a client as any program has one; where sentinels decide, one that asks them."""
+    if not url.startswith("redis+sentinel://"):
+        return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    hosts, _, master = url.removeprefix("redis+sentinel://").partition("/")
+    places = [(host, int(port)) for host, _, port in (place.partition(":") for place in hosts.split(","))]
+    sentinel: Any = Sentinel  # redis-py gives it no types
+    client: redis.Redis = sentinel(places, socket_timeout=2).master_for(master, socket_timeout=2)
+    return client
+
+
 def publish_plainly(url: str, names: list[str]) -> Callable[[range], None]:
     """Return what publishes events plainly, and waits while Redis is away."""
-    client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    client = connect(url)
 
     def send(numbers: range) -> None:
         if not numbers:

@@ -114,20 +114,27 @@ class Recorder:
         first, added = pack(info["first-entry"][0]) if info["first-entry"] else 0, int(info["entries-added"])
         restarted, self._added = added < self._added, added
         cursor = pack(self._cursor.encode())
-        if restarted:
+        if self._unfinished is not None:
+            return
+        if arriving:
+            if self.ids and not client.xrange(self._feed, self._cursor, self._cursor):
+                self._unfinished = self._compare(client, first)
+        elif restarted:
             vanished = self._vanish(id for id in self.ids[-REMEMBERED:] if id < first)
             if first > cursor:
                 self._unfinished = vanished
             else:  # some of what came after is read already
                 self.breaks.append(Break(vanished, first))
-        elif self._unfinished is not None:
-            return
-        elif arriving and self.ids and not client.xrange(self._feed, self._cursor, self._cursor):
-            rows: Any = client.xrange(self._feed)  # another Redis took over: what does it not have?
-            present = {pack(text) for text, _ in rows}
-            self._unfinished = self._vanish(id for id in self.ids[-REMEMBERED:] if id >= first and id not in present)
         elif first > cursor > 0:
             self.problem = "the recorder fell behind the feed and missed events"
+
+    def _compare(self, client: redis.Redis, first: int) -> frozenset[int]:
+        """Return what a Redis that came back, or another that took over, does not have of what was read."""
+        rows: Any = client.xrange(self._feed)
+        present = {pack(text) for text, _ in rows}
+        known = self.ids[-REMEMBERED:]
+        shares_some = not present.isdisjoint(known)
+        return self._vanish(id for id in known if id not in present and (id >= first or not shares_some))
 
     def _vanish(self, ids: Iterable[int]) -> frozenset[int]:
         vanished = frozenset(ids)

@@ -10,20 +10,24 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, TypeAlias
 
 from benchmarks._rig import free_port
+from tests.topology import Cluster, Sentinel
 
 from chaos.http import get
 from chaos.link import Link
 from chaos.recorder import Recorder
-from chaos.store import Valkey
+from chaos.store import Replicas, Store, Valkey
 from chaos.waiting import wait_until
 from pulseboard.process import spawn
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 30.0
 PING_S = 1
+
+Kind: TypeAlias = Literal["alone", "linked", "sentinel", "cluster"]
+"""How Redis is run: one, one whose link to the first server can be frozen, or several of which one is master."""
 
 
 class RigFailed(Exception):
@@ -146,7 +150,7 @@ class Publisher(Program):
 class Rig:
     """What faults happen to."""
 
-    def __init__(self, store: Valkey, folder: Path, recorder: Recorder, link: Link | None) -> None:
+    def __init__(self, store: Store, folder: Path, recorder: Recorder, link: Link | None) -> None:
         self.store = store
         self.folder = folder
         self.recorder = recorder
@@ -172,7 +176,7 @@ class Rig:
         shares = [("sdk-1", ["chaos-1", "chaos-2"]), ("sdk-2", ["chaos-3", "chaos-4", "chaos-5"])]
         url, folder = self.store.url, self.folder
         self.publishers = [Publisher(url, folder, *share, rate * 3 / 8, plain=False) for share in shares]
-        self.publishers.append(Publisher(url, folder, "plain", ["chaos-plain"], rate / 4, plain=True))
+        self.publishers.append(Publisher(self.store.plain_url, folder, "plain", ["chaos-plain"], rate / 4, plain=True))
         for publisher in self.publishers:
             await publisher.open()
         going = len(self.recorder.ids) + rate / 2
@@ -196,14 +200,11 @@ Progress = Callable[[str], None]
 
 
 @asynccontextmanager
-async def rig(rate: float, say: Progress, *, linked: bool = False) -> AsyncIterator[Rig]:
+async def rig(kind: Kind, rate: float, say: Progress) -> AsyncIterator[Rig]:
     """Run a rig, publishing as much of `rate` as this machine carries."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pulseboard-chaos-")))
-        store = Valkey(folder)
-        stack.callback(store.kill)
-        await store.start()
-        link = await stack.enter_async_context(Link(store.port)) if linked else None
+        store, link = await _provide(kind, folder, stack)
         recorder = stack.enter_context(Recorder(store.connect))
         made = Rig(store, folder, recorder, link)
         for server in made.servers:
@@ -213,6 +214,15 @@ async def rig(rate: float, say: Progress, *, linked: bool = False) -> AsyncItera
         await asyncio.gather(*(server.ready() for server in made.servers))
         await _find_rate(made, rate, say)
         yield made
+
+
+async def _provide(kind: Kind, folder: Path, stack: AsyncExitStack) -> tuple[Store, Link | None]:
+    if kind == "sentinel":
+        return Replicas(stack.enter_context(Sentinel())), None
+    if kind == "cluster":
+        return Replicas(stack.enter_context(Cluster())), None
+    valkey = await stack.enter_async_context(Valkey(folder))
+    return valkey, await stack.enter_async_context(Link(valkey.port)) if kind == "linked" else None
 
 
 async def _find_rate(made: Rig, rate: float, say: Progress) -> None:

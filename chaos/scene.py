@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from chaos.ids import ms_of
 from chaos.ledger import Account, settle
 from chaos.reader import Reader
-from chaos.rig import Rig
+from chaos.rig import Kind, Rig
+from chaos.store import Replicas, Valkey
 from chaos.waiting import wait_until
 
 RECOVERY_S = 60.0
@@ -56,6 +57,18 @@ class Scene:
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
+    @property
+    def valkey(self) -> Valkey:
+        """The one Redis that there is."""
+        assert isinstance(self.rig.store, Valkey)
+        return self.rig.store
+
+    @property
+    def replicas(self) -> Replicas:
+        """The master and its replicas."""
+        assert isinstance(self.rig.store, Replicas)
+        return self.rig.store
+
     async def admit(self, readers: list[Reader]) -> None:
         """Let more readers in, to be accounted for as the others; returns when each has its first event."""
         self.tasks += [asyncio.create_task(reader.run()) for reader in readers]
@@ -87,8 +100,7 @@ class Fault:
     name: str
     what: str
     run: Callable[[Scene], Awaitable[None]]
-    linked: bool = False
-    """Needs a link between the first server and Redis that can be frozen."""
+    kind: Kind = "alone"
     short: bool = False
     """Part of the short run too."""
     must_reset: bool = False

@@ -117,11 +117,9 @@ async def soak(seconds: float, visitors: int) -> list[Sample]:
 @contextlib.asynccontextmanager
 async def running_demo() -> AsyncIterator[tuple[str, int, int, Path]]:
     """Run `pulseboard demo` on a Valkey; yield its Redis URL, its port, the server's process id, and a folder."""
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pulseboard-soak-")))
-        store = Valkey(folder)
-        stack.callback(store.kill)
-        await store.start()
+        store = await stack.enter_async_context(Valkey(folder))
         port = free_port()
         argv = [sys.executable, "-m", "pulseboard", "demo", "--port", str(port), "--redis-url", store.url]
         log = stack.enter_context((folder / "demo.log").open("wb"))

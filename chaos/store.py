@@ -1,4 +1,4 @@
-"""A Valkey that is killed as a machine kills: `kill -9`, and started again at the same port, with its data or without."""
+"""Where events are kept: one Valkey, or several of which one is master. They die as a machine kills: by `kill -9`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Protocol, Self
 
 import redis
 from benchmarks._rig import free_port
+from tests.topology import Cluster, Node, Sentinel
 
 from chaos.waiting import wait_until
 from pulseboard.embedded.valkey import find_binary
@@ -17,8 +19,23 @@ from pulseboard.process import spawn
 START_S = 20.0
 
 
+class Store(Protocol):
+    """What the rig needs of Redis, however many servers that is. It is owned by whoever entered it."""
+
+    @property
+    def url(self) -> str:
+        """What a service or a server gets as REDIS_URL."""
+
+    @property
+    def plain_url(self) -> str:
+        """What a plain publisher gets, whose client knows of no cluster."""
+
+    def connect(self) -> redis.Redis:
+        """Return a client of the one that holds the feed at the moment."""
+
+
 class Valkey:
-    """One Valkey with an append-only file, owned."""
+    """One Valkey with an append-only file, started again at the same port, with its data or without."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -29,9 +46,18 @@ class Valkey:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
+    plain_url = url
+
     def connect(self) -> redis.Redis:
         """Return a client of it."""
-        return redis.Redis(port=self.port, protocol=2, socket_timeout=5, socket_connect_timeout=2)
+        return client_of(self.port)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.kill()
 
     async def start(self) -> None:
         """Start it, and wait until it has loaded what it has and answers."""
@@ -63,3 +89,34 @@ class Valkey:
             return False
         finally:
             writer.transport.abort()
+
+
+class Replicas:
+    """A master with replicas, of which one takes over when it dies: watched by sentinels, or in a cluster."""
+
+    def __init__(self, topology: Sentinel | Cluster) -> None:
+        self._topology = topology
+        self.url = topology.url
+        if isinstance(topology, Cluster):
+            stays = next(node for node in topology.masters if node is not topology.master)
+            self.plain_url = f"redis://127.0.0.1:{stays.port}"
+        else:
+            self.plain_url = topology.url
+
+    def connect(self) -> redis.Redis:
+        """Return a client of the master."""
+        return client_of(self._topology.master.port)
+
+    async def kill_master(self) -> Node:
+        """Kill the master, and return it once another has taken over."""
+        node = self._topology.kill_master()
+        await asyncio.to_thread(self._topology.wait_failover, node)
+        return node
+
+    async def revive(self, node: Node) -> None:
+        """Start it again, as the replica that it is by then."""
+        await asyncio.to_thread(self._topology.revive, node)
+
+
+def client_of(port: int) -> redis.Redis:
+    return redis.Redis(port=port, protocol=2, socket_timeout=5, socket_connect_timeout=2)

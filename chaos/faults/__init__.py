@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from chaos.faults import links, publishers, readers, servers, stores
+from chaos.faults import links, masters, publishers, readers, servers, stores
 
-FAULTS = (*stores.FAULTS, *links.FAULTS, *servers.FAULTS, *readers.FAULTS, *publishers.FAULTS)
+FAULTS = (*stores.FAULTS, *servers.FAULTS, *readers.FAULTS, *publishers.FAULTS, *links.FAULTS, *masters.FAULTS)

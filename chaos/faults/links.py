@@ -24,7 +24,7 @@ FAULTS = (
         "link-frozen-40s",
         "a server's link to Redis frozen for 40 s: no error, no byte",
         freeze,
-        linked=True,
+        kind="linked",
         redis_stays=True,
     ),
 )

@@ -13,9 +13,9 @@ def restart(away_s: float, *, forget: bool) -> Callable[[Scene], Awaitable[None]
     """Kill Redis with SIGKILL and start it again after a while."""
 
     async def run(scene: Scene) -> None:
-        scene.rig.store.kill(forget=forget)
+        scene.valkey.kill(forget=forget)
         await asyncio.sleep(away_s)
-        await scene.rig.store.start()
+        await scene.valkey.start()
         await scene.recover()
 
     return run
