@@ -26,6 +26,7 @@ PLAIN = b'{"service":"chaos-plain'
 _NUMBER = re.compile(rb'"n":(\d+)')
 
 Connect = Callable[[], redis.Redis]
+"""Gives a client that does not connect again by itself: what Redis lost is looked for at each arrival."""
 
 
 class Recorder:
@@ -35,7 +36,7 @@ class Recorder:
         self._connect = connect
         self._feed = feed
         self._cursor = "0-0"
-        self._added = 0
+        self._added = self._counted_to = 0  # how many entries the feed was ever given, up to which id
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos-recorder", daemon=True)
         self.ids: array[int] = array("q")
@@ -91,9 +92,10 @@ class Recorder:
             self.breaks.append(Break(self._unfinished, pack(rows[0][0])))
             self._unfinished = None
         for text, fields in rows:
+            id = pack(text)
+            self._added += id > self._counted_to
             if fields.get(b"kind") not in KINDS:
                 continue
-            id = pack(text)
             self.ids.append(id)
             data = fields[b"data"]
             if data.startswith(PLAIN) and (number := _NUMBER.search(data)):
@@ -111,6 +113,7 @@ class Recorder:
             if self._added:
                 self._added, self._unfinished = 0, self._vanish(self.ids[-REMEMBERED:])
             return
+        self._counted_to = pack(info["last-generated-id"])
         first, added = pack(info["first-entry"][0]) if info["first-entry"] else 0, int(info["entries-added"])
         restarted, self._added = added < self._added, added
         cursor = pack(self._cursor.encode())

@@ -10,6 +10,8 @@ from typing import Protocol, Self
 
 import redis
 from benchmarks._rig import free_port
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from tests.topology import Cluster, Node, Sentinel
 
 from chaos.waiting import wait_until
@@ -119,4 +121,6 @@ class Replicas:
 
 
 def client_of(port: int) -> redis.Redis:
-    return redis.Redis(port=port, protocol=2, socket_timeout=5, socket_connect_timeout=2)
+    """Return a client that tries each command once."""
+    retry = Retry(NoBackoff(), 0)
+    return redis.Redis(port=port, protocol=2, socket_timeout=5, socket_connect_timeout=2, retry=retry)
