@@ -12,6 +12,11 @@ def pack(text: bytes) -> int:
     return int(ms) << _SEQ_BITS | int(seq)
 
 
+def unpack(id: int) -> str:
+    """Return `<ms>-<seq>` again."""
+    return f"{ms_of(id)}-{id & ((1 << _SEQ_BITS) - 1)}"
+
+
 def ms_of(id: int) -> int:
     """Return when the event was added, in ms by Redis' clock."""
     return id >> _SEQ_BITS

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from chaos.ids import unpack
+
 TOLD_WITHIN_S = 5.0
 """Servers look every 2 s whether Redis still has what they read: a reader must be told by then, and some."""
 
@@ -138,7 +140,7 @@ def _settle_streak(streak: Streak, truth: Truth, gone: frozenset[int], account: 
     lost = missing - gone
     if lost:
         account.unnoticed += len(lost)
-        account.notes.append(f"{len(lost)} events never came, the first is {min(lost)}, in {_describe(streak)}")
+        account.notes.append(f"{len(lost)} events never came, the first is {unpack(min(lost))}, in {_describe(streak)}")
     account.vanished += len(missing & gone)
     unknown = {id for id in got - owed if id > start}
     _settle_breaks(streak, truth, got, unknown, account)
@@ -155,7 +157,9 @@ def _settle_breaks(streak: Streak, truth: Truth, got: set[int], unknown: set[int
     # Read by a server and by nobody else before a master died: lost as well, unless it is taken back.
     if unknown and (streak.ended is None or _told_too_late(streak, max(unknown) + 1)):
         account.unnoticed += len(unknown)
-        account.notes.append(f"{len(unknown)} events came that are not in the feed, the first is {min(unknown)}")
+        account.notes.append(
+            f"{len(unknown)} events came that are not in the feed, the first is {unpack(min(unknown))}"
+        )
 
 
 def _told_too_late(streak: Streak, resumed_at: int) -> str:
@@ -181,6 +185,5 @@ def _settle_gap(before: Streak, after: Streak, truth: Truth, gone: frozenset[int
 
 
 def _describe(streak: Streak) -> str:
-    return (
-        f"a streak of {len(streak.ids)} from {streak.start} to {streak.claim} that ended by {streak.ended or 'the end'}"
-    )
+    whole = f"a streak of {len(streak.ids)} from {unpack(streak.start)} to {unpack(streak.claim)}"
+    return f"{whole} that ended with a {streak.ended}" if streak.ended else whole

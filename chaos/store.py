@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,12 +14,14 @@ from benchmarks._rig import free_port
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tests.topology import Cluster, Node, Sentinel
+from tests.topology.node import call
 
 from chaos.waiting import wait_until
 from pulseboard.embedded.valkey import find_binary
 from pulseboard.process import spawn
 
 START_S = 20.0
+AHEAD_BYTES, AHEAD_WITHIN_S = 1_000_000, 60.0
 
 
 class Store(Protocol):
@@ -115,9 +118,33 @@ class Replicas:
         await asyncio.to_thread(self._topology.wait_failover, node)
         return node
 
+    async def kill_master_ahead(self) -> Node:
+        """Kill the master when its replica lacks some of what it took, and return it once that replica has taken over."""
+        master, replica = self._topology.master, self._replica()
+        replica.freeze()
+        try:
+            # Not what is in the kernel's buffers, which goes out even after a kill.
+            if not await wait_until(lambda: _unsent_bytes(master) > AHEAD_BYTES, AHEAD_WITHIN_S):
+                raise TimeoutError("the master never got ahead of its replica")
+            master.kill()
+        finally:
+            replica.thaw()
+        await asyncio.to_thread(self._topology.wait_failover, master)
+        return master
+
+    def _replica(self) -> Node:
+        if isinstance(self._topology, Cluster):
+            return self._topology.replica
+        return next(node for node in self._topology.nodes if node is not self._topology.master)
+
     async def revive(self, node: Node) -> None:
         """Start it again, as the replica that it is by then."""
         await asyncio.to_thread(self._topology.revive, node)
+
+
+def _unsent_bytes(master: Node) -> int:
+    clients: bytes = call(master, "CLIENT", "LIST", "TYPE", "REPLICA")
+    return sum(map(int, re.findall(rb" omem=(\d+)", clients)))
 
 
 def client_of(port: int) -> redis.Redis:

@@ -16,7 +16,21 @@ async def fail_over(scene: Scene) -> None:
         await asyncio.sleep(scene.plan.steady_s)
 
 
+async def fail_over_with_loss(scene: Scene) -> None:
+    """Kill the master when it is ahead of its replica: what readers saw last was never true for those to come."""
+    node = await scene.replicas.kill_master_ahead()
+    await scene.recover()
+    await scene.replicas.revive(node)
+
+
 FAULTS = (
     Fault("sentinel-failover", "kill -9 of the master that three sentinels watch", fail_over, kind="sentinel"),
+    Fault(
+        "sentinel-lossy-failover",
+        "the same, when it is ahead of its replica",
+        fail_over_with_loss,
+        kind="sentinel",
+        must_reset=True,
+    ),
     Fault("cluster-failover", "kill -9 of the cluster's node that holds the feed", fail_over, kind="cluster"),
 )
