@@ -64,7 +64,7 @@ class Reader:
         while True:
             began = time.monotonic()
             try:
-                await self._visit(self.ports[self._at % len(self.ports)])
+                await self._visit(self.port)
             except (OSError, StreamEnd, TimeoutError, ValueError, asyncio.IncompleteReadError):
                 self._at += 1
             if time.monotonic() - began > LONGEST_PAUSE_S:
@@ -95,6 +95,11 @@ class Reader:
         """Read on after a pause, which is nobody's silence but its own."""
         self._heard_at = time.monotonic()
         self._flowing.set()
+
+    @property
+    def port(self) -> int:
+        """The server that it is at, or tries."""
+        return self.ports[self._at % len(self.ports)]
 
     @property
     def claim(self) -> int:

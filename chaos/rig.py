@@ -73,8 +73,10 @@ class Program:
 
 
 def environment() -> dict[str, str]:
-    """Return an environment without any option of whoever runs this."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PULSEBOARD_", "REDIS_"))}
+    """Return an environment without any option of whoever runs this; and what we start is under no test."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PULSEBOARD_", "REDIS_", "PYTEST_"))
+    }
     return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
 
 

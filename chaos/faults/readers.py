@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from benchmarks._rig import percentile
@@ -47,20 +48,21 @@ async def freeze(scene: Scene) -> None:
     server = scene.rig.servers[0]
     seconds = MEASURED_S * min(1, scene.plan.times)
     await asyncio.sleep(seconds)
-    before_ms, before_mb = _p99_ms(scene, seconds), footprint(server.pid).rss_mb
+    before_ms, before_mb = _p99s_ms(scene, seconds), footprint(server.pid).rss_mb
     kernel_mb = kernel_tcp_mb()
     with ExitStack() as crowd:
         for _ in range(scene.plan.frozen):
             crowd.enter_context(await _open_frozen(server.port))
         await asyncio.sleep(FILL_S * min(1, scene.plan.times))  # what the kernel buffers for them fills first
         await asyncio.sleep(seconds)
-        after_ms, after_mb = _p99_ms(scene, seconds), footprint(server.pid).rss_mb
+        after_ms, after_mb = _p99s_ms(scene, seconds), footprint(server.pid).rss_mb
         kernel_mb = kernel_tcp_mb() - kernel_mb
     await scene.recover()
-    scene.notes.append(
-        f"{scene.plan.frozen} frozen: server {before_mb:.0f} -> {after_mb:.0f} MB, and {kernel_mb:.0f} MB of the kernel's for "
-        f"sockets; others' p99 {before_ms:.0f} -> {after_ms:.0f} ms (x{after_ms / max(1.0, before_ms):.2f}) once that is full"
-    )
+    here, there = (f"{before:.0f} -> {after:.0f} ms" for before, after in zip(before_ms, after_ms, strict=True))
+    scene.notes += [
+        f"{scene.plan.frozen} frozen: server {before_mb:.0f} -> {after_mb:.0f} MB, the kernel's sockets {kernel_mb:+.0f} MB",
+        f"p99 of others at that server {here}, at the other server, where nobody is frozen, {there}",
+    ]
 
 
 async def _open_frozen(port: int) -> socket.socket:
@@ -72,13 +74,14 @@ async def _open_frozen(port: int) -> socket.socket:
     return sock
 
 
-def _p99_ms(scene: Scene, seconds: float) -> float:
-    """Return the p99, over all readers' latest events, of the time from an event's place in the feed to its reader."""
-    latencies = sorted(
-        latency
-        for reader in scene.readers
-        for latency in _latencies_ms(reader.log.streaks[-1], time.monotonic() - seconds)
-    )
+def _p99s_ms(scene: Scene, seconds: float) -> list[float]:
+    """Return the p99, for the readers of each server, of the time from an event's place in the feed to its reader."""
+    return [_p99_ms([r for r in scene.readers if r.port == port], seconds) for port in scene.rig.ports]
+
+
+def _p99_ms(readers: Sequence[Reader], seconds: float) -> float:
+    since = time.monotonic() - seconds
+    latencies = sorted(latency for reader in readers for latency in _latencies_ms(reader.log.streaks[-1], since))
     return percentile(latencies, 99) if latencies else 0.0
 
 
