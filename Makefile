@@ -8,7 +8,7 @@
 # Where this is set, every start would compile all it imports anew: seconds instead of one.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve test lint fmt bench lock clean
+.PHONY: help demo serve test lint fmt bench chaos soak lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name what; do printf '  make %-7s %s\n' "$$name" "$$what"; done
@@ -39,10 +39,18 @@ bench: ## the benchmarks in benchmarks/, one after the other
 	@scripts/python scripts/prepare.py test
 	@scripts/bench $(ARGS)
 
+chaos: ## faults that really happen, and an account of every event: make chaos ARGS="--list"
+	@scripts/python scripts/prepare.py test
+	@.venv/bin/python -m chaos $(ARGS)
+
+soak: ## the demo for half an hour, with visitors that come and go: does anything grow?
+	@scripts/python scripts/prepare.py test
+	@.venv/bin/python -m chaos.soak $(ARGS)
+
 lock: ## lock the newest dependencies that fit pyproject.toml
 	@scripts/lock
 
 clean: ## remove whatever was made here
 	@rm -rf .venv .uv dist build web/node_modules tests/seed/node_modules src/pulseboard/server/static \
 	  .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	@find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find src tests scripts benchmarks chaos -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

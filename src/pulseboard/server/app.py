@@ -1,5 +1,6 @@
 """The application: which path is answered by what."""
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -107,6 +108,7 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
             "status": status,
             "version": VERSION,
             "readers": core.hub.readers,
+            "tasks": len(asyncio.all_tasks()),
             "instances": len(core.hub.board),
             "dropped": dict(core.rejections.counts),
         }

@@ -1,0 +1,42 @@
+"""What the kernel says of a process (proc(5)): its memory, descriptors, threads and children."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Footprint(NamedTuple):
+    """What a process holds at one moment."""
+
+    rss_mb: float
+    descriptors: int
+    threads: int
+
+
+def footprint(pid: int) -> Footprint:
+    """Return what a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    return Footprint(
+        int(status.partition("VmRSS:")[2].split()[0]) / 1_024,
+        sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
+        int(status.partition("Threads:")[2].split()[0]),
+    )
+
+
+def descendants(pid: int) -> Iterator[tuple[int, str]]:
+    """Yield (process id, command line) of a process's children and theirs."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
+        line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        yield int(child), line
+        yield from descendants(int(child))
+
+
+def kernel_tcp_mb() -> float:
+    """Return what the kernel holds for the TCP sockets of this machine (or container), in no process's memory."""
+    tcp = next(
+        line for line in Path("/proc/net/sockstat").read_text(encoding="ascii").splitlines() if line.startswith("TCP:")
+    )
+    return int(tcp.split()[-1]) * resource.getpagesize() / 1_048_576
