@@ -1,7 +1,7 @@
 """Runs every check and every test, reports them all, and ends with one line: N passed, N failed.
 
 A linter or type checker counts as one. pytest runs twice, since Playwright's event loop and pytest-asyncio's do not
-share a process. With CI=true a skipped test is a failed one.
+share a process; most tests wait for something, so several run at once, those of one file after each other. With CI=true a skipped test is a failed one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ BIN = ROOT / ".venv" / "bin"
 IN_CI = os.environ.get("CI") == "true"
 
 NPM = [str(BIN / "python"), "hatch_build.py", "npm"]
-PYTEST = [str(BIN / "python"), "-m", "pytest", "--quiet"]
+PYTEST = [str(BIN / "python"), "-m", "pytest", "--quiet", "--dist", "loadfile"]
+UNIT = [*PYTEST, "-m", "not browser", "-n", "3"]
+BROWSER = [*PYTEST, "-m", "browser", "-n", "2"]
 LINTERS = {
     "ruff check": [str(BIN / "ruff"), "check", "--quiet", "."],
     "ruff format": [str(BIN / "ruff"), "format", "--check", "--quiet", "."],
@@ -92,12 +94,10 @@ def test() -> list[Tally]:
         to_vitest = ["--reporter=default", "--reporter=junit", f"--outputFile.junit={vitest}"]
         tallies = [run_tests([*NPM, "run", "--silent", "test", "--", *to_vitest], vitest)]
         say("Unit and integration tests (pytest)")
-        tallies.append(run_tests([*PYTEST, "-m", "not browser", f"--junit-xml={pytest}"], pytest))
+        tallies.append(run_tests([*UNIT, f"--junit-xml={pytest}"], pytest))
         if browser:
             say(f"Browser tests (pytest, {browser})")
-            tallies.append(
-                run_tests([*PYTEST, "-m", "browser", f"--junit-xml={browsed}"], browsed, PULSEBOARD_CHROMIUM=browser)
-            )
+            tallies.append(run_tests([*BROWSER, f"--junit-xml={browsed}"], browsed, PULSEBOARD_CHROMIUM=browser))
         else:
             say("Browser tests: skipped, there is no Chromium")
             tallies.append(Tally(skipped=1))
