@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, 
 from tests.browser.serving import Server
 
 from pulseboard import Service
+from pulseboard.bus import publisher as bus
+from pulseboard.bus.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +26,13 @@ if TYPE_CHECKING:
 SEED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
 
 # What a server that is away looks like from within the page; every other line on the console is a fault.
-AWAY = ("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_RESET")
+AWAY = (
+    "net::ERR_CONNECTION_REFUSED",
+    "net::ERR_INCOMPLETE_CHUNKED_ENCODING",
+    "net::ERR_CONNECTION_RESET",
+    "net::ERR_EMPTY_RESPONSE",
+    "status of 503",
+)
 
 expect.set_options(timeout=15_000)  # two busy cores; nothing here waits so long for a page that works
 
@@ -45,6 +54,13 @@ class Publisher:
             channel_prefix=f"{self.namespace}:",
         )
 
+    def record(self, service: str, status: dict[str, Any], *, instance: str = "one", beat_s: float = 60) -> None:
+        """Publish as our own SDK does, but here and now, and each status by itself."""
+        now_ms = time.time_ns() // 1_000_000
+        event = {"service": service, "timestamp": now_ms, "status": status, "instance": instance, "beat_s": beat_s}
+        with contextlib.closing(bus.Publisher(self.address, Keys(self.namespace), prefix=f"{self.namespace}:")) as out:
+            out.publish([bus.Outgoing(service, instance, json.dumps(event).encode())])
+
     def publish(self, service: str, status: dict[str, Any], **more: Any) -> None:
         """PUBLISH as any program may, in the seed's shape."""
         event = {"service": service, "timestamp": time.time_ns() // 1_000_000, "status": status, **more}
@@ -65,6 +81,12 @@ class Board:
     def value(self, service: str, field: str) -> Locator:
         return self.card(service).locator(f'[data-field="{field}"] [data-value]')
 
+    def outlook(self, service: str) -> Locator:
+        return self.card(service).get_by_test_id("outlook")
+
+    def end(self, service: str) -> Locator:
+        return self.card(service).get_by_test_id("end")
+
     @property
     def connection(self) -> Locator:
         return self.page.get_by_test_id("connection")
@@ -77,6 +99,9 @@ class Board:
 
     def expect_link(self, status: str) -> None:
         expect(self.connection).to_have_attribute("data-status", status)
+
+    def expect_stale(self, stale: bool) -> None:
+        expect(self.page.locator("main")).to_have_attribute("data-stale", str(stale).lower())
 
     def overflow_px(self) -> int:
         """By how much the page is wider than its window."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,7 @@ import pulseboard.cli.serve  # noqa: F401 - for whoever is forked from here
 from pulseboard.cli.app import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.context import ForkServerProcess
 
     from pulseboard.bus.address import RedisAddress
@@ -68,6 +70,15 @@ class Server:
         """End it with no word of goodbye."""
         assert self._end(signal.SIGKILL) == -signal.SIGKILL
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it stand still while the context is entered, its connections open."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
     def close(self) -> None:
         """End it, if it still runs, and drop its log."""
         if self._process is not None:
@@ -75,12 +86,16 @@ class Server:
         self._log.close()
 
     def _end(self, by: signal.Signals) -> int | None:
+        self._signal(by)
         process, self._process = self._process, None
         assert process is not None
-        assert process.pid is not None
-        os.kill(process.pid, by)
         process.join(10)
         return process.exitcode
+
+    def _signal(self, which: signal.Signals) -> None:
+        assert self._process is not None
+        assert self._process.pid is not None
+        os.kill(self._process.pid, which)
 
     def _wait_for(self, path: str) -> None:
         deadline = time.monotonic() + START_S

@@ -145,7 +145,7 @@ KILLED = """
 import sys, time
 from pulseboard import Service
 name, url, namespace = sys.argv[1:]
-with Service(name, beat_s=0.5, instance="one", redis_url=url, namespace=namespace, channel_prefix=namespace + ":") as s:
+with Service(name, beat_s=1, instance="one", redis_url=url, namespace=namespace, channel_prefix=namespace + ":") as s:
     s.update(done=1)
     time.sleep(600)
 """

@@ -310,6 +310,13 @@ describe("a page that is looked at again", () => {
     expect(status()).toBe("connected");
   });
 
+  test("reopens at once when its connection was closed behind its back", () => {
+    connect().close();
+    window.dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
+    expect(FakeSource.all).toHaveLength(2);
+    expect(status()).toBe("reconnecting");
+  });
+
   test("does not sit out a long wait", () => {
     for (let i = 0; i < 6; i += 1) {
       FakeSource.last.fail();

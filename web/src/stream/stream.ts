@@ -177,7 +177,9 @@ export class BoardStream {
   /** The page is looked at again, or the network is back: do not wait for a timer to find out. */
   private readonly lookAgain = (): void => {
     if (document.visibilityState === "hidden") return;
-    if (this.source === null || this.life.ms > this.silenceMs) {
+    // A page that comes out of the browser's cache may find its connection closed, and no word of it.
+    const closed = this.source === null || this.source.readyState === EventSource.CLOSED;
+    if (closed || this.life.ms > this.silenceMs) {
       if (this.status === "connected") {
         this.lose("silent");
         this.turn("reconnecting");

@@ -12,6 +12,8 @@ import { LastWords } from "./last-words";
 import { OUTCOMES } from "./words";
 
 export const PANEL_ID = "incidents";
+/** Where the keyboard goes back to when the panel closes. */
+export const PANEL_BUTTON_ID = "incidents-button";
 
 export function Incidents({ store }: { store: Store }) {
   const { board, incidents } = store;
@@ -35,7 +37,9 @@ export function Incidents({ store }: { store: Store }) {
       aria-label="Incidents"
       data-testid="incidents"
       onKeyDown={(event) => {
-        if (event.key === "Escape") incidents.toggle();
+        if (event.key !== "Escape") return;
+        incidents.toggle();
+        document.getElementById(PANEL_BUTTON_ID)?.focus();
       }}
     >
       {shown.length === 0 ? (

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { MAX_LOSSES } from "../store/losses";
 import type { Store } from "../store/store";
 import { Glyph } from "./glyph";
-import { PANEL_ID } from "./incidents";
+import { PANEL_BUTTON_ID, PANEL_ID } from "./incidents";
 import { MEANINGS, ORDER, WORDS } from "./words";
 
 /** With fewer instances than this everything is in view anyway. */
@@ -66,6 +66,7 @@ function IncidentTally({ store: { board, incidents } }: { store: Store }) {
       <button
         type="button"
         class="tally"
+        id={PANEL_BUTTON_ID}
         data-testid="incident-tally"
         data-zero={recent === 0}
         aria-expanded={open}
