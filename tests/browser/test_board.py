@@ -129,16 +129,20 @@ def test_expected_services_stand_on_the_board_before_they_are_seen(page: Page, b
     expect(page).to_have_title("(3) Background Services Monitor")
 
 
-def test_two_instances_of_a_service_have_a_card_each(
+def test_instances_of_a_service_have_a_card_each_and_many_of_them_a_heading(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     with publisher.service("balance-sync", instance="a") as a, publisher.service("balance-sync", instance="b") as b:
         a.update(done=1)
         b.update(done=2)
-        expect(page.get_by_test_id("group")).to_have_attribute("data-service", "balance-sync")
         for instance, done in (("a", "1"), ("b", "2")):
             expect(board.card("balance-sync", instance).locator("[data-field=done] [data-value]")).to_have_text(done)
+        expect(page.get_by_test_id("group")).to_have_count(0)
+        with publisher.service("balance-sync", instance="c") as c:
+            c.update(done=3)
+            expect(page.get_by_test_id("group")).to_have_attribute("data-service", "balance-sync")
+            expect(page.get_by_test_id("group").get_by_test_id("card")).to_have_count(3)
 
 
 KILLED = """

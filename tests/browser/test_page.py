@@ -112,6 +112,7 @@ def test_nothing_is_wider_than_the_screen_whatever_a_service_says(
     publisher.publish("a" * 64, {"phase": "y" * 3_000})
     publisher.publish("account-discovery", {"done": 1}, instance="i" * 100)
     publisher.publish("account-discovery", {"done": 1}, instance="other")
+    publisher.publish("account-discovery", {"done": 1}, instance="third")
     expect(board.card("a" * 64)).to_be_visible()
     expect(page.get_by_test_id("group")).to_be_visible()
     closed = page.locator("main button[aria-expanded=false]")

@@ -5,6 +5,7 @@ import { Board } from "../src/store/board";
 import { Fields } from "../src/store/fields";
 import { Filter } from "../src/store/filter";
 import { outcomeOf } from "../src/store/incidents";
+import type { InstanceModel } from "../src/store/instance";
 import { Pacer } from "../src/store/pacer";
 import { ThemeChoice } from "../src/store/theme";
 import type { Incident, Instance, Message } from "../src/wire/message";
@@ -395,21 +396,17 @@ describe("who leads the board", () => {
     expect(leaders(board)).toEqual([]);
   });
 
-  test("stands before the others, a card each; all else keeps its place", () => {
-    const quiet = T - 10_000;
-    const board = connected(
-      boardMessage([
-        ...["a", "b"].map((service) => instance({ service })),
-        ...["x", "y"].map((name) => instance({ service: "c", instance: name })),
-        instance({ service: "c", instance: "z", seen: quiet }),
-        instance({ service: "d", seen: quiet }),
-      ]),
-    );
-    const { first, rest } = arrange(board.instances.value, board.lead.keys.value);
-    const keys = (views: readonly ServiceView[]) => views.map((v) => v.shown.map((model) => model.key));
-    expect(keys(first)).toEqual([["c/z"], ["d/w1:11"]]);
-    expect(keys(rest)).toEqual([["a/w1:11"], ["b/w1:11"], ["c/x", "c/y"]]);
-    expect(rest[2]?.counts.get("late")).toBe(1);
+  test("is no longer one that was lost a while ago and that others of its service outlived", () => {
+    const lost = instance({ seen: T - 60_000 });
+    const board = connected(boardMessage([lost, instance({ instance: "z" })]));
+    const alone = connected(boardMessage([lost]));
+    const later = { ...beats(T + 160_000, { instance: "z", seen: T + 159_000 }) } as Message;
+    for (const each of [board, alone]) {
+      expect(leaders(each)).toEqual([KEY]);
+      each.apply([later]);
+    }
+    expect(leaders(board)).toEqual([]);
+    expect(leaders(alone)).toEqual([KEY]);
   });
 });
 
@@ -530,50 +527,124 @@ describe("the pacer", () => {
 });
 
 describe("the arrangement", () => {
-  const views = (instances: Instance[]) => arrange(connected(boardMessage(instances)).instances.value).rest;
+  const names = (models: readonly InstanceModel[] | undefined) => models?.map((model) => model.instance);
+  const keys = (views: readonly ServiceView[]) => views.map((view) => view.shown.map((model) => model.key));
+  const arranged = (instances: Instance[], few?: number, leading?: Set<string>) => {
+    const board = connected(boardMessage(instances));
+    return arrange(board.instances.value, leading ?? board.lead.keys.value, few);
+  };
+  const NOBODY = new Set<string>();
+  const QUIET = T - 10_000;
 
-  test("folds what has ended below a live one", () => {
-    const [view] = views([instance({ instance: "a", goodbye: true }), instance({ instance: "b" })]);
-    expect(view?.shown.map((model) => model.instance)).toEqual(["b"]);
-    expect(view?.folded.map((model) => model.instance)).toEqual(["a"]);
+  test("puts what leads before the others, a card each; all else keeps its place", () => {
+    const { cells, groups } = arranged([
+      ...["a", "b"].map((service) => instance({ service })),
+      ...["v", "x", "y"].map((name) => instance({ service: "c", instance: name })),
+      instance({ service: "c", instance: "z", seen: QUIET }),
+      instance({ service: "d", seen: QUIET }),
+    ]);
+    expect(keys(cells)).toEqual([["c/z"], ["d/w1:11"], ["a/w1:11"], ["b/w1:11"]]);
+    expect(keys(groups)).toEqual([["c/v", "c/x", "c/y"]]);
+    expect(groups[0]?.counts.get("late")).toBe(1);
   });
 
-  test("keeps a lost one in view beside a live one, but not a crowd of them", () => {
-    const lost = ["a", "b", "c"].map((name) => instance({ instance: name, seen: T - 60_000 }));
-    const live = instance({ instance: "z" });
-    expect(views([...lost.slice(0, 1), live])[0]?.shown.map((model) => model.instance)).toEqual(["z", "a"]);
-    expect(views([...lost, live])[0]?.shown.map((model) => model.instance)).toEqual(["z"]);
+  test("leaves everything in its place where there is little", () => {
+    const { cells, groups } = arranged([
+      instance({ service: "a" }),
+      instance({ service: "b", seen: QUIET }),
+      ...["v", "x", "y"].map((name) => instance({ service: "c", instance: name })),
+      instance({ service: "c", instance: "z", seen: QUIET }),
+    ]);
+    expect(keys(cells)).toEqual([["a/w1:11"], ["b/w1:11"]]);
+    expect(keys(groups)).toEqual([["c/v", "c/x", "c/y", "c/z"]]);
   });
 
-  test("of many, keeps the latest few of a crowd of lost ones in view", () => {
-    const live = ["x", "y"].map((name) => instance({ instance: name }));
-    const lost = [...Array(9).keys()].map((n) => instance({ instance: `l${n}`, seen: T - 60_000 + n }));
-    const [view] = views([...live, ...lost]);
-    const names = ["x", "y", "l3", "l4", "l5", "l6", "l7", "l8"];
-    expect(view?.shown.map((model) => model.instance)).toEqual(names);
-    expect(view?.folded.map((model) => model.instance)).toEqual(["l0", "l1", "l2"]);
+  test("shows a loss beside the one that lives as long as it is news, then folds it below", () => {
+    const both = [instance({ instance: "a", seen: T - 60_000 }), instance({ instance: "b" })];
+    const { cells, groups } = arranged(both);
+    expect(keys(cells)).toEqual([["balance-sync/a"], ["balance-sync/b"]]);
+    expect(groups).toEqual([]);
+    const settled = arranged(both, 3, NOBODY);
+    expect(keys(settled.cells)).toEqual([["balance-sync/b"]]);
+    expect(names(settled.cells[0]?.folded)).toEqual(["a"]);
+  });
+
+  test("leaves a service that runs twice in its place: it may be restarting", () => {
+    const { cells, groups } = arranged(["a", "b"].map((name) => instance({ instance: name })));
+    expect(keys(cells)).toEqual([["balance-sync/a"], ["balance-sync/b"]]);
+    expect(groups).toEqual([]);
+  });
+
+  test("folds who stopped below the one that lives", () => {
+    const { cells } = arranged([instance({ instance: "a", goodbye: true }), instance({ instance: "b" })]);
+    expect(keys(cells)).toEqual([["balance-sync/b"]]);
+    expect(names(cells[0]?.folded)).toEqual(["a"]);
+  });
+
+  test("keeps in view who means to be back", () => {
+    const { cells } = arranged([
+      instance({ instance: "a", goodbye: true, back_in_s: 60 }),
+      instance({ instance: "b" }),
+    ]);
+    expect(keys(cells)).toEqual([["balance-sync/a"], ["balance-sync/b"]]);
+  });
+
+  test("does not change when nothing can be seen any more", () => {
+    const board = connected(
+      boardMessage([
+        instance({ instance: "a", goodbye: true }),
+        instance({ instance: "b" }),
+        instance({ instance: "c", seen: T - 60_000, lost: true }),
+        ...["x", "y", "z"].map((name) => instance({ service: "other", instance: name })),
+        ...["k", "l", "m"].map((name) => instance({ service: "other", instance: name, goodbye: true })),
+      ]),
+    );
+    const look = () => {
+      const { cells, groups } = arrange(board.instances.value, board.lead.keys.value);
+      return [...cells, ...groups].map((view) => [names(view.shown), names(view.folded)]);
+    };
+    const before = look();
+    board.sight.turn({ ...CONNECTED, status: "reconnecting" });
+    expect(states(board)[`balance-sync/a`]).toBe("unknown");
+    expect(look()).toEqual(before);
   });
 
   test("shows the one seen last when all have stopped", () => {
-    const [view] = views([
+    const { cells } = arranged([
       instance({ instance: "a", goodbye: true, seen: T - 90_000 }),
       instance({ instance: "b", goodbye: true, seen: T - 50_000 }),
       instance({ instance: "c", goodbye: true, seen: T - 70_000 }),
     ]);
-    expect(view?.shown.map((model) => model.instance)).toEqual(["b"]);
-    expect(view?.folded.map((model) => model.instance)).toEqual(["a", "c"]);
+    expect(keys(cells)).toEqual([["balance-sync/b"]]);
+    expect(names(cells[0]?.folded)).toEqual(["a", "c"]);
+  });
+
+  test("shows the latest few when all are lost", () => {
+    const lost = [...Array(9).keys()].map((n) => instance({ instance: `l${n}`, seen: T - 60_000 + n }));
+    const { cells } = arranged(lost);
+    expect(cells.map((view) => view.shown[0]?.instance)).toEqual(["l3", "l4", "l5", "l6", "l7", "l8"]);
+    expect(names(cells[0]?.folded)).toEqual(["l0", "l1", "l2"]);
   });
 
   test("of several live ones, shows a few ended below and folds many", () => {
-    const live = ["x", "y"].map((name) => instance({ instance: name }));
+    const live = ["x", "y", "z"].map((name) => instance({ instance: name }));
     const ended = ["a", "b", "c"].map((name) => instance({ instance: name, goodbye: true }));
-    expect(views([...live, ...ended.slice(0, 2)])[0]?.shown.map((model) => model.instance)).toEqual([
+    expect(names(arranged([...live, ...ended.slice(0, 2)]).groups[0]?.shown)).toEqual([
       "x",
       "y",
+      "z",
       "a",
       "b",
     ]);
-    expect(views([...live, ...ended])[0]?.folded).toHaveLength(3);
+    expect(arranged([...live, ...ended]).groups[0]?.folded).toHaveLength(3);
+  });
+
+  test("of several live ones, keeps the latest few of a crowd of lost ones in view", () => {
+    const live = ["x", "y", "z"].map((name) => instance({ instance: name }));
+    const lost = [...Array(9).keys()].map((n) => instance({ instance: `l${n}`, seen: T - 60_000 + n }));
+    const [group] = arranged([...live, ...lost]).groups;
+    expect(names(group?.shown)).toEqual(["x", "y", "z", "l3", "l4", "l5", "l6", "l7", "l8"]);
+    expect(names(group?.folded)).toEqual(["l0", "l1", "l2"]);
   });
 });
 

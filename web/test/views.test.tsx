@@ -403,12 +403,11 @@ describe("many instances", () => {
   test("of one service stand under its name with a count by state", () => {
     connect([...many(3), instance({ instance: "z", seen: T - 60_000 })]);
     expect(testid("group")?.querySelector("header")?.textContent).toBe("balance-sync3 alive1 lost");
-    expect(testid("trouble")?.textContent).toContain("balance-sync");
     expect(all('[data-testid="card"]').map((card) => card.dataset["instance"])).toEqual([
-      "z",
       "w0",
       "w1",
       "w2",
+      "z",
     ]);
   });
 

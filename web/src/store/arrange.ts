@@ -1,20 +1,18 @@
 /** The order of the board: which instances lead, which stand together, which have ended. */
 
-import { ENDED, type State } from "../wire/state";
+import type { State } from "../wire/state";
 import type { InstanceModel } from "./instance";
 
+/** From so many live instances on, a service has a heading. Two may be a restart that is under way: it must not move house for that. */
+const MANY = 3;
 /** Up to so many ended instances of a service stand open below its live ones. */
 const FEW = 2;
-/** Up to so many lost ones of a service that several live ones are left of; the latest of them. */
+/** Up to so many lost ones of a service stand open; the latest of them. */
 const MOST_LOST = 6;
-
-const NOBODY: ReadonlySet<string> = new Set();
 
 export interface ServiceView {
   service: string;
-  /** Several of its instances are in view: it has a heading, under which they stand. */
-  group: boolean;
-  /** Shown as cards, live ones first. Of a service that stopped altogether, the instance seen last. */
+  /** Shown as cards, live ones first. */
   shown: readonly InstanceModel[];
   /** Ended, folded away. */
   folded: readonly InstanceModel[];
@@ -22,51 +20,83 @@ export interface ServiceView {
 }
 
 export interface Arrangement {
-  /** What leads, a card each, wherever it belongs. */
-  first: readonly ServiceView[];
-  /** Everything else, in its lasting place. */
-  rest: readonly ServiceView[];
+  /** A card each: services that run once or twice, and what leads, wherever it belongs. */
+  cells: readonly ServiceView[];
+  /** Services that run many times. */
+  groups: readonly ServiceView[];
 }
 
-/** Group instances, sorted by service, into services. Reads their states: call where that should be tracked. */
-export function arrange(instances: readonly InstanceModel[], leading = NOBODY): Arrangement {
+/**
+ * Group instances, sorted by service, into services. Those of `leading` are in view, and before all others unless there
+ * are so few services that everybody knows where to look. Reads their states: call where that should be tracked.
+ */
+export function arrange(
+  instances: readonly InstanceModel[],
+  leading: ReadonlySet<string>,
+  few = 3,
+): Arrangement {
   const services = new Map<string, InstanceModel[]>();
   for (const model of instances) {
     const group = services.get(model.service);
     if (group) group.push(model);
     else services.set(model.service, [model]);
   }
-  const first: ServiceView[] = [];
-  const rest: ServiceView[] = [];
+  const leads = (model: InstanceModel) => leading.has(model.key);
+  const ordered = services.size > few;
+  const cells: ServiceView[] = [];
+  const groups: ServiceView[] = [];
   for (const [service, models] of services) {
-    const view = arrangeService(service, models);
-    const leads = view.shown.filter((model) => leading.has(model.key));
-    if (leads.length === 0) rest.push(view);
-    else if (!view.group) first.push(view);
-    else {
-      for (const model of leads) first.push({ ...view, group: false, shown: [model], folded: [] });
-      rest.push({ ...view, shown: view.shown.filter((model) => !leading.has(model.key)) });
-    }
+    const counts = countStates(models);
+    const place = (shown: readonly InstanceModel[], folded: readonly InstanceModel[] = []) => ({
+      service,
+      shown,
+      folded,
+      counts,
+    });
+    const { together, alone, folded } = divide(models, leads, ordered);
+    if (together) groups.push(place(together, folded));
+    cells.push(...alone.map((model, i) => place([model], i === 0 && !together ? folded : [])));
   }
-  return { first, rest };
+  const before = (view: ServiceView) => ordered && view.shown.some(leads);
+  return { cells: [...cells.filter(before), ...cells.filter((view) => !before(view))], groups };
 }
 
-function arrangeService(service: string, models: readonly InstanceModel[]): ServiceView {
-  const live = models.filter((model) => !ENDED.has(model.state.value));
-  const ended = models.filter((model) => ENDED.has(model.state.value));
+interface Division {
+  /** Under the heading of their service; null when it has none. */
+  together: readonly InstanceModel[] | null;
+  alone: readonly InstanceModel[];
+  folded: readonly InstanceModel[];
+}
+
+function divide(
+  models: readonly InstanceModel[],
+  leads: (model: InstanceModel) => boolean,
+  ordered: boolean,
+): Division {
+  const live = models.filter((model) => model.ended.value === null);
+  const ended = models.filter((model) => model.ended.value !== null);
+  const lost = ended.filter((model) => model.ended.value === "lost").sort((a, b) => seen(b) - seen(a));
+  if (live.length >= MANY) {
+    const open = new Set(ended.length <= FEW ? ended : lost.slice(0, MOST_LOST));
+    const shown = [...live, ...ended.filter((model) => open.has(model))];
+    const alone = ordered ? shown.filter(leads) : [];
+    const together = shown.filter((model) => !alone.includes(model));
+    return { together, alone, folded: ended.filter((model) => !open.has(model)) };
+  }
+  // What ended beside one that lives, or of those that ended altogether before the last, is past; a loss is news first.
+  const open = new Set([...live, ...lost.filter(leads).slice(0, MOST_LOST)]);
+  for (const model of ended) if (model.ended.value === "away") open.add(model);
+  if (live.length === 0) open.add(ended.reduce((a, b) => (seen(b) > seen(a) ? b : a)));
+  const alone = models.filter((model) => open.has(model));
+  return { together: null, alone, folded: ended.filter((model) => !open.has(model)) };
+}
+
+function seen(model: InstanceModel): number {
+  return model.seen.value ?? 0;
+}
+
+function countStates(models: readonly InstanceModel[]): ReadonlyMap<State, number> {
   const counts = new Map<State, number>();
   for (const model of models) counts.set(model.state.value, (counts.get(model.state.value) ?? 0) + 1);
-  const open = new Set(live.length > 1 && ended.length <= FEW ? ended : inView(ended, live.length > 1));
-  const shown = [...live, ...ended.filter((model) => open.has(model))];
-  if (shown.length === 0)
-    shown.push(ended.reduce((a, b) => ((b.seen.value ?? 0) > (a.seen.value ?? 0) ? b : a)));
-  const folded = ended.filter((model) => !shown.includes(model));
-  return { service, group: shown.length > 1, shown, folded, counts };
-}
-
-/** Whoever is lost stays in view, unless there are so many that they would bury the rest. */
-function inView(ended: readonly InstanceModel[], many: boolean): InstanceModel[] {
-  const lost = ended.filter((model) => model.state.value === "lost");
-  if (lost.length <= FEW) return lost;
-  return many ? lost.sort((a, b) => (b.seen.value ?? 0) - (a.seen.value ?? 0)).slice(0, MOST_LOST) : [];
+  return counts;
 }

@@ -27,6 +27,10 @@ export class InstanceModel {
   readonly fields = new Fields();
   readonly state: ReadonlySignal<State>;
   readonly stuck: ReadonlySignal<boolean>;
+  /** It is not there any more, as far as is known: that does not change while nothing can be seen. */
+  readonly ended: ReadonlySignal<"lost" | "stopped" | "away" | null>;
+  /** When it was lost, as far as its rhythm or its plan tells; null while it is not. */
+  readonly lostAt: ReadonlySignal<number | null>;
   readonly outlook: ReadonlySignal<Outlook | null>;
   private id = "";
 
@@ -48,6 +52,20 @@ export class InstanceModel {
       }),
     );
     this.stuck = computed(() => isStuck(this.state.value, this.lag_ms.value));
+    this.ended = computed(() => {
+      const state = this.state.value;
+      if (state === "lost" || (state === "unknown" && this.lost.value)) return "lost";
+      if (!this.goodbye.value || state === "missing") return null;
+      return this.back_in_s.value === null ? "stopped" : "away";
+    });
+    this.lostAt = computed(() => {
+      const seen = this.seen.value;
+      if (this.state.value !== "lost" || seen === null) return null;
+      const back_in_s = this.goodbye.value ? this.back_in_s.value : null;
+      return back_in_s === null
+        ? lostAt({ seen, since: 0 }, this.beat_s.value ?? 0)
+        : backAt(seen, back_in_s);
+    });
     this.outlook = computed(() => this.lookAhead(sight));
   }
 

@@ -1,6 +1,6 @@
 /**
- * Who leads the board: whoever is in trouble, and for a while after, so that a card that flaps does not jump about. While
- * nothing can be seen, the order stays as it is.
+ * Who leads the board: whoever is in trouble, and for a while after, so that a card that flaps does not jump about. A loss
+ * that others of its service outlived leads as long as it is news. While nothing can be seen, the order stays as it is.
  */
 
 import { computed, type ReadonlySignal } from "@preact/signals";
@@ -10,6 +10,7 @@ import type { InstanceModel } from "./instance";
 import type { Sight } from "./sight";
 
 const CALM_MS = 30_000;
+const NEWS_MS = 120_000;
 
 export class Lead {
   /** Keys of the instances that lead; another set only when another instance does. */
@@ -28,8 +29,13 @@ export class Lead {
   }
 
   private weigh(models: readonly InstanceModel[], now: number): void {
+    const living = new Set(
+      models.filter((model) => model.ended.value === null).map((model) => model.service),
+    );
     for (const model of models) {
-      const troubled = TROUBLE.has(model.state.value) || model.stuck.value;
+      const lostAt = living.has(model.service) ? model.lostAt.value : null;
+      const past = lostAt !== null && now - lostAt > NEWS_MS;
+      const troubled = (TROUBLE.has(model.state.value) && !past) || model.stuck.value;
       if (troubled) this.until.set(model.key, now + CALM_MS);
       else if ((this.until.get(model.key) ?? now) <= now) this.until.delete(model.key);
     }

@@ -4,7 +4,6 @@ import { useState } from "preact/hooks";
 import { formatRhythm } from "../lib/format";
 import type { Clock } from "../store/clock";
 import type { InstanceModel } from "../store/instance";
-import { ENDED } from "../wire/state";
 import { Age } from "./age";
 import { Field } from "./field";
 import { Glyph } from "./glyph";
@@ -25,7 +24,7 @@ interface Props {
 export function Card({ model, clock, grouped = false }: Props) {
   const state = model.state.value;
   const missing = model.seen.value === null;
-  const ended = ENDED.has(state) || model.goodbye.value || model.lost.value;
+  const ended = model.ended.value !== null;
   const title = grouped ? model.instance || "unnamed" : model.service;
   return (
     <article

@@ -1,24 +1,21 @@
-/** All services: what is in trouble, then the single ones side by side, then the groups. */
+/** All services: what is in trouble and what runs once side by side, then what runs several times. */
 
-import { arrange, type ServiceView } from "../store/arrange";
+import { arrange } from "../store/arrange";
 import type { Store } from "../store/store";
 import { Group, Single } from "./service";
 
-/** So few stand in view together, and better where everybody knows them to be. */
-const FITS = 3;
+/** So few cards share the width of the screen. */
+const FEW = 3;
 
 export function Services({ store }: { store: Store }) {
   const { board, filter } = store;
   const active = filter.active.value;
   const instances = board.instances.value;
-  const leading = instances.length > FITS ? board.lead.keys.value : undefined;
-  const { first, rest } = arrange(
+  const { cells, groups } = arrange(
     active ? instances.filter((model) => filter.passes(model)) : instances,
-    leading,
+    board.lead.keys.value,
   );
-  const singles = rest.filter((view) => !view.group);
-  const groups = rest.filter((view) => view.group && view.shown.length + view.folded.length > 0);
-  if (first.length + rest.length === 0) {
+  if (cells.length + groups.length === 0) {
     return (
       <div class="notice notice-short" data-testid="nothing-matches">
         <h2>Nothing matches</h2>
@@ -29,24 +26,20 @@ export function Services({ store }: { store: Store }) {
       </div>
     );
   }
-  const grid = (views: readonly ServiceView[]) => (
-    <div class="grid" data-count={active || instances.length > FITS ? "many" : views.length}>
-      {views.map((view) => (
-        <Single key={view.shown[0]?.key} view={view} clock={board.clock} unfold={active} />
-      ))}
-    </div>
-  );
   return (
     <>
-      {first.length > 0 && (
-        <section class="first" aria-label="In trouble" data-testid="trouble">
-          {grid(first)}
-        </section>
+      {cells.length > 0 && (
+        <div class="grid" data-count={active || cells.length > FEW ? "many" : cells.length}>
+          {cells.map((view) => (
+            <Single key={view.shown[0]?.key} view={view} clock={board.clock} unfold={active} />
+          ))}
+        </div>
       )}
-      {singles.length > 0 && grid(singles)}
-      {groups.map((view) => (
-        <Group key={view.service} view={view} clock={board.clock} unfold={active} />
-      ))}
+      {groups
+        .filter((view) => view.shown.length + view.folded.length > 0)
+        .map((view) => (
+          <Group key={view.service} view={view} clock={board.clock} unfold={active} />
+        ))}
     </>
   );
 }

@@ -6,8 +6,6 @@ export type State = (typeof STATES)[number];
 
 /** States that ask somebody to look. */
 export const TROUBLE: ReadonlySet<State> = new Set(["lost", "late", "missing"]);
-/** States of an instance that is no longer there. */
-export const ENDED: ReadonlySet<State> = new Set(["lost", "stopped"]);
 
 const LATE_AFTER_BEATS = 1.5;
 const LOST_AFTER_BEATS = 2.5;
