@@ -158,6 +158,29 @@ def test_text_stands_out_from_its_ground_in_both_colour_schemes(
         assert ratio >= 4.5, f"{selector}: {ratio:.1f}"  # WCAG 2.2, 1.4.3
 
 
+@pytest.mark.usefixtures("may_be_away")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_grey_board_and_what_is_in_trouble_can_be_read_too(
+    scheme: str, page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.goto(server.url)
+    publisher.publish("account-discovery", {"done": 1}, beat_s=0.2, instance="one")
+    board.expect_state("account-discovery", "lost")
+    publisher.publish("balance-sync", {"done": 1}, beat_s=30, instance="one")
+    board.expect_state("balance-sync", "alive")
+    for selector in (f"[data-state=lost] {part}" for part in (".card-state", ".card-end", "dd", ".card-foot")):
+        ratio = contrast(page, selector)
+        assert ratio >= 4.5, f"{selector}: {ratio:.1f}"
+    server.kill()
+    board.expect_stale(True)
+    expect(page.get_by_test_id("banner-lost")).to_be_visible()
+    grey = [f"[data-service=balance-sync] {part}" for part in (".card-title", "dt", "dd", ".card-state", ".card-foot")]
+    for selector in [".banner-lost strong", ".banner-more", ".tally-word", *grey]:
+        ratio = contrast(page, selector)
+        assert ratio >= 4.5, f"{selector}: {ratio:.1f}"
+
+
 def test_slash_focuses_the_search_and_the_address_keeps_what_is_looked_for(
     page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
 ) -> None:

@@ -4,6 +4,7 @@ import { App } from "./views/app";
 import "./views/tokens.css";
 import "./views/page.css";
 import "./views/card.css";
+import "./views/incidents.css";
 
 const root = document.getElementById("app");
 if (root) {

@@ -548,6 +548,18 @@ describe("the arrangement", () => {
     expect(groups[0]?.counts.get("late")).toBe(1);
   });
 
+  test("leaves a service that is in trouble altogether under its heading, but for a few", () => {
+    const pool = [...Array(20).keys()].map((n) =>
+      instance({ service: "pool", instance: `p${n}`, seen: QUIET }),
+    );
+    const { cells, groups } = arranged(
+      [...pool, instance({ service: "pool", instance: "a" }), instance({ service: "solo" })],
+      0,
+    );
+    expect(cells).toHaveLength(13);
+    expect(names(groups[0]?.shown)).toEqual([...[12, 13, 14, 15, 16, 17, 18, 19].map((n) => `p${n}`), "a"]);
+  });
+
   test("leaves everything in its place where there is little", () => {
     const { cells, groups } = arranged([
       instance({ service: "a" }),
@@ -595,6 +607,7 @@ describe("the arrangement", () => {
         instance({ instance: "a", goodbye: true }),
         instance({ instance: "b" }),
         instance({ instance: "c", seen: T - 60_000, lost: true }),
+        instance({ instance: "d", seen: T - 600_000, lost: true }),
         ...["x", "y", "z"].map((name) => instance({ service: "other", instance: name })),
         ...["k", "l", "m"].map((name) => instance({ service: "other", instance: name, goodbye: true })),
       ]),

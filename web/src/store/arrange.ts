@@ -9,6 +9,8 @@ const MANY = 3;
 const FEW = 2;
 /** Up to so many lost ones of a service stand open; the latest of them. */
 const MOST_LOST = 6;
+/** Up to so many of a service lead the board by themselves; when all of it is in trouble, its heading says more. */
+const MOST_ALONE = 12;
 
 export interface ServiceView {
   service: string;
@@ -79,8 +81,12 @@ function divide(
   if (live.length >= MANY) {
     const open = new Set(ended.length <= FEW ? ended : lost.slice(0, MOST_LOST));
     const shown = [...live, ...ended.filter((model) => open.has(model))];
-    const alone = ordered ? shown.filter(leads) : [];
-    const together = shown.filter((model) => !alone.includes(model));
+    const leaders = ordered ? shown.filter(leads) : [];
+    const alone = leaders.slice(0, MOST_ALONE);
+    const together = [
+      ...leaders.slice(MOST_ALONE),
+      ...(ordered ? shown.filter((model) => !leads(model)) : shown),
+    ];
     return { together, alone, folded: ended.filter((model) => !open.has(model)) };
   }
   // What ended beside one that lives, or of those that ended altogether before the last, is past; a loss is news first.

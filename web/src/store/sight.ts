@@ -21,7 +21,7 @@ export class Sight {
 
   /** Take the link's news; a link that is lost must be told anew. */
   turn(link: Link): void {
-    if (link.status !== "connected" || link.opened !== this.link.peek().opened) this.told.value = false;
+    if (link.status !== "connected") this.told.value = false;
     this.link.value = link;
   }
 
