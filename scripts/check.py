@@ -1,7 +1,8 @@
 """Runs every check and every test, reports them all, and ends with one line: N passed, N failed.
 
 A linter or type checker counts as one. pytest runs twice, since Playwright's event loop and pytest-asyncio's do not
-share a process; most tests wait for something, so several run at once, those of one file after each other. With CI=true a skipped test is a failed one.
+share a process; most tests wait for something, so several run at once, those of one file after each other. With CI=true
+a skipped test is a failed one.
 """
 
 from __future__ import annotations
