@@ -34,9 +34,10 @@ from chaos.waiting import wait_until
 from pulseboard.process import spawn
 
 START_S = 60.0
-RING_EVENTS, FILL_RATE, FILL_PAD = 9_000, 600.0, 600
-"""A little more than the ring holds, each a little larger than the demo's."""
-SERVICE_RATE = 20.0
+RING_EVENTS, FILL_RATE = 9_000, 600.0
+"""A little more than the ring holds."""
+SERVICE_RATE, PAD = 60.0, 300
+"""What fills the ring and what comes later must be of a size, or the heap moves as one takes the place of the other."""
 WARM_UP, WARM_UP_MAX_S = 0.2, 300.0
 SHORTEST_SAMPLES = 20
 INTERRUPTED = 130
@@ -96,7 +97,7 @@ async def soak(seconds: float, visitors: int) -> list[Sample]:
     samples: list[Sample] = []
     async with running_demo() as (url, port, server, folder):
         await fill_ring(url, port, folder)
-        service = Publisher(url, folder, "service", ["soak"], SERVICE_RATE, plain=False)
+        service = Publisher(url, folder, "service", ["soak"], SERVICE_RATE, plain=False, pad=PAD)
         with contextlib.ExitStack() as stack:
             stack.callback(service.kill)
             await service.open()
@@ -143,7 +144,7 @@ def end(demo: subprocess.Popen[bytes]) -> None:
 
 async def fill_ring(url: str, port: int, folder: Path) -> None:
     """Fill what grows by design, with the feed's own messages."""
-    filler = Publisher(url, folder, "filler", ["soak"], FILL_RATE, plain=False, pad=FILL_PAD)
+    filler = Publisher(url, folder, "filler", ["soak"], FILL_RATE, plain=False, pad=PAD)
     try:
         await filler.open()
         print(f"       filling the ring for {RING_EVENTS / FILL_RATE:.0f} s", flush=True)
