@@ -39,6 +39,8 @@ BEATS_PER_RHYTHM = 8
 BEATS_LEAST_S = 0.1
 RETRY_MS = (500, 3_000)
 """Readers come back spread over this, so that a restart is not met by all of them at once."""
+RETRY_OLD_MS = (10, 100)
+"""Those that end by themselves are spread already, and their page shall hardly see it."""
 
 log = logging.getLogger("pulseboard.hub")
 
@@ -208,8 +210,8 @@ class Hub:
         """Return whoever is lost and was not declared so yet; while blind, nobody."""
         return [] if self.blind is not None else self.board.losses(self.sight)
 
-    def _end(self, connection: Connection, reason: str) -> None:
-        sink, retry_ms = connection.sink, random.randint(*RETRY_MS)  # noqa: S311
+    def _end(self, connection: Connection, reason: str, retry_ms_between: tuple[int, int] = RETRY_MS) -> None:
+        sink, retry_ms = connection.sink, random.randint(*retry_ms_between)  # noqa: S311
         if connection.view.seed:
             sink.close(sink.framing(retry_bytes(retry_ms)))
             return
@@ -311,4 +313,4 @@ class Hub:
     def _end_old(self, now: float) -> None:
         """End the streams that have lived their time: they come back on any server, so that none keeps more than its share."""
         for connection in self._fan_out.take_old(now):
-            self._end(connection, "this stream has lived its time; the next goes on where it ended")
+            self._end(connection, "this stream has lived its time; the next goes on where it ended", RETRY_OLD_MS)
