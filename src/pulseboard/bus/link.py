@@ -44,7 +44,7 @@ def link_options(address: RedisAddress, locator: Locator | None, timeout_s: floa
         # RESP2: the same answers from every Redis and Valkey, and no handshake for push messages that we do not use.
         "protocol": 2,
         "socket_timeout": timeout_s,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_connect_timeout": min(CONNECT_TIMEOUT_S, timeout_s or CONNECT_TIMEOUT_S),
         "client_name": "pulseboard",
     }
     if address.path is not None:

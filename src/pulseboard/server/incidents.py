@@ -6,22 +6,15 @@ from pulseboard.bus.incidents import Incidents
 from pulseboard.server.problems import Problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable, InvalidName
-from pulseboard.wire.events import Cause
+from pulseboard.wire.events import Incident
 from pulseboard.wire.names import check_service_name
 
 INCIDENTS_MOST = 100
 
 
-class IncidentView(msgspec.Struct):
-    """An incident with the last words of its instance; times are ms by Redis' clock, `timestamp` by the instance's own."""
+class IncidentView(Incident, frozen=True, kw_only=True):
+    """An incident with the last words of its instance: its last status, `timestamp` by its own clock in ms, and its feed id."""
 
-    id: str
-    service: str
-    instance: str
-    seen: int
-    declared: int
-    cause: Cause
-    beat_s: float | None
     timestamp: int
     status: msgspec.Raw
     last_id: str
@@ -46,9 +39,8 @@ async def read_incidents(
         ) from error
     views = [
         IncidentView(
-            *(each.id, each.service, each.instance, each.seen, each.declared, each.cause, each.beat_s),
-            *(event.timestamp, event.status, str(cursor)),
+            **msgspec.structs.asdict(incident), timestamp=event.timestamp, status=event.status, last_id=str(cursor)
         )
-        for each, event, cursor in found
+        for incident, event, cursor in found
     ]
     return {"incidents": views}
