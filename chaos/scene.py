@@ -31,9 +31,9 @@ class Plan:
     """How long all is well before and after a fault."""
     times: float = 1.0
     """How often a fault is repeated, of the usual number."""
-    frozen: int = 300
+    frozen: int = 1_000
     """How many readers never read."""
-    pause_s: float = 20.0
+    pause_s: float = 30.0
     """For how long a slow reader does not."""
 
     def repeats(self, usual: int) -> range:

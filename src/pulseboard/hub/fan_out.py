@@ -28,6 +28,9 @@ class FanOut:
         self._ring = ring
         self._make_board = make_board
         self._connections: set[Connection] = set()
+        self._ready: set[Connection] = (
+            set()
+        )  # of those, who can take more: a crowd of frozen ones costs a flush nothing
         self._greetings = Greetings()
         self._round: Iterator[Connection] | None = None
         self._again = False
@@ -43,11 +46,13 @@ class FanOut:
     def discard(self, connection: Connection) -> None:
         """Forget a connection; forgetting one that is not there is nothing."""
         self._connections.discard(connection)
+        self._ready.discard(connection)
 
     def take_all(self) -> list[Connection]:
         """Let go of every connection, and return them."""
         connections = list(self._connections)
         self._connections.clear()
+        self._ready.clear()
         return connections
 
     def begin_anew(self, reason: str | None) -> None:
@@ -60,6 +65,7 @@ class FanOut:
         """Give one connection what it has not seen, for as long as it can take it."""
         connection.woken.set()
         if connection in self._connections:
+            self._ready.add(connection)
             self._pump(connection, {})
 
     def flush(self) -> None:
@@ -72,7 +78,7 @@ class FanOut:
         """End the connections that took nothing for so long, and the boards that were made for others."""
         self._greetings.clear()
         now = time.monotonic()
-        for connection in list(self._connections):
+        for connection in self._connections - self._ready:
             if connection.blocked_since is not None and now - connection.blocked_since > deadline_s:
                 log.info("let go of a reader that took nothing for %.0f s", deadline_s)
                 self.discard(connection)
@@ -81,7 +87,8 @@ class FanOut:
     def take_old(self, now: float) -> list[Connection]:
         """Let go of those that have lived their time, and return them."""
         old = [connection for connection in self._connections if connection.ends_at <= now]
-        self._connections.difference_update(old)
+        for connection in old:
+            self.discard(connection)
         return old
 
     def _run_round(self) -> None:
@@ -90,9 +97,9 @@ class FanOut:
         try:
             while self._round is not None or self._again:
                 if self._round is None:
-                    self._round, self._again = iter(list(self._connections)), False
+                    self._round, self._again = iter(list(self._ready)), False
                 for connection in self._round:
-                    if connection in self._connections:
+                    if connection in self._ready:
                         self._pump(connection, shared)
                     if time.monotonic() > deadline:
                         asyncio.get_running_loop().call_soon(self._run_round)
@@ -114,6 +121,7 @@ class FanOut:
             elif data := self._read(connection, shared):
                 sink.write(data)
         if not sink.writable:
+            self._ready.discard(connection)
             self._note_blocked(connection)
 
     def _note_blocked(self, connection: Connection) -> None:
