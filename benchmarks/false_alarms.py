@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from benchmarks._rig import print_head
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.entries import Batch, Beat, Blind, Entry, Reset
 from pulseboard.bus.rejections import Rejections
@@ -176,7 +177,7 @@ def main() -> int:
     parser.add_argument("--instances", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    print(__doc__)
+    print_head(__doc__)
     began = time.monotonic()
     world = World(options.instances, options.days, options.seed)
     outcome = world.run()

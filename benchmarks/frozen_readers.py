@@ -1,7 +1,7 @@
 """What do readers that never read cost the server, the kernel, and those who read?
 
-A crowd opens the stream and takes nothing of it, while events are published; one reader reads, and the time from a publish until it
-has the event is taken. By turns without the crowd and with it, in one run.
+A crowd opens the stream and takes nothing of it, while events are published; one reader reads, and the time from a publish
+until it has the event is taken. By turns without the crowd and with it, in one run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import redis
 
-from benchmarks._rig import percentile, rig
+from benchmarks._rig import percentile, print_head, rig
 
 REQUEST = b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 SETTLE_S = 4.0
@@ -82,18 +82,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=300, help="bytes of text in each event")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
-    print(__doc__)
+    print_head(__doc__)
     print(
         f"{options.rate:g} events a second of about {options.size} bytes, {options.turns} turns of {options.seconds:g} s"
     )
     print(f"  {'frozen':>8}{'p50 ms':>10}{'p99 ms':>10}{'server MB':>12}{'kernel MB':>12}")
     p99s: dict[int, list[float]] = {0: [], options.frozen: []}
     for _ in range(options.turns):
-        for frozen in p99s:
+        for frozen, p99_of_turns in p99s.items():
             figures = measure(frozen, options.rate, options.seconds, options.size)
             ordered = sorted(figures.latencies)
             p50, p99 = percentile(ordered, 50), percentile(ordered, 99)
-            p99s[frozen].append(p99)
+            p99_of_turns.append(p99)
             print(f"  {frozen:>8}{p50:>10.1f}{p99:>10.1f}{figures.rss_mb:>12.0f}{figures.kernel_mb:>12.0f}", flush=True)
     ratio = sorted(p99s[options.frozen])[options.turns // 2] / sorted(p99s[0])[options.turns // 2]
     print(f"  p99 with them, in the median turn: {ratio:.2f} times that without")
