@@ -120,8 +120,11 @@ async def test_garbage_among_the_beats_stops_nothing(
     address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
 ) -> None:
     raw.xadd(keys.beats, {"x": "y"})
+    for name in (keys.seen, keys.lost):
+        raw.hset(name, mapping={"a/b": "9" * 5_000, "a": "x", "balance-sync/w-2": "1"})
     async with reading(address, keys) as reader:
-        raw.xadd(keys.beats, {"service": b"\xff", "instance": b"\x00"})
+        assert reader.resets[0].lost == {("balance-sync", "w-2"): 1}
+        raw.xadd(keys.beats, {"service": b"\xff", "instance": b"\x00", "lag": "9" * 5_000})
         await publish(publisher, 1)
         await eventually(lambda: reader.entries and reader.beats)
 
