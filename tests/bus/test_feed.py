@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -13,7 +14,8 @@ from tests.conftest import free_port, run_valkey
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Batch
+from pulseboard.bus.entries import Batch, Reset
+from pulseboard.bus.feed import Feed
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Publisher
 from pulseboard.embedded.valkey import EmbeddedValkey
@@ -118,8 +120,11 @@ async def test_garbage_among_the_beats_stops_nothing(
     address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
 ) -> None:
     raw.xadd(keys.beats, {"x": "y"})
+    for name in (keys.seen, keys.lost):
+        raw.hset(name, mapping={"a/b": "9" * 5_000, "a": "x", "balance-sync/w-2": "1"})
     async with reading(address, keys) as reader:
-        raw.xadd(keys.beats, {"service": b"\xff", "instance": b"\x00"})
+        assert reader.resets[0].lost == {("balance-sync", "w-2"): 1}
+        raw.xadd(keys.beats, {"service": b"\xff", "instance": b"\x00", "lag": "9" * 5_000})
         await publish(publisher, 1)
         await eventually(lambda: reader.entries and reader.beats)
 
@@ -300,3 +305,43 @@ async def test_the_feed_sets_the_clock(address: RedisAddress, keys: Keys, raw: r
     async with reading(address, keys) as reader:
         seconds, microseconds = raw.time()
         assert abs(reader.clock.now_ms() - (seconds * 1000 + microseconds // 1000)) < 1_000
+
+
+async def test_what_was_read_when_the_link_broke_is_read_again(proxy: Proxy, keys: Keys, publisher: Publisher) -> None:
+    """The reader looked whether the feed was whole after each full read; a link that broke there cost it the batch in hand."""
+    async with reading(proxy.address, keys) as reader:
+        proxy.cut_after(b"EVAL")
+        await publish(publisher, *range(700))
+        await eventually(lambda: proxy.cuts == 1)
+        await publish(publisher, 700)
+        await eventually(lambda: reader.numbers[-1:] == [700])
+        assert reader.numbers == list(range(701))
+        assert len(reader.resets) == 1
+
+
+async def test_a_failover_is_told_also_when_the_first_try_to_read_the_board_fails(
+    address: RedisAddress, keys: Keys, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origins = iter(["one", "another"])
+    latest = "one"
+
+    async def read_origin(*_: object) -> tuple[int, str]:
+        nonlocal latest
+        latest = next(origins, latest)
+        return 0, latest
+
+    take_snapshot, failures = Feed._take_snapshot, iter([False, True])
+
+    async def fail_once(self: Feed, *args: Any) -> Reset:
+        if next(failures, False):
+            raise redis.ConnectionError("gone again")
+        return await take_snapshot(self, *args)
+
+    monkeypatch.setattr(Feed, "_read_origin", read_origin)
+    monkeypatch.setattr(Feed, "_take_snapshot", fail_once)
+    await publish(publisher, 1)
+    async with Proxy(address) as proxy, reading(proxy.address, keys) as reader:
+        proxy.cut_after(b"XREAD")
+        await eventually(lambda: proxy.cuts == 1)
+        await eventually(lambda: len(reader.blinds) == 2 and reader.sees)
+        assert [reset.reason[:19] for reset in reader.resets] == ["the server started", "Redis failed over t"]

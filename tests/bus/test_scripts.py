@@ -18,10 +18,11 @@ from pulseboard.bus.janitor import Janitor
 from pulseboard.bus.keys import Keys, board_field
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.bus.rejections import Rejections
+from pulseboard.bus.replay import Replay
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import BusUnavailable, ConfigError
-from pulseboard.wire.events import parse_event, parse_lifecycle
+from pulseboard.wire.events import StatusEvent, parse_event, parse_lifecycle
 
 
 def publish(raw: redis.Redis, keys: Keys, prefix: str, jsons: list[bytes], **changed: int) -> list[str]:
@@ -272,8 +273,10 @@ def test_data_that_was_lost_and_made_again_is_told_by_its_count(
     assert not goes_on(raw, keys, second[-1], 5 + 7)
 
 
-def replay(raw: redis.Redis, keys: Keys, since: object, bound: object, count: int = 100) -> list[str] | None:
-    answer: Any = raw.eval(read_script("replay"), 1, keys.feed, str(since), str(bound), count)
+def replay(
+    raw: redis.Redis, keys: Keys, since: object, bound: object, count: int = 100, max_bytes: int = 100_000
+) -> list[str] | None:
+    answer: Any = raw.eval(read_script("replay"), 1, keys.feed, str(since), str(bound), count, max_bytes)
     return [row[0].decode() for row in answer[1]] if answer[0] else None
 
 
@@ -289,6 +292,31 @@ def test_a_replay_gives_what_followed_up_to_its_bound_or_nothing_at_all(
     raw.xtrim(keys.feed, maxlen=3, approximate=False)
     assert replay(raw, keys, ids[1], ids[5]) is None, "the third is gone"
     assert replay(raw, keys, ids[3], ids[5]) == ids[4:]
+
+
+def test_a_page_of_a_replay_is_bounded_in_bytes_and_has_one_event_at_least(
+    publisher: Publisher, raw: redis.Redis, keys: Keys
+) -> None:
+    ids = [str(cursor) for cursor in publisher.publish([outgoing(n=n) for n in range(6)])]
+    size = len(event(n=1)) + len("kindstatusdata")
+    assert replay(raw, keys, ids[0], ids[5], max_bytes=3 * size) == ids[1:4]
+    assert replay(raw, keys, ids[0], ids[5], max_bytes=1) == ids[1:2]
+
+
+async def test_what_was_missed_comes_whole_however_large(
+    publisher: Publisher, address: RedisAddress, keys: Keys
+) -> None:
+    cursors = publisher.publish([outgoing(instance="x" * (n % 100), n=n) for n in range(60)])
+    cursors += publisher.publish([Outgoing("a", "", event("a", "", status={"x": "y" * 30_000})) for _ in range(5)])
+    replay, came, at = Replay(address, keys, Rejections()), [], cursors[0]
+    while at < cursors[-1]:
+        page = await replay.read(at, cursors[-1])
+        assert page is not None
+        came += page[0]
+        assert sum(len(bytes(entry.event.status)) for entry in page[0] if isinstance(entry.event, StatusEvent)) < 65_536
+        at = page[1]
+    await replay.close()
+    assert [entry.cursor for entry in came] == cursors[1:]
 
 
 def lifecycle(raw: redis.Redis, keys: Keys) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ class ListSink:
     def write(self, data: bytes) -> None:
         self.writes.append(data)
         if self.room is not None:
-            self.room -= 1
+            self.room = max(0, self.room - 1)
 
     def close(self, last: bytes) -> None:
         self.writes.append(last)

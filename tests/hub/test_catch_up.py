@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.hub.conftest import ListSink, entry, eventually, messages, reset
 
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Batch, Entry
+from pulseboard.bus.entries import Batch, Beat, Entry
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
 from pulseboard.hub import catch_up as catch_up_module
@@ -33,8 +33,10 @@ class Past:
         self.page = page
         self.between: list[object] = []
         self.away = False
+        self.reads = 0
 
     async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
+        self.reads += 1
         await asyncio.sleep(0)
         for happen in self.between:
             happen()  # type: ignore[operator]
@@ -183,6 +185,28 @@ async def test_one_that_takes_nothing_of_what_it_missed_is_let_go(world: World) 
     sink = await world.come_back(3, sink=ListSink(room=1))
     assert sink.aborted
     assert world.hub.readers == 0
+
+
+async def test_one_that_takes_nothing_has_nothing_read_for_it(world: World) -> None:
+    """A crowd that came back and took nothing held a page each for the whole write deadline."""
+    world.say(20)
+    coming = asyncio.create_task(world.come_back(3, sink=ListSink(room=0)))
+    await asyncio.sleep(0.05)
+    assert world.past.reads == 0
+    assert (await coming).aborted
+
+
+async def test_one_who_appeared_in_what_was_missed_is_told_to_be_alive(world: World) -> None:
+    """Whoever came back knew nobody of that name yet when it was told who is alive, and took the newcomer for lost."""
+    new = entry(21, "new", beat_s=5)
+    world.say(20)
+    world.past.entries.append(new)
+    world.hub.take(Batch([new], [Beat("new", "", 90)], heard=91))
+    world.n = 21
+    world.say(10)
+    told = messages((await world.come_back(3)).writes)
+    after = told[[message.data.get("service") for message in told].index("new") :]
+    assert ["new", "", 90] in [beat for message in after if message.event == "beats" for beat in message.data["beats"]]
 
 
 async def test_one_that_takes_a_little_at_a_time_gets_all_of_it(world: World) -> None:

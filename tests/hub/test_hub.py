@@ -18,7 +18,7 @@ from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub import fan_out
 from pulseboard.hub import hub as hub_module
-from pulseboard.hub.board import Board
+from pulseboard.hub.board import BlindView, Board
 from pulseboard.hub.connection import Connection, View
 from pulseboard.hub.hub import RETRY_MS, WRITE_DEADLINE_S, Hub, HubOptions
 from pulseboard.hub.ring import Ring
@@ -484,6 +484,14 @@ class TestBlind:
         assert (gone.event, gone.data["blind"]["reason"]) == ("ping", "connection refused")
         assert beats.event == "beats"
         assert (back.event, back.data["blind"]) == ("ping", None)
+
+    def test_the_reason_is_the_latest_and_the_time_that_of_the_first(self, hub: Hub) -> None:
+        """A server with a wrong password said for ever that no answer had come yet."""
+        assert hub.blind is not None
+        began = hub.blind.since
+        hub.take(Blind("connection refused"))
+        hub.take(Blind("invalid password"))
+        assert hub.blind == BlindView(began, "invalid password")
 
     def test_who_joins_meanwhile_is_told_on_the_board(self, hub: Hub) -> None:
         hub.take(reset(1, entry(1)))

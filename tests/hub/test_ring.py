@@ -130,3 +130,12 @@ def test_a_flood_of_names_bounds_the_counting_and_is_admitted(monkeypatch: pytes
         ring.append(Frame(Cursor(n + 1, 0), "status", f"s{n}", b"", None))
         assert len(ring._by_service) <= 10
     assert ring.count_since(mark, ring.end, Choice()) is None
+
+
+def test_what_is_dropped_takes_no_memory() -> None:
+    """The list moves up at each doubling only, and until then the ring held twice the bytes that it may."""
+    ring = Ring(max_bytes=1_000)
+    ring.clear(START)
+    for ms in range(1_000):
+        ring.append(frame(ms, 10))
+        assert sum(each.size for each in ring._frames) <= 1_000

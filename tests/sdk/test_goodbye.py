@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from tests.sdk.conftest import MakeService, Sight, eventually
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.sdk.outbox import Outbox
 
 
 def test_a_planned_goodbye_says_when_the_service_will_be_back(make: MakeService, sight: Sight) -> None:
@@ -116,3 +119,38 @@ async def test_a_service_started_again_while_its_goodbye_hangs_is_running_in_the
         assert sight.latest == {"n": 2}
         assert not sight.events[-1].get("goodbye")
         await asyncio.to_thread(service.stop)
+
+
+def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
+    make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The courier saw that it was to leave, and left, before it was given the goodbye."""
+    offer = Outbox.offer
+
+    def offer_late(self: Outbox, event: Outgoing) -> None:
+        if b'"goodbye":true' in event.json:
+            time.sleep(0.3)  # some beats
+        offer(self, event)
+
+    monkeypatch.setattr(Outbox, "offer", offer_late)
+    service = make(beat_s=0.05)
+    eventually(lambda: sight.beats)
+    service.stop()
+    assert sight.events[-1].get("goodbye")
+
+
+def test_nothing_is_said_after_the_goodbye(make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A beat was answered, while the service stopped, with a wish for its status, and that came after the goodbye."""
+    asked = threading.Event()
+
+    def beat(*_: object) -> bool:
+        asked.set()
+        eventually(lambda: service.stats().waiting)
+        return False
+
+    monkeypatch.setattr(Publisher, "beat", beat)
+    service = make(start=False, beat_s=0.05)
+    service.start()
+    assert asked.wait(5)
+    service.stop()
+    assert [event.get("goodbye", False) for event in sight.events] == [False, True]

@@ -1,5 +1,6 @@
 """What is read from Redis about services: events and beats with their places, and the items that a feed yields."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,9 @@ class Blind:
     reason: str
 
 
+_MS = re.compile(rb"[0-9]{1,16}")
+"""A time or a span in ms: anyone with Redis can write there, and Python refuses to read a number of 5,000 digits."""
+
 Row = tuple[bytes, dict[bytes, bytes]]
 """An entry of a stream: its id and its fields."""
 
@@ -107,15 +111,15 @@ def parse_beat(row: Row) -> Beat:
     id, fields = row
     service, instance = (fields.get(name, b"").decode("utf-8", "replace") for name in (b"service", b"instance"))
     lag = fields.get(b"lag", b"")
-    return Beat(service, instance, Cursor.parse(id).ms, int(lag) if lag.isdigit() else 0)
+    return Beat(service, instance, Cursor.parse(id).ms, int(lag) if _MS.fullmatch(lag) else 0)
 
 
 def parse_times(flat: list[bytes] | dict[bytes, bytes]) -> dict[tuple[str, str], int]:
-    """Read a hash of `<service>/<instance>` to ms; a value that is no number is passed over."""
+    """Read a hash of `<service>/<instance>` to ms; a value that is no time is passed over."""
     pairs = flat.items() if isinstance(flat, dict) else _paired(flat)
     times = {}
     for name, ms in pairs:
-        if ms.isdigit():
+        if _MS.fullmatch(ms):
             service, _, instance = name.decode("utf-8", "replace").partition("/")
             times[service, instance] = int(ms)
     return times

@@ -103,11 +103,11 @@ class Feed:
             await self._read_clock(client)
             since, origin = await self._read_origin(client)
             reason = await self._find_break(client, origin)
-            self._origin = origin
             if reason is None:
                 first: Batch | Reset = await self._catch_up(client, since)
             else:
                 first = await self._take_snapshot(client, reason, since)
+            self._origin = origin  # not before: until a break is told, the next try must find it again
         log.info("reading the feed from %s", self._address)
         yield first
         while True:
@@ -117,8 +117,18 @@ class Feed:
             yield item
 
     async def _read_on(self, client: redis.asyncio.Redis) -> Batch | Reset:
-        before, added, beats = self._cursor, self._added, self._beats
-        batch = await self._read_batch(client)
+        before = self._cursor, self._added, self._beats
+        try:
+            return await self._check(client, await self._read_batch(client), *before)
+        except BaseException:
+            # What was read and is not handed on must be read again.
+            self._cursor, self._added, self._beats = before
+            raise
+
+    async def _check(
+        self, client: redis.asyncio.Redis, batch: Batch, before: Cursor | None, added: int, beats: Cursor
+    ) -> Batch | Reset:
+        """Return what was read from these positions on, or a Reset when it is not all that there was."""
         # A full batch means this reader is behind, and what it has not read yet may be trimmed before it does.
         if self._added - added >= COUNT and not await self._is_continuous(client, before, added):
             return await self._take_snapshot(client, "the server fell behind the feed")

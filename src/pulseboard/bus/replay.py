@@ -13,8 +13,10 @@ from pulseboard.wire.errors import BusUnavailable, InvalidEvent
 from pulseboard.wire.events import MAX_EVENT_BYTES
 
 PAGE = 200
+PAGE_MAX_BYTES = 64 * 1024
+"""What a reader is given in one go, so that a crowd that comes back and takes nothing does not fill memory."""
 AT_ONCE = 4
-"""So many pages are in memory at once, however many readers come back together."""
+"""So many pages are read at once, however many readers come back together."""
 
 
 class Replay:
@@ -31,25 +33,26 @@ class Replay:
         self._script = self._client.register_script(read_script("replay"))
 
     async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
-        """Return the first events after `since` and not after `bound`, and how far that reaches; `bound` is the end.
+        """Return the first events after `since` and not after `bound`, a page of them, and how far that reaches.
 
         None when not all that followed `since` is there: it is unknown, or what followed was trimmed or lost.
         """
         async with self._turns:
             try:
-                whole, *found = await self._script(keys=[self._keys.feed], args=[str(since), str(bound), PAGE])
+                args: list[str | int] = [str(since), str(bound), PAGE, PAGE_MAX_BYTES]
+                whole, *found = await self._script(keys=[self._keys.feed], args=args)
             except FAILURES as error:
                 raise BusUnavailable(describe(error)) from error
         if not whole:
             return None
-        rows = rows_of(found[0])
+        rows, more = rows_of(found[0]), found[1]
         entries = []
         for row in rows:
             try:
                 entries.append(parse_row(row, self._max_event_bytes))
             except InvalidEvent as error:
                 self._rejections.add(error, f"feed entry {row[0].decode()}")
-        return entries, Cursor.parse(rows[-1][0]) if len(rows) >= PAGE else max(since, bound)
+        return entries, Cursor.parse(rows[-1][0]) if more else max(since, bound)
 
     async def close(self) -> None:
         """Close the connection."""

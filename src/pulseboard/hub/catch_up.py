@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Iterable
 
+from pulseboard.bus.entries import Entry
 from pulseboard.bus.replay import Replay
 from pulseboard.hub.connection import Connection
-from pulseboard.hub.fan_out import WRITE_MAX_BYTES
 from pulseboard.hub.frames import event_frame
 from pulseboard.hub.hub import Hub
 from pulseboard.wire.cursor import Cursor
@@ -60,6 +60,8 @@ async def _replay(hub: Hub, replay: Replay, connection: Connection, since: Curso
     connection.mark = hub.ring.mark(position, connection.view.choice)
     read = 0
     while cursor < bound:
+        # First, so that for one who takes nothing nothing is read.
+        await _wait_for_room(hub, connection)
         if hub.closing:
             return CLOSING
         page = await replay.read(cursor, bound)
@@ -71,24 +73,26 @@ async def _replay(hub: Hub, replay: Replay, connection: Connection, since: Curso
         read += len(entries)
         if read > MAX_EVENTS:
             return TOO_MUCH
-        picked = (connection.view.pick(event_frame(entry)) for entry in entries)
-        await _write(hub, connection, [data for data in picked if data is not None])
+        _write(connection, entries)
     if hub.closing:
         return CLOSING
-    return None if hub.epoch == epoch else BROKEN
+    if hub.epoch != epoch:
+        return BROKEN
+    if read:
+        # Who appeared in what was missed was nobody that the reader knew when it was told who is alive.
+        hub.greet_back(connection, bound)
+    return None
 
 
-async def _write(hub: Hub, connection: Connection, frames: list[bytes]) -> None:
-    """Hand frames to a connection as it can take them; raise TimeoutError when it takes none for too long."""
-    sink, waiting = connection.sink, deque(frames)
-    while waiting:
-        data = waiting.popleft()
-        while waiting and len(data) + len(waiting[0]) <= WRITE_MAX_BYTES:
-            data += waiting.popleft()
-        async with asyncio.timeout(hub.options.write_deadline_s):
-            while not sink.writable and not hub.closing:
-                connection.woken.clear()
-                await connection.woken.wait()
-        if hub.closing:
-            return
-        sink.write(sink.framing(data))
+async def _wait_for_room(hub: Hub, connection: Connection) -> None:
+    """Wait until a connection can take more, or the hub closes; raise TimeoutError when it takes nothing for too long."""
+    async with asyncio.timeout(hub.options.write_deadline_s):
+        while not connection.sink.writable and not hub.closing:
+            connection.woken.clear()
+            await connection.woken.wait()
+
+
+def _write(connection: Connection, entries: Iterable[Entry]) -> None:
+    picked = (connection.view.pick(event_frame(entry)) for entry in entries)
+    if data := b"".join(frame for frame in picked if frame is not None):
+        connection.sink.write(connection.sink.framing(data))

@@ -112,8 +112,9 @@ class Hub:
         """Apply one item of the feed and flush."""
         match item:
             case Blind(reason):
-                if self.blind is None:
-                    self._look(blind=BlindView(self._clock.now_ms(), reason))
+                since = self._clock.now_ms() if self.blind is None else self.blind.since
+                if self.blind != (blind := BlindView(since, reason)):
+                    self._look(blind=blind)
                     self._ping()
             case Reset():
                 self._restart(item)

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.cursor import ZERO, Cursor
 
 MAX_FRAMES = 8_192
 MAX_BYTES = 32 * 1024 * 1024
@@ -28,6 +28,9 @@ class Frame:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", len(self.full or b"") + len(self.seed or b""))
+
+
+_GONE = Frame(ZERO, None, None, None, None)
 
 
 class Choice(NamedTuple):
@@ -85,6 +88,7 @@ class Ring:
             oldest = self._frames[self._dropped]
             self._bytes -= oldest.size
             self.floor = oldest.cursor
+            self._frames[self._dropped] = _GONE  # its bytes go at once, not when the list moves up
             self._dropped += 1
         # Moving the list up at each frame would cost its length each time; at every doubling it costs nothing to speak of.
         if self._dropped > 64 and self._dropped * 2 > len(self._frames):

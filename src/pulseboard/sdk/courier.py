@@ -32,7 +32,7 @@ class Desk:
 
 
 class Courier:
-    """Sends what is in the outbox, and a beat every `beat_s`, until dismissed. `read_status` gives the status as an event.
+    """Sends what is in the outbox, and a beat every `beat_s`, until dismissed. `say_again` offers the status anew.
 
     It waits for `predecessor`, who may still be on the way out: two at once would overtake each other.
     """
@@ -43,7 +43,7 @@ class Courier:
         instance: str,
         beat_s: float,
         desk: Desk,
-        read_status: Callable[[], Outgoing],
+        say_again: Callable[[], None],
         publisher: Publisher,
         address: str,
         predecessor: "Courier | None" = None,
@@ -52,12 +52,13 @@ class Courier:
         self._instance = instance
         self._beat_s = beat_s
         self._desk = desk
-        self._read_status = read_status
+        self._say_again = say_again
         self._publisher = publisher
         self._address = address
         self._predecessor = predecessor
         # A SimpleQueue, since a signal handler may call update() in the middle of an update(): an Event would deadlock.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._beating = True
         self._stopping = False
         self._attempt = 0
         self._next_beat = time.monotonic()
@@ -74,10 +75,11 @@ class Courier:
 
     def dismiss(self, goodbye: Outgoing | None) -> None:
         """Ask for an end: send what is waiting, then the goodbye. Does not wait for it."""
-        # First, so that no beat follows the goodbye.
-        self._stopping = True
+        # In this order, so that no beat follows the goodbye, and the thread does not leave before it has it.
+        self._beating = False
         if goodbye is not None:
             self._desk.outbox.offer(goodbye)
+        self._stopping = True
         self.wake()
 
     def join(self, timeout_s: float | None) -> None:
@@ -110,8 +112,9 @@ class Courier:
     def _turn(self) -> None:
         try:
             self._send_all()
-            if not self._stopping and time.monotonic() >= self._next_beat:
-                self._beat()
+            if time.monotonic() >= self._next_beat:
+                if self._beating:
+                    self._beat()
                 self._next_beat = max(self._next_beat + self._beat_s, time.monotonic())
         except BusUnavailable as error:
             self._note_failure(error)
@@ -137,7 +140,7 @@ class Courier:
 
     def _beat(self) -> None:
         if not self._publisher.beat(self._service, self._instance, self._desk.loops.ask()):
-            self._desk.outbox.offer(self._read_status())
+            self._say_again()
             self._send_all()
 
     def _leave(self) -> None:

@@ -229,7 +229,7 @@ class Service:
             self.instance,
             self.beat_s,
             self._desk,
-            self._read_status,
+            self._say_again,
             Publisher(address, self._keys, prefix=self._prefix, timeout_s=ANSWER_TIMEOUT_S),
             str(address),
             self._find_leaving(),
@@ -246,9 +246,11 @@ class Service:
             return
         host.watch_the_end(sigterm=self._goodbye_on_sigterm)
 
-    def _read_status(self) -> Outgoing:
+    def _say_again(self) -> None:
         with self._lock:
-            return self._encode(self._status)
+            # Not after the goodbye, which may have come while the courier asked: it has all that is to be said.
+            if self._courier is not None:
+                self._desk.outbox.offer(self._encode(self._status))
 
     def dismiss(self, back_in_s: float | None = None) -> Courier | None:
         """Begin to stop, and return what is to be waited for: also one who is on the way out already. For `host` only."""
