@@ -112,16 +112,23 @@ def make(address: RedisAddress, namespace: str, prefix: str) -> Iterator[MakeSer
         service.stop()
 
 
+WAIT = """
+import time
+def wait():
+    # Not in one blocking call: a signal that comes just before it is handled when it is over, whatever Python program it is.
+    while True:
+        time.sleep(0.02)
+"""
 RunHost = Callable[[str], "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunHost]:
-    """Run a program that has `Service`, and `service`, not started yet; it is killed when the test ends."""
+    """Run a program that has `Service`, `wait`, and `service`, not started yet; it is killed when the test ends."""
     hosts: list[subprocess.Popen[str]] = []
 
     def run(program: str) -> subprocess.Popen[str]:
-        head = 'from pulseboard import Service\nservice = Service("balance-sync", beat_s=0.2)\n'
+        head = 'from pulseboard import Service\nservice = Service("balance-sync", beat_s=0.2)\n' + WAIT
         host = subprocess.Popen(
             [sys.executable, "-c", head + textwrap.dedent(program)],
             env=os.environ

@@ -25,7 +25,7 @@ def test_a_host_without_a_handler_says_goodbye_and_ends_by_the_signal(run_host: 
         service.start()
         service.update(n=1)
         print("ready", flush=True)
-        input()
+        wait()
         """
     )
     wait_ready(host)
@@ -43,7 +43,7 @@ def test_it_ends_within_its_time_when_redis_is_frozen(run_host: RunHost) -> None
         services = [Service("many", redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}").start() for _ in range(5)]
         silent.accept()
         print("ready", flush=True)
-        input()
+        wait()
         """
     )
     wait_ready(host)
@@ -93,7 +93,7 @@ def test_a_handler_of_the_hosts_own_is_the_one_that_runs(run_host: RunHost, sigh
         if {when == "after"}:
             signal.signal(signal.SIGTERM, own)
         print("ready", flush=True)
-        input()
+        wait()
         """
     )
     wait_ready(host)
@@ -114,7 +114,7 @@ def test_a_handler_that_calls_the_one_it_replaced_gets_what_stood_there_an_end(r
             replaced(*what)
         replaced = signal.signal(signal.SIGTERM, own)
         print("ready", flush=True)
-        input()
+        wait()
         """
     )
     wait_ready(host)
@@ -199,7 +199,7 @@ def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(run_host: RunH
 )
 def test_nothing_is_installed_unless_asked_on_the_main_thread(run_host: RunHost, sight: Sight, program: str) -> None:
     check = "import signal\nassert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
-    host = run_host(f'{program}\n{check}print("ready", flush=True)\ninput()')
+    host = run_host(f'{program}\n{check}print("ready", flush=True)\nwait()')
     wait_ready(host)
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
@@ -230,7 +230,7 @@ def test_a_forked_child_says_its_own_goodbye_and_one_that_said_nothing_says_none
         assert code == -15, code
         print(talking, flush=True)
         service.update(who="parent")
-        input()
+        wait()
         """
     )
     assert host.stdout is not None
@@ -284,7 +284,7 @@ def test_the_first_process_of_a_container_ends_as_well(run_host: RunHost, sight:
         service = Service("balance-sync", instance="contained").start()
         assert os.getpid() == 1
         print("ready", flush=True)
-        input()
+        wait()
         '''
         import textwrap
         contained = subprocess.Popen(
