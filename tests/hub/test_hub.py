@@ -18,10 +18,11 @@ from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub import fan_out
 from pulseboard.hub import hub as hub_module
-from pulseboard.hub.board import BlindView, Board
+from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
 from pulseboard.hub.hub import RETRY_MS, WRITE_DEADLINE_S, Hub, HubOptions
 from pulseboard.hub.ring import Ring
+from pulseboard.hub.sight import BlindView
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.state import RECONNECT_MS
 

@@ -9,6 +9,7 @@ import msgspec
 from pulseboard.bus.entries import Beat, Entry, Reset
 from pulseboard.bus.incidents import Loss
 from pulseboard.bus.keys import BOARD_MAX
+from pulseboard.hub.sight import Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent
@@ -20,21 +21,6 @@ FORGET_S = 7 * 86_400.0
 FORGET_REPLACED_S = 3_600.0
 """So is an ended instance after this, when its service has one that was seen since: each restart leaves one behind."""
 INCIDENTS_SHOWN = 20
-
-
-class BlindView(msgspec.Struct, frozen=True):
-    """Since when (ms by Redis' clock) and why the server cannot see Redis."""
-
-    since: int
-    reason: str
-
-
-class Sight(msgspec.Struct, frozen=True):
-    """What can be vouched for: up to when every sign of life was heard, and since when silence counts (ms by Redis' clock)."""
-
-    blind: BlindView | None = None
-    heard: int = 0
-    since: int = 0
 
 
 @dataclass(slots=True)

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from pulseboard.bus.entries import Beat, Entry
-from pulseboard.hub.board import BlindView, InstanceView, Sight
+from pulseboard.hub.board import InstanceView
 from pulseboard.hub.ring import Frame
+from pulseboard.hub.sight import BlindView, Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, encode
 from pulseboard.wire.sse import HEARTBEAT, format_frame

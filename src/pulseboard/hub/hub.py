@@ -1,10 +1,11 @@
 """The hub: from one feed to every reader. It lives in one event loop and never waits for a reader."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from pulseboard.bus.entries import Batch, Beat, Blind, Reset
 from pulseboard.bus.feed import BLOCK_MS, Feed
 from pulseboard.bus.incidents import Loss
 from pulseboard.bus.rejections import Rejections
-from pulseboard.hub.board import BlindView, Board, Sight
+from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
 from pulseboard.hub.fan_out import FanOut
 from pulseboard.hub.frames import (
@@ -28,9 +29,9 @@ from pulseboard.hub.frames import (
     snapshot_bytes,
 )
 from pulseboard.hub.ring import Ring
+from pulseboard.hub.sight import BlindView, Sight
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.state import RECONNECT_MS
 
 WRITE_DEADLINE_S = 60.0
 BEATS_EVERY_S = 1.0
@@ -114,7 +115,7 @@ class Hub:
             case Blind(reason):
                 since = self._clock.now_ms() if self.blind is None else self.blind.since
                 if self.blind != (blind := BlindView(since, reason)):
-                    self._look(blind=blind)
+                    self.sight = self.sight.look(blind=blind)
                     self._ping()
             case Reset():
                 self._restart(item)
@@ -157,25 +158,19 @@ class Hub:
 
     async def reach(self, cursor: Cursor, timeout_s: float) -> bool:
         """Wait until the feed has been read up to a cursor; return whether it was."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while self.cursor < cursor and not self.closing:
-                    self._moved.clear()
-                    await self._moved.wait()
-        except TimeoutError:
-            return False
-        return self.cursor >= cursor
+        return await self._wait_until(lambda: self.cursor >= cursor, timeout_s)
 
     async def begun(self, timeout_s: float) -> bool:
         """Wait until the board has been read from Redis; return whether it was."""
-        try:
+        return await self._wait_until(lambda: self.epoch > 0, timeout_s)
+
+    async def _wait_until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self.epoch:
+                while not holds() and not self.closing:
                     self._moved.clear()
                     await self._moved.wait()
-        except TimeoutError:
-            return False
-        return True
+        return holds()
 
     @contextmanager
     def arriving(self, connection: Connection) -> Iterator[None]:
@@ -220,19 +215,16 @@ class Hub:
         seen = self.cursor if not connection.fresh and connection.position >= self.ring.end else None
         sink.close(sink.framing(bye_bytes(reason, retry_ms, seen)))
 
-    def _look(self, *, blind: BlindView | None = None, heard: int = 0, since: int = 0) -> None:
-        """Take what can be vouched for from here on; silence counts again some time after Redis could not be heard."""
-        began = self.epoch > 0
-        if blind is None and self.blind is not None and began:
-            since = max(since, heard)
-        floor = since + RECONNECT_MS if since else 0
-        self.sight = Sight(blind, heard or self.sight.heard, max(self.sight.since, floor))
+    def _see(self, heard: int, since: int) -> None:
+        """Take a sign of life of Redis; what was said while this server was blind, it could not hear."""
+        was_blind = self.blind is not None and self.epoch > 0
+        self.sight = self.sight.look(heard=heard, since=max(since, heard) if was_blind else since)
 
     def _ping(self) -> None:
         self.ring.append(ping_frame(self._clock.now_ms(), self.sight, self.cursor))
 
     def _restart(self, reset: Reset) -> None:
-        self._look(heard=reset.heard, since=reset.since)
+        self._see(reset.heard, reset.since)
         self.board.reset(reset)
         self.ring.clear(reset.cursor)
         self.cursor = reset.cursor
@@ -242,7 +234,7 @@ class Hub:
 
     def _apply(self, batch: Batch) -> None:
         was_blind = self.blind is not None
-        self._look(heard=batch.heard, since=batch.since)
+        self._see(batch.heard, batch.since)
         for entry in batch.entries:
             try:
                 self.board.apply(entry)
