@@ -20,6 +20,8 @@ from tests.server.hosting import ROOT, Host
 from tests.server.test_readers import open_frozen, publish_large
 
 from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.adopter import Adopter
+from pulseboard.hub.hub import Hub
 from pulseboard.server import Pulseboard, Settings
 from pulseboard.server.app import STATIC
 from pulseboard.server.core import BEGIN_S, Core
@@ -256,6 +258,25 @@ async def test_a_core_that_failed_answers_with_an_error(
             assert (answer.status_code, answer.json()["code"]) == (503, "failed")
         assert core.hub.closing
     assert "of all things" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [(Core, "_declare"), (Hub, "run"), (Hub, "_tick"), (Adopter, "run"), (Adopter, "_hear"), (Adopter, "_adopt_all")],
+)
+async def test_a_part_that_is_cancelled_by_nobody_is_a_failure(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, part: type[object], name: str
+) -> None:
+    """A task group took it for an end in order, and the board stood still under a server that was ready."""
+
+    async def stray(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(part, name, stray)
+    async with Pulseboard(settings) as board:
+        core = board._core
+        assert core is not None
+        await eventually(lambda: core.failed)
 
 
 async def test_wrong_options_are_told_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:

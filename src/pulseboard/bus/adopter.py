@@ -11,7 +11,15 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import FAILURES, check_cancelled, describe, is_refusal, open_async_client, retry_delay_s
+from pulseboard.bus.client import (
+    FAILURES,
+    check_cancelled,
+    describe,
+    is_refusal,
+    open_async_client,
+    retry_delay_s,
+    run_for_ever,
+)
 from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field, format_absence
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
@@ -78,8 +86,8 @@ class Adopter:
         """Hear and adopt until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._hear(), name="pulseboard-adopter-hear")
-                tasks.create_task(self._adopt_all(), name="pulseboard-adopter-adopt")
+                tasks.create_task(run_for_ever(self._hear()), name="pulseboard-adopter-hear")
+                tasks.create_task(run_for_ever(self._adopt_all()), name="pulseboard-adopter-adopt")
         finally:
             await self._client.aclose()
             await self._listener.aclose()

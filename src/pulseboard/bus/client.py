@@ -13,6 +13,7 @@ import encodings.idna  # noqa: F401
 import hmac  # noqa: F401
 import logging
 import secrets  # noqa: F401
+from collections.abc import Coroutine
 from typing import Any, Self
 
 import redis
@@ -69,6 +70,18 @@ def check_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def run_for_ever(work: Coroutine[Any, Any, None]) -> None:
+    """Run what ends only by being cancelled; raise RuntimeError when it says so and nobody cancelled it.
+
+    A task group passes over a part of it that ended like that, and the rest would go on as if all was well.
+    """
+    try:
+        await work
+    except asyncio.CancelledError as error:
+        check_cancelled()
+        raise RuntimeError("a part of the server was cancelled by nobody") from error
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -17,6 +17,9 @@ from pulseboard.wire.events import (
     parse_lifecycle,
 )
 
+INCIDENTS_SHOWN = 20
+"""So many of the latest incidents are on the board; older ones are to be asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Beat:

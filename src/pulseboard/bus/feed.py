@@ -17,6 +17,7 @@ from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import FAILURES, check_cancelled, describe, open_async_client, retry_delay_s
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.entries import (
+    INCIDENTS_SHOWN,
     Batch,
     Beat,
     Blind,
@@ -44,7 +45,6 @@ COUNT = 500
 LOOK_EVERY_S = 2.0
 JUMP_MS = 2_000
 """Redis' clock that ran so much ahead of ours between two reads was set: all silence looks longer than it was."""
-INCIDENTS_SHOWN = 20
 
 log = logging.getLogger("pulseboard.feed")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pulseboard.bus.entries import Beat, Entry, Reset
+from pulseboard.bus.entries import INCIDENTS_SHOWN, Beat, Entry, Reset
 from pulseboard.bus.incidents import Loss
 from pulseboard.bus.keys import BOARD_MAX
 from pulseboard.hub.sight import Sight
@@ -20,7 +20,6 @@ FORGET_S = 7 * 86_400.0
 """An instance without a sign of life for so long is taken off the board."""
 FORGET_REPLACED_S = 3_600.0
 """So is an ended instance after this, when its service has one that was seen since: each restart leaves one behind."""
-INCIDENTS_SHOWN = 20
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
+from pulseboard.bus.client import run_for_ever
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.entries import Batch, Beat, Blind, Reset
 from pulseboard.bus.feed import BLOCK_MS, Feed
@@ -104,7 +105,7 @@ class Hub:
     async def run(self, feed: Feed) -> None:
         """Serve the feed until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tick(feed), name="pulseboard-hub-tick")
+            tasks.create_task(run_for_ever(self._tick(feed)), name="pulseboard-hub-tick")
             async with aclosing(feed.read()) as items:
                 async for item in items:
                     self.take(item)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from pulseboard.bus.adopter import Adopter
-from pulseboard.bus.client import check_cancelled
+from pulseboard.bus.client import check_cancelled, run_for_ever
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed import Feed
 from pulseboard.bus.incidents import Incidents
@@ -116,10 +116,10 @@ class Core:
         with call_on_stop(lambda: self.hub.close(farewell)):
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self.hub.run(self._feed), name="pulseboard-hub")
-                    tasks.create_task(self._adopter.run(), name="pulseboard-adopter")
-                    tasks.create_task(self._forget(), name="pulseboard-forget")
-                    tasks.create_task(self._declare(), name="pulseboard-declare")
+                    tasks.create_task(run_for_ever(self.hub.run(self._feed)), name="pulseboard-hub")
+                    tasks.create_task(run_for_ever(self._adopter.run()), name="pulseboard-adopter")
+                    tasks.create_task(run_for_ever(self._forget()), name="pulseboard-forget")
+                    tasks.create_task(run_for_ever(self._declare()), name="pulseboard-declare")
             except Exception:
                 farewell = "the server failed inside"
                 raise
