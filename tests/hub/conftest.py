@@ -31,6 +31,7 @@ class ListSink:
         self.writes: list[bytes] = []
         self.closed = False
         self.aborted = False
+        self.unsent = 0
 
     @property
     def writable(self) -> bool:

@@ -114,6 +114,12 @@ class TestForget:
             assert self.forgettable(board, 1_000 + forget_ms) == []
             assert self.forgettable(board, 1_001 + forget_ms) == ["x"]
 
+    def test_one_with_a_rhythm_slower_than_that_is_not_forgotten_while_it_lives(self) -> None:
+        board = Board(forget_s=60)
+        board.apply(entry(1_000, instance="x", beat_s=600))
+        assert self.forgettable(board, 61_001) == []
+        assert self.forgettable(board, 1_001 + 1_500_000) == ["x"]
+
     def test_one_that_declared_no_rhythm_is_not_taken_for_ended(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="silent"))

@@ -318,6 +318,32 @@ class TestSlowReader:
         assert not sink.aborted
         assert told(sink) == [1, 2, 3, 4, 5]
 
+    @pytest.mark.parametrize(("step", "stays"), [(1, True), (0, False), (-1, False)])
+    def test_one_that_takes_a_large_board_slowly_is_not_frozen(
+        self, hub: Hub, at: Callable[[float], None], step: int, stays: bool
+    ) -> None:
+        """It was cut off in the middle of its first message, and began anew each time."""
+        hub.take(reset(0))
+        sink = join(hub, sink=ListSink(room=1))
+        sink.unsent = 1_000
+        for _ in range(5):
+            hub._fan_out.let_go(WRITE_DEADLINE_S)
+            sink.unsent -= step
+            at(WRITE_DEADLINE_S * 0.6)
+        assert sink.aborted is not stays
+
+    def test_one_that_takes_next_to_nothing_is_let_go_in_the_end(self, hub: Hub, at: Callable[[float], None]) -> None:
+        hub.take(reset(0))
+        sink = join(hub, sink=ListSink(room=1))
+        sink.unsent = 1_000
+        turns = 0
+        while not sink.aborted:
+            hub._fan_out.let_go(WRITE_DEADLINE_S)
+            sink.unsent -= 1
+            at(WRITE_DEADLINE_S * 0.5)
+            turns += 1
+        assert 2 * fan_out.PATIENCE <= turns <= 2 * fan_out.PATIENCE + 2
+
 
 class TestSlices:
     async def test_a_long_flush_lets_others_have_the_loop_and_misses_nobody(

@@ -120,7 +120,10 @@ class Board:
         gone = []
         for (service, name), instance in self._instances.items():
             age = now - instance.seen
-            ended = instance.state(sight) in (State.STOPPED, State.LOST)
+            state = instance.state(sight)
+            if state in (State.ALIVE, State.LATE, State.UNKNOWN):
+                continue  # of a rhythm slower than the time after which it would be forgotten, or not to be judged yet
+            ended = state in (State.STOPPED, State.LOST)
             replaced = ended and latest[service] > instance.seen
             if age > self._forget_ms or (replaced and age > FORGET_REPLACED_S * 1000):
                 gone.append((service, name, instance.cursor))

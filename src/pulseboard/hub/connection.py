@@ -24,6 +24,10 @@ class Sink(Protocol):
     @property
     def writable(self) -> bool: ...
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes of what was written are still on this side."""
+
     def write(self, data: bytes) -> None: ...
 
     def close(self, last: bytes) -> None:
@@ -71,6 +75,11 @@ class Connection:
     reason: str | None = None
     mark: Mark | None = None
     blocked_since: float | None = None
+    """Since when it could take no more, by the monotonic clock; None while it can."""
+    taken_at: float = 0.0
+    """When since then it was last seen to have taken something."""
+    unsent: int = 0
+    """How much of what it was given it had not taken then."""
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     ends_at: float = math.inf
     """When it has lived its time, by the monotonic clock."""

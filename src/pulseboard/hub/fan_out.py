@@ -14,6 +14,8 @@ WRITE_MAX_BYTES = 64 * 1024
 """The most that is handed to one connection in one write, so that one that is far behind does not fill memory."""
 SLICE_S = 0.01
 """After so long a flush lets others have the loop: requests, and the feed."""
+PATIENCE = 10
+"""So many deadlines has one that takes a little at a time: what it was given stays in memory for it alone."""
 SLOW = "the reader was too slow for all that came"
 
 log = logging.getLogger("pulseboard.hub")
@@ -79,8 +81,13 @@ class FanOut:
         self._greetings.clear()
         now = time.monotonic()
         for connection in self._connections - self._ready:
-            if connection.blocked_since is not None and now - connection.blocked_since > deadline_s:
-                log.info("let go of a reader that took nothing for %.0f s", deadline_s)
+            before, connection.unsent = connection.unsent, connection.sink.unsent
+            if connection.blocked_since is None:
+                continue
+            if connection.unsent < before:
+                connection.taken_at = now  # slow, but it reads: a large board takes a thin line its time
+            if now > min(connection.taken_at + deadline_s, connection.blocked_since + PATIENCE * deadline_s):
+                log.info("let go of a reader that took nothing, or next to nothing, for %.0f s", deadline_s)
                 self.discard(connection)
                 connection.sink.abort()
 
@@ -127,7 +134,8 @@ class FanOut:
     def _note_blocked(self, connection: Connection) -> None:
         """Keep what a reader had been given, for as long as that can be counted: it may fall off the ring."""
         if connection.blocked_since is None:
-            connection.blocked_since = time.monotonic()
+            connection.blocked_since = connection.taken_at = time.monotonic()
+            connection.unsent = 0
         mark, position = connection.mark, connection.position
         if connection.fresh or connection.view.seed or position < self._ring.first:
             return

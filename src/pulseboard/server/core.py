@@ -139,14 +139,22 @@ class Core:
                     log.warning("%d ended instances stay on the board for now: %s", len(gone), error)
 
     async def _declare(self) -> None:
+        failing = False
         while True:
             check_cancelled()
             await asyncio.sleep(DECLARE_EVERY_S)
             if losses := self.hub.losses():
                 try:
                     await self.incidents.declare(losses)
+                    failing = False
                 except BusUnavailable as error:
-                    log.warning("the loss of %d instances could not be noted yet: %s", len(losses), error)
+                    log.log(
+                        logging.DEBUG if failing else logging.WARNING,
+                        "the loss of %d instances could not be noted yet: %s",
+                        len(losses),
+                        error,
+                    )
+                    failing = True
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

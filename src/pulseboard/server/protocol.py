@@ -138,6 +138,10 @@ class TransportSink:
     def writable(self) -> bool:
         return not (self._protocol.flow.write_paused or self._transport.is_closing())
 
+    @property
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
     def write(self, data: bytes) -> None:
         self._transport.write(data)
 

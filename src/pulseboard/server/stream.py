@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import parse_qs
@@ -18,6 +19,7 @@ from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidName
 from pulseboard.wire.names import check_service_name
 
+PIECE_BYTES = 64 * 1024
 KINDS = frozenset({"status", "beats", "lifecycle"})
 
 HEADERS = [
@@ -129,8 +131,9 @@ async def _serve_on_transport(
     finally:
         protocol.on_writable = None
         beginning.cancel()
-        hub.leave(connection)
         await _settle(beginning)
+        # Last: redis-py may lose the cancellation (cpython #86296), and what was beginning has then begun.
+        hub.leave(connection)
 
 
 async def _settle(task: asyncio.Future[None]) -> None:
@@ -150,18 +153,21 @@ class AsgiSink:
     framing: Framing = staticmethod(plain)
 
     def __init__(self) -> None:
-        self._unsent = b""
-        self._sending = False
+        self._pieces: deque[memoryview] = deque()
+        self.unsent = 0
         self._closed = False
         self._woken = asyncio.Event()
         self.aborted = asyncio.Event()
 
     @property
     def writable(self) -> bool:
-        return not (self._unsent or self._sending or self._closed)
+        return not (self.unsent or self._closed)
 
     def write(self, data: bytes) -> None:
-        self._unsent += data
+        # In pieces, or nobody could tell one that takes a large board slowly from one that takes nothing.
+        whole = memoryview(data)
+        self._pieces.extend(whole[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
+        self.unsent += len(data)
         self._woken.set()
 
     def close(self, last: bytes) -> None:
@@ -176,13 +182,13 @@ class AsgiSink:
 
     async def send_all(self, send: Send, on_writable: Callable[[], None]) -> None:
         """Send what is written until the sink is closed; `on_writable` is called when more may be."""
-        while self._unsent or not self._closed:
-            data, self._unsent = self._unsent, b""
-            if data:
-                self._sending = True
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-                self._sending = False
-                on_writable()
+        while self._pieces or not self._closed:
+            if self._pieces:
+                piece = bytes(self._pieces.popleft())
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                self.unsent -= len(piece)
+                if not self.unsent:
+                    on_writable()
             else:
                 self._woken.clear()
                 await self._woken.wait()
@@ -201,10 +207,10 @@ async def _serve_on_asgi(hub: Hub, view: View, begin: Begin, receive: Receive, s
     try:
         await asyncio.wait(tasks[:3], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        hub.leave(connection)
         for task in tasks:
             task.cancel()
         sent, _, _, begun = await asyncio.gather(*tasks, return_exceptions=True)
+        hub.leave(connection)
     for failure in (sent, begun):
         # A reader that is gone is no error (ASGI 2.4 has `send` raise an OSError for it).
         if isinstance(failure, Exception) and not isinstance(failure, OSError):
