@@ -172,6 +172,19 @@ def test_a_beat_tells_whether_the_board_knows_the_last_event_that_was_taken(
     assert publisher.beat("balance-sync", "w-1"), "what is newer is no loss"
 
 
+@pytest.mark.parametrize("back_in_s", [None, 60.0, 0.5])
+def test_who_beats_under_the_name_of_one_that_said_goodbye_must_say_its_status_again(
+    publisher: Publisher, keys: Keys, back_in_s: float | None
+) -> None:
+    """Two processes of one name: the goodbye of the one kept the other `stopped`, and its death unseen."""
+    publisher.publish([outgoing()])
+    assert publisher.beat("balance-sync", "w-1")
+    say_goodbye(publisher, "w-1", back_in_s)
+    assert not publisher.beat("balance-sync", "w-1")
+    publisher.publish([Outgoing("balance-sync", "w-1", event(text=',"goodbye":true,"id":"1-1"}'))])
+    assert publisher.beat("balance-sync", "w-1")
+
+
 def test_beats_are_capped(raw: redis.Redis, keys: Keys) -> None:
     for _ in range(500):
         raw.eval(read_script("beat"), 3, keys.beats, keys.board, keys.seen, 100, "balance-sync", "w-1", 0)
@@ -326,7 +339,8 @@ def lifecycle(raw: redis.Redis, keys: Keys) -> list[dict[str, Any]]:
 
 
 def say_goodbye(publisher: Publisher, instance: str, back_in_s: float | None) -> None:
-    json_ = event(instance=instance, goodbye=True, back_in_s=back_in_s)
+    planned: dict[str, Any] = {} if back_in_s is None else {"back_in_s": back_in_s}
+    json_ = event(instance=instance, goodbye=True, **planned)
     publisher.publish([Outgoing("balance-sync", instance, json_, back_in_s)])
 
 

@@ -53,6 +53,25 @@ def test_it_ends_within_its_time_when_redis_is_frozen(run_host: RunHost) -> None
     assert 1 < time.monotonic() - started < 4, "2 s, and what a loaded machine takes"
 
 
+def test_it_says_goodbye_in_the_middle_of_an_update(run_host: RunHost, sight: Sight) -> None:
+    """The handler waited for the courier, and the courier for the lock of the update that the handler stood in."""
+    for turn in range(1, 13):
+        host = run_host(
+            """
+            service.start()
+            print("ready", flush=True)
+            n = 0
+            while True:
+                n += 1
+                service.update(n=n)
+            """
+        )
+        wait_ready(host)
+        host.terminate()
+        assert host.wait(20) == TERMINATED
+        assert sum(event.get("goodbye", False) for event in sight.events) == turn
+
+
 def test_a_second_signal_ends_it_at_once(run_host: RunHost) -> None:
     host = run_host(
         """
@@ -70,6 +89,7 @@ def test_a_second_signal_ends_it_at_once(run_host: RunHost) -> None:
         silent.accept()
         import signal
         signal.raise_signal(signal.SIGTERM)
+        wait()
         """
     )
     wait_ready(host)
@@ -284,7 +304,7 @@ def test_the_first_process_of_a_container_ends_as_well(run_host: RunHost, sight:
         service = Service("balance-sync", instance="contained").start()
         assert os.getpid() == 1
         print("ready", flush=True)
-        wait()
+        input()
         '''
         import textwrap
         contained = subprocess.Popen(

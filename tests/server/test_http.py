@@ -124,6 +124,7 @@ def test_health_says_what_is_running(server: Server) -> None:
         "readers": 0,
         "instances": 0,
         "dropped": {},
+        "deaf": 0,
     }
     assert server.get("/readyz").json()["status"] == "ready"
     for path in ("/healthz", "/readyz"):

@@ -3,12 +3,14 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from tests.conftest import free_port, run_valkey
 from tests.server.conftest import Message, Publisher, ServeFixture, Server, eventually
 
+from pulseboard import Service
 from pulseboard.bus.address import RedisAddress
 from pulseboard.embedded.valkey import EmbeddedValkey
 
@@ -127,3 +129,26 @@ async def test_two_servers_show_the_same_board_and_a_plain_publish_once(
     async with await servers[1].open(f"/api/stream?since={streams[0][2][0]}") as stream:
         followed = [await stream.until(lambda message: message.event == "status") for _ in range(3)]
         assert [(status.id, status.data) for status in followed] == streams[0][3:]
+
+
+@pytest.mark.parametrize("setting", [("maxmemory", "1mb"), ("min-replicas-to-write", "1")])
+async def test_a_redis_that_takes_no_writes_is_blindness_and_not_the_death_of_all(
+    serve: ServeFixture, prefix: str, namespace: str, setting: tuple[str, str]
+) -> None:
+    """No service could be heard, and each was called lost."""
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        server = serve(valkey.address)
+        await eventually(server.is_ready)
+        where: Any = {"redis_url": valkey.address.url, "namespace": namespace, "channel_prefix": prefix}
+        with Service("import", beat_s=1, **where):
+            async with await server.open() as stream:
+                await stream.until(lambda message: message.event == "beats" and message.data["beats"])
+                before: Any = raw.config_get(setting[0])
+                raw.config_set(*setting)
+                blind = await stream.until(is_blind)
+                assert blind.data["blind"]["reason"]
+                assert server.get("/readyz").status_code == 503
+                raw.config_set(setting[0], before[setting[0]])
+                await stream.until(sees)
+                await stream.until(lambda message: message.event == "beats" and message.data["beats"])
+        assert server.get("/api/incidents").json() == {"incidents": []}

@@ -82,6 +82,11 @@ class Adopter:
         """Set while plain publishes are heard."""
         return self._subscription.subscribed
 
+    @property
+    def losses(self) -> int:
+        """How often it stopped hearing, and so may have missed plain publishes that no other server heard."""
+        return self._subscription.losses
+
     async def run(self) -> None:
         """Hear and adopt until cancelled."""
         try:

@@ -31,7 +31,7 @@ from pulseboard.bus.entries import (
     parse_times,
     rows_of,
 )
-from pulseboard.bus.keys import Keys
+from pulseboard.bus.keys import PROBE_TTL_MS, Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
@@ -101,6 +101,7 @@ class Feed:
     async def _session(self, client: redis.asyncio.Redis) -> AsyncGenerator[Batch | Reset, None]:
         async with asyncio.timeout(DEADLINE_S):
             await self._read_clock(client)
+            await self._probe(client)
             since, origin = await self._read_origin(client)
             reason = await self._find_break(client, origin)
             if reason is None:
@@ -137,6 +138,7 @@ class Feed:
             return Batch(batch.entries, whole.beats, whole.heard, batch.since)
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
             await self._read_clock(client)
+            await self._probe(client)
             # A FLUSHDB breaks no connection: the feed goes on, from nothing.
             if not await self._is_continuous(client, self._cursor, self._added):
                 return await self._take_snapshot(client, "Redis lost its data")
@@ -213,6 +215,10 @@ class Feed:
         (before, at), now = self._heard, time.monotonic()
         self._heard = (heard, now)
         return heard if heard - before - (now - at) * 1000 > JUMP_MS else 0
+
+    async def _probe(self, client: redis.asyncio.Redis) -> None:
+        """Raise what Redis says when it takes no writes: then no service can be heard, though all can be read."""
+        await client.set(self._keys.probe, "", px=PROBE_TTL_MS)
 
     async def _read_clock(self, client: redis.asyncio.Redis) -> None:
         asked_at = time.monotonic()

@@ -11,7 +11,7 @@ from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped
 from pulseboard.bus.keys import FEED_MAX, INCIDENTS_MAX, Keys, board_field
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
-from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
 from pulseboard.wire.events import Cause, Incident, StatusEvent, encode
 
@@ -64,6 +64,8 @@ class Incidents:
 
     async def read(self, limit: int, *, before: Cursor | None = None, service: str | None = None) -> list[LastWords]:
         """Return up to `limit` incidents, the latest first: those older than `before`, of one service if it is given."""
+        if before == ZERO:
+            return []
         found: list[LastWords] = []
         end = f"({before}" if before is not None else "+"
         try:

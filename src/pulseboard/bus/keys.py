@@ -16,6 +16,7 @@ BEATS_MAX = 10_000
 INCIDENTS_MAX = 1_000
 ADOPTION_TTL_MS = 120_000
 """Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
+PROBE_TTL_MS = 60_000
 BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
 
@@ -57,6 +58,10 @@ class Keys:
     @property
     def incidents(self) -> str:
         return self._key("incidents")
+
+    @property
+    def probe(self) -> str:
+        return self._key("probe")
 
     @property
     def instances(self) -> tuple[str, str, str]:

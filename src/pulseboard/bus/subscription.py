@@ -39,6 +39,8 @@ class Subscription:
         self._patterns = patterns
         self._prepare = prepare
         self.subscribed = asyncio.Event()
+        self.losses = 0
+        """How often the link was lost while it heard: what was published until it was back, was not heard."""
 
     async def messages(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """Yield each message as (channel, payload), reconnecting with the seed's delay for ever."""
@@ -50,6 +52,7 @@ class Subscription:
                     async for message in session:
                         yield message
             except FAILURES as error:
+                self.losses += self.subscribed.is_set()
                 if self.subscribed.is_set():  # where nothing is published, no message will tell that the outage is over
                     attempt = 0
                 log.log(logging.DEBUG if attempt else logging.ERROR, "Redis subscription lost: %s", describe(error))

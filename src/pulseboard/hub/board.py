@@ -123,6 +123,8 @@ class Board:
             state = instance.state(sight)
             if state in (State.ALIVE, State.LATE, State.UNKNOWN):
                 continue  # of a rhythm slower than the time after which it would be forgotten, or not to be judged yet
+            if state is State.STOPPED and instance.event.back_in_s is not None:
+                continue  # still expected back
             ended = state in (State.STOPPED, State.LOST)
             replaced = ended and latest[service] > instance.seen
             if age > self._forget_ms or (replaced and age > FORGET_REPLACED_S * 1000):

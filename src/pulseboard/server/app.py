@@ -111,6 +111,7 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
             "tasks": len(asyncio.all_tasks()),
             "instances": len(core.hub.board),
             "dropped": dict(core.rejections.counts),
+            "deaf": core.deaf,
         }
 
     @route("/healthz", http_method=READ, sync_to_thread=False, summary="Liveness: the process answers")

@@ -68,6 +68,11 @@ class Core:
         self._beginning: asyncio.Future[bool] | None = None
 
     @property
+    def deaf(self) -> int:
+        """How often plain publishes were not heard for a while."""
+        return self._adopter.losses
+
+    @property
     def trouble(self) -> str | None:
         """Why the server is not ready to be relied upon, or None when it is."""
         if self.failed:

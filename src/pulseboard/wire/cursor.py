@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple, Self
 
+MAX_PART = 2**64 - 1
 _CURSOR = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
 
 
@@ -18,7 +19,10 @@ class Cursor(NamedTuple):
         match = _CURSOR.fullmatch(text.decode("ascii", "replace") if isinstance(text, bytes) else text)
         if match is None:
             raise ValueError(f"{text[:60]!r} is no feed id: it looks like 1763890000123-0")
-        return cls(int(match[1]), int(match[2]))
+        ms, seq = int(match[1]), int(match[2])
+        if max(ms, seq) > MAX_PART:
+            raise ValueError(f"{match[0]!r} is no feed id: its numbers have 64 bits at most")
+        return cls(ms, seq)
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"

@@ -2,8 +2,8 @@
 -- KEYS  1 beats (stream), 2 board (hash), 3 seen (hash)
 -- ARGV  1 beats_max (integer), 2 service, 3 instance, 4 lag_ms: how long its event loop has not answered (integer; 0: it answers)
 --       5 feed id of the last event that it was told is taken (string; '': none)
--- Returns 1 when the board knows the instance and that event, 0 when its status must be sent again: Redis lost its data, or
--- a failover lost what the old master had not passed on.
+-- Returns 1 when the board knows the instance and that event, 0 when its status must be sent again: Redis lost its data,
+-- a failover lost what the old master had not passed on, or another process of the same name said goodbye.
 local field, told = ARGV[2] .. '/' .. ARGV[3], ARGV[5] or ''
 
 local function is_older(id, than)
@@ -19,5 +19,8 @@ local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(beat)
 local stamped = redis.call('HGET', KEYS[2], field)
 if not stamped then return 0 end
 redis.call('HSET', KEYS[3], field, string.match(id, '^%d+'))
+-- The status stands before these members, and a quote in the instance's name is escaped: this is the event's own goodbye.
+if string.match(stamped, ',"goodbye":true,"id":"[%d-]+"}$')
+  or string.match(stamped, ',"goodbye":true,"back_in_s":[%d.e+-]+,"id":"[%d-]+"}$') then return 0 end
 local known = string.match(stamped, '"id":"(%d+-%d+)"}$')
 return (told ~= '' and known and is_older(known, told)) and 0 or 1
