@@ -110,8 +110,8 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
             "readers": core.hub.readers,
             "tasks": len(asyncio.all_tasks()),
             "instances": len(core.hub.board),
-            "dropped": dict(core.rejections.counts),
             "deaf": core.deaf,
+            "dropped": dict(core.rejections.counts),
         }
 
     @route("/healthz", http_method=READ, sync_to_thread=False, summary="Liveness: the process answers")
