@@ -13,7 +13,8 @@ import encodings.idna  # noqa: F401
 import hmac  # noqa: F401
 import logging
 import secrets  # noqa: F401
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import redis
@@ -37,6 +38,7 @@ from pulseboard.bus.link import (
     link_options,
 )
 from pulseboard.bus.locate import make_locator
+from pulseboard.wire.errors import BusUnavailable
 
 ANSWER_TIMEOUT_S = 5.0
 SEED_ATTEMPTS = 20
@@ -59,6 +61,15 @@ def retry_delay_s(attempt: int) -> float:
 def describe(error: BaseException) -> str:
     """Return one line on a failure of the link; redis-py's messages name hosts and ports, never passwords."""
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+
+
+@contextmanager
+def told_as_unavailable() -> Iterator[None]:
+    """Raise BusUnavailable for any failure of a call on a client, with the driver's error as its cause."""
+    try:
+        yield
+    except FAILURES as error:
+        raise BusUnavailable(describe(error)) from error
 
 
 def check_cancelled() -> None:

@@ -89,6 +89,11 @@ def rows_of(answer: list[Any]) -> list[Row]:
     return [(id, pairs if isinstance(pairs, dict) else dict(_paired(pairs))) for id, pairs in answer]
 
 
+def name_entry(row: Row) -> str:
+    """Return what an entry of the feed is called where it is complained of."""
+    return f"feed entry {row[0].decode()}"
+
+
 def parse_row(row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
     """Read one entry of the feed; raise InvalidEvent when it is none."""
     id, fields = row

@@ -23,7 +23,7 @@ from pulseboard.bus.entries import (
     Blind,
     Entry,
     Reset,
-    Row,
+    name_entry,
     parse_beat,
     parse_incident_row,
     parse_row,
@@ -35,8 +35,7 @@ from pulseboard.bus.keys import PROBE_TTL_MS, Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
-from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import MAX_EVENT_BYTES, Incident
+from pulseboard.wire.events import MAX_EVENT_BYTES
 
 BLOCK_MS = 1_000
 DEADLINE_S = 4.0
@@ -181,7 +180,7 @@ class Feed:
             sorted(self._parse_board(board[1::2]), key=lambda entry: entry.cursor),
             [Beat(*who, ms) for who, ms in parse_times(seen).items()],
             parse_times(lost),
-            list(self._parse_incidents(rows_of(incidents))),
+            list(self._rejections.sift(rows_of(incidents), parse_incident_row, lambda _: "the incidents stream")),
             heard,
             since,
         )
@@ -205,7 +204,9 @@ class Feed:
             else:
                 self._cursor = last
                 self._added += len(rows)
-                entries.extend(self._parse_entries(rows))
+                entries.extend(
+                    self._rejections.sift(rows, lambda row: parse_row(row, self._max_event_bytes), name_entry)
+                )
         # An empty answer comes when the block is over. A stream that was cut short says nothing of what follows.
         heard = min(cut) if cut else max(whole, default=asked_ms + block_ms)
         return Batch(entries, beats, heard, self._note_jump(heard))
@@ -238,23 +239,7 @@ class Feed:
             return 0, ""
         return self._clock.now_ms() - uptime_s * 1000, origin
 
-    def _parse_entries(self, rows: Iterable[Row]) -> Iterable[Entry]:
-        for row in rows:
-            try:
-                yield parse_row(row, self._max_event_bytes)
-            except InvalidEvent as error:
-                self._rejections.add(error, f"feed entry {row[0].decode()}")
-
     def _parse_board(self, jsons: Iterable[bytes]) -> Iterable[Entry]:
-        for json in jsons:
-            try:
-                yield Entry(*parse_stamped(json, self._max_event_bytes))
-            except InvalidEvent as error:
-                self._rejections.add(error, "the board hash")
-
-    def _parse_incidents(self, rows: Iterable[Row]) -> Iterable[Incident]:
-        for row in rows:
-            try:
-                yield parse_incident_row(row)
-            except InvalidEvent as error:
-                self._rejections.add(error, "the incidents stream")
+        return self._rejections.sift(
+            jsons, lambda json: Entry(*parse_stamped(json, self._max_event_bytes)), lambda _: "the board hash"
+        )

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import FAILURES, describe, open_async_client
+from pulseboard.bus.client import open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped
 from pulseboard.bus.keys import FEED_MAX, INCIDENTS_MAX, Keys, board_field
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
-from pulseboard.wire.errors import BusUnavailable, InvalidEvent
 from pulseboard.wire.events import Cause, Incident, StatusEvent, encode
 
 
@@ -57,10 +56,8 @@ class Incidents:
             declared = _Declared(event.service, event.instance, seen, cause, event.beat_s)
             args += [board_field(event.service, event.instance), str(cursor), seen, encode(declared)]
         keys = [self._keys.feed, *self._keys.instances, self._keys.incidents]
-        try:
+        with told_as_unavailable():
             return int(await self._script(keys=keys, args=args))
-        except FAILURES as error:
-            raise BusUnavailable(describe(error)) from error
 
     async def read(self, limit: int, *, before: Cursor | None = None, service: str | None = None) -> list[LastWords]:
         """Return up to `limit` incidents, the latest first: those older than `before`, of one service if it is given."""
@@ -68,27 +65,23 @@ class Incidents:
             return []
         found: list[LastWords] = []
         end = f"({before}" if before is not None else "+"
-        try:
+        with told_as_unavailable():
             # Of one service they may lie far apart; the stream has its cap, so this ends.
             while len(found) < limit:
                 rows: Any = await self._client.xrevrange(self._keys.incidents, end, "-", count=limit)
-                found += [words for row in rows if (words := self._parse(row, service)) is not None]
+                words = self._rejections.sift(rows, _parse_words, lambda _: "the incidents stream")
+                found += [each for each in words if service is None or each.incident.service == service]
                 if len(rows) < limit:
                     break
                 end = f"({rows[-1][0].decode()}"
-        except FAILURES as error:
-            raise BusUnavailable(describe(error)) from error
         return found[:limit]
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
 
-    def _parse(self, row: Row, service: str | None) -> LastWords | None:
-        try:
-            incident = parse_incident_row(row)
-            cursor, event = parse_stamped(row[1].get(b"event", b""))
-        except InvalidEvent as error:
-            self._rejections.add(error, "the incidents stream")
-            return None
-        return LastWords(incident, event, cursor) if service is None or incident.service == service else None
+
+def _parse_words(row: Row) -> LastWords:
+    incident = parse_incident_row(row)
+    cursor, event = parse_stamped(row[1].get(b"event", b""))
+    return LastWords(incident, event, cursor)

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import FAILURES, describe, open_async_client
+from pulseboard.bus.client import open_async_client, told_as_unavailable
 from pulseboard.bus.keys import FEED_MAX, Keys, board_field
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.errors import BusUnavailable
 
 
 class Janitor:
@@ -23,10 +22,8 @@ class Janitor:
         args: list[str | int] = [FEED_MAX]
         for service, instance, cursor in gone:
             args += [board_field(service, instance), str(cursor)]
-        try:
+        with told_as_unavailable():
             return int(await self._script(keys=[self._keys.feed, *self._keys.instances], args=args))
-        except FAILURES as error:
-            raise BusUnavailable(describe(error)) from error
 
     async def close(self) -> None:
         """Close the connection."""

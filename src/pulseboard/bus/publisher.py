@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import FAILURES, describe, open_client
+from pulseboard.bus.client import open_client, told_as_unavailable
 from pulseboard.bus.keys import APPEND_LIMITS, BEATS_MAX, Keys, board_field, format_absence
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.errors import BusUnavailable
 from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
 
 
@@ -46,10 +45,8 @@ class Publisher:
                 event.json,
                 format_absence(event.back_in_s),
             ]
-        try:
+        with told_as_unavailable():
             cursors = [Cursor.parse(id) for id in self._publish(keys=keys, args=args)]
-        except FAILURES as error:
-            raise BusUnavailable(describe(error)) from error
         for event, cursor in zip(events, cursors, strict=True):
             self._taken[board_field(event.service, event.instance)] = cursor
         return cursors
@@ -62,10 +59,8 @@ class Publisher:
         """
         keys = [self._keys.beats, self._keys.board, self._keys.seen]
         taken = self._taken.get(board_field(service, instance), "")
-        try:
+        with told_as_unavailable():
             return bool(self._beat(keys=keys, args=[BEATS_MAX, service, instance, lag_ms, str(taken)]))
-        except FAILURES as error:
-            raise BusUnavailable(describe(error)) from error
 
     def close(self) -> None:
         """Close the connection."""

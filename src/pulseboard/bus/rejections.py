@@ -3,11 +3,15 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from pulseboard.wire.errors import InvalidEvent, Reason
 
 QUIET_S = 60.0
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 log = logging.getLogger("pulseboard.rejections")
 
@@ -33,6 +37,16 @@ class Rejections:
         log.warning(
             "dropped a message from %s, %s: %s%s", ascii(source[:80]), reason, _printable(str(error)[:200]), since
         )
+
+    def sift(self, items: Iterable[S], parse: Callable[[S], T], source: Callable[[S], str]) -> Iterator[T]:
+        """Yield each item read by `parse`; one for which that raises InvalidEvent is dropped and counted."""
+        for item in items:
+            try:
+                parsed = parse(item)
+            except InvalidEvent as error:
+                self.add(error, source(item))
+            else:
+                yield parsed
 
 
 def _printable(text: str) -> str:

@@ -3,13 +3,12 @@
 import asyncio
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import FAILURES, describe, open_async_client
-from pulseboard.bus.entries import Entry, parse_row, rows_of
+from pulseboard.bus.client import open_async_client, told_as_unavailable
+from pulseboard.bus.entries import Entry, name_entry, parse_row, rows_of
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.errors import BusUnavailable, InvalidEvent
 from pulseboard.wire.events import MAX_EVENT_BYTES
 
 PAGE = 200
@@ -38,21 +37,14 @@ class Replay:
         None when not all that followed `since` is there: it is unknown, or what followed was trimmed or lost.
         """
         async with self._turns:
-            try:
-                args: list[str | int] = [str(since), str(bound), PAGE, PAGE_MAX_BYTES]
+            args: list[str | int] = [str(since), str(bound), PAGE, PAGE_MAX_BYTES]
+            with told_as_unavailable():
                 whole, *found = await self._script(keys=[self._keys.feed], args=args)
-            except FAILURES as error:
-                raise BusUnavailable(describe(error)) from error
         if not whole:
             return None
         rows, more = rows_of(found[0]), found[1]
-        entries = []
-        for row in rows:
-            try:
-                entries.append(parse_row(row, self._max_event_bytes))
-            except InvalidEvent as error:
-                self._rejections.add(error, f"feed entry {row[0].decode()}")
-        return entries, Cursor.parse(rows[-1][0]) if more else max(since, bound)
+        entries = self._rejections.sift(rows, lambda row: parse_row(row, self._max_event_bytes), name_entry)
+        return list(entries), Cursor.parse(rows[-1][0]) if more else max(since, bound)
 
     async def close(self) -> None:
         """Close the connection."""
