@@ -24,7 +24,7 @@ from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub, HubOptions
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events import StatusEvent
+from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent
 from pulseboard.wire.state import RECONNECT_MS
 
 if TYPE_CHECKING:
@@ -159,8 +159,9 @@ class World:
         """Judge everybody; declare the lost, as the servers have Redis do it."""
         for loss in self.hub.losses():
             n = int(loss.event.instance)
-            instance = self.hub.board._instances["fleet", str(n)]  # noqa: SLF001
-            instance.declared = loss.seen
+            incident = Incident(f"{heard}-{n}", "fleet", str(n), loss.seen, heard, loss.cause)
+            lost = LifecycleEvent("fleet", str(n), heard, "lost", incident)
+            self.hub.take(Batch([Entry(Cursor(heard, n), lost)], heard=heard))
             if n not in self.died or self.died[n] > heard:
                 self.outcome.false_alarms.append(f"instance {n} at {heard}, last seen {loss.seen}")
                 continue
