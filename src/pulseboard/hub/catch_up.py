@@ -55,15 +55,15 @@ async def _replay(hub: Hub, replay: Replay, connection: Connection, since: Curso
             hub.greet_back(connection, since)
             connection.position = position
             return None
-    epoch, position, bound, cursor = hub.epoch, hub.ring.end, hub.cursor, since
-    connection.position = position
-    connection.mark = hub.ring.mark(position, connection.view.choice)
+    epoch, bound, cursor = hub.epoch, hub.cursor, since
+    connection.position = hub.ring.end
+    connection.mark = hub.ring.mark(connection.position, connection.view.choice)
     read = 0
     while cursor < bound:
         # First, so that for one who takes nothing nothing is read.
         await _wait_for_room(hub, connection)
         if hub.closing:
-            return CLOSING
+            break
         page = await replay.read(cursor, bound)
         if page is None:
             return UNKNOWN if cursor == since else BROKEN

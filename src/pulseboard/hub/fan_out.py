@@ -30,9 +30,8 @@ class FanOut:
         self._ring = ring
         self._make_board = make_board
         self._connections: set[Connection] = set()
-        self._ready: set[Connection] = (
-            set()
-        )  # of those, who can take more: a crowd of frozen ones costs a flush nothing
+        # Of those, who can take more: a crowd of frozen ones costs a flush nothing.
+        self._ready: set[Connection] = set()
         self._greetings = Greetings()
         self._round: Iterator[Connection] | None = None
         self._again = False

@@ -278,19 +278,21 @@ class Hub:
         )
         return board_bytes(board, self.cursor)
 
-    def _beats_every_s(self, feed: Feed) -> float | None:
-        """Return how often signs of life are told; None when there are none to wait for. The feed is read as often."""
+    def _beats_every_s(self) -> float | None:
+        """Return how often signs of life are told; None when there are none to wait for."""
         fastest_s = self.board.fastest_s()
-        every_s = min(BEATS_EVERY_S, max(BEATS_LEAST_S, (fastest_s or BEATS_EVERY_S * 8) / BEATS_PER_RHYTHM))
-        feed.block_ms = min(BLOCK_MS, int(every_s * 1000))
-        return every_s if fastest_s is not None else None
+        if fastest_s is None:
+            return None
+        return min(BEATS_EVERY_S, max(BEATS_LEAST_S, fastest_s / BEATS_PER_RHYTHM))
 
     async def _tick(self, feed: Feed) -> None:
         options = self.options
         pinged_at = heartbeat_at = time.monotonic()
         while True:
-            beats_every_s = self._beats_every_s(feed)
-            await asyncio.sleep(min(beats_every_s or BEATS_EVERY_S, options.ping_s, options.heartbeat_s))
+            beats_every_s = self._beats_every_s()
+            every_s = beats_every_s or BEATS_EVERY_S
+            feed.block_ms = min(BLOCK_MS, int(every_s * 1000))  # what is told so often must be heard as often
+            await asyncio.sleep(min(every_s, options.ping_s, options.heartbeat_s))
             now = time.monotonic()
             if self._beats or (beats_every_s is not None and self.blind is None):
                 self._tell_beats()

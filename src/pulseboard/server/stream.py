@@ -12,6 +12,7 @@ from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
 from pulseboard.bus.replay import Replay
 from pulseboard.hub.catch_up import catch_up
 from pulseboard.hub.connection import Connection, Framing, View
+from pulseboard.hub.fan_out import WRITE_MAX_BYTES
 from pulseboard.hub.hub import Hub
 from pulseboard.server.problems import Problem, send_problem
 from pulseboard.server.protocol import EXTENSION, LAST_WORDS_S, Extension, StreamProtocol, TransportSink, plain
@@ -19,7 +20,6 @@ from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidName
 from pulseboard.wire.names import check_service_name
 
-PIECE_BYTES = 64 * 1024
 KINDS = frozenset({"status", "beats", "lifecycle"})
 
 HEADERS = [
@@ -166,7 +166,7 @@ class AsgiSink:
     def write(self, data: bytes) -> None:
         # In pieces, or nobody could tell one that takes a large board slowly from one that takes nothing.
         whole = memoryview(data)
-        self._pieces.extend(whole[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
+        self._pieces.extend(whole[at : at + WRITE_MAX_BYTES] for at in range(0, len(data), WRITE_MAX_BYTES))
         self.unsent += len(data)
         self._woken.set()
 
