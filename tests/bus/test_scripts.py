@@ -31,7 +31,7 @@ def publish(raw: redis.Redis, keys: Keys, prefix: str, jsons: list[bytes], **cha
     args: list[Any] = [*(caps | changed).values()]
     for number, json_ in enumerate(jsons, 1):
         args += [f"{prefix}balance-sync", board_field("balance-sync", f"w-{number}"), json_, ""]
-    names = [keys.feed, *keys.instances] + [keys.history("balance-sync"), keys.planned("balance-sync")] * len(jsons)
+    names = [*keys.shared] + [keys.history("balance-sync"), keys.planned("balance-sync")] * len(jsons)
     ids: Any = raw.eval(read_script("publish"), len(names), *names, *args)
     return [id.decode() for id in ids]
 
@@ -79,7 +79,7 @@ def test_many_events_go_in_one_round_trip_in_their_order(
 
 
 def test_all_keys_share_one_hash_tag_so_that_scripts_run_on_a_cluster(keys: Keys) -> None:
-    names = [keys.feed, keys.beats, *keys.instances, keys.incidents]
+    names = [*keys.shared, keys.beats, keys.incidents]
     names += [keys.history("x"), keys.planned("x"), keys.adopted("d"), keys.adopter("s")]
     assert {name[: name.index("}") + 1] for name in names} == {f"{{{keys.namespace}}}"}
     assert len(set(names)) == len(names)
@@ -218,21 +218,21 @@ async def test_a_janitor_without_redis_says_so(keys: Keys) -> None:
 
 
 def snapshot(raw: redis.Redis, keys: Keys) -> list[Any]:
-    names = (keys.feed, keys.beats, *keys.instances, keys.incidents)
-    answer: list[Any] = raw.eval(read_script("snapshot"), len(names), *names, 20)
+    names = (*keys.shared, keys.beats, keys.incidents)
+    answer: list[Any] = raw.eval(read_script("snapshot"), len(names), *names, 20, 100, 100_000)
     return answer
 
 
 def test_a_snapshot_of_nothing_stands_before_everything(raw: redis.Redis, keys: Keys) -> None:
     feed_id, beats_id, added, now_ms, *rest = snapshot(raw, keys)
-    assert (feed_id, beats_id, added, rest) == (b"0-0", b"0-0", 0, [[], [], [], []])
+    assert (feed_id, beats_id, added, rest) == (b"0-0", b"0-0", 0, [[], [], [], [], []])
     assert now_ms > 1_700_000_000_000
 
 
 def test_a_snapshot_stands_where_its_board_is_true(publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
     cursors = publisher.publish([outgoing(n=n) for n in range(5)])
     publisher.beat("balance-sync", "w-1")
-    feed_id, beats_id, added, _, board, seen, lost, incidents = snapshot(raw, keys)
+    feed_id, beats_id, added, _, board, seen, lost, incidents, recent = snapshot(raw, keys)
     assert Cursor.parse(feed_id) == cursors[-1]
     assert json.loads(board[1])["id"] == feed_id.decode()
     assert seen == [b"balance-sync/w-1", beats_id.partition(b"-")[0]]
@@ -474,7 +474,7 @@ class TestIncidents:
 def test_a_forgotten_instance_is_told_of_in_the_feed(publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
     (cursor,) = publisher.publish([outgoing()])
     publisher.beat("balance-sync", "w-1")
-    names = (keys.feed, *keys.instances)
+    names = keys.shared
     assert raw.eval(read_script("forget"), len(names), *names, "100", "balance-sync/w-1", str(cursor)) == 1
     (gone,) = lifecycle(raw, keys)
     assert (gone["service"], gone["instance"], gone["event"]) == ("balance-sync", "w-1", "gone")

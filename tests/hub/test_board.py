@@ -126,6 +126,26 @@ class TestForget:
         board.apply(entry(REPLACED_MS * 2, instance="other"))
         assert self.forgettable(board, REPLACED_MS * 3) == []
 
+    def test_where_the_board_is_nearly_full_what_ended_makes_room_the_longest_ago_first(self) -> None:
+        board = Board(max_instances=10)
+        for n in range(8):
+            board.apply(entry(1_000 + n, instance=f"i-{n}", beat_s=5, goodbye=n != 2))
+        now = 2_000
+        assert self.forgettable(board, now) == []
+        board.apply(entry(1_900, instance="next", beat_s=5))
+        board.apply(entry(1_901, instance="after", beat_s=5, goodbye=True))
+        assert self.forgettable(board, now) == ["i-0", "i-1"]
+
+    def test_what_lives_or_is_expected_back_or_is_not_yet_told_lost_never_makes_room(self) -> None:
+        board = Board(max_instances=4)
+        board.apply(entry(1_000, instance="silent"))
+        board.apply(entry(1_001, instance="back", beat_s=5, goodbye=True, back_in_s=600))
+        board.apply(entry(1_002, instance="lost", beat_s=5))
+        board.apply(entry(100_000, instance="alive", beat_s=5))
+        assert self.forgettable(board, 100_000) == []
+        board.apply(lifecycle(100_001, "lost", instance="lost", seen=1_002))
+        assert self.forgettable(board, 100_002) == ["lost"]
+
     def test_it_goes_when_the_feed_says_so_and_not_before(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="old"))

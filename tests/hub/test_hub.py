@@ -544,12 +544,29 @@ class TestReset:
         assert messages(ours.writes)[1].data == {"reason": "Redis lost events"}
         assert [each.data for each in messages(seeds.writes)] == [{"a": {"n": 5}}, {"a": {}, "b": {"n": 2}}]
 
-    def test_an_instance_too_many_is_counted_and_not_shown(self, rejections: Rejections) -> None:
+    def test_what_happened_before_a_server_started_is_in_its_ring(self, hub: Hub) -> None:
+        recent = [entry(n, beat_s=5) for n in range(3, 9)]
+        beats = [Beat("a", "", 99)]
+        hub.take(Reset("the server started", Cursor(8, 0), [recent[-1]], beats, recent=recent, heard=100))
+        back = join(hub, since=Cursor(5, 0))
+        assert told(back) == [6, 7, 8]
+        # Whoever appeared in what was missed has beaten since, and nobody was there to tell it.
+        assert events(back)[-1] == "beats"
+        assert messages(back.writes)[-1].data["beats"] == [["a", "", 99]]
+        assert join(hub, since=Cursor(3, 0)).writes
+        assert not hub.join(Connection(View(), ListSink()), Cursor(2, 0)), "older than what it read"
+        assert events(join(hub)) == ["board"]
+
+    def test_what_is_read_of_the_past_must_reach_to_the_board(self, hub: Hub) -> None:
+        hub.take(Reset("the server started", Cursor(9, 0), [entry(8)], [], recent=[entry(7), entry(8)]))
+        assert not hub.join(Connection(View(), ListSink()), Cursor(7, 0))
+
+    def test_an_instance_too_many_is_counted_and_passes_by_the_board(self, rejections: Rejections) -> None:
         hub = Hub(Board(max_instances=1), RedisClock(), rejections, HubOptions())
         hub.take(reset(0))
         sink = join(hub)
         hub.take(Batch([entry(1, "a"), entry(2, "b"), entry(3, "a")]))
-        assert told(sink) == [1, 3]
+        assert told(sink) == [1, 2, 3]
         assert rejections.counts == {"board-full": 1}
 
 

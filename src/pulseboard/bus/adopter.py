@@ -20,6 +20,7 @@ from pulseboard.bus.client import (
     retry_delay_s,
     run_for_ever,
 )
+from pulseboard.bus.clock import look
 from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field, format_absence
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
@@ -99,8 +100,7 @@ class Adopter:
 
     async def _note_time(self) -> None:
         # Before SUBSCRIBE, not after: an event adopted between the two must count as one that was heard.
-        seconds, microseconds = await self._client.time()
-        self._ear = _Ear(uuid.uuid4().hex[:16], int(seconds) * 1000 + int(microseconds) // 1000)
+        self._ear = _Ear(uuid.uuid4().hex[:16], await look(self._client, self._keys))
 
     async def _hear(self) -> None:
         async with aclosing(self._subscription.messages()) as messages:
@@ -134,7 +134,7 @@ class Adopter:
 
     async def _adopt_batch(self, ear: _Ear, batch: list[_Plain]) -> None:
         self._batch += 1
-        keys = [self._keys.feed, *self._keys.instances, self._keys.adopter(ear.server)]
+        keys = [*self._keys.shared, self._keys.adopter(ear.server)]
         args: list[str | bytes | int] = [*APPEND_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS]
         args += [self._batch, BATCH_TTL_MS]
         for plain in batch:

@@ -57,7 +57,8 @@ class Batch:
 class Reset:
     """Start afresh from here: the whole board, true at `cursor`.
 
-    `lost` are those declared lost, with when they were last seen (ms); `incidents` the latest, the newest first.
+    `lost` are those declared lost, with when they were last seen (ms); `incidents` the latest, the newest first; `recent` the
+    last events up to `cursor`, in order and none missing between them.
     """
 
     reason: str
@@ -66,6 +67,7 @@ class Reset:
     beats: list[Beat]
     lost: dict[tuple[str, str], int] = field(default_factory=dict)
     incidents: list[Incident] = field(default_factory=list)
+    recent: list[Entry] = field(default_factory=list)
     heard: int = 0
     since: int = 0
 

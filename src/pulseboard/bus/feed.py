@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -15,7 +16,7 @@ import redis.asyncio
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import FAILURES, check_cancelled, describe, open_async_client, retry_delay_s
-from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.clock import RedisClock, look
 from pulseboard.bus.entries import (
     INCIDENTS_SHOWN,
     Batch,
@@ -23,6 +24,7 @@ from pulseboard.bus.entries import (
     Blind,
     Entry,
     Reset,
+    Row,
     name_entry,
     parse_beat,
     parse_incident_row,
@@ -42,8 +44,13 @@ DEADLINE_S = 4.0
 """A blocked read that has not come back by then hangs on a dead link (redis-py issue 2417): no error will ever say so."""
 COUNT = 500
 LOOK_EVERY_S = 2.0
+RECENT_MAX = 2_000
+RECENT_MAX_BYTES = 4 * 1024 * 1024
+"""What a server reads of the past when it starts: after a restart all its readers come back at once, and want that."""
 JUMP_MS = 2_000
 """Redis' clock that ran so much ahead of ours between two reads was set: all silence looks longer than it was."""
+BACK_MS = 500
+"""One that is so much behind ours was set back, or a failover led to a host that is behind."""
 
 log = logging.getLogger("pulseboard.feed")
 
@@ -99,9 +106,10 @@ class Feed:
 
     async def _session(self, client: redis.asyncio.Redis) -> AsyncGenerator[Batch | Reset, None]:
         async with asyncio.timeout(DEADLINE_S):
-            await self._read_clock(client)
+            set_back = await self._read_clock(client)
             await self._probe(client)
-            since, origin = await self._read_origin(client)
+            up_since, origin = await self._read_origin(client)
+            since = max(set_back, up_since)
             reason = await self._find_break(client, origin)
             if reason is None:
                 first: Batch | Reset = await self._catch_up(client, since)
@@ -135,13 +143,14 @@ class Feed:
         if len(batch.beats) >= COUNT and not await client.xrange(self._keys.beats, str(beats), str(beats)):
             whole = await self._catch_up(client)
             return Batch(batch.entries, whole.beats, whole.heard, batch.since)
+        since = batch.since
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
-            await self._read_clock(client)
+            since = max(since, await self._read_clock(client))
             await self._probe(client)
             # A FLUSHDB breaks no connection: the feed goes on, from nothing.
             if not await self._is_continuous(client, self._cursor, self._added):
                 return await self._take_snapshot(client, "Redis lost its data")
-        return batch
+        return replace(batch, since=since)
 
     async def _find_break(self, client: redis.asyncio.Redis, origin: str) -> str | None:
         """Return why this reader cannot go on after its cursor, or None when it can."""
@@ -168,9 +177,9 @@ class Feed:
         return Batch(beats=[Beat(*who, ms) for who, ms in parse_times(seen).items()], heard=heard, since=since)
 
     async def _take_snapshot(self, client: redis.asyncio.Redis, reason: str, since: int = 0) -> Reset:
-        keys = (self._keys.feed, self._keys.beats, *self._keys.instances, self._keys.incidents)
-        feed_id, beats_id, self._added, heard, board, seen, lost, incidents = await client.eval(
-            read_script("snapshot"), len(keys), *keys, INCIDENTS_SHOWN
+        keys = (*self._keys.shared, self._keys.beats, self._keys.incidents)
+        feed_id, beats_id, self._added, heard, board, seen, lost, incidents, recent = await client.eval(
+            read_script("snapshot"), len(keys), *keys, INCIDENTS_SHOWN, RECENT_MAX, RECENT_MAX_BYTES
         )
         self._cursor, self._beats = Cursor.parse(feed_id), Cursor.parse(beats_id)
         self._heard = (heard, time.monotonic())
@@ -181,6 +190,7 @@ class Feed:
             [Beat(*who, ms) for who, ms in parse_times(seen).items()],
             parse_times(lost),
             list(self._rejections.sift(rows_of(incidents), parse_incident_row, lambda _: "the incidents stream")),
+            list(self._sift(rows_of(recent[::-1]))),
             heard,
             since,
         )
@@ -204,11 +214,11 @@ class Feed:
             else:
                 self._cursor = last
                 self._added += len(rows)
-                entries.extend(
-                    self._rejections.sift(rows, lambda row: parse_row(row, self._max_event_bytes), name_entry)
-                )
+                entries.extend(self._sift(rows))
         # An empty answer comes when the block is over. A stream that was cut short says nothing of what follows.
         heard = min(cut) if cut else max(whole, default=asked_ms + block_ms)
+        if heard < asked_ms - BACK_MS:
+            self._looked_at = float("-inf")  # we are behind, or Redis' clock was set back: see which, and at once
         return Batch(entries, beats, heard, self._note_jump(heard))
 
     def _note_jump(self, heard: int) -> int:
@@ -221,11 +231,14 @@ class Feed:
         """Raise what Redis says when it takes no writes: then no service can be heard, though all can be read."""
         await client.set(self._keys.probe, "", px=PROBE_TTL_MS)
 
-    async def _read_clock(self, client: redis.asyncio.Redis) -> None:
-        asked_at = time.monotonic()
-        seconds, microseconds = await client.time()
-        self._clock.set(int(seconds) * 1000 + int(microseconds) / 1000, asked_at)
+    async def _read_clock(self, client: redis.asyncio.Redis) -> int:
+        """Return the time from which silence counts if Redis' clock was set back, else 0."""
+        known = self._cursor is not None  # or what we expect is by this machine's clock
+        asked_at, expected_ms = time.monotonic(), self._clock.now_ms()
+        now_ms = await look(client, self._keys)
+        self._clock.set(now_ms, asked_at)
         self._looked_at = time.monotonic()
+        return now_ms if known and now_ms < expected_ms - BACK_MS else 0
 
     async def _read_origin(self, client: redis.asyncio.Redis) -> tuple[int, str]:
         """Return since when Redis is up, in ms by its clock, for nobody could be heard before; and what it was a replica of.
@@ -238,6 +251,9 @@ class Feed:
         except (redis.ResponseError, KeyError):  # the user's rights (ACL) do not reach so far
             return 0, ""
         return self._clock.now_ms() - uptime_s * 1000, origin
+
+    def _sift(self, rows: Iterable[Row]) -> Iterable[Entry]:
+        return self._rejections.sift(rows, lambda row: parse_row(row, self._max_event_bytes), name_entry)
 
     def _parse_board(self, jsons: Iterable[bytes]) -> Iterable[Entry]:
         return self._rejections.sift(

@@ -55,7 +55,7 @@ class Incidents:
         for event, cursor, seen, cause in losses:
             declared = _Declared(event.service, event.instance, seen, cause, event.beat_s)
             args += [board_field(event.service, event.instance), str(cursor), seen, encode(declared)]
-        keys = [self._keys.feed, *self._keys.instances, self._keys.incidents]
+        keys = [*self._keys.shared, self._keys.incidents]
         with told_as_unavailable():
             return int(await self._script(keys=keys, args=args))
 

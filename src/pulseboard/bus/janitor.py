@@ -23,7 +23,7 @@ class Janitor:
         for service, instance, cursor in gone:
             args += [board_field(service, instance), str(cursor)]
         with told_as_unavailable():
-            return int(await self._script(keys=[self._keys.feed, *self._keys.instances], args=args))
+            return int(await self._script(keys=[*self._keys.shared], args=args))
 
     async def close(self) -> None:
         """Close the connection."""

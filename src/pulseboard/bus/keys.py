@@ -40,6 +40,10 @@ class Keys:
         return self._key("feed")
 
     @property
+    def clock(self) -> str:
+        return self._key("clock")
+
+    @property
     def beats(self) -> str:
         return self._key("beats")
 
@@ -64,9 +68,9 @@ class Keys:
         return self._key("probe")
 
     @property
-    def instances(self) -> tuple[str, str, str]:
-        """The three hashes that know each instance: board, seen, lost."""
-        return self.board, self.seen, self.lost
+    def shared(self) -> tuple[str, str, str, str, str]:
+        """What each script that tells of instances begins with: feed, clock, and the three hashes that know each instance."""
+        return self.feed, self.clock, self.board, self.seen, self.lost
 
     def history(self, service: str) -> str:
         return self._key(f"status:{service}")

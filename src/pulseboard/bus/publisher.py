@@ -35,7 +35,7 @@ class Publisher:
 
     def publish(self, events: Sequence[Outgoing]) -> list[Cursor]:
         """Put the events into feed, history and board and PUBLISH them, in one atomic step; return their cursors."""
-        keys = [self._keys.feed, *self._keys.instances]
+        keys = [*self._keys.shared]
         args: list[str | bytes | int] = [*APPEND_LIMITS]
         for event in events:
             keys += [self._keys.history(event.service), self._keys.planned(event.service)]
@@ -57,7 +57,7 @@ class Publisher:
         Then its status must be sent again: Redis lost its data, or a failover lost what was not passed on.
         `lag_ms` is for how long the event loop of an async host has not answered; 0 when it does, or there is none.
         """
-        keys = [self._keys.beats, self._keys.board, self._keys.seen]
+        keys = [self._keys.beats, self._keys.clock, self._keys.board, self._keys.seen]
         taken = self._taken.get(board_field(service, instance), "")
         with told_as_unavailable():
             return bool(self._beat(keys=keys, args=[BEATS_MAX, service, instance, lag_ms, str(taken)]))

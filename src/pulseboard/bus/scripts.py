@@ -4,11 +4,13 @@ from functools import cache
 from importlib.resources import files
 
 _HEADS = {
-    "publish": ("lifecycle", "append"),
-    "adopt": ("lifecycle", "append"),
-    "forget": ("lifecycle",),
-    "declare": ("lifecycle",),
-    "snapshot": ("lifecycle",),
+    "publish": ("clock", "lifecycle", "append"),
+    "adopt": ("clock", "lifecycle", "append"),
+    "forget": ("clock", "lifecycle"),
+    "declare": ("clock", "lifecycle"),
+    "snapshot": ("clock",),
+    "beat": ("clock",),
+    "look": ("clock",),
     "continuity": ("unbroken",),
     "replay": ("unbroken",),
 }

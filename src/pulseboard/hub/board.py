@@ -20,6 +20,8 @@ FORGET_S = 7 * 86_400.0
 """An instance without a sign of life for so long is taken off the board."""
 FORGET_REPLACED_S = 3_600.0
 """So is an ended instance after this, when its service has one that was seen since: each restart leaves one behind."""
+CROWDED = 0.8
+"""A board that is fuller than this lets go of what ended sooner."""
 
 
 @dataclass(slots=True)
@@ -113,23 +115,32 @@ class Board:
         return True
 
     def forgettable(self, now: int, sight: Sight) -> list[tuple[str, str, Cursor]]:
-        """Return what ended long ago, each as (service, instance, cursor of its last event)."""
+        """Return what ended long ago, each as (service, instance, cursor of its last event).
+
+        Where the board is nearly full, as after a crash loop, also what ended last, the longest ago first: who lives
+        must find room.
+        """
         latest: dict[str, int] = {}
         for (service, _), instance in self._instances.items():
             latest[service] = max(latest.get(service, 0), instance.seen)
-        gone = []
-        for (service, name), instance in self._instances.items():
+        gone: list[Instance] = []
+        spare: list[Instance] = []
+        for (service, _), instance in self._instances.items():
             age = now - instance.seen
             state = instance.state(sight)
             if state in (State.ALIVE, State.LATE, State.UNKNOWN):
                 continue  # of a rhythm slower than the time after which it would be forgotten, or not to be judged yet
             if state is State.STOPPED and instance.event.back_in_s is not None:
                 continue  # still expected back
-            ended = state in (State.STOPPED, State.LOST)
-            replaced = ended and latest[service] > instance.seen
+            replaced = state in (State.STOPPED, State.LOST) and latest[service] > instance.seen
             if age > self._forget_ms or (replaced and age > FORGET_REPLACED_S * 1000):
-                gone.append((service, name, instance.cursor))
-        return gone
+                gone.append(instance)
+            elif state is State.STOPPED or instance.lost:  # not one whose loss is yet to be told
+                spare.append(instance)
+        excess = len(self) - len(gone) - int(self._max_instances * CROWDED)
+        if excess > 0:
+            gone += sorted(spare, key=lambda instance: instance.seen)[:excess]
+        return [(each.event.service, each.event.instance, each.cursor) for each in gone]
 
     def losses(self, sight: Sight) -> list[Loss]:
         """Return whoever is lost and was not declared so yet."""

@@ -227,11 +227,23 @@ class Hub:
     def _restart(self, reset: Reset) -> None:
         self._see(reset.heard, reset.since)
         self.board.reset(reset)
-        self.ring.clear(reset.cursor)
+        self._refill(reset)
         self.cursor = reset.cursor
         self._beats.clear()
         self._fan_out.begin_anew(reset.reason if self.epoch else None)
         self.epoch += 1
+
+    def _refill(self, reset: Reset) -> None:
+        """Begin the ring with what happened last: readers that come back after a restart then need not ask Redis each."""
+        recent = reset.recent
+        if not recent or recent[-1].cursor != reset.cursor:
+            self.ring.clear(reset.cursor)
+            return
+        self.ring.clear(recent[0].cursor)
+        for entry in recent[1:]:
+            self.ring.append(event_frame(entry))
+        # After them, for whoever appeared in them has beaten since.
+        self.ring.append(beats_frame(self._clock.now_ms(), self.sight.heard, self.board.beats(), reset.cursor))
 
     def _apply(self, batch: Batch) -> None:
         was_blind = self.blind is not None
@@ -240,8 +252,8 @@ class Hub:
             try:
                 self.board.apply(entry)
             except InvalidEvent as error:
+                # The board has no room for it, but readers see it pass.
                 self._rejections.add(error, f"feed entry {entry.cursor}")
-                continue
             self.cursor = entry.cursor
             self.ring.append(event_frame(entry))
         for beat in batch.beats:

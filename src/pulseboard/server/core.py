@@ -22,7 +22,7 @@ from pulseboard.server.signals import call_on_stop
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import BusUnavailable
 
-FORGET_EVERY_S = 60.0
+FORGET_EVERY_S = 5.0
 DECLARE_EVERY_S = 0.5
 BEGIN_S = 1.0
 """How long the first requests wait for the board. Redis may be away, and then they are told that."""

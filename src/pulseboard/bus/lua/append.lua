@@ -1,12 +1,13 @@
 -- Shared head of publish.lua and adopt.lua: put one event where readers find it.
---   keys    {feed = stream, board, seen, lost = hashes, history = stream, planned = list}
+--   keys    {feed = stream, clock, board, seen, lost = hashes, history = stream, planned = list}
 --   limits  {feed_max, feed_max_age_ms, history_max, board_max = counts; history_ttl_s}
 --   field   "<service>/<instance>" in the board
 --   json    the event, a JSON object without an id
 --   back_in_s  '' or, with a planned goodbye, for how long it means to be away
 -- Returns the feed id, and the JSON with that id as its last member (what PUBLISH and the board carry).
 local function append(keys, limits, field, json, back_in_s)
-  local id = redis.call('XADD', keys.feed, 'MAXLEN', '~', limits.feed_max, '*', 'kind', 'status', 'data', json)
+  local id = next_id(keys.feed, keys.clock)
+  id = redis.call('XADD', keys.feed, 'MAXLEN', '~', limits.feed_max, id, 'kind', 'status', 'data', json)
   -- pcall: a history that cannot take this id (the feed was evicted and Redis' clock set back, so that the history is
   -- ahead; or the key is not ours) must not keep its service off the board, nor break a batch in the middle.
   redis.pcall('XADD', keys.history, 'MAXLEN', '~', limits.history_max, id, 'data', json)
@@ -28,9 +29,9 @@ local function append(keys, limits, field, json, back_in_s)
   return id, stamped
 end
 
--- Drop what is older than the feed's age limit, by Redis' clock.
-local function expire_feed(feed, max_age_ms)
-  local now_ms = read_clock()
+-- Drop what is older than the feed's age limit. Returns ms by the board's clock.
+local function expire_feed(feed, clock, max_age_ms)
+  local now_ms = read_clock(clock)
   redis.call('XTRIM', feed, 'MINID', '~', string.format('%.0f', math.max(0, now_ms - tonumber(max_age_ms))))
   return now_ms
 end

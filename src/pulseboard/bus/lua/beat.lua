@@ -1,5 +1,5 @@
 -- Take the sign of life of one instance.
--- KEYS  1 beats (stream), 2 board (hash), 3 seen (hash)
+-- KEYS  1 beats (stream), 2 clock, 3 board, 4 seen (hashes)
 -- ARGV  1 beats_max (integer), 2 service, 3 instance, 4 lag_ms: how long its event loop has not answered (integer; 0: it answers)
 --       5 feed id of the last event that it was told is taken (string; '': none)
 -- Returns 1 when the board knows the instance and that event, 0 when its status must be sent again: Redis lost its data,
@@ -15,10 +15,10 @@ end
 
 local beat = {'service', ARGV[2], 'instance', ARGV[3]}
 if ARGV[4] ~= '0' then beat[5], beat[6] = 'lag', ARGV[4] end
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(beat))
-local stamped = redis.call('HGET', KEYS[2], field)
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], next_id(KEYS[1], KEYS[2]), unpack(beat))
+local stamped = redis.call('HGET', KEYS[3], field)
 if not stamped then return 0 end
-redis.call('HSET', KEYS[3], field, string.match(id, '^%d+'))
+redis.call('HSET', KEYS[4], field, string.match(id, '^%d+'))
 -- The status stands before these members, and a quote in the instance's name is escaped: this is the event's own goodbye.
 if string.match(stamped, ',"goodbye":true,"id":"[%d-]+"}$')
   or string.match(stamped, ',"goodbye":true,"back_in_s":[%d.e+-]+,"id":"[%d-]+"}$') then return 0 end

@@ -1,10 +1,10 @@
 -- Declare instances lost, each loss once however many servers ask: keep their last words, and tell it in the feed.
--- KEYS  1 feed (stream), 2 board, 3 seen, 4 lost (hashes), 5 incidents (stream)
+-- KEYS  1 feed (stream), 2 clock, 3 board, 4 seen, 5 lost (hashes), 6 incidents (stream)
 -- ARGV  1 feed_max, 2 incidents_max (integers), then per instance: field ("<service>/<instance>"), feed id of its last
 --       known event, ms at which it was last seen, the incident (a JSON object without id and time)
 -- Returns how many were declared.
-local feed, board, seen, lost, incidents = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local now_ms, declared = read_clock(), 0
+local keys, board, seen, lost, incidents = {feed = KEYS[1], clock = KEYS[2]}, KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local declared = 0
 for i = 3, #ARGV, 4 do
   local field, tail, seen_ms = ARGV[i], '"id":"' .. ARGV[i + 1] .. '"}', ARGV[i + 2]
   local stamped = redis.call('HGET', board, field)
@@ -13,9 +13,9 @@ for i = 3, #ARGV, 4 do
     and tonumber(redis.call('HGET', seen, field) or 0) <= tonumber(seen_ms)
   if current and redis.call('HGET', lost, field) ~= seen_ms then
     redis.call('HSET', lost, field, seen_ms)
-    local incident = string.format('%s,"declared":%.0f', string.sub(ARGV[i + 3], 1, -2), now_ms)
+    local incident = string.format('%s,"declared":%.0f', string.sub(ARGV[i + 3], 1, -2), (read_clock(keys.clock)))
     local id = redis.call('XADD', incidents, 'MAXLEN', '~', ARGV[2], '*', 'data', incident .. '}', 'event', stamped)
-    tell(feed, ARGV[1], field, 'lost', now_ms, ',"incident":' .. incident .. ',"id":"' .. id .. '"}')
+    tell(keys, ARGV[1], field, 'lost', ',"incident":' .. incident .. ',"id":"' .. id .. '"}')
     declared = declared + 1
   end
 end

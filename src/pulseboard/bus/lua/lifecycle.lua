@@ -1,17 +1,14 @@
 -- Shared head of the scripts that say what became of an instance.
-local function read_clock()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 -- Put a lifecycle event into the feed.
+--   keys    {feed = stream, clock = hash}
 --   field   "<service>/<instance>"; a service's name has no slash
 --   more    further members, as JSON text that begins with a comma, or ''
-local function tell(feed, feed_max, field, event, now_ms, more)
+local function tell(keys, feed_max, field, event, more)
   local service, instance = string.match(field, '^([^/]*)/(.*)$')
   local json = string.format('{"service":%s,"instance":%s,"timestamp":%.0f,"event":"%s"%s}',
-    cjson.encode(service), cjson.encode(instance), now_ms, event, more)
-  redis.call('XADD', feed, 'MAXLEN', '~', feed_max, '*', 'kind', 'lifecycle', 'data', json)
+    cjson.encode(service), cjson.encode(instance), (read_clock(keys.clock)), event, more)
+  local id = next_id(keys.feed, keys.clock)
+  redis.call('XADD', keys.feed, 'MAXLEN', '~', feed_max, id, 'kind', 'lifecycle', 'data', json)
 end
 
 -- Take an instance off the board; say so in the feed. Returns whether it was on it.
@@ -19,7 +16,7 @@ local function take_off(keys, feed_max, field, more)
   redis.call('HDEL', keys.seen, field)
   redis.call('HDEL', keys.lost, field)
   if redis.call('HDEL', keys.board, field) == 0 then return false end
-  tell(keys.feed, feed_max, field, 'gone', read_clock(), more)
+  tell(keys, feed_max, field, 'gone', more)
   return true
 end
 

@@ -1,17 +1,30 @@
--- Read the board and the positions it is true at, in one step, so that nothing falls between it and the feed.
--- KEYS  1 feed (stream), 2 beats (stream), 3 board, 4 seen, 5 lost (hashes), 6 incidents (stream)
--- ARGV  1 how many incidents (integer)
--- Returns {last id of the feed, last id of the beats, how many entries were ever added to the feed, ms by Redis' clock,
---          board, seen and lost as field/value lists, incidents, the latest first}.
+-- Read the board and the positions it is true at, in one step, so that nothing falls between it and the feed; and the last
+-- events before it, for readers that come back to a server that has only just started.
+-- KEYS  1 feed (stream), 2 clock, 3 board, 4 seen, 5 lost (hashes), 6 beats, 7 incidents (streams)
+-- ARGV  1 how many incidents, 2 how many events, 3 how many bytes of events at most (integers)
+-- Returns {last id of the feed, last id of the beats, how many entries were ever added to the feed, ms by the board's clock,
+--          board, seen and lost as field/value lists, incidents and events, both the latest first}.
 local function position(key)
   if redis.call('EXISTS', key) == 0 then return '0-0', 0 end
   local info, flat = {}, redis.call('XINFO', 'STREAM', key)
   for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
   return info['last-generated-id'], info['entries-added'] or 0
 end
+
+local function read_recent(key, count, max_bytes)
+  local recent, size = {}, 0
+  for n, row in ipairs(redis.call('XREVRANGE', key, '+', '-', 'COUNT', count)) do
+    for _, text in ipairs(row[2]) do size = size + #text end
+    if size > tonumber(max_bytes) then break end
+    recent[n] = row
+  end
+  return recent
+end
+
 local feed_id, added = position(KEYS[1])
-local beats_id = position(KEYS[2])
+local beats_id = position(KEYS[6])
 return {
-  feed_id, beats_id, added, read_clock(), redis.call('HGETALL', KEYS[3]), redis.call('HGETALL', KEYS[4]),
-  redis.call('HGETALL', KEYS[5]), redis.call('XREVRANGE', KEYS[6], '+', '-', 'COUNT', ARGV[1]),
+  feed_id, beats_id, added, (read_clock(KEYS[2])), redis.call('HGETALL', KEYS[3]), redis.call('HGETALL', KEYS[4]),
+  redis.call('HGETALL', KEYS[5]), redis.call('XREVRANGE', KEYS[7], '+', '-', 'COUNT', ARGV[1]),
+  read_recent(KEYS[1], ARGV[2], ARGV[3]),
 }

@@ -1,0 +1,46 @@
+-- Shared head of the scripts that ask for the time: the board's clock. It is Redis' own, and never goes back.
+-- Redis' own clock may be set back, or a failover may lead to a host whose clock is behind. The ids of streams would then stand
+-- still until it had caught up, and with them all that is judged by them. So from then on the board's clock is ahead of it;
+-- look.lua sees to that, and every script that stamps something goes by it.
+--   hash {at, ahead}: when Redis' own time was `at` (ms), at the last look, the board's was `ahead` ms more; no hash: none
+local TOLERANCE_MS = 500 -- so long the ids may stand still, as they do when a clock is set back by moments
+
+-- Returns the last id of a stream as two numbers, 0 and 0 where there is none.
+local function last_id(stream)
+  if redis.call('EXISTS', stream) == 0 then return 0, 0 end
+  local flat = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #flat, 2 do
+    if flat[i] == 'last-generated-id' then
+      local ms, seq = string.match(flat[i + 1], '^(%d+)-(%d+)$')
+      return tonumber(ms), tonumber(seq)
+    end
+  end
+end
+
+local function read_own_clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Returns the board's time in ms, and whether Redis' own is behind it: asked once, and the same all through a script.
+local now_ms, behind
+local function read_clock(clock)
+  if not now_ms then
+    local known = redis.call('HMGET', clock, 'at', 'ahead')
+    local at, ahead = tonumber(known[1]), tonumber(known[2])
+    now_ms = read_own_clock()
+    -- Redis' own clock may have been set right since, and the next look will say so.
+    behind = at ~= nil and now_ms < at + ahead - TOLERANCE_MS
+    if behind then now_ms = now_ms + ahead end
+  end
+  return now_ms, behind
+end
+
+-- Returns the id under which to add to a stream: '*', or one by the board's clock where Redis' own is behind it.
+local function next_id(stream, clock)
+  local time_ms, shifted = read_clock(clock)
+  if not shifted then return '*' end
+  local ms, seq = last_id(stream)
+  -- Spelt out, since Redis 6.2 does not take '<ms>-*'.
+  return string.format('%.0f-%.0f', math.max(time_ms, ms), time_ms > ms and 0 or seq + 1)
+end
