@@ -64,11 +64,13 @@ class Valkey:
     async def __aexit__(self, *exc: object) -> None:
         self.kill()
 
-    async def start(self) -> None:
-        """Start it, and wait until it has loaded what it has and answers."""
+    async def start(self, *, skew_s: float = 0.0) -> None:
+        """Start it, its clock ahead by `skew_s`, and wait until it has loaded what it has and answers."""
         self._folder.mkdir(exist_ok=True)
         argv = [str(find_binary()), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
         argv += ["--appendonly", "yes", "--save", "", "--logfile", "", "--loglevel", "warning"]
+        if skew_s:
+            argv = ["faketime", "--exclude-monotonic", "-f", f"{skew_s:+.0f}s", *argv]
         self._process = spawn(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if not await wait_until(self._answers, START_S):
             raise TimeoutError("the Valkey did not start")

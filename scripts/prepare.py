@@ -303,23 +303,25 @@ def find_or_install_browser() -> None:
 
 
 def find_or_install_redis() -> None:
-    """Make sure of Redis and openssl, for the tests over TLS, which the Valkey of the wheel does not speak.
+    """Make sure of Redis and openssl, for the tests over TLS, which the Valkey of the wheel does not speak, and of faketime,
+    which sets the clock of one process.
 
     Not the package redis-server, which starts one: redis-tools has the same program, under another name.
     """
     if has_redis():
         return
-    apt_install("Redis for the tests over TLS", "redis-tools", "openssl")
+    apt_install("Redis for the tests over TLS, and faketime", "redis-tools", "openssl", "faketime")
     if has_redis():
         return
-    missing = "no Redis or no openssl found, and they could not be installed; put redis-server and openssl on PATH"
+    missing = "no Redis, openssl or faketime found, and they could not be installed; put redis-server and these on PATH"
     if os.environ.get("CI") == "true":
         raise PrepareError(missing)
-    print(f"pulseboard: {missing}. The tests over TLS will be skipped.", file=sys.stderr)
+    print(f"pulseboard: {missing}. Tests that need them will be skipped.", file=sys.stderr)
 
 
 def has_redis() -> bool:
-    return bool((shutil.which("redis-server") or shutil.which("redis-check-rdb")) and shutil.which("openssl"))
+    redis = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    return bool(redis and shutil.which("openssl") and shutil.which("faketime"))
 
 
 def apt_install(what: str, *packages: str) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from chaos.scene import Fault, Scene
 
+HOUR_S = 3_600.0
+
 
 def restart(away_s: float, *, forget: bool) -> Callable[[Scene], Awaitable[None]]:
     """Kill Redis with SIGKILL and start it again after a while."""
@@ -19,6 +21,15 @@ def restart(away_s: float, *, forget: bool) -> Callable[[Scene], Awaitable[None]
         await scene.recover()
 
     return run
+
+
+async def set_back(scene: Scene) -> None:
+    """Redis comes back on a host whose clock is an hour behind, and then on one whose clock is right."""
+    for skew_s in (-HOUR_S, 0.0):
+        scene.valkey.kill()
+        await scene.valkey.start(skew_s=skew_s)
+        await scene.recover()
+        await asyncio.sleep(scene.plan.steady_s)
 
 
 async def kill_clients(scene: Scene) -> None:
@@ -48,6 +59,7 @@ FAULTS = (
         restart(1, forget=False),
         short=True,
     ),
+    Fault("redis-clock-back", "Redis' clock set back by an hour, and right again", set_back, short=True),
     Fault("redis-restart-15s", "the same, back after 15 s", restart(15, forget=False)),
     Fault("redis-restart-60s", "the same, back after 60 s", restart(60, forget=False)),
     Fault(

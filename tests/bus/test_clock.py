@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from tests.bus.conftest import eventually, outgoing, reading
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import open_async_client
@@ -14,7 +15,6 @@ from pulseboard.bus.clock import look
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Publisher
 from pulseboard.bus.scripts import read_script
-from tests.bus.conftest import eventually, outgoing, reading
 
 HOUR_MS = 3_600_000
 
@@ -95,7 +95,9 @@ def test_a_clock_that_was_set_right_again_is_the_boards_at_once(raw: redis.Redis
     own = own_clock(raw)
     raw.xadd(keys.beats, {"service": "x", "instance": "1"}, id=f"{own - 5_000}-0")
     raw.hset(keys.clock, mapping={"at": own - HOUR_MS, "ahead": HOUR_MS})  # it was an hour behind until just now
-    pairs: Any = raw.eval(f"{read_script('beat')}", 4, keys.beats, keys.clock, keys.board, keys.seen, 100, "s", "i", "0", "")
+    pairs: Any = raw.eval(
+        f"{read_script('beat')}", 4, keys.beats, keys.clock, keys.board, keys.seen, 100, "s", "i", "0", ""
+    )
     assert pairs == 0
     assert own <= last_ms(raw, keys.beats) <= own_clock(raw), "not an hour ahead"
     assert own <= look_at(raw, keys) <= own_clock(raw)

@@ -233,6 +233,7 @@ def test_a_snapshot_stands_where_its_board_is_true(publisher: Publisher, raw: re
     cursors = publisher.publish([outgoing(n=n) for n in range(5)])
     publisher.beat("balance-sync", "w-1")
     feed_id, beats_id, added, _, board, seen, lost, incidents, recent = snapshot(raw, keys)
+    assert [row[0].decode() for row in recent] == [str(cursor) for cursor in cursors[::-1]]
     assert Cursor.parse(feed_id) == cursors[-1]
     assert json.loads(board[1])["id"] == feed_id.decode()
     assert seen == [b"balance-sync/w-1", beats_id.partition(b"-")[0]]

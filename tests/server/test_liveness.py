@@ -129,6 +129,24 @@ async def test_a_process_that_is_paused_and_goes_on_is_one_incident_and_alive_ag
             assert (await late.next()).data["instances"][0]["lost"] is False
 
 
+async def test_a_death_is_told_in_time_when_redis_clock_was_set_back_before_it(
+    servers: list[Server], host: Host, raw: redis.Redis, keys: Keys
+) -> None:
+    dying = host("w-1")
+    async with await servers[0].open() as stream:
+        await stream.until(lambda message: message.event == "beats" and message.data["beats"])
+        # An id that is an hour ahead: so it looks when the clock was set back by that.
+        hour_ms = 3_600_000
+        now_ms = (await stream.until(lambda message: message.event == "beats" and message.data["beats"])).data["now"]
+        raw.xadd(keys.beats, {"service": "x", "instance": "1"}, id=f"{now_ms + hour_ms}-0")
+        await stream.until(lambda message: message.event == "ping" and message.data["now"] > now_ms + hour_ms)
+        await stream.until(lambda message: message.event == "beats" and message.data["beats"])
+        assert not raw.exists(keys.incidents), "nobody is accused of what the clock did"
+        dying.kill()
+        (incident,) = [(await stream.until(tells("lost"))).data["incident"]]
+        assert 2.5 * BEAT_S * 1000 < incident["declared"] - incident["seen"] < 10_000
+
+
 async def test_a_planned_return_is_taken_by_the_next_instance(
     servers: list[Server], address: RedisAddress, namespace: str, prefix: str
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 import redis
 from tests.server.conftest import Message, Publisher, ServeFixture, Server, Stream, eventually
 
+from pulseboard.bus import feed
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.hub import catch_up
@@ -40,8 +41,14 @@ async def ids_of(server: Server, publish: Publisher, count: int, first: int = 0)
 
 
 @pytest.fixture
+def nothing_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers start with the last event alone in their ring, so that what was missed must be read from Redis."""
+    monkeypatch.setattr(feed, "RECENT_MAX", 1)
+
+
+@pytest.fixture
 async def fresh(
-    server: Server, publish: Publisher, serve: ServeFixture, address: RedisAddress, http: Any
+    server: Server, publish: Publisher, serve: ServeFixture, address: RedisAddress, http: Any, nothing_read_ahead: None
 ) -> tuple[list[str], Server]:
     """The ids of ten events, and a server that started after them: its ring holds none."""
     ids = await ids_of(server, publish, 10)
@@ -85,6 +92,23 @@ async def test_one_that_missed_nothing_is_sent_nothing_twice(
     assert "board" not in [message.event for message in messages]
 
 
+async def test_a_crowd_that_comes_back_after_a_restart_asks_redis_nothing(
+    server: Server, publish: Publisher, serve: ServeFixture, address: RedisAddress, raw: redis.Redis
+) -> None:
+    ids = await ids_of(server, publish, 10)
+    other = serve(address)
+    await eventually(other.is_ready)
+    raw.config_resetstat()
+    for since in range(9):
+        async with await other.open(f"/api/stream?since={ids[since]}") as stream:
+            first = [await stream.next() for _ in range(12 - since)]
+        assert [message.event for message in first] == ["beats", "ping", *["status"] * (9 - since), "beats"]
+        assert [message.id for message in first[2:-1]] == ids[since + 1 :]
+    stats: Any = raw.info("commandstats")
+    assert "cmdstat_xrange" not in stats
+
+
+@pytest.mark.usefixtures("nothing_read_ahead")
 async def test_filters_hold_for_what_is_read_from_redis(
     server: Server, publish: Publisher, serve: ServeFixture
 ) -> None:
