@@ -13,7 +13,7 @@ from tests.sdk.conftest import MakeService, Sight, eventually
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.publisher import Outgoing, Publisher
-from pulseboard.sdk.outbox import Outbox
+from pulseboard.sdk.outbox import Outbox, Word
 
 
 def test_a_planned_goodbye_says_when_the_service_will_be_back(make: MakeService, sight: Sight) -> None:
@@ -127,10 +127,10 @@ def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
     """The courier saw that it was to leave, and left, before it was given the goodbye."""
     offer = Outbox.offer
 
-    def offer_late(self: Outbox, event: Outgoing) -> None:
-        if b'"goodbye":true' in event.json:
+    def offer_late(self: Outbox, word: Word) -> None:
+        if word.goodbye:
             time.sleep(0.3)  # some beats
-        offer(self, event)
+        offer(self, word)
 
     monkeypatch.setattr(Outbox, "offer", offer_late)
     service = make(beat_s=0.05)
