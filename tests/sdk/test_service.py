@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -197,6 +198,18 @@ def test_one_field_too_large_does_not_stop_the_others_from_being_told(make: Make
     eventually(lambda: sight.latest == {"done": 2, "dump": "(left out: 200002 bytes are too large)"})
 
 
+def test_a_huge_name_of_a_field_is_cut_and_costs_no_other_field(
+    make: MakeService, sight: Sight, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was larger than an event may be, so the whole status was left out, for good."""
+    service = make()
+    for n in range(2):
+        service.update(done=n, **{"x" * 70_000: n})
+    eventually(lambda: sight.latest == {"done": 1, "x" * 256: 1})
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "cut to 256 characters" in caplog.text
+
+
 def test_a_status_of_too_many_fields_says_so_instead(make: MakeService, sight: Sight) -> None:
     service = make()
     service.replace({f"field-{n}": n for n in range(20_000)})
@@ -217,12 +230,20 @@ def test_a_name_that_can_not_be_one_is_refused_when_the_service_is_made(name: st
         Service(name)
 
 
-@pytest.mark.parametrize(
-    "options", [{"beat_s": 0}, {"beat_s": -1}, {"beat_s": float("nan")}, {"beat_s": 1e9}, {"namespace": "a b"}]
-)
-def test_an_option_that_can_not_be_is_refused_when_the_service_is_made(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("beat_s", [0, -1, math.nan, math.inf, 1e9, 1e-9, 0.049, None, "5", True, [5], 10**400])
+def test_a_rhythm_that_can_not_be_is_refused_when_the_service_is_made(beat_s: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^beat_s is a number of seconds from 0\.05 to 86400, not "):
+        Service("balance-sync", beat_s=beat_s)
+
+
+@pytest.mark.parametrize("beat_s", [0.05, 1, 86_400])
+def test_any_rhythm_from_a_twentieth_of_a_second_to_a_day_will_do(beat_s: float) -> None:
+    assert Service("balance-sync", beat_s=beat_s).beat_s == beat_s
+
+
+def test_a_namespace_that_can_not_be_is_refused_when_the_service_is_made() -> None:
     with pytest.raises(ConfigError):
-        Service("balance-sync", **options)
+        Service("balance-sync", namespace="a b")
 
 
 def test_a_bad_address_keeps_the_host_alive_with_one_line_and_no_password(

@@ -26,6 +26,10 @@ from pulseboard.wire.events import MAX_BACK_IN_S, MAX_BEAT_S, encode
 from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_service_name
 
 ANSWER_TIMEOUT_S = 2.0
+MIN_BEAT_S = 0.05
+"""A shorter rhythm floods Redis and tells nobody more."""
+NAME_MAX = 256
+"""Characters of a field's name: one that is longer is a mistake, and costs its status the room."""
 
 log = logging.getLogger("pulseboard.service")
 
@@ -33,8 +37,8 @@ log = logging.getLogger("pulseboard.service")
 class Service:
     """A service on the board: `with Service("balance-sync", beat_s=5) as service: service.update(done=1)`.
 
-    `beat_s` is the rhythm in seconds in which it gives a sign of life, from a thread of its own. The instance is
-    `host:pid` unless named. Redis is where `redis_url` or the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT);
+    `beat_s` is the rhythm in which it gives a sign of life, from a thread of its own: 0.05 to 86,400 seconds. The instance
+    is `host:pid` unless named. Redis is where `redis_url` or the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT);
     if it is away the service goes on, and its latest status is sent when Redis comes.
 
     It says goodbye when the process exits, and when SIGTERM ends it: a process that leaves the signal alone gets a handler
@@ -55,8 +59,10 @@ class Service:
         goodbye_on_sigterm: bool = True,
     ) -> None:
         self.name = check_service_name(name)
-        if not 0 < beat_s <= MAX_BEAT_S:
-            raise ConfigError(f"beat_s must be more than 0 and at most {MAX_BEAT_S:.0f} seconds, not {beat_s}")
+        if not (_is_number(beat_s) and MIN_BEAT_S <= beat_s <= MAX_BEAT_S):
+            raise ConfigError(
+                f"beat_s is a number of seconds from {MIN_BEAT_S:g} to {MAX_BEAT_S:.0f}, not {text_of(beat_s)[:80]!a}"
+            )
         self.beat_s = float(beat_s)
         self._named = instance is not None
         self.instance = check_instance_name(instance) if instance is not None else ""
@@ -90,10 +96,13 @@ class Service:
         """Send what is waiting and say goodbye, within 2 s; then the service may be started again.
 
         With `back_in_s` the goodbye is a planned one: the board counts down, and alarms only when neither this instance nor
-        a new one of the service has come by then.
+        a new one of the service has come by then. The goodbye that was said first stands, whatever a later stop says.
         """
         with self._desk.guard:
-            self.dismiss(self._check_absence(back_in_s))
+            absence = self._check_absence(back_in_s)
+            if absence is not None and self._running() is None:
+                self._complain("late-absence", "back_in_s came when the service was stopped already, and was not told")
+            self.dismiss(absence)
             host.stop([self])
 
     def update(self, /, **fields: Any) -> None:
@@ -162,7 +171,14 @@ class Service:
         return courier if courier is not None and not courier.dismissed else None
 
     def _encode_fields(self, fields: dict[Any, Any]) -> dict[str, msgspec.Raw]:
-        return {text_of(name): self._encode_field(value) for name, value in fields.items()}
+        return {self._name_of(name): self._encode_field(value) for name, value in fields.items()}
+
+    def _name_of(self, field: Any) -> str:
+        name = text_of(field)
+        if len(name) > NAME_MAX:
+            self._complain("name", f"the name of a field was cut to {NAME_MAX} characters: {name[:80]}...")
+            return name[:NAME_MAX]
+        return name
 
     def _encode_field(self, value: Any) -> msgspec.Raw:
         try:
@@ -178,7 +194,7 @@ class Service:
     def _check_absence(self, back_in_s: Any) -> float | None:
         if back_in_s is None:
             return None
-        if isinstance(back_in_s, int | float) and 0 < back_in_s <= MAX_BACK_IN_S:
+        if _is_number(back_in_s) and 0 < back_in_s <= MAX_BACK_IN_S:
             return float(back_in_s)
         self._complain(
             "absence",
@@ -251,3 +267,8 @@ class Service:
 
 def _nobody() -> None:
     return None
+
+
+def _is_number(value: Any) -> bool:
+    # True is an int to Python, and never a number of seconds.
+    return isinstance(value, int | float) and not isinstance(value, bool)
