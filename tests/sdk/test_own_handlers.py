@@ -31,6 +31,7 @@ def interrupted(call: Callable[[], object], step: int, interruption: Callable[[]
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks whether any frame wants them at settrace() alone
     sys.settrace(trace)
     try:
         call()
