@@ -21,6 +21,8 @@ from pulseboard.embedded.valkey import EmbeddedValkey
 
 PATIENCE_S = 20.0
 SOURCE = Path(__file__).parents[2] / "src"
+FORKING = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
+"""From Python 3.12 on a fork of a process with threads warns; what becomes of a service in it is what these tests ask."""
 
 
 def eventually(condition: Callable[[], object]) -> None:
@@ -132,6 +134,7 @@ def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run
         host = subprocess.Popen(
             [sys.executable, "-c", head + textwrap.dedent(program)],
             env=os.environ
+            | FORKING
             | {
                 "PYTHONPATH": str(SOURCE),
                 "REDIS_URL": address.url,

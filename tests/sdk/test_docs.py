@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.sdk.conftest import SOURCE, Sight
+from tests.sdk.conftest import FORKING, SOURCE, Sight
 
 from pulseboard.bus.address import RedisAddress
 
@@ -39,7 +39,7 @@ def test_an_example_runs_and_says_goodbye(
     env |= {"PULSEBOARD_NAMESPACE": namespace, "PULSEBOARD_CHANNEL_PREFIX": prefix}
     host = subprocess.run(
         [sys.executable, "-c", PRELUDE + code],
-        env=os.environ | env,
+        env=os.environ | FORKING | env,
         capture_output=True,
         text=True,
         timeout=60,

@@ -13,7 +13,7 @@ from tests.sdk.conftest import MakeService, Sight, eventually
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.publisher import Outgoing, Publisher
-from pulseboard.sdk.outbox import Outbox
+from pulseboard.sdk.outbox import Outbox, Word
 
 
 def test_a_planned_goodbye_says_when_the_service_will_be_back(make: MakeService, sight: Sight) -> None:
@@ -50,7 +50,7 @@ def test_any_number_of_seconds_up_to_a_day_will_do(make: MakeService, sight: Sig
     assert sight.events[-1]["back_in_s"] == float(back_in_s)
 
 
-@pytest.mark.parametrize("back_in_s", [0, -1, 86_401, float("nan"), float("inf"), "60", object(), 10**400])
+@pytest.mark.parametrize("back_in_s", [0, -1, 86_401, float("nan"), float("inf"), "60", True, object(), 10**400])
 def test_an_absence_that_can_not_be_costs_neither_the_host_nor_the_goodbye(
     make: MakeService, sight: Sight, caplog: pytest.LogCaptureFixture, back_in_s: Any
 ) -> None:
@@ -84,6 +84,19 @@ def test_a_stop_that_is_repeated_does_not_take_the_plan_back(make: MakeService, 
     service.stop(back_in_s=5)
     service.stop()
     assert [event.get("back_in_s") for event in sight.events if event.get("goodbye")] == [5]
+
+
+def test_a_plan_that_comes_after_the_goodbye_is_not_told_and_says_so_once(
+    make: MakeService, sight: Sight, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make()
+    service.stop()
+    for _ in range(2):
+        service.stop(back_in_s=60)
+    assert [event.get("back_in_s") for event in sight.events if event.get("goodbye")] == [None]
+    errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 1
+    assert "back_in_s came when the service was stopped already" in errors[0]
 
 
 def test_no_beat_follows_a_goodbye(make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +140,10 @@ def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
     """The courier saw that it was to leave, and left, before it was given the goodbye."""
     offer = Outbox.offer
 
-    def offer_late(self: Outbox, event: Outgoing) -> None:
-        if b'"goodbye":true' in event.json:
+    def offer_late(self: Outbox, word: Word) -> None:
+        if word.goodbye:
             time.sleep(0.3)  # some beats
-        offer(self, event)
+        offer(self, word)
 
     monkeypatch.setattr(Outbox, "offer", offer_late)
     service = make(beat_s=0.05)

@@ -11,11 +11,11 @@ from pulseboard import Service
 from pulseboard.sdk.guard import Guard
 
 
-def break_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> bytes:
+def break_offering(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("pulseboard.sdk.service.encode_event", broken)
+    monkeypatch.setattr("pulseboard.sdk.outbox.Outbox.offer", broken)
 
 
 every_call = pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_bug_of_ours_is_swallowed_counted_and_told_once(
     monkeypatch.delenv("PYTEST_VERSION")
     service = make(start=started)
     with monkeypatch.context() as patched:
-        break_encoding(patched)
+        break_offering(patched)
         for _ in range(3):
             call(service)
     assert service.stats().internal_errors in (1, 3), "a service stops but once, even so"
@@ -50,7 +50,7 @@ def test_the_service_goes_on_after_a_bug(make: MakeService, monkeypatch: pytest.
     monkeypatch.delenv("PYTEST_VERSION")
     service = make()
     with monkeypatch.context() as patched:
-        break_encoding(patched)
+        break_offering(patched)
         service.update(n=1)
     service.update(m=2)
     eventually(lambda: sight.latest == {"n": 1, "m": 2})
@@ -63,7 +63,7 @@ def test_under_pytest_a_bug_of_ours_is_raised(
 ) -> None:
     service = make(start=started)
     with monkeypatch.context() as patched:
-        break_encoding(patched)
+        break_offering(patched)
         with pytest.raises(ZeroDivisionError):
             call(service)
     assert service.stats().internal_errors == 1
@@ -74,7 +74,7 @@ def test_a_stop_that_fails_to_say_goodbye_ends_the_beats_all_the_same(
 ) -> None:
     service = make("goes-silently")
     with monkeypatch.context() as patched:
-        break_encoding(patched)
+        break_offering(patched)
         with pytest.raises(ZeroDivisionError):
             service.stop()
     eventually(lambda: "pulseboard-goes-silently" not in {thread.name for thread in threading.enumerate()})
@@ -179,8 +179,8 @@ def test_the_variable_that_pytest_sets_is_what_counts(run_host: RunHost) -> None
     program = """
         import os
         os.environ.pop("PYTEST_VERSION", None)
-        import pulseboard.sdk.service
-        pulseboard.sdk.service.encode_event = None
+        from pulseboard.sdk.outbox import Outbox
+        Outbox.offer = None
         service.start()
         service.update(n=1)
         print(service.stats().internal_errors)

@@ -208,8 +208,9 @@ async def test_a_frozen_link_is_noticed_and_the_latest_goes_over_a_new_one(
 
 def at_its_slowest(service: Service) -> None:
     """Let the service be where a long outage leaves it: at the longest of its pauses."""
-    assert service._courier is not None
-    service._courier._attempt = 1_000
+    courier = service._running()
+    assert courier is not None
+    courier._attempt = 1_000
 
 
 def test_it_is_back_in_time_after_a_long_outage(

@@ -3,26 +3,35 @@
 import signal
 import threading
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pulseboard.bus.publisher import Outgoing
-from pulseboard.sdk.outbox import Outbox
+from pulseboard.sdk.outbox import Outbox, Said, Word
 
-MAX_EVENTS, MAX_BYTES = 5, 60
-
-
-def event(json: bytes) -> Outgoing:
-    return Outgoing("balance-sync", "w-1", json)
-
-
-def events(*jsons: bytes) -> list[Outgoing]:
-    return [event(json) for json in jsons]
+MAX_EVENTS, MAX_BYTES, BATCH_MAX = 8, 120, 3
+ROOM = MAX_EVENTS - BATCH_MAX
+"""How many may be in the queue, so that with those taken there are no more than MAX_EVENTS."""
+RUN = 1
+WORD = Word(RUN)
 
 
-def size(waiting: list[Outgoing]) -> int:
-    return sum(len(one.json) for one in waiting)
+def say(outbox: Outbox, text: str, word: Word = WORD) -> None:
+    outbox.replace({"t": msgspec.Raw(msgspec.json.encode(text))})
+    outbox.offer(word)
+
+
+def json_of(text: str) -> bytes:
+    return b'{"t":"%s"}' % text.encode()
+
+
+def texts(batch: list[Said]) -> list[str]:
+    return [msgspec.json.decode(said.json)["t"] for said in batch]
+
+
+def size(waiting: list[str]) -> int:
+    return sum(len(json_of(text)) for text in waiting)
 
 
 def adds_up(outbox: Outbox) -> bool:
@@ -30,121 +39,160 @@ def adds_up(outbox: Outbox) -> bool:
     return counts.offered == counts.sent + counts.overflowed + counts.coalesced + counts.waiting
 
 
+def take_all(outbox: Outbox, run: int = RUN) -> list[str]:
+    taken = []
+    while batch := outbox.take(run):
+        taken += texts(batch)
+        outbox.confirm()
+    return taken
+
+
+def join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
+
+
 def test_events_leave_in_the_order_they_came() -> None:
+    outbox = Outbox(batch_max=2)
+    for text in "123":
+        say(outbox, text)
+    assert texts(outbox.take(RUN)) == ["1", "2"]
+    outbox.confirm()
+    assert texts(outbox.take(RUN)) == ["3"]
+    outbox.confirm()
+    assert outbox.take(RUN) == []
+    assert outbox.counts() == (3, 3, 0, 0, 0, 0)
+
+
+def test_each_event_is_the_whole_status_at_its_moment() -> None:
     outbox = Outbox()
-    for one in events(b"1", b"2", b"3"):
-        outbox.offer(one)
-    assert outbox.take(2) == events(b"1", b"2")
-    assert outbox.take(2) == events(b"3")
-    assert outbox.take(2) == []
-    assert outbox.counts().overflowed == 0
+    outbox.merge({"a": msgspec.Raw(b"1")})
+    outbox.offer(Word(RUN))
+    outbox.merge({"b": msgspec.Raw(b"2")})
+    outbox.offer(Word(RUN))
+    outbox.replace({})
+    assert [said.json for said in outbox.take(RUN)] == [b'{"a":1}', b'{"a":1,"b":2}']
 
 
-@given(st.lists(st.binary(max_size=40), max_size=60))
-def test_it_is_bounded_in_count_and_bytes_and_keeps_the_latest(jsons: list[bytes]) -> None:
-    outbox = Outbox(MAX_EVENTS, MAX_BYTES)
-    for json in jsons:
-        outbox.offer(event(json))
-        assert len(outbox) <= MAX_EVENTS
-    kept = outbox.take(100)
-    assert kept == events(*jsons[len(jsons) - len(kept) :])
-    assert bool(kept) == bool(jsons)
-    assert size(kept) <= MAX_BYTES
-    assert outbox.counts().overflowed == len(jsons) - len(kept)
+@given(st.lists(st.text("x", max_size=60), max_size=60))
+def test_it_is_bounded_in_count_and_bytes_and_keeps_the_latest(said: list[str]) -> None:
+    outbox = Outbox(MAX_EVENTS, MAX_BYTES, BATCH_MAX)
+    for text in said:
+        say(outbox, text)
+        assert outbox.counts().waiting <= ROOM
+        assert outbox.counts().waiting_bytes <= MAX_BYTES
+    overflowed = outbox.counts().overflowed
+    kept = take_all(outbox)
+    assert kept == said[len(said) - len(kept) :]
+    assert bool(kept) == bool(said)
+    assert overflowed == len(said) - len(kept)
 
 
 def test_one_event_larger_than_the_bound_is_still_the_latest() -> None:
     outbox = Outbox(max_bytes=10)
-    outbox.offer(event(b"small"))
-    outbox.offer(event(b"x" * 100))
-    assert outbox.take(9) == events(b"x" * 100)
+    say(outbox, "small")
+    say(outbox, "x" * 100)
+    assert take_all(outbox) == ["x" * 100]
 
 
 def test_of_what_could_not_be_sent_only_the_latest_stays() -> None:
     outbox = Outbox()
-    for one in events(b"1", b"2"):
-        outbox.offer(one)
-    outbox.keep_latest(outbox.take(9))
-    assert outbox.take(9) == events(b"2")
-    outbox.confirm(events(b"2"))
-    outbox.offer(event(b"3"))
-    unsent = outbox.take(9)
-    outbox.offer(event(b"4"))
-    outbox.keep_latest(unsent)
-    assert outbox.take(9) == events(b"4"), "what was said meanwhile is later than what could not be sent"
-    outbox.confirm(events(b"4"))
+    say(outbox, "1")
+    say(outbox, "2")
+    outbox.take(RUN)
+    outbox.keep_latest(RUN)
+    assert take_all(outbox) == ["2"]
+    say(outbox, "3")
+    outbox.take(RUN)
+    say(outbox, "4")
+    outbox.keep_latest(RUN)
+    assert take_all(outbox) == ["4"], "what was said meanwhile is later than what could not be sent"
     assert outbox.counts() == (4, 2, 0, 2, 0, 0)
-    outbox.keep_latest()
-    assert len(outbox) == 0
+    outbox.keep_latest(RUN)
+    assert outbox.counts().waiting == 0
+
+
+def test_what_is_said_after_the_goodbye_is_not_sent() -> None:
+    """A thread was in the middle of an update while another stopped the service: a sign of life of one that had stopped."""
+    outbox = Outbox()
+    say(outbox, "1")
+    say(outbox, "bye", Word(RUN, goodbye=True))
+    say(outbox, "late")
+    assert texts(outbox.take(RUN)) == ["1", "bye"]
+    outbox.keep_latest(RUN)
+    assert take_all(outbox) == ["bye"]
+    assert outbox.counts() == (3, 1, 0, 2, 0, 0)
+
+
+def test_a_run_sends_what_is_its_own() -> None:
+    """What an earlier one left is old: the first event of the later one says all of it. What a later one said is not for it."""
+    outbox = Outbox()
+    say(outbox, "bye", Word(1, goodbye=True))
+    say(outbox, "again", Word(2))
+    say(outbox, "late", Word(1))
+    say(outbox, "more", Word(2))
+    assert texts(outbox.take(1)) == ["bye"]
+    outbox.keep_latest(1)
+    assert texts(outbox.take(2)) == ["again", "more"]
+    outbox.confirm()
+    assert outbox.counts() == (4, 2, 0, 2, 0, 0)
 
 
 class Dealings(RuleBasedStateMachine):
-    """Any order of dealings with an outbox, beside a plain list of what must be in it."""
-
-    max_bytes = 4 * MAX_BYTES
-    """So that either bound is met now and then."""
+    """Any order of dealings with an outbox, beside plain lists of what must be in it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.outbox = Outbox(MAX_EVENTS, self.max_bytes)
-        self.queued: list[Outgoing] = []
-        self.taken: list[list[Outgoing]] = []
-        self.offered = self.sent = self.dropped = 0
-        self.last: Outgoing | None = None
-        self.last_sent: Outgoing | None = None
+        self.outbox = Outbox(MAX_EVENTS, MAX_BYTES, BATCH_MAX)
+        self.queued: list[str] = []
+        self.held: list[str] = []
+        self.offered = self.sent = self.overflowed = self.coalesced = 0
+        self.last = self.last_sent = ""
 
     @property
-    def waiting(self) -> list[Outgoing]:
-        return self.queued + [one for batch in self.taken for one in batch]
+    def waiting(self) -> list[str]:
+        return self.held + self.queued
 
-    @rule(length=st.integers(0, 80))
+    @rule(length=st.integers(0, 60))
     def offer(self, length: int) -> None:
         self.offered += 1
-        self.last = event(b"%d:" % self.offered + b"x" * length)
-        self.outbox.offer(self.last)
+        self.last = f"{self.offered}:" + "x" * length
+        say(self.outbox, self.last)
         self.queued.append(self.last)
-        while len(self.queued) > 1 and (len(self.waiting) > MAX_EVENTS or size(self.waiting) > self.max_bytes):
+        while len(self.queued) > 1 and (len(self.queued) > ROOM or size(self.waiting) > MAX_BYTES):
             self.queued.pop(0)
-            self.dropped += 1
+            self.overflowed += 1
 
-    @rule(count=st.integers(1, 4))
-    def take(self, count: int) -> None:
-        expected, self.queued = self.queued[:count], self.queued[count:]
-        assert self.outbox.take(count) == expected
-        if expected:
-            self.taken.append(expected)
+    @rule()
+    def take(self) -> None:
+        count = max(0, BATCH_MAX - len(self.held))
+        self.held, self.queued = self.held + self.queued[:count], self.queued[count:]
+        assert texts(self.outbox.take(RUN)) == self.held
 
-    @precondition(lambda self: self.taken)
+    @precondition(lambda self: self.held)
     @rule()
     def confirm(self) -> None:
-        batch = self.taken.pop(0)
-        self.outbox.confirm(batch)
-        self.sent += len(batch)
-        self.last_sent = batch[-1]
+        self.outbox.confirm()
+        self.sent += len(self.held)
+        self.last_sent = self.held[-1]
+        self.held = []
 
-    @rule(had_taken=st.booleans())
-    def fail(self, had_taken: bool) -> None:
-        batch = self.taken.pop() if self.taken and had_taken else []
-        self.outbox.keep_latest(batch)
-        waiting = batch + self.queued
-        self.dropped += max(0, len(waiting) - 1)
-        self.queued = waiting[-1:]
+    @rule()
+    def fail(self) -> None:
+        self.outbox.keep_latest(RUN)
+        self.coalesced += max(0, len(self.waiting) - 1)
+        self.held, self.queued = self.waiting[-1:], []
 
     @invariant()
     def counts_are_exact(self) -> None:
-        counts = self.outbox.counts()
+        sums = (self.offered, self.sent, self.overflowed, self.coalesced, len(self.waiting), size(self.waiting))
+        assert self.outbox.counts() == sums
         assert adds_up(self.outbox)
-        assert (counts.offered, counts.sent, counts.overflowed + counts.coalesced) == (
-            self.offered,
-            self.sent,
-            self.dropped,
-        )
-        assert (counts.waiting, counts.waiting_bytes) == (len(self.waiting), size(self.waiting))
-        assert len(self.outbox) == len(self.waiting)
+        assert len(self.waiting) <= MAX_EVENTS
 
     @invariant()
     def the_latest_is_never_dropped(self) -> None:
-        assert self.last is None or self.last in self.waiting or self.last == self.last_sent
+        assert self.last in [*self.waiting, self.last_sent]
 
 
 TestDealings = Dealings.TestCase
@@ -152,53 +200,60 @@ TestDealings.settings = settings(max_examples=150, stateful_step_count=40, deadl
 
 
 def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
-    outbox = Outbox(max_events=50)
+    outbox = Outbox(max_events=50, max_bytes=1_000, batch_max=7)
     done = threading.Event()
     wrong: list[object] = []
+    sent: list[str] = []
 
     def offer(worker: int) -> None:
         for n in range(1_000):
-            outbox.offer(event(b"%d/%d" % (worker, n)))
+            outbox.merge({str(worker): msgspec.Raw(b"%d" % n)})
+            outbox.offer(Word(RUN))
 
     def send() -> None:
         turn = 0
-        while not done.is_set() or len(outbox):
+        while not done.is_set() or outbox.counts().waiting:
             turn += 1
-            batch = outbox.take(7)
+            batch = outbox.take(RUN)
             if turn % 3:
-                outbox.confirm(batch)
+                outbox.confirm()
+                sent.extend(said.json.decode() for said in batch)
             else:
-                outbox.keep_latest(batch)
+                outbox.keep_latest(RUN)
 
     def watch() -> None:
         while not done.wait(0.001):
-            if not adds_up(outbox):
-                wrong.append(outbox.counts())
+            counts = outbox.counts()
+            if min(counts) < 0 or counts.waiting > 50 or not adds_up(outbox):
+                wrong.append(counts)
 
     workers = [threading.Thread(target=offer, args=(worker,)) for worker in range(6)]
     others = [threading.Thread(target=send), threading.Thread(target=watch)]
     for thread in [*workers, *others]:
         thread.start()
-    for thread in workers:
-        thread.join()
+    join(workers)
     done.set()
-    for thread in others:
-        thread.join()
+    join(others)
     counts = outbox.counts()
     assert wrong == []
-    assert (counts.offered, counts.waiting, counts.waiting_bytes) == (6_000, 0, 0)
+    assert (counts.offered, counts.sent, counts.waiting, counts.waiting_bytes) == (6_000, len(sent), 0, 0)
     assert adds_up(outbox)
+    statuses = [msgspec.json.decode(json, type=dict[str, int]) for json in sent]
+    assert statuses[-1] == {str(worker): 999 for worker in range(6)}
+    for worker in range(6):
+        told = [status.get(str(worker), -1) for status in statuses]
+        assert told == sorted(told), "an older status came after a newer one"
 
 
 def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offer() -> None:
     """Sums that are read, changed and written lose what comes between: a lock that a handler may pass keeps nothing."""
-    outbox = Outbox(max_events=10)
+    outbox = Outbox(max_events=12, batch_max=2)
     handled = 0
 
     def handler(*_: object) -> None:
         nonlocal handled
         handled += 1
-        outbox.offer(event(b"from the handler"))
+        say(outbox, "from the handler")
 
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
@@ -206,7 +261,7 @@ def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offe
     try:
         while handled < 500:
             offered += 1
-            outbox.offer(event(b"x" * (offered % 50)))
+            say(outbox, "x" * (offered % 50))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -214,4 +269,4 @@ def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offe
     assert counts.offered == offered + handled
     assert adds_up(outbox)
     assert counts.waiting == 10
-    assert counts.waiting_bytes == size(outbox.take(99))
+    assert counts.waiting_bytes == size(take_all(outbox))

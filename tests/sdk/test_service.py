@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -19,7 +20,7 @@ from pulseboard import ConfigError, InvalidName, Service
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.wire.events import MAX_EVENT_BYTES, encode
+from pulseboard.wire.events import MAX_EVENT_BYTES
 
 
 def pulseboard_threads() -> list[str]:
@@ -183,9 +184,9 @@ def test_a_status_that_is_too_large_is_told_once_and_the_next_is_published(
     service = make()
     for _ in range(3):
         service.update(log="x" * MAX_EVENT_BYTES)
-    assert len([record for record in caplog.records if "65536 bytes" in record.message]) == 1
     service.update(log="short")
     eventually(lambda: sight.latest == {"log": "short"})
+    assert len([record for record in caplog.records if "65536 bytes" in record.message]) == 1
 
 
 def test_one_field_too_large_does_not_stop_the_others_from_being_told(make: MakeService, sight: Sight) -> None:
@@ -195,6 +196,18 @@ def test_one_field_too_large_does_not_stop_the_others_from_being_told(make: Make
     service.update(dump="y" * 200_000)
     service.update(done=2)
     eventually(lambda: sight.latest == {"done": 2, "dump": "(left out: 200002 bytes are too large)"})
+
+
+def test_a_huge_name_of_a_field_is_cut_and_costs_no_other_field(
+    make: MakeService, sight: Sight, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was larger than an event may be, so the whole status was left out, for good."""
+    service = make()
+    for n in range(2):
+        service.update(done=n, **{"x" * 70_000: n})
+    eventually(lambda: sight.latest == {"done": 1, "x" * 256: 1})
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "cut to 256 characters" in caplog.text
 
 
 def test_a_status_of_too_many_fields_says_so_instead(make: MakeService, sight: Sight) -> None:
@@ -217,12 +230,20 @@ def test_a_name_that_can_not_be_one_is_refused_when_the_service_is_made(name: st
         Service(name)
 
 
-@pytest.mark.parametrize(
-    "options", [{"beat_s": 0}, {"beat_s": -1}, {"beat_s": float("nan")}, {"beat_s": 1e9}, {"namespace": "a b"}]
-)
-def test_an_option_that_can_not_be_is_refused_when_the_service_is_made(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("beat_s", [0, -1, math.nan, math.inf, 1e9, 1e-9, 0.049, None, "5", True, [5], 10**400])
+def test_a_rhythm_that_can_not_be_is_refused_when_the_service_is_made(beat_s: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^beat_s is a number of seconds from 0\.05 to 86400, not "):
+        Service("balance-sync", beat_s=beat_s)
+
+
+@pytest.mark.parametrize("beat_s", [0.05, 1, 86_400])
+def test_any_rhythm_from_a_twentieth_of_a_second_to_a_day_will_do(beat_s: float) -> None:
+    assert Service("balance-sync", beat_s=beat_s).beat_s == beat_s
+
+
+def test_a_namespace_that_can_not_be_is_refused_when_the_service_is_made() -> None:
     with pytest.raises(ConfigError):
-        Service("balance-sync", **options)
+        Service("balance-sync", namespace="a b")
 
 
 def test_a_bad_address_keeps_the_host_alive_with_one_line_and_no_password(
@@ -380,26 +401,6 @@ def test_updates_of_many_threads_lose_no_field(make: MakeService, sight: Sight) 
     for thread in threads:
         thread.join()
     eventually(lambda: sight.latest == {f"w{worker}": 199 for worker in range(8)})
-
-
-def test_an_update_in_the_middle_of_an_update_is_the_last_one_published(
-    make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A SIGTERM handler's 'stopping' went out first, and the older status after it stayed on the board."""
-    service = make()
-
-    def interrupted(status: Any) -> bytes:
-        older = encode(status)
-        if "stopping" not in status:
-            service.update(stopping=True)  # as a signal handler does, in the same thread
-        return older
-
-    monkeypatch.setattr("pulseboard.sdk.service.encode", interrupted)
-    service.update(n=1)
-    monkeypatch.undo()
-    # stop() sends all that waits, and then the goodbye: the event before that is the last update.
-    service.stop()
-    assert sight.statuses[-2] == {"n": 1, "stopping": True}
 
 
 def test_a_signal_at_any_moment_neither_deadlocks_nor_loses_the_latest(make: MakeService, sight: Sight) -> None:

@@ -8,7 +8,6 @@ import asyncio
 
 # Not for their names: socket imports the first to look up a host, and redis-py the others when it connects, in the SDK in a
 # thread. A child forked meanwhile has half a module for as long as it lives ("unknown encoding: idna").
-import email.parser  # noqa: F401
 import encodings.idna  # noqa: F401
 import hmac  # noqa: F401
 import logging
@@ -23,6 +22,7 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry
+from redis.utils import get_lib_version
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import Keys
@@ -39,6 +39,10 @@ from pulseboard.bus.link import (
 )
 from pulseboard.bus.locate import make_locator
 from pulseboard.wire.errors import BusUnavailable
+
+# redis-py asks for its own version whenever it connects, and what importlib.metadata imports for the answer is, since
+# Python 3.13, of its private parts: so it is asked once before.
+get_lib_version()  # type: ignore[no-untyped-call]
 
 ANSWER_TIMEOUT_S = 5.0
 SEED_ATTEMPTS = 20

@@ -8,15 +8,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from pulseboard.bus.client import retry_delay_s
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.sdk.guard import Guard
 from pulseboard.sdk.loops import LoopWatch
-from pulseboard.sdk.outbox import Outbox
+from pulseboard.sdk.outbox import Outbox, Said, Word
 from pulseboard.sdk.stats import LinkRecord
-from pulseboard.wire.errors import BusUnavailable
+from pulseboard.sdk.status import fit_status, parse_status
+from pulseboard.wire.errors import BusUnavailable, InvalidEvent
+from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event
 
-BATCH_MAX = 64
+ENVELOPE_MAX_BYTES = 2_048
+"""What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
 
 log = logging.getLogger("pulseboard.service")
 
@@ -32,9 +37,10 @@ class Desk:
 
 
 class Courier:
-    """Sends what is in the outbox, and a beat every `beat_s`, until dismissed. `say_again` offers the status anew.
+    """Sends what is said in one run of a service, and a beat every `beat_s`, until its goodbye is sent.
 
-    It waits for `predecessor`, who may still be on the way out: two at once would overtake each other.
+    It takes no lock that a thread of the host may hold: a signal handler that stops the service waits for it. `predecessor`
+    may still be on the way out, and is waited for: two at once would overtake each other.
     """
 
     def __init__(
@@ -43,23 +49,25 @@ class Courier:
         instance: str,
         beat_s: float,
         desk: Desk,
-        say_again: Callable[[], None],
+        complain: Callable[[str, str], None],
         publisher: Publisher,
         address: str,
+        run: int,
         predecessor: "Courier | None" = None,
     ) -> None:
         self._service = service
         self._instance = instance
         self._beat_s = beat_s
         self._desk = desk
-        self._say_again = say_again
+        self._complain = complain  # a method of the service, which so lives for as long as it runs
         self._publisher = publisher
         self._address = address
+        self._word = Word(run)
         self._predecessor = predecessor
         # A SimpleQueue, since a signal handler may call update() in the middle of an update(): an Event would deadlock.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._beating = True
-        self._stopping = False
+        self._said_goodbye = False
+        self.dismissed = False
         self._attempt = 0
         self._next_beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"pulseboard-{service}", daemon=True)
@@ -68,19 +76,20 @@ class Courier:
         """Start the thread."""
         self._thread.start()
 
-    def wake(self) -> None:
-        """Say that the outbox has something."""
+    def say(self) -> None:
+        """Have the status sent as it is now."""
+        self._desk.outbox.offer(self._word)
         if self._wakes.empty():
             self._wakes.put(None)
 
-    def dismiss(self, goodbye: Outgoing | None) -> None:
-        """Ask for an end: send what is waiting, then the goodbye. Does not wait for it."""
-        # In this order, so that no beat follows the goodbye, and the thread does not leave before it has it.
-        self._beating = False
-        if goodbye is not None:
-            self._desk.outbox.offer(goodbye)
-        self._stopping = True
-        self.wake()
+    def dismiss(self, back_in_s: float | None) -> None:
+        """Ask for an end: send what is waiting, then the goodbye, of which only the first counts. Does not wait for it."""
+        try:
+            self._desk.outbox.offer(self._word._replace(goodbye=True, back_in_s=back_in_s))
+        finally:
+            # Last, for a signal handler that stops as well, in the middle of this: it must not wait for a goodbye unsaid.
+            self.dismissed = True
+            self._wakes.put(None)
 
     def join(self, timeout_s: float | None) -> None:
         """Wait until all is sent; give up after `timeout_s`."""
@@ -93,7 +102,7 @@ class Courier:
             if self._predecessor is not None:
                 self._predecessor.join(None)
                 self._predecessor = None
-            while not self._stopping:
+            while not self.dismissed:
                 try:
                     self._turn()
                 except Exception as error:
@@ -113,7 +122,7 @@ class Courier:
         try:
             self._send_all()
             if time.monotonic() >= self._next_beat:
-                if self._beating:
+                if not self._said_goodbye:
                     self._beat()
                 self._next_beat = max(self._next_beat + self._beat_s, time.monotonic())
         except BusUnavailable as error:
@@ -124,23 +133,41 @@ class Courier:
         self._wait(self._next_beat - time.monotonic())
 
     def _send_all(self) -> None:
+        outbox, run = self._desk.outbox, self._word.run
         if self._attempt:
             # What was said during the pause between two attempts is history as well, not only what failed to be sent.
-            self._desk.outbox.keep_latest()
-        while batch := self._desk.outbox.take(BATCH_MAX):
-            self._send(batch)
+            outbox.keep_latest(run)
+        while not self._said_goodbye and (batch := outbox.take(run)):
+            try:
+                self._publisher.publish([self._make_event(said) for said in batch])
+            except BaseException:
+                outbox.keep_latest(run)
+                raise
+            outbox.confirm()
+            self._said_goodbye = batch[-1].word.goodbye
 
-    def _send(self, batch: list[Outgoing]) -> None:
+    def _make_event(self, said: Said) -> Outgoing:
+        event = StatusEvent(
+            service=self._service,
+            timestamp=said.at_ns // 1_000_000,
+            status=msgspec.Raw(said.json),
+            instance=self._instance,
+            beat_s=self._beat_s,
+            goodbye=said.word.goodbye,
+            back_in_s=said.word.back_in_s,
+        )
         try:
-            self._publisher.publish(batch)
-        except BaseException:
-            self._desk.outbox.keep_latest(batch)
-            raise
-        self._desk.outbox.confirm(batch)
+            json = encode_event(event, max_bytes=MAX_EVENT_BYTES)
+        except InvalidEvent as error:
+            self._complain(error.reason, f"the largest fields of this status were left out: {error}")
+            fitted = fit_status(parse_status(said.json), MAX_EVENT_BYTES - ENVELOPE_MAX_BYTES)
+            json = encode(msgspec.structs.replace(event, status=msgspec.Raw(encode(fitted))))
+        return Outgoing(self._service, self._instance, json, said.word.back_in_s)
 
     def _beat(self) -> None:
         if not self._publisher.beat(self._service, self._instance, self._desk.loops.ask()):
-            self._say_again()
+            # Should the goodbye have come while it asked, this comes after it and is not sent: all is said.
+            self.say()
             self._send_all()
 
     def _leave(self) -> None:
@@ -153,7 +180,7 @@ class Courier:
     def _pause(self) -> None:
         deadline = time.monotonic() + retry_delay_s(self._attempt)
         # Updates wake the thread too; they must not turn the pause into a storm of attempts.
-        while not self._stopping and (left := deadline - time.monotonic()) > 0:
+        while not self.dismissed and (left := deadline - time.monotonic()) > 0:
             self._wait(left)
 
     def _wait(self, timeout_s: float) -> None:

@@ -3,7 +3,6 @@
 Invariant: a process ends as it would have without us, and at most 2 s later.
 """
 
-import _thread
 import atexit
 import contextlib
 import logging
@@ -46,8 +45,7 @@ _guests: "weakref.WeakValueDictionary[tuple[str, bool, int], Guest]" = weakref.W
 _naming = threading.RLock()
 _forked = False
 _finalized = False
-_ending = False
-"""Whether this process is a forked child, whether its finalizers say goodbye already, and whether SIGTERM is ending it."""
+"""Whether this process is a forked child, and whether its finalizers say goodbye already."""
 
 
 def receive(guest: Guest, name: str, *, named: bool) -> int:
@@ -77,25 +75,14 @@ def watch_the_end(*, sigterm: bool) -> None:
     _hook_into_multiprocessing()
     _hook_into_celery()
     # Only where nobody else has the signal; and SIGINT never, since its handler is Python's own, whose exit is an exit.
-    if sigterm and not _ending and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    if sigterm and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         with contextlib.suppress(ValueError):  # off the main thread nobody can
             signal.signal(signal.SIGTERM, _end_by_sigterm)
 
 
 def _end_by_sigterm(number: int, _: FrameType | None) -> None:
     # Back first, so that a second signal ends this process at once, and whatever goes wrong here, the first one does too.
-    global _ending  # noqa: PLW0603
-    _ending = True
     signal.signal(number, signal.SIG_DFL)
-    try:
-        # Not here: this may stand in the middle of an update, in whose lock the couriers would wait for us, and we for them.
-        # And not by threading.Thread, whose own lock may be held just as well.
-        _thread.start_new_thread(_say_goodbye_and_end, (number,))
-    except RuntimeError:  # no more threads
-        _say_goodbye_and_end(number)
-
-
-def _say_goodbye_and_end(number: int) -> None:
     try:
         stop_all()
     finally:
@@ -105,20 +92,14 @@ def _say_goodbye_and_end(number: int) -> None:
         os._exit(128 + number)
 
 
-def _note_exit() -> None:
-    stop_all()
-    if _ending:  # its program came to its end while the goodbye was on its way: the signal was first
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _all_guests() -> list[Guest]:
     # valuerefs() copies in one step; to iterate would fail while another thread makes a service.
     return [guest for ref in _guests.valuerefs() if (guest := ref()) is not None]
 
 
 def _note_fork() -> None:
-    global _naming, _forked, _finalized, _ending
-    _naming, _forked, _finalized, _ending = threading.RLock(), True, False, False
+    global _naming, _forked, _finalized
+    _naming, _forked, _finalized = threading.RLock(), True, False
     # Also those that do not run: one that is made before the fork and started after it must not bear the parent's pid.
     for guest in _all_guests():
         guest.note_fork()
@@ -144,4 +125,4 @@ def _hook_into_celery() -> None:
 
 
 os.register_at_fork(after_in_child=_note_fork)
-atexit.register(_note_exit)
+atexit.register(stop_all)

@@ -4,7 +4,6 @@ The loop itself is asked, by a probe that it has to run; at most one probe a loo
 """
 
 import asyncio
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -42,26 +41,22 @@ class LoopWatch:
         self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._watched: list[_Watched] = []
-        # Reentrant, since a signal handler may start a service in the middle of this.
-        self._lock = threading.RLock()
         self._clock = clock
         self._sleep = sleep
 
     def add(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch a loop until it is closed or gone; to add it twice is to add it once."""
-        with self._lock:
-            if all(watched.loop() is not loop for watched in self._watched):
-                self._watched = [*self._watched, _Watched(loop)]
+        # No lock, only single steps of C: the courier must not wait for a thread that a signal handler interrupted.
+        if all(watched.loop() is not loop for watched in self._watched.copy()):
+            self._watched.append(_Watched(loop))
 
     def __len__(self) -> int:
         return len(self._watched)
 
     def ask(self) -> int:
         """Ask each loop that owes no answer, and return for how many ms the oldest question has stood; 0 below 1,000."""
-        gone = [watched for watched in self._watched if not self._reach(watched)]
-        if gone:
-            with self._lock:
-                self._watched = [watched for watched in self._watched if watched not in gone]
+        for gone in [watched for watched in self._watched.copy() if not self._reach(watched)]:
+            self._watched.remove(gone)
         if self._owed_ms() < STUCK_MS:
             return 0
         self._sleep(GRACE_S)
@@ -89,5 +84,5 @@ class LoopWatch:
         return True
 
     def _owed_ms(self) -> int:
-        open_probes = [one.probe for one in self._watched if one.probe is not None and not one.probe.answered]
+        open_probes = [one.probe for one in self._watched.copy() if one.probe is not None and not one.probe.answered]
         return round((self._clock() - min(probe.asked_at for probe in open_probes)) * 1000) if open_probes else 0

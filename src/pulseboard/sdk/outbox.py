@@ -1,109 +1,107 @@
-"""The outbox: what a service wants sent, from any of its threads to the one that sends. Bounded; `offer` never waits.
+"""The outbox: the statuses of a service on their way from its threads to the courier. Bounded; no call of a host waits.
 
-Each event offered is sent, dropped or waiting, where what was taken waits until it is confirmed: the counts add up, always.
+Whoever offers, offers the whole status as it is at that moment; so of two the later one never says less.
 """
 
-import threading
-from collections import deque
-from collections.abc import Sequence
+import time
+from itertools import repeat
 from typing import NamedTuple
 
-from pulseboard.bus.publisher import Outgoing
+import msgspec
+
+from pulseboard.sdk.lane import Lane, LaneCounts
 
 MAX_EVENTS = 256
 MAX_BYTES = 4 * 1024 * 1024
+BATCH_MAX = 64
+
+Fields = dict[str, msgspec.Raw]
 
 
-class OutboxCounts(NamedTuple):
-    """What became of the events of one outbox: `offered == sent + overflowed + coalesced + waiting`."""
+class Word(NamedTuple):
+    """What is said with a status: in which run of the service (they are numbered), and whether it is the last of that run."""
 
-    offered: int
-    sent: int
-    overflowed: int
-    """Dropped, the oldest first, because the outbox was full."""
-    coalesced: int
-    """Dropped because Redis was away, and a later status says all that they said."""
-    waiting: int
-    waiting_bytes: int
+    run: int
+    goodbye: bool = False
+    back_in_s: float | None = None
+
+
+class Said(NamedTuple):
+    """A status as it was said: its JSON, when (ns since the epoch), and the word with it."""
+
+    json: bytes
+    at_ns: int
+    word: Word
 
 
 class Outbox:
-    """Status events on their way out, oldest first. When it is full the oldest goes: a later status says all it said."""
+    """Statuses on their way out, oldest first. When it is full the oldest goes: a later one says all it said.
 
-    def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        # Reentrant, since a signal handler may offer in the middle of an offer; and what it offers lies in `_arriving`
-        # until the one it interrupted has done its sums, since no count survives a change between its being read and written.
-        self._lock = threading.RLock()
-        self._settling = False
-        self._arriving: deque[Outgoing] = deque()
-        self._events: deque[Outgoing] = deque()
-        self._taken = 0
-        self._bytes = 0
-        self._offered = self._sent = self._overflowed = self._coalesced = 0
+    What was said in a run after its goodbye, or is still here when a later run has begun, is not sent: a thread or a signal
+    handler may stop the service in the middle of another's update.
+    """
 
-    def offer(self, event: Outgoing) -> None:
-        """Take one event, at the price of the oldest when there is no room."""
-        self._arriving.append(event)
-        with self._lock:
-            self._settle()
+    def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES, batch_max: int = BATCH_MAX) -> None:
+        # In a list, where the one step of C that offers it can find it.
+        self._whole: list[Fields] = [{}]
+        self._batch_max = batch_max
+        self._lane: Lane[tuple[bytes, int, Word]] = Lane(max_events, max_bytes, batch_max, _size)
 
-    def take(self, count: int) -> list[Outgoing]:
-        """Take out up to `count` events, oldest first, which then must be confirmed or given to `keep_latest`."""
-        with self._lock:
-            self._settle()
-            taken = [self._events.popleft() for _ in range(min(count, len(self._events)))]
-            self._taken += len(taken)
-            return taken
+    def merge(self, fields: Fields) -> None:
+        """Change these fields of the status."""
+        self._whole[0].update(fields)
 
-    def confirm(self, taken: Sequence[Outgoing]) -> None:
+    def replace(self, fields: Fields) -> None:
+        """Make this the status. It is the outbox's from here on."""
+        self._whole[0] = fields
+
+    def offer(self, word: Word) -> None:
+        """Put the status as it is in, with this word."""
+        # One step: were it made before and put in after, another thread's later status could get in between.
+        self._lane.offer_made(zip(map(_encode, self._whole), _clock, repeat(word)))
+
+    def take(self, run: int) -> list[Said]:
+        """Return what is to be sent next of this run; it waits until it is confirmed, or the latest alone is kept."""
+        return self._hold(run, self._batch_max)
+
+    def confirm(self) -> None:
         """Say that what was taken has been sent."""
-        size = _size(taken)
-        with self._lock:
-            self._taken -= len(taken)
-            self._sent += len(taken)
-            self._bytes -= size
+        self._lane.hold((), sent=len(self._lane.ledger.held))
 
-    def keep_latest(self, taken: Sequence[Outgoing] = ()) -> None:
-        """Put back what could not be sent, and keep the latest of all that waits: in an outage nobody watches the steps."""
-        with self._lock:
-            self._settle()
-            self._taken -= len(taken)
-            waiting = [*taken, *self._events]
-            self._coalesced += max(0, len(waiting) - 1)
-            self._bytes -= _size(waiting[:-1])
-            self._events = deque(waiting[-1:])
+    def keep_latest(self, run: int) -> None:
+        """Keep the latest of all that this run has said and not sent: in an outage nobody watches the steps."""
+        self._hold(run, None)
 
-    def counts(self) -> OutboxCounts:
-        """Return what became of the events so far, at one moment."""
-        with self._lock:
-            self._settle()
-            waiting = len(self._events) + self._taken
-            return OutboxCounts(self._offered, self._sent, self._overflowed, self._coalesced, waiting, self._bytes)
+    def counts(self) -> LaneCounts:
+        """Return what became of all that was offered, at one moment."""
+        return self._lane.counts()
 
-    def __len__(self) -> int:
-        return len(self._events) + self._taken
+    def renew(self) -> "Outbox":
+        """Return an empty one with the same status: a forked child's."""
+        heir = Outbox()
+        heir.replace(self._whole[0])
+        return heir
 
-    def _settle(self) -> None:
-        if self._settling:
-            return
-        try:
-            self._settling = True
-            while self._arriving:
-                self._admit(self._arriving.popleft())
-        finally:
-            self._settling = False
-
-    def _admit(self, event: Outgoing) -> None:
-        self._events.append(event)
-        self._offered += 1
-        self._bytes += len(event.json)
-        # What was taken counts as well, but only what was not can be dropped.
-        while len(self._events) > 1 and (len(self) > self._max_events or self._bytes > self._max_bytes):
-            self._overflowed += 1
-            self._bytes -= len(self._events.popleft().json)
+    def _hold(self, run: int, count: int | None) -> list[Said]:
+        ledger, queue = self._lane.look()
+        held = [Said(*said) for said in ledger.held if said[2].run == run]
+        left = []
+        for said, number in queue:
+            if said[2].run > run or (count is not None and len(held) >= count):
+                break
+            left.append((said, number))
+            if said[2].run == run and not (held and held[-1].word.goodbye):
+                held.append(Said(*said))
+        seen = len(ledger.held) + len(left)
+        if count is None:
+            held = held[-1:]
+        self._lane.hold(tuple(held), left, coalesced=seen - len(held))
+        return held
 
 
-def _size(events: Sequence[Outgoing]) -> int:
-    return sum(len(event.json) for event in events)
+def _size(said: tuple[bytes, int, Word]) -> int:
+    return len(said[0])
+
+
+_encode = msgspec.json.Encoder().encode
+_clock = iter(time.time_ns, None)

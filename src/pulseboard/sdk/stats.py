@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pulseboard.sdk.outbox import OutboxCounts
+from pulseboard.sdk.lane import LaneCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,6 @@ class LinkRecord:
         self.failures += 1
         self.last_error = str(error)
 
-    def to_stats(self, counts: OutboxCounts, internal_errors: int) -> ServiceStats:
+    def to_stats(self, counts: LaneCounts, internal_errors: int) -> ServiceStats:
         """Put together what there is to tell."""
         return ServiceStats(self.connected, self.failures, self.last_error, internal_errors, *counts)

@@ -31,6 +31,11 @@ def encode_value(value: Any) -> msgspec.Raw:
     return msgspec.Raw(json)
 
 
+def parse_status(json: bytes) -> dict[str, msgspec.Raw]:
+    """Return the fields of a status, each as JSON."""
+    return _statuses.decode(json)
+
+
 def fit_status(status: dict[str, msgspec.Raw], max_bytes: int) -> dict[str, msgspec.Raw]:
     """Return the status with its largest fields left out, and saying so, until its JSON fits into `max_bytes`.
 
@@ -79,3 +84,4 @@ def _mend(value: Any, levels: int) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
+_statuses = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -1,0 +1,124 @@
+"""A lane: what goes from any thread, and from any signal handler, to the one thread that takes it. Bounded; the oldest goes.
+
+Nobody who offers waits for anybody: it is done in single steps of C, between which the interpreter switches neither threads
+nor to a signal handler (it holds its GIL). All else is the taker's alone. So the counts add up by construction: what is in
+nobody's hands any more and was not sent was dropped.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import count, tee
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+Numbered = tuple[T, int]
+
+
+class LaneCounts(NamedTuple):
+    """What became of the items of one lane: `offered == sent + overflowed + coalesced + waiting`."""
+
+    offered: int
+    sent: int
+    overflowed: int
+    """Dropped, the oldest first, because the lane was full."""
+    coalesced: int
+    """Dropped by the taker, because a later one says all that they said."""
+    waiting: int
+    waiting_bytes: int
+
+
+class _Ledger(Generic[T]):
+    """The taker's book at one moment. It is replaced, never changed, so that who reads it needs no lock."""
+
+    __slots__ = ("coalesced", "held", "sent", "through")
+
+    def __init__(self, through: int = 0, held: tuple[T, ...] = (), sent: int = 0, coalesced: int = 0) -> None:
+        self.through = through  # items up to this number have left the queue
+        self.held = held  # taken and not confirmed
+        self.sent = sent
+        self.coalesced = coalesced
+
+
+class Lane(Generic[T]):
+    """At most `max_items` items, and `max_bytes` by what `size` says of each, of which the taker holds up to `batch_max`.
+
+    The newest is never dropped, though it be larger than the bound.
+    """
+
+    def __init__(self, max_items: int, max_bytes: int, batch_max: int, size: Callable[[T], int]) -> None:
+        self._max_bytes = max_bytes
+        self._size = size
+        # While no item is larger than this, the bound in items holds the one in bytes as well: nobody has to sum up.
+        self._large = max_bytes // max_items
+        self._has_large = False
+        # A full deque drops its oldest in the same step that appends.
+        self._queue: deque[Numbered[T]] = deque(maxlen=max_items - batch_max)
+        self._numbers = count(1)
+        self.ledger: _Ledger[T] = _Ledger()
+
+    def offer(self, item: T) -> None:
+        """Put an item in, at the price of the oldest when there is no room."""
+        self.offer_made((item,))
+
+    def offer_made(self, making: Iterable[T]) -> None:
+        """Put in the one item that `making` yields. It is one step, where C makes it: nothing comes between."""
+        mine, queued = tee(zip(making, self._numbers))  # noqa: B905 - the numbers never end
+        self._queue.extend(queued)
+        if self._size(next(mine)[0]) > self._large:
+            self._has_large = True
+        if self._has_large:
+            self._make_room()
+
+    def look(self) -> tuple[_Ledger[T], list[Numbered[T]]]:
+        """Return the book and what is queued at one moment, oldest first, each with its number."""
+        while True:
+            ledger = self.ledger
+            queue = self._queue.copy()
+            if ledger is self.ledger:  # else items went from the one to the other between the two looks
+                return ledger, [numbered for numbered in queue if numbered[1] > ledger.through]
+
+    def hold(self, held: tuple[T, ...], left: Sequence[Numbered[T]] = (), *, sent: int = 0, coalesced: int = 0) -> None:
+        """Let `left` leave the queue, and keep `held` until it is sent or dropped. For the taker.
+
+        `sent` and `coalesced` are how many, of what was held before or has left, were so.
+        """
+        was = self.ledger
+        through = left[-1][1] if left else was.through
+        # The book first: who looks in between finds an item in both places, and knows by its number that it has left.
+        self.ledger = _Ledger(through, held, was.sent + sent, was.coalesced + coalesced)
+        for numbered in left:
+            self._remove(numbered)
+        if self._has_large:
+            # Taken back before the look, as who offers a large one says so after it is in: either sees the other.
+            self._has_large = False
+            ledger, queue = self.look()
+            if any(self._size(item) > self._large for item in (*ledger.held, *(item for item, _ in queue))):
+                self._has_large = True
+
+    def counts(self) -> LaneCounts:
+        """Return what became of the items so far, at one moment. For any thread."""
+        ledger, queue = self.look()
+        waiting = [*ledger.held, *(item for item, _ in queue)]
+        offered = queue[-1][1] if queue else ledger.through
+        dropped = offered - ledger.sent - len(waiting)
+        return LaneCounts(
+            offered, ledger.sent, dropped - ledger.coalesced, ledger.coalesced, len(waiting), self._bytes_of(waiting)
+        )
+
+    def _make_room(self) -> None:
+        ledger, queue = self.look()
+        excess = self._bytes_of([*ledger.held, *(item for item, _ in queue)]) - self._max_bytes
+        for numbered in queue[:-1]:
+            if excess <= 0:
+                return
+            excess -= self._size(numbered[0])
+            self._remove(numbered)
+
+    def _remove(self, numbered: Numbered[T]) -> None:
+        # Not popleft(): the oldest may be another one by now, and even the newest.
+        with suppress(ValueError):
+            self._queue.remove(numbered)
+
+    def _bytes_of(self, items: Iterable[T]) -> int:
+        return sum(map(self._size, items))
