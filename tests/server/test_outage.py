@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 from tests.conftest import free_port, run_valkey
-from tests.server.conftest import Message, Publisher, ServeFixture, Server, eventually
+from tests.server.conftest import EXPECTED, Message, Publisher, ServeFixture, Server, eventually
 
 from pulseboard import Service
 from pulseboard.bus.address import RedisAddress
@@ -48,6 +48,27 @@ async def test_without_redis_it_serves_says_that_it_cannot_see_and_recovers_when
                 update = Publisher(raw, prefix)("balance-sync", n=1)
             assert (await stream.until(lambda message: message.event == "status")).data["status"] == {"n": 1}
             assert (await seeds.until(lambda message: "service" in message.data)).data == update
+
+
+@pytest.mark.parametrize("since", ["0-0", "1-0", "1765584000000-0"])
+async def test_one_that_comes_back_before_redis_was_seen_is_told_so_at_once_and_gets_the_board_when_it_comes(
+    serve: ServeFixture, tmp_path: Path, since: str
+) -> None:
+    """With 0-0 it got no byte until Redis came, and no board then either."""
+    port = free_port()
+    server = serve(RedisAddress(port=port))
+    await eventually(lambda: server.get("/healthz").status_code == 200)
+    async with await server.open(head=f"Last-Event-ID: {since}\r\n") as stream:
+        reset, board = [await stream.next() for _ in range(2)]
+        assert (reset.event, reset.data["reason"]) == ("reset", "the server has not seen Redis yet")
+        assert (board.event, is_blind(board)) == ("board", True)
+        assert board.data["expect"] == list(EXPECTED)
+        with EmbeddedValkey(tmp_path, port=port):
+            board = await stream.until(sees)
+            assert board.event == "board"
+    seed = "/api/services/status/stream"
+    async with await serve(RedisAddress(port=port)).open(seed, head=f"Last-Event-ID: {since}\r\n") as stream:
+        assert (await stream.next()).data["balanceSync"] == {}
 
 
 async def test_a_frozen_redis_is_noticed_and_its_return_too(serve: ServeFixture, prefix: str) -> None:

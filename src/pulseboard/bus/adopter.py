@@ -147,6 +147,7 @@ class Adopter:
             args += [board_field(event.service, event.instance), plain.json, format_absence(event.back_in_s)]
         attempt = 0
         while True:
+            check_cancelled()
             try:
                 await self._adopt(keys=keys, args=args)
             except FAILURES as error:

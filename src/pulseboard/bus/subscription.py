@@ -46,6 +46,7 @@ class Subscription:
         """Yield each message as (channel, payload), reconnecting with the seed's delay for ever."""
         attempt = 0
         while True:
+            check_cancelled()
             try:
                 await self._prepare()
                 async with self._client.pubsub() as pubsub, aclosing(self._session(pubsub)) as session:
