@@ -152,7 +152,8 @@ class Hub:
         """Tell one that resumes what is in no feed: who is alive by now, and whether we can see."""
         now = self._clock.now_ms()
         view, sink = connection.view, connection.sink
-        frames = [beats_frame(now, self.sight.heard, self.board.beats(), since), ping_frame(now, self.sight, since)]
+        beats = self.board.beats(view.services)
+        frames = [beats_frame(now, self.sight.heard, beats, since), ping_frame(now, self.sight, since)]
         # Proxies and browsers hold a stream back until its first byte.
         frames += [heartbeat_frame(since)] if view.seed else []
         sink.write(sink.framing(b"".join(view.pick(frame) or b"" for frame in frames)))
