@@ -20,7 +20,8 @@ from pulseboard.hub import fan_out
 from pulseboard.hub import hub as hub_module
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
-from pulseboard.hub.hub import RETRY_MS, WRITE_DEADLINE_S, Hub, HubOptions
+from pulseboard.hub.hub import RETRY_MS, Hub
+from pulseboard.hub.options import WRITE_DEADLINE_S, HubOptions
 from pulseboard.hub.ring import Ring
 from pulseboard.hub.sight import BlindView
 from pulseboard.wire.cursor import Cursor
@@ -48,6 +49,7 @@ class TestJoin:
             "heard": 0,
             "since": 0,
             "blind": None,
+            "deaf": None,
             "incidents": [],
             "ping_s": 5.0,
             "version": "1.2.3",

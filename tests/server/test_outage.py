@@ -173,3 +173,65 @@ async def test_a_redis_that_takes_no_writes_is_blindness_and_not_the_death_of_al
                 await stream.until(sees)
                 await stream.until(lambda message: message.event == "beats" and message.data["beats"])
         assert server.get("/api/incidents").json() == {"incidents": []}
+
+
+def is_deaf(message: Message) -> bool:
+    return message.event in ("ping", "board") and message.data["deaf"] is not None
+
+
+async def test_readers_are_told_at_once_when_plain_publishes_are_not_heard_and_from_when_to_when(
+    serve: ServeFixture, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis drops a subscriber that is too slow for it, and the publishes that it had for it. Nothing else went wrong."""
+    monkeypatch.setattr("pulseboard.bus.subscription.PROVE_EVERY_S", 0.1)
+    monkeypatch.setattr("pulseboard.bus.ears.SETTLE_S", 0.3)
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        server = serve(valkey.address, ping_s=3_600.0)
+        await eventually(server.is_ready)
+        publish = Publisher(raw, prefix)
+        async with await server.open() as stream:
+            first = await stream.next()
+            assert (first.event, first.data["deaf"]) == ("board", None)
+            publish("balance-sync", n=1)
+            before = await stream.until(lambda message: message.event == "status")
+            raw.client_kill_filter(_type="pubsub")
+            publish("balance-sync", n=2)
+            told = await stream.until(is_deaf)
+            assert told.data["deaf"]["until"] is None
+            assert told.data["blind"] is None
+            heard = await stream.until(lambda message: is_deaf(message) and message.data["deaf"]["until"] is not None)
+            await eventually(server.is_ready)
+            publish("balance-sync", n=3)
+            after = await stream.until(lambda message: message.event == "status")
+        assert after.data["status"] == {"n": 3}
+        deaf = heard.data["deaf"]
+        assert deaf["since"] == told.data["deaf"]["since"] < deaf["until"]
+        assert deaf["until"] <= int(str(after.id).split("-")[0])
+        assert server.health()["deaf"] == 1
+        async with await server.open() as late, await server.open(f"/api/stream?since={before.id}") as back:
+            # The board may be one that was made a moment ago for somebody else; then the ping follows.
+            assert (await late.until(lambda message: is_deaf(message) and message.data["deaf"]["until"])).data[
+                "deaf"
+            ] == deaf
+            assert (await back.until(lambda message: message.event == "ping")).data["deaf"] == deaf
+
+
+async def test_what_another_server_heard_is_not_called_missing(
+    serve: ServeFixture, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.subscription.PROVE_EVERY_S", 0.1)
+    monkeypatch.setattr("pulseboard.bus.ears.SETTLE_S", 0.3)
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        servers = [serve(valkey.address, ping_s=3_600.0) for _ in range(2)]
+        for server in servers:
+            await eventually(server.is_ready)
+        async with await servers[0].open() as one, await servers[1].open() as other:
+            streams = {client["addr"]: client["id"] for client in raw.client_list(_type="pubsub")}
+            raw.client_kill_filter(_id=min(streams.values(), key=int))
+            publish = Publisher(raw, prefix)
+            publish("balance-sync", n=1)
+            for stream in (one, other):
+                assert (await stream.until(lambda message: message.event == "status")).data["status"] == {"n": 1}
+            (deaf,) = [server for server in servers if server.health()["deaf"]]
+            async with await deaf.open() as stream:
+                await stream.until(lambda message: message.event in ("board", "ping") and not is_deaf(message))
