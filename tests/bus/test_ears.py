@@ -80,9 +80,10 @@ async def test_what_was_published_while_a_link_was_dead_unnoticed_lies_in_the_sp
         assert first is not None
         assert second is not None
         assert first == Deaf(second.since, None)
-        assert frozen - 1_000 < first.since <= frozen + 1
+        assert frozen - 5_000 < first.since <= frozen
         assert second.until is not None
-        assert lost < noticed - 400 < second.until <= heard + 1
+        assert lost <= noticed <= second.until
+        assert second.until < heard + 5_000
         # Nor does it take that back when the others, of whom there are none, have had time to speak.
         await eventually(lambda: adopter._ears._settle_at is None)
         assert adopter.deaf == second
@@ -120,7 +121,7 @@ async def test_two_who_lost_their_links_together_tell_the_same_span(
             assert one == other
             assert one is not None
             assert one.until is not None
-            assert one.since <= killed + 1 < one.until + 1
+            assert one.since <= killed <= one.until
 
 
 async def test_an_outage_is_told_though_redis_lost_what_was_noted(
@@ -134,11 +135,11 @@ async def test_an_outage_is_told_though_redis_lost_what_was_noted(
         own_valkey.stop()
         await eventually(lambda: adopter.deaf is not None)
         assert adopter.deaf is not None
-        assert (adopter.deaf.since <= stopped + 1, adopter.deaf.until) == (True, None)
+        assert (adopter.deaf.since <= stopped, adopter.deaf.until) == (True, None)
         with restart(own_valkey, keep=False):
             await eventually(lambda: adopter._ears._settle_at is None and has_ended(adopter))
             assert adopter.deaf.until is not None
-            assert adopter.deaf.since <= stopped + 1 < adopter.deaf.until
+            assert adopter.deaf.since <= stopped <= adopter.deaf.until
 
 
 async def test_a_server_that_starts_tells_since_when_there_was_none(
@@ -154,7 +155,7 @@ async def test_a_server_that_starts_tells_since_when_there_was_none(
         (deaf,) = told
         assert deaf is not None
         assert deaf.until is not None
-        assert deaf.since <= ended <= deaf.until <= started + 2
+        assert deaf.since <= ended <= deaf.until < started + 5_000
         async with listening(address, keys, prefix) as (second, _):  # and so does any that comes later
             await eventually(lambda: second.deaf == deaf)
     assert 0 < raw.ttl(keys.ears) <= EARS_TTL_S
@@ -189,7 +190,7 @@ async def test_nothing_is_called_heard_before_it_is_in_the_feed(
         await asyncio.wait_for(held.wait(), PATIENCE_S)
         later = now_ms(raw) + 300
         await eventually(lambda: now_ms(raw) > later)  # three proofs
-        assert max(proofs(raw, keys).values()) <= published + 1
+        assert max(proofs(raw, keys).values()) <= published
         go.set()
         await proved(raw, keys)
 

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import logging
 import re
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import aclosing
@@ -22,7 +21,6 @@ from pulseboard.bus.client import (
     retry_delay_s,
     run_for_ever,
 )
-from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.ears import Deaf, Ears, Span
 from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field, format_absence
 from pulseboard.bus.rejections import Rejections
@@ -73,7 +71,6 @@ class Adopter(Watcher):
         *,
         prefix: str = DEFAULT_PREFIX,
         max_event_bytes: int = MAX_EVENT_BYTES,
-        clock: RedisClock | None = None,
         on_deaf: Callable[[Deaf | None], None] = lambda _: None,
     ) -> None:
         self._keys = keys
@@ -84,8 +81,7 @@ class Adopter(Watcher):
         self._batch = 0
         self._queue: asyncio.Queue[_Plain | _Proof] = asyncio.Queue(QUEUE_MAX)
         self._client = open_async_client(address, keys)
-        self._clock = clock or RedisClock()
-        self._ears = Ears(self._client, keys, self._clock, on_deaf)
+        self._ears = Ears(self._client, keys, on_deaf)
         self._adopt = self._client.register_script(read_script("adopt"))
         # A glob special in the prefix is a character of the name, not a pattern.
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
@@ -119,10 +115,7 @@ class Adopter(Watcher):
 
     async def _note_time(self) -> None:
         # Before SUBSCRIBE, not after: an event adopted between the two must count as one that was heard.
-        asked_at = time.monotonic()
-        seconds, microseconds = await self._client.time()
-        self._clock.set(int(seconds) * 1000 + int(microseconds) / 1000, asked_at)
-        self._ear = _Ear(uuid.uuid4().hex[:16], int(seconds) * 1000 + int(microseconds) // 1000)
+        self._ear = _Ear(uuid.uuid4().hex[:16], await self._ears.read_time())
 
     def opened(self, asked_at: float) -> None:
         self._ears.open(asked_at)

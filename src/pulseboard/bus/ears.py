@@ -5,6 +5,7 @@ Redis has proved it (`Subscription`), and only once all that was heard until the
 """
 
 import logging
+import math
 import re
 import time
 import uuid
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple
 import redis.asyncio
 
 from pulseboard.bus.client import FAILURES, describe
-from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.keys import EARS_TTL_S, Keys
 
 SETTLE_S = 3.0
@@ -55,12 +55,11 @@ def latest_gap(spans: Iterable[Span]) -> Deaf | None:
 class Ears:
     """What this server knows of its own hearing, and learns of that of the others. `tell` is called when that changes."""
 
-    def __init__(
-        self, client: redis.asyncio.Redis, keys: Keys, clock: RedisClock, tell: Callable[[Deaf | None], None]
-    ) -> None:
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, tell: Callable[[Deaf | None], None]) -> None:
         self._client = client
         self._key = keys.ears
-        self._clock = clock
+        # What to add to ours for Redis' time, which was read at some moment while we waited for it: never less, never more.
+        self._least_ms = self._most_ms = 0.0
         self._tell = tell
         self._span: Span | None = None
         self._before: Span | None = None
@@ -69,18 +68,26 @@ class Ears:
         self.deaf: Deaf | None = None
         """The latest span, or the one that goes on, in which plain publishes may have been missed."""
 
+    async def read_time(self) -> int:
+        """Ask Redis what time it is; return that in ms."""
+        asked_at = time.monotonic()
+        seconds, microseconds = await self._client.time()
+        ms = int(seconds) * 1000 + int(microseconds) // 1000
+        self._least_ms, self._most_ms = ms - time.monotonic() * 1000, ms + 1 - asked_at * 1000
+        return ms
+
     def open(self, asked_at: float) -> None:
         """Note that the subscription hears from here on; proved is that only from when it was asked for."""
-        now = self._clock.now_ms()
+        now = self._at_most(time.monotonic())
         if self._before is not None:
             self._set(Deaf(min(self._before.until, now), now))
-        self._span = Span(uuid.uuid4().hex[:16], now, self._ms(asked_at))
+        self._span = Span(uuid.uuid4().hex[:16], now, self._at_least(asked_at))
         self._settle_at = time.monotonic() + SETTLE_S
 
     def prove(self, at: float) -> Span | None:
         """Note that all was heard up to a moment (`time.monotonic()`); return what is then to be noted by `write`."""
         if self._span is not None:
-            self._span = self._span._replace(until=max(self._span.until, self._ms(at)))
+            self._span = self._span._replace(until=max(self._span.until, self._at_least(at)))
         return self._span
 
     def lose(self) -> None:
@@ -94,6 +101,7 @@ class Ears:
         try:
             await self._client.hset(self._key, span.ear, f"{span.since} {span.until}")
             await self._client.expire(self._key, EARS_TTL_S)
+            await self.read_time()  # again, for no two clocks run alike
             if self._settle_at is not None and time.monotonic() >= self._settle_at:
                 await self._settle()
         except FAILURES as error:  # the next proof comes in a second
@@ -115,7 +123,7 @@ class Ears:
             if (match := _SPAN.fullmatch(text))
         ]
         spans.sort(key=lambda span: span.until, reverse=True)
-        oldest = self._clock.now_ms() - EARS_TTL_S * 1000
+        oldest = self._at_most(time.monotonic()) - EARS_TTL_S * 1000
         kept = [span for span in spans[:EARS_MAX] if span.until >= oldest]
         if stale := [span.ear for span in spans if span not in kept]:
             await self._client.hdel(self._key, *stale)
@@ -123,11 +131,15 @@ class Ears:
             return  # lost again meanwhile: what is told of that holds
         own = [self._before] if self._before is not None else []
         self._settle_at = None
-        self._set(latest_gap([*kept, *own, self._span._replace(until=self._clock.now_ms())]))
+        self._set(latest_gap([*kept, *own, self._span._replace(until=self._at_most(time.monotonic()))]))
 
-    def _ms(self, at: float) -> int:
-        """Return a moment of `time.monotonic()` in ms by Redis' clock."""
-        return self._clock.now_ms() - int((time.monotonic() - at) * 1000)
+    def _at_least(self, at: float) -> int:
+        """Return a moment of `time.monotonic()` by Redis' clock (ms), not later than it was."""
+        return int(at * 1000 + self._least_ms)
+
+    def _at_most(self, at: float) -> int:
+        """Return a moment of `time.monotonic()` by Redis' clock (ms), not earlier than it was."""
+        return math.ceil(at * 1000 + self._most_ms)
 
     def _set(self, deaf: Deaf | None) -> None:
         if deaf != self.deaf:

@@ -66,7 +66,6 @@ class Core:
             self.rejections,
             prefix=settings.channel_prefix,
             max_event_bytes=settings.max_event_bytes,
-            clock=clock,
             on_deaf=lambda deaf: self.hub.listen(None if deaf is None else DeafView(*deaf)),
         )
         self._janitor = Janitor(*where)
