@@ -12,6 +12,7 @@ from tests.server.conftest import EXPECTED, Message, Publisher, ServeFixture, Se
 
 from pulseboard import Service
 from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
 
@@ -217,7 +218,7 @@ async def test_readers_are_told_at_once_when_plain_publishes_are_not_heard_and_f
 
 
 async def test_what_another_server_heard_is_not_called_missing(
-    serve: ServeFixture, prefix: str, monkeypatch: pytest.MonkeyPatch
+    serve: ServeFixture, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.subscription.PROVE_EVERY_S", 0.1)
     monkeypatch.setattr("pulseboard.bus.ears.SETTLE_S", 0.3)
@@ -225,6 +226,12 @@ async def test_what_another_server_heard_is_not_called_missing(
         servers = [serve(valkey.address, ping_s=3_600.0) for _ in range(2)]
         for server in servers:
             await eventually(server.is_ready)
+
+        def hear_together() -> bool:
+            spans: Any = [tuple(map(int, text.split())) for text in raw.hvals(keys.ears)]
+            return len(spans) == 2 and min(until for _, until in spans) > max(since for since, _ in spans)
+
+        await eventually(hear_together)
         async with await servers[0].open() as one, await servers[1].open() as other:
             raw.client_kill_filter(_id=min(int(client["id"]) for client in raw.client_list(_type="pubsub")))
             Publisher(raw, prefix)("balance-sync", n=1)
