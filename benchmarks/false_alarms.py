@@ -22,7 +22,8 @@ from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.entries import Batch, Beat, Blind, Entry, Reset
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
-from pulseboard.hub.hub import Hub, HubOptions
+from pulseboard.hub.hub import Hub
+from pulseboard.hub.options import HubOptions
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent
 from pulseboard.wire.state import RECONNECT_MS

@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from playwright.sync_api import expect
 from tests.browser.conftest import Publisher
 from tests.conftest import free_port, run_valkey
@@ -133,3 +134,29 @@ def test_a_private_board_does_not_say_that_it_is_open(page: Page, board: Board, 
     page.goto(server.url)
     board.expect_state("balance-sync", "missing")
     expect(page.get_by_test_id("banner-insecure")).to_have_count(0)
+
+
+def test_plain_publishes_that_were_not_heard_are_told_in_a_line_that_can_be_dismissed(
+    page: Page, board: Board, serve: Callable[..., Server], namespace: str
+) -> None:
+    """Redis drops a subscriber that is too slow for it. Nobody else sees anything of that."""
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        server = serve("--ping-s", "3600", redis=valkey.address)
+        server.wait_until_ready()
+        page.goto(server.url)
+        publisher = Publisher(valkey.address, namespace)
+        publisher.publish("balance-sync", {"done": 1})
+        board.expect_value("balance-sync", "done", "1")
+        line = page.get_by_test_id("banner-deaf")
+        expect(line).to_have_count(0)
+        raw.client_kill_filter(_type="pubsub")
+        expect(line).to_contain_text("were not heard by this board and may be missing")
+        expect(page.get_by_test_id("banner-blind")).to_have_count(0)
+        board.expect_state("balance-sync", "silent")
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert board.overflow_px() == 0
+        line.get_by_role("button", name="Dismiss").click()
+        expect(line).to_have_count(0)
+        page.reload()
+        board.expect_value("balance-sync", "done", "1")
+        expect(line).to_have_count(0)

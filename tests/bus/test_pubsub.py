@@ -1,6 +1,7 @@
 """The seed's own surface: publish_status, subscribe, and that neither an outage nor a callback ends it."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from tests.conftest import free_port, run_valkey
 
 from pulseboard import RedisClient, ServiceChannel, ServicePubSub, ServiceStatusUpdate
 from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.client import open_async_client
+from pulseboard.bus.subscription import Subscription
 from pulseboard.embedded.valkey import EmbeddedValkey
 
 
@@ -241,3 +244,22 @@ async def test_the_event_loop_goes_on_while_redis_is_frozen(own_valkey: Embedded
         finally:
             os.kill(own_valkey.pid, signal.SIGCONT)
         await publishing
+
+
+async def test_a_subscription_ends_though_the_driver_lost_its_cancellation_and_redis_is_away() -> None:
+    """cpython #86296. Each attempt failed before it came to where that is looked at, for ever."""
+    connecting = asyncio.Event()
+
+    async def lose() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            connecting.set()
+            await asyncio.sleep(0.01)
+        raise OSError("away")
+
+    subscription = Subscription(open_async_client(RedisAddress(), None), patterns=("*",), prepare=lose)
+    task = asyncio.create_task(anext(subscription.messages()))
+    await connecting.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=PATIENCE_S)
+    assert done
+    assert task.cancelled()

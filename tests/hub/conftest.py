@@ -13,7 +13,8 @@ from pulseboard.bus.entries import Beat, Entry, Reset
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, Framing, View
-from pulseboard.hub.hub import Hub, HubOptions
+from pulseboard.hub.hub import Hub
+from pulseboard.hub.options import HubOptions
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent, encode
 

@@ -16,7 +16,8 @@ from pulseboard.hub import catch_up as catch_up_module
 from pulseboard.hub.board import Board
 from pulseboard.hub.catch_up import catch_up
 from pulseboard.hub.connection import Connection, View
-from pulseboard.hub.hub import Hub, HubOptions
+from pulseboard.hub.hub import Hub
+from pulseboard.hub.options import HubOptions
 from pulseboard.hub.ring import Ring
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable

@@ -20,7 +20,8 @@ from pulseboard.hub import fan_out
 from pulseboard.hub import hub as hub_module
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
-from pulseboard.hub.hub import RETRY_MS, WRITE_DEADLINE_S, Hub, HubOptions
+from pulseboard.hub.hub import RETRY_MS, Hub
+from pulseboard.hub.options import WRITE_DEADLINE_S, HubOptions
 from pulseboard.hub.ring import Ring
 from pulseboard.hub.sight import BlindView
 from pulseboard.wire.cursor import Cursor
@@ -48,6 +49,7 @@ class TestJoin:
             "heard": 0,
             "since": 0,
             "blind": None,
+            "deaf": None,
             "incidents": [],
             "ping_s": 5.0,
             "version": "1.2.3",
@@ -110,6 +112,32 @@ class TestJoin:
         assert sink.closed
         assert events(sink) == ["bye"]
         assert hub.readers == 0
+
+
+class TestBeats:
+    def test_those_of_some_services_are_made_once_for_all_who_asked_for_the_same(self, hub: Hub) -> None:
+        hub.take(reset(1, entry(1), entry(1, "b", "i"), entry(1, "b", "j"), entry(1, "c")))
+        of_b = [join(hub, View(services=frozenset("b"))) for _ in range(10)]
+        of_two, of_all, of_none = (join(hub, View(services=names)) for names in (frozenset("ac"), None, frozenset("z")))
+        other_kinds = join(hub, View(kinds=frozenset({"status"}), services=frozenset("b")))
+        hub.take(Blind("away"))
+        for sink in (*of_b, of_two, of_all, of_none, other_kinds):
+            sink.writes.clear()
+        hub.take(
+            Batch(beats=[Beat("c", "", 7), Beat("b", "i", 8, 1_500), Beat("a", "", 9), Beat("b", "j", 9)], heard=9)
+        )
+
+        def beats(sink: ListSink) -> list[list[object]]:
+            (told,) = [each.data for each in messages(sink.writes) if each.event == "beats"]
+            assert told["heard"] == 9
+            return sorted(told["beats"])
+
+        assert beats(of_b[0]) == [["b", "i", 8, 1_500], ["b", "j", 9]]
+        assert beats(of_two) == [["a", "", 9], ["c", "", 7]]
+        assert len(beats(of_all)) == 4
+        assert beats(of_none) == []
+        assert events(other_kinds) == ["ping"]
+        assert len({id(sink.writes[0]) for sink in of_b}) == 1
 
 
 class TestOrder:
@@ -466,6 +494,11 @@ class TestResume:
         assert beats.data["beats"] == [["a", "", 7]]
         assert ping.data["blind"]["reason"] == "gone"
         assert beats.id == ping.id == "1-0"
+
+    def test_one_who_asked_for_some_services_is_told_who_of_them_is_alive(self, hub: Hub) -> None:
+        hub.take(reset(1, entry(1), entry(1, "b")))
+        beats, _ = messages(join(hub, View(services=frozenset("b")), since=Cursor(1, 0)).writes)
+        assert beats.data["beats"] == [["b", "", 1]]
 
     @pytest.mark.parametrize("since", [Cursor(2, 0), Cursor(4, 5), Cursor(99, 0)], ids=["too old", "unknown", "future"])
     def test_where_the_ring_cannot_say_it_serves_nobody_by_guess(self, hub: Hub, since: Cursor) -> None:

@@ -16,7 +16,7 @@ import pytest
 import redis
 from tests.conftest import free_port
 from tests.server.conftest import Publisher, Stream, eventually
-from tests.server.hosting import ROOT, Host
+from tests.server.hosting import ROOT, START_S, Host
 from tests.server.test_readers import open_frozen, publish_large
 
 from pulseboard.bus.address import RedisAddress
@@ -92,7 +92,7 @@ async def test_open_streams_do_not_hold_up_the_end_of_somebody_elses_server(
     run: Run, kind: signal.Signals, options: tuple[str, ...]
 ) -> None:
     host = run(ALONE, *options, prefix="")
-    await eventually(host.is_ready)
+    await eventually(host.is_ready, within_s=START_S)
     streams = await open_streams(host)
     said = await host.stop(kind)
     await check_ends(*streams)
@@ -101,7 +101,7 @@ async def test_open_streams_do_not_hold_up_the_end_of_somebody_elses_server(
 
 async def test_options_that_are_wrong_are_one_line_in_the_servers_own_words(run: Run) -> None:
     host = run(ALONE, prefix="", PULSEBOARD_PING_S="often")
-    _, said = await asyncio.to_thread(host.process.communicate, timeout=20)
+    said = await host.wait()
     assert host.process.returncode == 3
     (complaint,) = [line for line in said.splitlines() if "ping_s" in line]
     assert "pulseboard: ping_s: " in complaint
@@ -117,7 +117,7 @@ async def test_neither_does_a_reader_that_takes_nothing(
     run: Run, raw: redis.Redis, prefix: str, options: tuple[str, ...]
 ) -> None:
     host = run(ALONE, *options, prefix="")
-    await eventually(host.is_ready)
+    await eventually(host.is_ready, within_s=START_S)
     with open_frozen(host.port), open_frozen(host.port, "/api/services/status/stream"):
         await eventually(lambda: httpx.get(f"{host.url}/healthz").json()["readers"] == 2)
         publish_large(raw, prefix, 150)  # more than the kernel's buffers hold
@@ -131,7 +131,7 @@ async def test_neither_does_a_reader_that_takes_nothing(
 @pytest.mark.parametrize("app", ["starlette_app", "with_lifespan", "litestar_app"])
 async def test_all_of_it_works_below_a_prefix(run: Run, publish: Publisher, app: str) -> None:
     host = run(f"tests.server.hosts:{app}")
-    await eventually(host.is_ready)
+    await eventually(host.is_ready, within_s=START_S)
     async with httpx.AsyncClient(follow_redirects=True) as client:
         for path in ("", "/", "/services/"):
             assert str((await client.get(host.url + path)).url) == f"{host.url}/services"
@@ -162,7 +162,7 @@ async def test_what_the_documentation_says_about_mounting_is_true(run: Run, tmp_
     assert len(examples) == 3
     (tmp_path / "example.py").write_text(examples[number])
     host = run("example:app", "--app-dir", str(tmp_path))
-    await eventually(host.is_ready)
+    await eventually(host.is_ready, within_s=START_S)
     streams = await open_streams(host)
     said = await host.stop()
     await check_ends(*streams)
@@ -172,7 +172,7 @@ async def test_what_the_documentation_says_about_mounting_is_true(run: Run, tmp_
 async def test_the_head_of_a_stream_comes_first_though_a_middleware_holds_it_back(run: Run) -> None:
     """Under our own protocol the first message was written past it, before the status line."""
     host = run("tests.server.hosts:holding", "--http", OUR_PROTOCOL)
-    await eventually(host.is_ready)
+    await eventually(host.is_ready, within_s=START_S)
     streams = await open_streams(host)
     await host.stop()
     await check_ends(*streams)

@@ -181,14 +181,23 @@ async def test_a_planned_return_that_is_missed_is_an_incident(
 
 @pytest.mark.parametrize(
     ("query", "code"),
-    [("service=Import", "bad-name"), ("before=yesterday", "bad-cursor"), ("limit=0", None), ("limit=x", None)],
+    [("service=Import", "bad-name"), ("before=yesterday", "bad-cursor"), ("limit=0", "bad-parameter")],
 )
 async def test_a_question_about_incidents_that_cannot_be_meant_is_a_problem(
-    server: Server, query: str, code: str | None
+    server: Server, query: str, code: str
 ) -> None:
     answer = server.get(f"/api/incidents?{query}")
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
-    assert answer.json()["code"] == code or code is None
+    assert answer.json()["code"] == code
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "101", "x", "", "1.5", "9" * 30])
+async def test_a_limit_that_cannot_be_is_answered_with_what_can_be_and_what_was_given(
+    server: Server, limit: str
+) -> None:
+    problem = server.get(f"/api/incidents?limit={limit}").json()
+    assert (problem["code"], problem["parameter"]) == ("bad-parameter", "limit")
+    assert problem["detail"] == f"limit must be a whole number from 1 to 100, not '{limit}'."
 
 
 async def test_what_has_been_gone_for_the_set_time_leaves_the_board_and_keeps_its_history(

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import redis
 from tests.conftest import free_port, run_valkey
-from tests.server.conftest import Message, Publisher, ServeFixture, Server, eventually
+from tests.server.conftest import EXPECTED, Message, Publisher, ServeFixture, Server, eventually
 
 from pulseboard import Service
 from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
 
@@ -48,6 +49,27 @@ async def test_without_redis_it_serves_says_that_it_cannot_see_and_recovers_when
                 update = Publisher(raw, prefix)("balance-sync", n=1)
             assert (await stream.until(lambda message: message.event == "status")).data["status"] == {"n": 1}
             assert (await seeds.until(lambda message: "service" in message.data)).data == update
+
+
+@pytest.mark.parametrize("since", ["0-0", "1-0", "1765584000000-0"])
+async def test_one_that_comes_back_before_redis_was_seen_is_told_so_at_once_and_gets_the_board_when_it_comes(
+    serve: ServeFixture, tmp_path: Path, since: str
+) -> None:
+    """With 0-0 it got no byte until Redis came, and no board then either."""
+    port = free_port()
+    server = serve(RedisAddress(port=port))
+    await eventually(lambda: server.get("/healthz").status_code == 200)
+    async with await server.open(head=f"Last-Event-ID: {since}\r\n") as stream:
+        reset, board = [await stream.next() for _ in range(2)]
+        assert (reset.event, reset.data["reason"]) == ("reset", "the server has not seen Redis yet")
+        assert (board.event, is_blind(board)) == ("board", True)
+        assert board.data["expect"] == list(EXPECTED)
+        with EmbeddedValkey(tmp_path, port=port):
+            board = await stream.until(sees)
+            assert board.event == "board"
+    seed = "/api/services/status/stream"
+    async with await serve(RedisAddress(port=port)).open(seed, head=f"Last-Event-ID: {since}\r\n") as stream:
+        assert (await stream.next()).data["balanceSync"] == {}
 
 
 async def test_a_frozen_redis_is_noticed_and_its_return_too(serve: ServeFixture, prefix: str) -> None:
@@ -152,3 +174,70 @@ async def test_a_redis_that_takes_no_writes_is_blindness_and_not_the_death_of_al
                 await stream.until(sees)
                 await stream.until(lambda message: message.event == "beats" and message.data["beats"])
         assert server.get("/api/incidents").json() == {"incidents": []}
+
+
+def is_deaf(message: Message) -> bool:
+    return message.event in ("ping", "board") and message.data["deaf"] is not None
+
+
+async def test_readers_are_told_at_once_when_plain_publishes_are_not_heard_and_from_when_to_when(
+    serve: ServeFixture, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis drops a subscriber that is too slow for it, and the publishes that it had for it. Nothing else went wrong."""
+    monkeypatch.setattr("pulseboard.bus.subscription.PROVE_EVERY_S", 0.1)
+    monkeypatch.setattr("pulseboard.bus.ears.SETTLE_S", 0.3)
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        server = serve(valkey.address, ping_s=3_600.0)
+        await eventually(server.is_ready)
+        publish = Publisher(raw, prefix)
+        async with await server.open() as stream:
+            first = await stream.next()
+            assert (first.event, first.data["deaf"]) == ("board", None)
+            publish("balance-sync", n=1)
+            before = await stream.until(lambda message: message.event == "status")
+            raw.client_kill_filter(_type="pubsub")
+            publish("balance-sync", n=2)
+            told = await stream.until(is_deaf)
+            assert told.data["deaf"]["until"] is None
+            assert told.data["blind"] is None
+            heard = await stream.until(lambda message: is_deaf(message) and message.data["deaf"]["until"] is not None)
+            await eventually(server.is_ready)
+            publish("balance-sync", n=3)
+            after = await stream.until(lambda message: message.event == "status")
+        assert after.data["status"] == {"n": 3}
+        deaf = heard.data["deaf"]
+        assert deaf["since"] == told.data["deaf"]["since"] < deaf["until"]
+        assert int(str(before.id).split("-")[0]) - 5_000 < deaf["since"] < deaf["until"]
+        assert server.health()["deaf"] == 1
+        async with await server.open() as late, await server.open(f"/api/stream?since={before.id}") as back:
+            # The board may be one that was made a moment ago for somebody else; then the ping follows.
+            assert (await late.until(lambda message: is_deaf(message) and message.data["deaf"]["until"])).data[
+                "deaf"
+            ] == deaf
+            assert (await back.until(lambda message: message.event == "ping")).data["deaf"] == deaf
+
+
+async def test_what_another_server_heard_is_not_called_missing(
+    serve: ServeFixture, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.subscription.PROVE_EVERY_S", 0.1)
+    monkeypatch.setattr("pulseboard.bus.ears.SETTLE_S", 0.3)
+    with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
+        servers = [serve(valkey.address, ping_s=3_600.0) for _ in range(2)]
+        for server in servers:
+            await eventually(server.is_ready)
+
+        def hear_together() -> bool:
+            spans: Any = [tuple(map(int, text.split())) for text in raw.hvals(keys.ears)]
+            return len(spans) == 2 and min(until for _, until in spans) > max(since for since, _ in spans)
+
+        await eventually(hear_together)
+        async with await servers[0].open() as one, await servers[1].open() as other:
+            raw.client_kill_filter(_id=min(int(client["id"]) for client in raw.client_list(_type="pubsub")))
+            Publisher(raw, prefix)("balance-sync", n=1)
+            await eventually(lambda: any(server.health()["deaf"] for server in servers))
+            deaf = one if servers[0].health()["deaf"] else other
+            messages = [await deaf.next()]
+            while not (any(map(is_deaf, messages)) and messages[-1].event == "ping" and not is_deaf(messages[-1])):
+                messages.append(await deaf.next())
+            assert [each.data["status"] for each in messages if each.event == "status"] == [{"n": 1}]

@@ -1,15 +1,17 @@
 """Coming back: on any server, from the ring or from Redis, each event once; or a reset that says why not."""
 
 import asyncio
+import contextlib
 import json
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import redis
-from tests.server.conftest import Message, Publisher, ServeFixture, Server, Stream, eventually
+from tests.server.conftest import LIMIT_S, Message, Publisher, ServeFixture, Server, Stream, eventually
 
 from pulseboard.bus import feed
 from pulseboard.bus.address import RedisAddress
@@ -216,3 +218,30 @@ async def test_a_reader_that_is_slow_to_take_what_it_missed_gets_it_and_one_that
             assert numbers(await read_status(slow, 400)) == list(range(400))
         # What is left is the connection that health is asked on.
         await eventually(lambda: len(other.connections) <= 1)
+
+
+async def test_a_reader_that_hangs_up_while_its_past_is_read_leaves_nothing_behind_though_the_driver_loses_that(
+    fresh: tuple[list[str], Server], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before Python 3.12 `wait_for` in redis-py loses a cancellation that comes with the answer (cpython #86296).
+
+    What went on then waited for room on a connection that was gone, and the server for it when it was to end.
+    """
+    ids, other = fresh
+    monkeypatch.setattr("pulseboard.bus.replay.PAGE", 3)
+    read: Any = other.core.replay._script
+    reading = threading.Event()
+
+    async def lose(**arguments: Any) -> object:
+        answer = await read(**arguments)
+        reading.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return answer
+
+    before = other.health()["tasks"]
+    monkeypatch.setattr(other.core.replay, "_script", lose)
+    async with await other.open(f"/api/stream?since={ids[0]}"):
+        await asyncio.to_thread(reading.wait, LIMIT_S)
+    await eventually(lambda: other.health()["tasks"] == before)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

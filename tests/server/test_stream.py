@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 from tests.server.conftest import EXPECTED, Publisher, ServeFixture, Server, eventually
@@ -53,6 +54,29 @@ async def test_a_service_of_the_sdk_comes_beats_and_says_goodbye(
             assert abs(beats.data["now"] - seen) < 5_000
         bye = await stream.until(lambda message: message.event == "status")
         assert bye.data["goodbye"] is True
+
+
+async def test_one_who_asks_for_one_service_is_told_of_nobody_elses_beats(
+    server: Server, address: RedisAddress, namespace: str, prefix: str
+) -> None:
+    """Live, and when it comes back: who else is alive is not for it."""
+    where: Any = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix, "beat_s": 0.2}
+    with Service("balance-sync", instance='o"]}ne', **where), Service("report", **where), Service("zeta", **where):
+        await eventually(lambda: server.health()["instances"] == 3)
+        async with await server.open() as everybody:
+            told: set[str] = set()
+            while told != {"balance-sync", "report", "zeta"}:
+                beats = await everybody.until(lambda message: message.event == "beats")
+                told |= {service for service, *_ in beats.data["beats"]}
+        async with await server.open("/api/stream?services=balance-sync,unheard-of") as stream:
+            live = [await stream.until(lambda message: message.event == "beats") for _ in range(8)]
+        async with await server.open(f"/api/stream?services=balance-sync&since={live[-1].id}") as stream:
+            back = await stream.next()
+        async with await server.open("/api/stream?services=unheard-of") as stream:
+            nobody = await stream.until(lambda message: message.event == "beats")
+    assert {tuple(beat[:2]) for beats in live for beat in beats.data["beats"]} == {("balance-sync", 'o"]}ne')}
+    assert [beat[:2] for beat in back.data["beats"]] == [["balance-sync", 'o"]}ne']]
+    assert (nobody.data["beats"], nobody.data["heard"] > 0) == ([], True)
 
 
 async def test_pings_come_in_the_rhythm_that_the_board_declares(serve: ServeFixture, address: RedisAddress) -> None:

@@ -44,6 +44,7 @@ export const BOARD = {
   heard: 1_765_584_000_000,
   since: 0,
   blind: null,
+  deaf: null as object | null,
   ping_s: 5,
   version: "0.1.0",
   insecure: false,

@@ -1,12 +1,13 @@
 import { render } from "preact";
 import { act } from "preact/test-utils";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { formatClockTime } from "../src/lib/format";
 import { Store } from "../src/store/store";
 import { App } from "../src/views/app";
 import { BOARD, FakeSource } from "./fake-source";
 
 const T = BOARD.now;
-const PING = { now: T, heard: T, since: 0, blind: null };
+const PING = { now: T, heard: T, since: 0, blind: null, deaf: null };
 let root: HTMLElement;
 let stop: () => void;
 
@@ -27,6 +28,7 @@ afterEach(() => {
   stop();
   root.remove();
   vi.useRealTimers();
+  sessionStorage.clear();
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
 });
@@ -230,6 +232,73 @@ describe("honesty", () => {
     });
     expect(testid("banner-blind")).toBeNull();
     expect(testid("banner-lost")).not.toBeNull();
+  });
+
+  describe("plain publishes that were not heard", () => {
+    const SPAN = { since: T - 4000, until: T - 1500 };
+    const ping = (deaf: object | null, now = T) =>
+      act(() => FakeSource.last.send("ping", { ...PING, now, heard: now, deaf }));
+    const PLAIN = [instance(), instance({ service: "cron-report", instance: "", beat_s: null })];
+
+    test("are told in one line, while it goes on and after", () => {
+      connect(PLAIN);
+      expect(testid("banner-deaf")).toBeNull();
+      ping({ since: T - 4000, until: null });
+      expect(testid("banner-deaf")?.textContent).toContain(
+        `not heard by this board since ${formatClockTime(T - 4000)}`,
+      );
+      ping(SPAN);
+      // The last second is one of those concerned.
+      expect(testid("banner-deaf")?.textContent).toContain(
+        `between ${formatClockTime(T - 4000)} and ${formatClockTime(T - 1000)} were not heard by this board and may be missing`,
+      );
+      expect(testid("banner-deaf")?.textContent).toContain("Services that use the SDK are not concerned.");
+      expect(testid("card")?.dataset["state"]).toBe("alive");
+      ping(null); // another server heard
+      expect(testid("banner-deaf")).toBeNull();
+    });
+
+    test("are told for an hour by Redis' clock", () => {
+      connect(PLAIN, { deaf: SPAN });
+      expect(testid("banner-deaf")).not.toBeNull();
+      ping(SPAN, T + 3_598_000);
+      expect(testid("banner-deaf")).not.toBeNull();
+      ping(SPAN, T + 3_599_000);
+      expect(testid("banner-deaf")).toBeNull();
+    });
+
+    test("once read are told no more, nor is a part of them, but the next are", () => {
+      connect(PLAIN, { deaf: SPAN });
+      act(() => testid("banner-deaf")?.querySelector("button")?.click());
+      expect(testid("banner-deaf")).toBeNull();
+      ping({ since: T - 3000, until: T - 2000 });
+      expect(testid("banner-deaf")).toBeNull();
+      ping({ since: T, until: null });
+      expect(testid("banner-deaf")).not.toBeNull();
+    });
+
+    test("once read are told no more after a reload", () => {
+      connect(PLAIN, { deaf: SPAN });
+      act(() => testid("banner-deaf")?.querySelector("button")?.click());
+      expect(new Store("/api/stream").deafness).toMatchObject({ read: { value: T - 1499 } });
+    });
+
+    test("concern no board on which all use the SDK, and one that has nobody or waits for somebody", () => {
+      connect([instance()], { deaf: SPAN });
+      expect(testid("banner-deaf")).toBeNull();
+      connect([instance()], { deaf: SPAN, expect: ["cron-report"] });
+      expect(testid("banner-deaf")).not.toBeNull();
+      connect([], { deaf: SPAN });
+      expect(testid("banner-deaf")).not.toBeNull();
+    });
+
+    test("are no news beside a board that sees nothing at all", () => {
+      connect(PLAIN, { deaf: SPAN, blind: { since: T, reason: "away" } });
+      expect(testid("banner-deaf")).toBeNull();
+      ping(SPAN);
+      act(() => FakeSource.last.fail());
+      expect(testid("banner-deaf")).toBeNull();
+    });
   });
 
   test("updates that were skipped are owned up to", () => {

@@ -84,6 +84,26 @@ describe("a board frame", () => {
   });
 });
 
+describe("when plain publishes were not heard", () => {
+  const { deaf: _, ...older } = { ...(frameCases[0]?.data as Record<string, unknown>) };
+  const read = (more: object) => decode("board", JSON.stringify({ ...older, ...more }), "1-0");
+
+  test("is what an older server does not tell", () => {
+    expect(read({})).toMatchObject({ type: "board", deaf: null });
+  });
+
+  test.each([[{ since: 5, until: null }], [{ since: 5, until: 7 }], [null]])("is read: %j", (deaf) => {
+    expect(read({ deaf })).toMatchObject({ deaf });
+  });
+
+  test.each([["soon"], [{}], [{ since: 5.5, until: null }], [{ since: 5, until: "now" }]])(
+    "is refused: %j",
+    (deaf) => {
+      expect(() => read({ deaf })).toThrowError(new Malformed("deaf"));
+    },
+  );
+});
+
 describe("a planned goodbye", () => {
   const read = (more: object) =>
     decode("status", JSON.stringify({ service: "a", timestamp: 1, status: {}, ...more }), "5-0");

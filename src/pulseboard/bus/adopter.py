@@ -5,6 +5,7 @@ import hashlib
 import logging
 import re
 import uuid
+from collections.abc import Callable
 from contextlib import aclosing
 from itertools import groupby
 from operator import attrgetter
@@ -20,11 +21,11 @@ from pulseboard.bus.client import (
     retry_delay_s,
     run_for_ever,
 )
-from pulseboard.bus.clock import look
+from pulseboard.bus.ears import Deaf, Ears, Span
 from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field, format_absence
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
-from pulseboard.bus.subscription import Subscription
+from pulseboard.bus.subscription import Subscription, Watcher
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, parse_event, parse_message
 from pulseboard.wire.names import DEFAULT_PREFIX
@@ -52,7 +53,14 @@ class _Plain(NamedTuple):
     digest: str
 
 
-class Adopter:
+class _Proof(NamedTuple):
+    """Stands in the queue behind all that was heard before it."""
+
+    ear: _Ear
+    span: Span
+
+
+class Adopter(Watcher):
     """Hears `service:*` and puts what has no id into the feed. `run` it for as long as the server lives."""
 
     def __init__(
@@ -63,6 +71,7 @@ class Adopter:
         *,
         prefix: str = DEFAULT_PREFIX,
         max_event_bytes: int = MAX_EVENT_BYTES,
+        on_deaf: Callable[[Deaf | None], None] = lambda _: None,
     ) -> None:
         self._keys = keys
         self._prefix = prefix
@@ -70,13 +79,14 @@ class Adopter:
         self._rejections = rejections
         self._ear = _Ear("", 0)
         self._batch = 0
-        self._queue: asyncio.Queue[_Plain] = asyncio.Queue(QUEUE_MAX)
+        self._queue: asyncio.Queue[_Plain | _Proof] = asyncio.Queue(QUEUE_MAX)
         self._client = open_async_client(address, keys)
+        self._ears = Ears(self._client, keys, on_deaf)
         self._adopt = self._client.register_script(read_script("adopt"))
         # A glob special in the prefix is a character of the name, not a pattern.
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
         self._listener = open_async_client(address, None)
-        self._subscription = Subscription(self._listener, patterns=(pattern,), prepare=self._note_time)
+        self._subscription = Subscription(self._listener, patterns=(pattern,), prepare=self._note_time, watcher=self)
 
     @property
     def listening(self) -> asyncio.Event:
@@ -87,6 +97,11 @@ class Adopter:
     def losses(self) -> int:
         """How often it stopped hearing, and so may have missed plain publishes that no other server heard."""
         return self._subscription.losses
+
+    @property
+    def deaf(self) -> Deaf | None:
+        """The latest span, or the one that goes on, in which plain publishes may have been missed."""
+        return self._ears.deaf
 
     async def run(self) -> None:
         """Hear and adopt until cancelled."""
@@ -100,7 +115,18 @@ class Adopter:
 
     async def _note_time(self) -> None:
         # Before SUBSCRIBE, not after: an event adopted between the two must count as one that was heard.
-        self._ear = _Ear(uuid.uuid4().hex[:16], await look(self._client, self._keys))
+        self._ear = _Ear(uuid.uuid4().hex[:16], await self._ears.read_time())
+
+    def opened(self, asked_at: float) -> None:
+        self._ears.open(asked_at)
+
+    def proved(self, at: float) -> None:
+        span = self._ears.prove(at)
+        if span is not None and not self._queue.full():  # else the next will do
+            self._queue.put_nowait(_Proof(self._ear, span))
+
+    def lost(self) -> None:
+        self._ears.lose()
 
     async def _hear(self) -> None:
         async with aclosing(self._subscription.messages()) as messages:
@@ -129,8 +155,14 @@ class Adopter:
             batch = [await self._queue.get()]
             while len(batch) < BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            for ear, plains in groupby(batch, key=attrgetter("ear")):
-                await self._adopt_batch(ear, list(plains))
+            for ear, items in groupby(batch, key=attrgetter("ear")):
+                await self._take(ear, list(items))
+
+    async def _take(self, ear: _Ear, items: list[_Plain | _Proof]) -> None:
+        if plains := [item for item in items if isinstance(item, _Plain)]:
+            await self._adopt_batch(ear, plains)
+        if proofs := [item for item in items if isinstance(item, _Proof)]:
+            await self._ears.write(proofs[-1].span)
 
     async def _adopt_batch(self, ear: _Ear, batch: list[_Plain]) -> None:
         self._batch += 1
@@ -147,6 +179,7 @@ class Adopter:
             args += [board_field(event.service, event.instance), plain.json, format_absence(event.back_in_s)]
         attempt = 0
         while True:
+            check_cancelled()
             try:
                 await self._adopt(keys=keys, args=args)
             except FAILURES as error:

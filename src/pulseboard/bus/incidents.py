@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import open_async_client, told_as_unavailable
+from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped
 from pulseboard.bus.keys import FEED_MAX, INCIDENTS_MAX, Keys, board_field
 from pulseboard.bus.rejections import Rejections
@@ -68,6 +68,7 @@ class Incidents:
         with told_as_unavailable():
             # Of one service they may lie far apart; the stream has its cap, so this ends.
             while len(found) < limit:
+                check_cancelled()
                 rows: Any = await self._client.xrevrange(self._keys.incidents, end, "-", count=limit)
                 words = self._rejections.sift(rows, _parse_words, lambda _: "the incidents stream")
                 found += [each for each in words if service is None or each.incident.service == service]

@@ -17,6 +17,8 @@ INCIDENTS_MAX = 1_000
 ADOPTION_TTL_MS = 120_000
 """Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
 PROBE_TTL_MS = 60_000
+EARS_TTL_S = 3_600
+"""For so long a time in which nobody heard is worth telling."""
 BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
 
@@ -66,6 +68,10 @@ class Keys:
     @property
     def probe(self) -> str:
         return self._key("probe")
+
+    @property
+    def ears(self) -> str:
+        return self._key("ears")
 
     @property
     def shared(self) -> tuple[str, str, str, str, str]:

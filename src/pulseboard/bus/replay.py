@@ -3,7 +3,7 @@
 import asyncio
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import open_async_client, told_as_unavailable
+from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Entry, name_entry, parse_row, rows_of
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
@@ -40,6 +40,7 @@ class Replay:
             args: list[str | int] = [str(since), str(bound), PAGE, PAGE_MAX_BYTES]
             with told_as_unavailable():
                 whole, *found = await self._script(keys=[self._keys.feed], args=args)
+        check_cancelled()  # whoever reads goes on with this to a reader that may be gone, and would wait for it
         if not whole:
             return None
         rows, more = rows_of(found[0]), found[1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
@@ -10,14 +11,29 @@ from redis.asyncio.client import PubSub
 
 from pulseboard.bus.client import FAILURES, check_cancelled, check_place, describe, retry_delay_s
 
+PROVE_EVERY_S = 1.0
+"""How often the link is asked for a PONG. It comes after all that was published before the PING, and so proves that it came."""
 SILENCE_S = 5.0
-"""After this long without a message the link is asked for a PONG, and condemned after as long again."""
+"""After this long without an answer, or anything else, the link is condemned."""
 
 log = logging.getLogger("pulseboard.bus")
 
 
 async def _nothing() -> None:
     """Nothing to prepare."""
+
+
+class Watcher:
+    """Who is told how a subscription fares, as it happens. This one does not care."""
+
+    def opened(self, asked_at: float) -> None:
+        """It hears from here on; what was published since it was asked for (`time.monotonic()`) may be on its way."""
+
+    def proved(self, at: float) -> None:
+        """All that was published until then (`time.monotonic()`), since it opened, has been yielded."""
+
+    def lost(self) -> None:
+        """It hears no more, for how long already nobody knows."""
 
 
 class Subscription:
@@ -33,11 +49,13 @@ class Subscription:
         channels: Sequence[str] = (),
         patterns: Sequence[str] = (),
         prepare: Callable[[], Awaitable[None]] = _nothing,
+        watcher: Watcher | None = None,
     ) -> None:
         self._client = client
         self._channels = channels
         self._patterns = patterns
         self._prepare = prepare
+        self._watcher = watcher or Watcher()
         self.subscribed = asyncio.Event()
         self.losses = 0
         """How often the link was lost while it heard: what was published until it was back, was not heard."""
@@ -46,41 +64,54 @@ class Subscription:
         """Yield each message as (channel, payload), reconnecting with the seed's delay for ever."""
         attempt = 0
         while True:
+            check_cancelled()
             try:
                 await self._prepare()
                 async with self._client.pubsub() as pubsub, aclosing(self._session(pubsub)) as session:
                     async for message in session:
                         yield message
             except FAILURES as error:
-                self.losses += self.subscribed.is_set()
                 if self.subscribed.is_set():  # where nothing is published, no message will tell that the outage is over
                     attempt = 0
+                    self.losses += 1
+                    self._watcher.lost()
                 log.log(logging.DEBUG if attempt else logging.ERROR, "Redis subscription lost: %s", describe(error))
             self.subscribed.clear()
             attempt += 1
             await asyncio.sleep(retry_delay_s(attempt))
 
     async def _session(self, pubsub: PubSub) -> AsyncGenerator[tuple[str, bytes], None]:
+        asked_at = heard_at = time.monotonic()
+        answered = True
         if self._patterns:
             await pubsub.psubscribe(*self._patterns)
         if self._channels:
             await pubsub.subscribe(*self._channels)
         awaited = len(self._patterns) + len(self._channels)
-        asked = False
         while True:
             check_cancelled()
             await check_place(pubsub)
-            message = await pubsub.get_message(timeout=SILENCE_S)
-            if message is None:
-                if asked:
-                    raise TimeoutError(f"Redis was silent for {2 * SILENCE_S:.0f} s")
-                asked = True
+            if answered and time.monotonic() - asked_at >= PROVE_EVERY_S:
+                asked_at, answered = time.monotonic(), False
                 await pubsub.ping()
+            silent_at = max(asked_at, heard_at) + SILENCE_S
+            # At least a moment: what has come already is taken before anybody is condemned.
+            wait_s = max(0.01, (asked_at + PROVE_EVERY_S if answered else silent_at) - time.monotonic())
+            message = await pubsub.get_message(timeout=wait_s)
+            if message is None:
+                if not answered and time.monotonic() >= silent_at:
+                    raise TimeoutError(f"Redis was silent for {SILENCE_S:.0f} s")
                 continue
-            asked = False
-            if message["type"] in ("subscribe", "psubscribe"):
+            if message["type"] == "pong":
+                answered = True
+                self._watcher.proved(asked_at)
+            elif message["type"] in ("subscribe", "psubscribe"):
                 awaited -= 1
                 if not awaited:
                     self.subscribed.set()
+                    self._watcher.opened(asked_at)
             elif message["type"] in ("message", "pmessage"):
                 yield message["channel"].decode("utf-8", "backslashreplace"), message["data"]
+            heard_at = (
+                time.monotonic()
+            )  # after the yield: whoever took its time with a message has not listened meanwhile

@@ -182,9 +182,13 @@ class Board:
             if services is None or event.service in services
         ]
 
-    def beats(self) -> list[Beat]:
-        """Return the last sign of life of every instance."""
-        return [Beat(service, name, each.seen, each.lag_ms) for (service, name), each in self._instances.items()]
+    def beats(self, services: Collection[str] | None = None) -> list[Beat]:
+        """Return the last sign of life of every instance (of `services`, if given)."""
+        return [
+            Beat(service, name, each.seen, each.lag_ms)
+            for (service, name), each in self._instances.items()
+            if services is None or service in services
+        ]
 
     def snapshot(self) -> dict[str, msgspec.Raw]:
         """Return the seed's snapshot: camelCase name to status; of several instances the one updated last."""

@@ -17,6 +17,7 @@ MAX_EVENTS = 10_000
 AHEAD_S = 2.0
 """How far another server may be ahead of this one in reading the feed."""
 
+NOT_YET = "the server has not seen Redis yet"
 UNKNOWN = "what followed the last message that was seen is no longer held"
 TOO_MUCH = f"more than {MAX_EVENTS} messages were missed"
 BROKEN = "Redis lost events while they were being read again"
@@ -33,7 +34,8 @@ async def catch_up(hub: Hub, replay: Replay, connection: Connection, since: Curs
     """
     try:
         with hub.arriving(connection):
-            connection.reason = await _replay(hub, replay, connection, since)
+            # Nobody knows when Redis will come: that is not to be waited for with the first byte.
+            connection.reason = await _replay(hub, replay, connection, since) if hub.epoch else NOT_YET
     except BusUnavailable as error:
         log.info("a reader could not be brought up to date: %s", error)
         connection.reason = AWAY

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pulseboard.hub.narrow import narrow_beats
 from pulseboard.hub.ring import Choice, Frame, Mark
 
 Framing = Callable[[bytes], bytes]
@@ -58,6 +59,8 @@ class View:
             return None
         if self.services is not None and frame.service is not None and frame.service not in self.services:
             return None
+        if self.services is not None and frame.kind == "beats" and frame.full is not None:
+            return narrow_beats(frame.full, self.services)
         return frame.full
 
 

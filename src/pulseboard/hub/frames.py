@@ -8,7 +8,7 @@ import msgspec
 from pulseboard.bus.entries import Beat, Entry
 from pulseboard.hub.board import InstanceView
 from pulseboard.hub.ring import Frame
-from pulseboard.hub.sight import BlindView, Sight
+from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, encode
 from pulseboard.wire.sse import HEARTBEAT, format_frame
@@ -21,6 +21,7 @@ class BoardView(msgspec.Struct):
     heard: int
     since: int
     blind: BlindView | None
+    deaf: DeafView | None
     ping_s: float
     version: str
     insecure: bool
@@ -72,7 +73,7 @@ def beats_frame(now: int, heard: int, beats: Iterable[Beat], cursor: Cursor) -> 
 
 def ping_frame(now: int, sight: Sight, cursor: Cursor) -> Frame:
     """Return the sign of life of the server itself, named so that a page's script sees it."""
-    data = {"now": now, "heard": sight.heard, "since": sight.since, "blind": sight.blind}
+    data = {"now": now, "heard": sight.heard, "since": sight.since, "blind": sight.blind, "deaf": sight.deaf}
     return Frame(cursor, None, None, _named("ping", data, cursor), None)
 
 

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 
 from pulseboard.bus.client import run_for_ever
 from pulseboard.bus.clock import RedisClock
@@ -29,12 +28,12 @@ from pulseboard.hub.frames import (
     retry_bytes,
     snapshot_bytes,
 )
+from pulseboard.hub.options import HubOptions
 from pulseboard.hub.ring import Ring
-from pulseboard.hub.sight import BlindView, Sight
+from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
 
-WRITE_DEADLINE_S = 60.0
 BEATS_EVERY_S = 1.0
 BEATS_PER_RHYTHM = 8
 """Silence must be told in time: within an eighth of the fastest rhythm, but not oftener than BEATS_LEAST_S."""
@@ -45,19 +44,6 @@ RETRY_OLD_MS = (10, 100)
 """Those that end by themselves are spread already, and their page shall hardly see it."""
 
 log = logging.getLogger("pulseboard.hub")
-
-
-@dataclass(frozen=True)
-class HubOptions:
-    """What readers are told and how often. A reader that takes nothing for `write_deadline_s` is frozen or gone, and let go."""
-
-    ping_s: float = 5.0
-    heartbeat_s: float = 20.0
-    write_deadline_s: float = WRITE_DEADLINE_S
-    version: str = ""
-    insecure: bool = False
-    stream_lifetime_s: float = 0.0
-    """Give or take a tenth; 0: streams do not end by themselves."""
 
 
 class Hub:
@@ -125,6 +111,12 @@ class Hub:
         self._moved.set()
         self._fan_out.flush()
 
+    def listen(self, deaf: DeafView | None) -> None:
+        """Tell readers at once from when to when plain publishes were not heard; None: there is no such time any more."""
+        self.sight = self.sight.listen(deaf)
+        self._ping()
+        self._fan_out.flush()
+
     def join(self, connection: Connection, since: Cursor | None = None) -> bool:
         """Begin to serve a connection: from `since` if the ring holds what followed, or without it from the board of this tick.
 
@@ -152,7 +144,8 @@ class Hub:
         """Tell one that resumes what is in no feed: who is alive by now, and whether we can see."""
         now = self._clock.now_ms()
         view, sink = connection.view, connection.sink
-        frames = [beats_frame(now, self.sight.heard, self.board.beats(), since), ping_frame(now, self.sight, since)]
+        beats = self.board.beats(view.services)
+        frames = [beats_frame(now, self.sight.heard, beats, since), ping_frame(now, self.sight, since)]
         # Proxies and browsers hold a stream back until its first byte.
         frames += [heartbeat_frame(since)] if view.seed else []
         sink.write(sink.framing(b"".join(view.pick(frame) or b"" for frame in frames)))
@@ -281,6 +274,7 @@ class Hub:
             heard=self.sight.heard,
             since=self.sight.since,
             blind=self.blind,
+            deaf=self.sight.deaf,
             ping_s=self.options.ping_s,
             version=self.options.version,
             insecure=self.options.insecure,

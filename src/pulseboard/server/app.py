@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 from litestar import Litestar, Request, Response, asgi, route
-from litestar.exceptions import HTTPException, NotFoundException
+from litestar.exceptions import HTTPException, NotFoundException, ValidationException
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -19,7 +19,7 @@ from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, 
 
 from pulseboard.server.core import Core
 from pulseboard.server.incidents import INCIDENTS_MOST, read_incidents
-from pulseboard.server.problems import Problem, answer_fault, answer_http_error, answer_problem
+from pulseboard.server.problems import Problem, answer_fault, answer_http_error, answer_invalid, answer_problem
 from pulseboard.server.stream import serve_stream
 from pulseboard.server.version import VERSION
 from pulseboard.wire.events import encode
@@ -55,7 +55,12 @@ def create_app(core: Core) -> Litestar:
     return Litestar(
         [*_reads(core), *_streams(core), *_operations(core), *_page()],
         lifespan=[lifespan],
-        exception_handlers={Problem: answer_problem, HTTPException: answer_http_error, Exception: answer_fault},
+        exception_handlers={
+            Problem: answer_problem,
+            ValidationException: answer_invalid,
+            HTTPException: answer_http_error,
+            Exception: answer_fault,
+        },
         openapi_config=OpenAPIConfig(
             "Pulseboard", VERSION, path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
         ),

@@ -16,7 +16,9 @@ from pulseboard.bus.janitor import Janitor
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
 from pulseboard.hub.board import Board
-from pulseboard.hub.hub import Hub, HubOptions
+from pulseboard.hub.hub import Hub
+from pulseboard.hub.options import HubOptions
+from pulseboard.hub.sight import DeafView
 from pulseboard.server.settings import Settings
 from pulseboard.server.signals import call_on_stop
 from pulseboard.server.version import VERSION
@@ -60,7 +62,11 @@ class Core:
         self.replay = Replay(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self.incidents = Incidents(*where, self.rejections)
         self._adopter = Adopter(
-            *where, self.rejections, prefix=settings.channel_prefix, max_event_bytes=settings.max_event_bytes
+            *where,
+            self.rejections,
+            prefix=settings.channel_prefix,
+            max_event_bytes=settings.max_event_bytes,
+            on_deaf=lambda deaf: self.hub.listen(None if deaf is None else DeafView(*deaf)),
         )
         self._janitor = Janitor(*where)
         self._on_failure = on_failure

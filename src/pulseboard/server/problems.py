@@ -5,7 +5,8 @@ from http import HTTPStatus
 from typing import Any
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.params import ParameterKwarg
 from litestar.types import Send
 
 from pulseboard.wire.errors import PulseboardError
@@ -59,3 +60,24 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
     return answer_problem(request, Problem(error.status_code, code, error.detail, headers=headers))
+
+
+def answer_invalid(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+    """Say which parameter is wrong, what it may be and what it was: the framework names only the address."""
+    faults: list[Any] = [fault for fault in error.extra or () if isinstance(fault, dict) and "key" in fault]
+    if not faults:
+        return answer_http_error(request, error)
+    name = str(faults[0]["key"])
+    given = request.query_params.getall(name, [])
+    was = f", not {given[-1][:40]!a}" if given else ""
+    return answer_problem(
+        request, Problem(400, "bad-parameter", f"{name} must be {_allowed(request, name)}{was}.", parameter=name)
+    )
+
+
+def _allowed(request: Request[Any, Any, Any], name: str) -> str:
+    parameter = request.route_handler.parsed_fn_signature.parameters[name]
+    bounds = parameter.kwarg_definition
+    if parameter.annotation is not int or not isinstance(bounds, ParameterKwarg):
+        return "what /schema/openapi.json says"
+    return f"a whole number from {bounds.ge} to {bounds.le}"

@@ -143,7 +143,8 @@ class TransportSink:
         return self._transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        if not self._transport.is_closing():  # uvloop raises where asyncio passes over it
+            self._transport.write(data)
 
     def close(self, last: bytes) -> None:
         if not self._transport.is_closing():

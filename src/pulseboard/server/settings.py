@@ -19,7 +19,7 @@ from pydantic_settings import (
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
 from pulseboard.hub.board import FORGET_S
-from pulseboard.hub.hub import WRITE_DEADLINE_S
+from pulseboard.hub.options import WRITE_DEADLINE_S
 from pulseboard.wire.errors import ConfigError, InvalidName
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name

@@ -2,11 +2,13 @@
 
 import { computed, signal } from "@preact/signals";
 import type { Link } from "../stream/link";
-import type { Blind, View } from "../wire/message";
+import type { Blind, Deaf, View } from "../wire/message";
 
 export class Sight {
   readonly link = signal<Link>({ status: "reconnecting", failures: 0, opened: 0, fault: null });
   readonly blind = signal<Blind | null>(null);
+  /** When plain publishes were last not heard. */
+  readonly deaf = signal<Deaf | null>(null);
   /** Redis' time up to which every sign of life has come here. It stands still when nothing comes. */
   readonly heard = signal(0);
   /** Redis' time from which on silence proves something. */
@@ -26,8 +28,9 @@ export class Sight {
   }
 
   /** Take what a frame tells of the server's own sight. */
-  look({ blind, heard, since }: View): void {
+  look({ blind, deaf, heard, since }: View): void {
     this.blind.value = blind;
+    this.deaf.value = deaf;
     this.heard.value = heard;
     this.since.value = since;
     this.told.value = true;

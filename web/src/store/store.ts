@@ -3,6 +3,7 @@
 import { effect, signal } from "@preact/signals";
 import { BoardStream } from "../stream/stream";
 import { Board } from "./board";
+import { Deafness } from "./deafness";
 import { Filter } from "./filter";
 import { IncidentPanel } from "./incidents";
 import { Pacer } from "./pacer";
@@ -10,6 +11,7 @@ import { ThemeChoice } from "./theme";
 
 export class Store {
   readonly board = new Board();
+  readonly deafness = new Deafness(this.board);
   readonly filter = new Filter();
   readonly incidents = new IncidentPanel("api/incidents");
   readonly theme = new ThemeChoice();

@@ -50,8 +50,44 @@ export function BlindBanner({ store }: { store: Store }) {
 export function InsecureBanner({ store }: { store: Store }) {
   if (!store.board.facts.value?.insecure) return null;
   return (
-    <div class="banner banner-insecure" role="note" data-testid="banner-insecure">
+    <div class="banner banner-note" role="note" data-testid="banner-insecure">
       <strong>Open board.</strong> Anyone who can reach this address can see it, without a login.
     </div>
   );
+}
+
+/** Calm, for most of the board is not concerned; and for whoever is, there is nothing to do but know it. */
+export function DeafNote({ store: { deafness } }: { store: Store }) {
+  const deaf = deafness.told.value;
+  if (deaf === null) return null;
+  return (
+    <div class="banner banner-note banner-deaf" role="status" data-testid="banner-deaf">
+      <span>
+        {deaf.until === null ? (
+          <>
+            Plain publishes are <strong>not heard</strong> by this board since <Moment at={deaf.since} />, and
+            may be missing.
+          </>
+        ) : (
+          <>
+            Plain publishes between <Moment at={deaf.since} /> and <Moment at={wholeSecond(deaf.until)} />{" "}
+            were <strong>not heard</strong> by this board and may be missing.
+          </>
+        )}{" "}
+        Services that use the SDK are not concerned.
+      </span>
+      <button type="button" class="banner-dismiss" onClick={() => deafness.dismiss()}>
+        Dismiss
+      </button>
+    </div>
+  );
+}
+
+function Moment({ at }: { at: number }) {
+  return <time title={formatFullTime(at)}>{formatClockTime(at)}</time>;
+}
+
+/** Times read in whole seconds, and the last is one of those concerned. */
+function wholeSecond(at: number): number {
+  return Math.ceil(at / 1000) * 1000;
 }

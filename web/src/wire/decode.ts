@@ -2,7 +2,18 @@
 
 import type { Json, JsonObject } from "../lib/json";
 import { timeOf } from "./cursor";
-import type { Beat, Blind, EventName, Incident, Instance, LastWords, Message, Report, View } from "./message";
+import type {
+  Beat,
+  Blind,
+  Deaf,
+  EventName,
+  Incident,
+  Instance,
+  LastWords,
+  Message,
+  Report,
+  View,
+} from "./message";
 import { count, flag, id, list, Malformed, maybe, ms, name, object, parse, positive, text } from "./parts";
 
 const MAX_BACK_IN_S = 86_400;
@@ -75,6 +86,7 @@ function told(value: JsonObject): Omit<Report, "id" | "seen"> {
 function view(value: JsonObject): View {
   return {
     blind: blind(value["blind"]),
+    deaf: maybe(value["deaf"], "deaf", deaf),
     heard: ms(value["heard"], "heard"),
     since: ms(value["since"], "since"),
   };
@@ -130,6 +142,11 @@ function beat(value: Json): Beat {
 function total(skipped: Json | undefined): number {
   const counts = Object.values(object(skipped, "skipped"));
   return counts.reduce<number>((sum, n) => sum + count(n, "skipped"), 0);
+}
+
+function deaf(value: Json | undefined): Deaf {
+  const known = object(value, "deaf");
+  return { since: ms(known["since"], "deaf"), until: maybe(known["until"], "deaf", ms) };
 }
 
 function blind(value: Json | undefined): Blind | null {

@@ -8,9 +8,17 @@ export interface Blind {
   reason: string;
 }
 
+/** Plain publishes were not heard from then to then (null: it goes on), by Redis' clock, and may be missing. */
+export interface Deaf {
+  since: number;
+  until: number | null;
+}
+
 /** What can be vouched for: up to when every sign of life was heard, and since when silence counts, by Redis' clock. */
 export interface View {
   blind: Blind | null;
+  /** The latest time of the kind; null too from an older server, which does not tell. */
+  deaf: Deaf | null;
   heard: number;
   since: number;
 }

@@ -1,0 +1,51 @@
+/**
+ * The latest time in which the board's servers heard no plain publishes: what was said then may be missing. Told while it
+ * goes on and for an hour after, until somebody has read it, and only where somebody publishes plainly or nobody has yet.
+ */
+
+import { computed, signal } from "@preact/signals";
+import type { Deaf } from "../wire/message";
+import type { Board } from "./board";
+
+const KEY = "pulseboard.deaf-read";
+const TOLD_FOR_MS = 3_600_000;
+
+export class Deafness {
+  /** Up to when, by Redis' clock, it has been read. */
+  private readonly read = signal(recall());
+  readonly told = computed<Deaf | null>(() => {
+    const { clock, sight } = this.board;
+    const deaf = sight.deaf.value;
+    // A board that sees nothing at all says that instead.
+    if (deaf === null || sight.dark.value || !this.concerned.value || deaf.since < this.read.value)
+      return null;
+    return deaf.until === null || clock.now.value - deaf.until < TOLD_FOR_MS ? deaf : null;
+  });
+  /** Whoever publishes plainly has no name for an instance, and nor has an expected service that was never seen. */
+  private readonly concerned = computed(() => {
+    const models = this.board.instances.value;
+    return models.length === 0 || models.some((model) => model.instance === "");
+  });
+
+  constructor(private readonly board: Board) {}
+
+  /** It was read: of this time, and of any part of it, nothing more is told. */
+  dismiss(): void {
+    const deaf = this.told.peek();
+    if (deaf === null) return;
+    this.read.value = (deaf.until ?? Math.floor(this.board.clock.read())) + 1;
+    try {
+      sessionStorage.setItem(KEY, String(this.read.value));
+    } catch {
+      // Storage is off or full: it lasts as long as the page.
+    }
+  }
+}
+
+function recall(): number {
+  try {
+    return Number(sessionStorage.getItem(KEY)) || 0;
+  } catch {
+    return 0;
+  }
+}
