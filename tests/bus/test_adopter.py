@@ -203,7 +203,7 @@ async def test_bad_input_is_dropped_counted_and_told_once_and_the_next_message_c
         assert adopter.listening.is_set()
 
 
-@pytest.mark.parametrize("channel", ["logs", "metrics", "commands", "UPPER", "", "a b", "\xff", "a\r\nb", "x" * 1_000])
+@pytest.mark.parametrize("channel", ["metrics", "commands", "UPPER", "", "a b", "\xff", "a\r\nb", "x" * 1_000])
 async def test_a_channel_that_names_no_service_is_dropped(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, caplog: pytest.LogCaptureFixture, channel: str
 ) -> None:
@@ -336,3 +336,49 @@ def test_a_warning_comes_once_a_minute_a_reason_and_says_how_many_it_stands_for(
     assert caplog.records[2].message.isprintable()
     assert len(caplog.records[2].message) < 500
     assert rejections.counts == {"malformed": 101, "too-large": 1}
+
+
+def log_message(**members: Any) -> str:
+    return json.dumps({"service": "report", "level": "INFO", "message": "hello"} | members)
+
+
+async def test_a_plain_log_line_is_in_feed_and_history_once_however_many_servers_hear_it(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    async with adopting(address, keys, prefix, 3):
+        raw.publish(f"{prefix}logs", log_message(user=7, timestamp=1_765_584_000_000))
+        raw.publish(f"{prefix}logs", log_message(level="WARN"))
+        await eventually(lambda: raw.xlen(keys.history("report", "log")) == 2)
+        await end(raw, keys, prefix)
+    rows: Any = raw.xrange(keys.feed)
+    logs = [json.loads(fields[b"data"]) for _, fields in rows if fields[b"kind"] == b"log"]
+    assert [log["lines"] for log in logs] == [
+        [{"level": "info", "message": "hello", "timestamp": 1_765_584_000_000, "fields": {"user": 7}}],
+        [{"level": "warning", "message": "hello"}],
+    ]
+    assert raw.hgetall(keys.lines) == {b"report/info": b"1", b"report/warning": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"level": "loud"}, "wrong-type"),
+        ({"message": 5}, "wrong-type"),
+        ({"service": "Report"}, "bad-name"),
+        ({"instance": "a/b"}, "bad-name"),
+        ({"timestamp": "now"}, "wrong-type"),
+        ({"timestamp": True}, "wrong-type"),
+        ({"timestamp": 1e300}, "wrong-type"),
+        ({"logger": None}, "wrong-type"),
+        ({"message": "x" * 70_000}, "too-large"),
+    ],
+)
+async def test_a_log_line_that_is_none_is_dropped_under_its_reason(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, members: dict[str, Any], reason: str
+) -> None:
+    rejections = Rejections()
+    async with adopting(address, keys, prefix, rejections=rejections):
+        raw.publish(f"{prefix}logs", log_message(**members))
+        await end(raw, keys, prefix)
+    assert dict(rejections.counts) == {reason: 1}
+    assert raw.xlen(keys.feed) == 1

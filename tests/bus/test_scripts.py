@@ -5,17 +5,18 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from tests.bus.conftest import event, history, outgoing
 from tests.conftest import free_port
 
-import pulseboard.bus.keys as limits
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.entries import parse_beat
 from pulseboard.bus.incidents import Incidents, Loss
 from pulseboard.bus.janitor import Janitor
 from pulseboard.bus.keys import Keys, board_field
+from pulseboard.bus.limits import DEFAULT_LIMITS, MB, WEEK_S, Limit, Limits
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
@@ -25,10 +26,10 @@ from pulseboard.wire.errors import BusUnavailable, ConfigError
 from pulseboard.wire.events import StatusEvent, parse_event, parse_lifecycle
 
 
-def publish(raw: redis.Redis, keys: Keys, prefix: str, jsons: list[bytes], **changed: int) -> list[str]:
+def publish(raw: redis.Redis, keys: Keys, prefix: str, jsons: list[bytes], **changed: Any) -> list[str]:
     """Run publish.lua for events of w-1, w-2, … with limits of the caller's own."""
-    caps = {"feed_max": 1_000, "feed_max_age_ms": 3_600_000, "history_max": 100, "history_ttl_s": 60, "board_max": 10}
-    args: list[Any] = [*(caps | changed).values()]
+    limits: dict[str, Any] = {"feed": Limit(1_000, MB, 3_600), "status": Limit(100, MB, 60), "board": 10}
+    args: list[Any] = [msgspec.json.encode(Limits(**(limits | changed)))]
     for number, json_ in enumerate(jsons, 1):
         args += [f"{prefix}balance-sync", board_field("balance-sync", f"w-{number}"), json_, ""]
     names = [*keys.shared] + [keys.history("balance-sync"), keys.planned("balance-sync")] * len(jsons)
@@ -93,16 +94,37 @@ def test_a_namespace_that_would_break_the_hash_tag_is_refused(namespace: str) ->
 
 def test_feed_and_history_are_capped_by_count(raw: redis.Redis, keys: Keys, prefix: str) -> None:
     for _ in range(10):
-        publish(raw, keys, prefix, [event(n=n) for n in range(100)], feed_max=200, history_max=100)
+        publish(
+            raw, keys, prefix, [event(n=n) for n in range(100)], feed=Limit(200, MB, 3_600), status=Limit(100, MB, 60)
+        )
     # "~" lets Redis keep up to one node of 100 entries more.
     assert 200 <= raw.xlen(keys.feed) <= 300
     assert 100 <= raw.xlen(keys.history("balance-sync")) <= 200
 
 
+def test_feed_and_history_are_capped_in_bytes(raw: redis.Redis, keys: Keys, prefix: str) -> None:
+    for _ in range(60):
+        large = [event(n=n, instance="x" * 100, status={"text": "y" * 5_000}) for n in range(10)]
+        publish(raw, keys, prefix, large, feed=Limit(100_000, MB, 3_600), status=Limit(100_000, MB // 2, 60))
+    for key, most in ((keys.feed, MB), (keys.history("balance-sync"), MB // 2)):
+        size: Any = raw.memory_usage(key, samples=0)
+        assert most // 2 < size < most + 32 * 5_500
+
+
+def test_limits_that_the_servers_have_set_hold_for_every_writer(
+    raw: redis.Redis, keys: Keys, publisher: Publisher
+) -> None:
+    raw.set(keys.limits, msgspec.json.encode(Limits(status=Limit(100, MB, 50), board=2)))
+    publisher.publish([outgoing(instance=f"w-{n}", n=n) for n in range(400)])
+    assert raw.hlen(keys.board) == 2
+    assert 100 <= raw.xlen(keys.history("balance-sync")) <= 200
+    assert 40 < raw.ttl(keys.history("balance-sync")) <= 50
+
+
 def test_the_feed_is_capped_by_age_on_redis_clock(raw: redis.Redis, keys: Keys, prefix: str) -> None:
     for n in range(300):
         raw.xadd(keys.feed, {"kind": "status", "data": event(n=n)}, id=f"1000-{n + 1}")
-    publish(raw, keys, prefix, [event()], feed_max=100_000)
+    publish(raw, keys, prefix, [event()], feed=Limit(100_000, MB, 3_600))
     assert raw.xlen(keys.feed) <= 101
 
 
@@ -116,19 +138,19 @@ def test_a_noisy_service_can_not_evict_the_history_of_a_quiet_one(
 
 
 def test_history_expires_by_itself(raw: redis.Redis, keys: Keys, prefix: str, publisher: Publisher) -> None:
-    publish(raw, keys, prefix, [event()], history_ttl_s=100)
+    publish(raw, keys, prefix, [event()], status=Limit(100, MB, 100))
     assert 90 < raw.ttl(keys.history("balance-sync")) <= 100
     publisher.publish([outgoing("other")])
-    assert limits.HISTORY_TTL_S - 10 < raw.ttl(keys.history("other")) <= limits.HISTORY_TTL_S
+    assert WEEK_S - 10 < raw.ttl(keys.history("other")) <= WEEK_S
 
 
 def test_a_full_board_takes_no_new_name_and_keeps_who_is_on_it_current(
     raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
-    publish(raw, keys, prefix, [event(n=n) for n in range(4)], board_max=3)
+    publish(raw, keys, prefix, [event(n=n) for n in range(4)], board=3)
     assert sorted(raw.hkeys(keys.board)) == [b"balance-sync/w-1", b"balance-sync/w-2", b"balance-sync/w-3"]
     assert raw.xlen(keys.feed) == 4
-    publish(raw, keys, prefix, [event(n=9)], board_max=3)
+    publish(raw, keys, prefix, [event(n=9)], board=3)
     stamped: Any = raw.hget(keys.board, "balance-sync/w-1")
     assert json.loads(stamped)["status"] == {"n": 9}
 
@@ -476,7 +498,7 @@ def test_a_forgotten_instance_is_told_of_in_the_feed(publisher: Publisher, raw: 
     (cursor,) = publisher.publish([outgoing()])
     publisher.beat("balance-sync", "w-1")
     names = keys.shared
-    assert raw.eval(read_script("forget"), len(names), *names, "100", "balance-sync/w-1", str(cursor)) == 1
+    assert raw.eval(read_script("forget"), len(names), *names, DEFAULT_LIMITS, "balance-sync/w-1", str(cursor)) == 1
     (gone,) = lifecycle(raw, keys)
     assert (gone["service"], gone["instance"], gone["event"]) == ("balance-sync", "w-1", "gone")
     assert raw.hlen(keys.seen) == raw.hlen(keys.board) == 0

@@ -8,6 +8,7 @@ from tests.conftest import free_port
 from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
 
 from pulseboard import Service, ServiceStats
+from pulseboard.sdk.lane import LaneCounts
 
 
 def test_a_service_that_was_not_started_has_nothing_to_tell() -> None:
@@ -22,6 +23,7 @@ def test_a_service_that_was_not_started_has_nothing_to_tell() -> None:
         coalesced=0,
         waiting=0,
         waiting_bytes=0,
+        lines=LaneCounts(0, 0, 0, 0, 0, 0),
     )
 
 

@@ -1,7 +1,6 @@
 """The adopter: a plain PUBLISH, from any language, becomes one feed entry however many servers hear it."""
 
 import asyncio
-import hashlib
 import logging
 import re
 import uuid
@@ -22,19 +21,21 @@ from pulseboard.bus.client import (
     run_for_ever,
 )
 from pulseboard.bus.ears import Deaf, Ears, Span
-from pulseboard.bus.keys import ADOPTION_TTL_MS, APPEND_LIMITS, BATCH_TTL_MS, Keys, board_field, format_absence
+from pulseboard.bus.keys import ADOPTION_TTL_MS, BATCH_TTL_MS, Keys
+from pulseboard.bus.limits import DEFAULT_LIMITS
+from pulseboard.bus.plain import Adoptable, parse_plain
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.bus.subscription import Subscription, Watcher
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, parse_event, parse_message
+from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.names import DEFAULT_PREFIX
 
 QUEUE_MAX = 1_024
 BATCH_MAX = 128
 
-_FROM_FEED = re.compile(rb'"id":"\d{1,20}-\d{1,20}"}\Z')
-"""How publish.lua ends each message: these, nearly all there are, need not be parsed to be passed over."""
+_FROM_FEED = re.compile(rb'"id":"\d{1,20}-\d{1,20}(\.\d{1,4})?"}\Z')
+"""How the scripts end each message: these, nearly all there are, need not be parsed to be passed over."""
 
 log = logging.getLogger("pulseboard.adopter")
 
@@ -48,9 +49,7 @@ class _Ear(NamedTuple):
 
 class _Plain(NamedTuple):
     ear: _Ear
-    event: StatusEvent
-    json: bytes
-    digest: str
+    event: Adoptable
 
 
 class _Proof(NamedTuple):
@@ -134,20 +133,14 @@ class Adopter(Watcher):
                 if _FROM_FEED.search(payload, max(0, len(payload) - 64)):
                     continue
                 try:
-                    plain = self._parse(channel, payload)
+                    event = parse_plain(
+                        channel, payload, self._keys, prefix=self._prefix, max_bytes=self._max_event_bytes
+                    )
                 except InvalidEvent as error:
                     self._rejections.add(error, channel)
                     continue
-                if plain is not None:
-                    await self._queue.put(plain)
-
-    def _parse(self, channel: str, payload: bytes) -> _Plain | None:
-        json = parse_message(channel, payload, prefix=self._prefix, max_bytes=self._max_event_bytes)
-        if json is None:
-            return None
-        event = parse_event(json, max_bytes=self._max_event_bytes)
-        digest = hashlib.blake2b(channel.encode() + b"\0" + payload, digest_size=16).hexdigest()
-        return _Plain(self._ear, event, json, digest)
+                if event is not None:
+                    await self._queue.put(_Plain(self._ear, event))
 
     async def _adopt_all(self) -> None:
         while True:
@@ -167,16 +160,11 @@ class Adopter(Watcher):
     async def _adopt_batch(self, ear: _Ear, batch: list[_Plain]) -> None:
         self._batch += 1
         keys = [*self._keys.shared, self._keys.adopter(ear.server)]
-        args: list[str | bytes | int] = [*APPEND_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS]
+        args: list[str | bytes | int] = [DEFAULT_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS]
         args += [self._batch, BATCH_TTL_MS]
-        for plain in batch:
-            event = plain.event
-            keys += [
-                self._keys.history(event.service),
-                self._keys.planned(event.service),
-                self._keys.adopted(plain.digest),
-            ]
-            args += [board_field(event.service, event.instance), plain.json, format_absence(event.back_in_s)]
+        for _, event in batch:
+            keys += [event.history, event.other, self._keys.adopted(event.digest)]
+            args += [event.kind, event.subject, event.json, event.more]
         attempt = 0
         while True:
             check_cancelled()

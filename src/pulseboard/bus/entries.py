@@ -1,7 +1,7 @@
 """What is read from Redis about services: events and beats with their places, and the items that a feed yields."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from pulseboard.wire.events import (
     parse_incident,
     parse_lifecycle,
 )
+from pulseboard.wire.logs import LogEvent, parse_log_event
 
 INCIDENTS_SHOWN = 20
 """So many of the latest incidents are on the board; older ones are to be asked for."""
@@ -36,7 +37,7 @@ class Entry:
     """One event with its place in the feed."""
 
     cursor: Cursor
-    event: StatusEvent | LifecycleEvent
+    event: "Event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,14 @@ class Blind:
 _MS = re.compile(rb"[0-9]{1,16}")
 """A time or a span in ms: anyone with Redis can write there, and Python refuses to read a number of 5,000 digits."""
 
+Event = StatusEvent | LifecycleEvent | LogEvent
+
+_PARSERS: dict[str, Callable[..., Event]] = {
+    "status": parse_event,
+    "lifecycle": parse_lifecycle,
+    "log": parse_log_event,
+}
+
 Row = tuple[bytes, dict[bytes, bytes]]
 """An entry of a stream: its id and its fields."""
 
@@ -98,13 +107,15 @@ def name_entry(row: Row) -> str:
 
 def parse_row(row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
     """Read one entry of the feed; raise InvalidEvent when it is none."""
+    return parse_kept(row[1].get(b"kind", b"none").decode("ascii", "replace"), row, max_bytes)
+
+
+def parse_kept(kind: str, row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
+    """Read one entry of a stream that holds events of this kind; raise InvalidEvent when it is none."""
     id, fields = row
-    data, kind = fields.get(b"data", b""), fields.get(b"kind", b"none")
-    if kind == b"status":
-        return Entry(Cursor.parse(id), parse_event(data, max_bytes=max_bytes))
-    if kind == b"lifecycle":
-        return Entry(Cursor.parse(id), parse_lifecycle(data))
-    raise InvalidEvent("wrong-type", f"the feed holds an entry of kind {kind[:40]!r}")
+    if (parse := _PARSERS.get(kind)) is None:
+        raise InvalidEvent("wrong-type", f"the feed holds an entry of kind {kind[:40]!r}")
+    return Entry(Cursor.parse(id), parse(fields.get(b"data", b""), max_bytes=max_bytes))
 
 
 def parse_stamped(json: bytes, max_bytes: int = MAX_EVENT_BYTES) -> tuple[Cursor, StatusEvent]:

@@ -8,7 +8,8 @@ import msgspec
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped
-from pulseboard.bus.keys import FEED_MAX, INCIDENTS_MAX, Keys, board_field
+from pulseboard.bus.keys import INCIDENTS_MAX, Keys, board_field
+from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
@@ -51,7 +52,7 @@ class Incidents:
 
     async def declare(self, losses: Iterable[Loss]) -> int:
         """Declare each loss that Redis knows no later sign of life for and that nobody has declared; return how many."""
-        args: list[str | bytes | int] = [FEED_MAX, INCIDENTS_MAX]
+        args: list[str | bytes | int] = [DEFAULT_LIMITS, INCIDENTS_MAX]
         for event, cursor, seen, cause in losses:
             declared = _Declared(event.service, event.instance, seen, cause, event.beat_s)
             args += [board_field(event.service, event.instance), str(cursor), seen, encode(declared)]

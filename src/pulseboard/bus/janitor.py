@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import open_async_client, told_as_unavailable
-from pulseboard.bus.keys import FEED_MAX, Keys, board_field
+from pulseboard.bus.keys import Keys, board_field
+from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import Cursor
 
@@ -19,7 +20,7 @@ class Janitor:
 
     async def forget(self, gone: Iterable[tuple[str, str, Cursor]]) -> int:
         """Take instances off, given as (service, instance, cursor of the last event); return how many went."""
-        args: list[str | int] = [FEED_MAX]
+        args: list[str | bytes] = [DEFAULT_LIMITS]
         for service, instance, cursor in gone:
             args += [board_field(service, instance), str(cursor)]
         with told_as_unavailable():

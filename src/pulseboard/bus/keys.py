@@ -2,15 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from pulseboard.wire.errors import ConfigError
 
 DEFAULT_NAMESPACE = "pulseboard"
 
-FEED_MAX = 20_000
-FEED_MAX_AGE_MS = 3_600_000
-HISTORY_MAX = 1_000
-HISTORY_TTL_S = 7 * 86_400
 BOARD_MAX = 5_000
 BEATS_MAX = 10_000
 INCIDENTS_MAX = 1_000
@@ -21,6 +18,9 @@ EARS_TTL_S = 3_600
 """For so long a time in which nobody heard is worth telling."""
 BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
+
+HistoryKind = Literal["status", "log"]
+_HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs"}
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -74,12 +74,24 @@ class Keys:
         return self._key("ears")
 
     @property
-    def shared(self) -> tuple[str, str, str, str, str]:
-        """What each script that tells of instances begins with: feed, clock, and the three hashes that know each instance."""
-        return self.feed, self.clock, self.board, self.seen, self.lost
+    def shared(self) -> tuple[str, str, str, str, str, str]:
+        """What each script that tells of instances begins with: feed, clock, limits, and the hashes that know each instance."""
+        return self.feed, self.clock, self.limits, self.board, self.seen, self.lost
 
-    def history(self, service: str) -> str:
-        return self._key(f"status:{service}")
+    def history(self, service: str, kind: HistoryKind = "status") -> str:
+        """The stream of what a service said, of one kind."""
+        return self._key(f"{_HISTORIES[kind]}:{service}")
+
+    @property
+    def lines(self) -> str:
+        return self._key("lines")
+
+    def last_lines(self, service: str, instance: str) -> str:
+        return self._key(f"lines:{service}/{instance}")
+
+    @property
+    def limits(self) -> str:
+        return self._key("limits")
 
     def planned(self, service: str) -> str:
         return self._key(f"planned:{service}")
@@ -102,7 +114,3 @@ def board_field(service: str, instance: str) -> str:
 def format_absence(back_in_s: float | None) -> str:
     """Return what publish.lua and adopt.lua take for `back_in_s`: nothing, unless the event is a planned goodbye."""
     return "" if back_in_s is None else str(back_in_s)
-
-
-APPEND_LIMITS = (FEED_MAX, FEED_MAX_AGE_MS, HISTORY_MAX, HISTORY_TTL_S, BOARD_MAX)
-"""The first five arguments of publish.lua and adopt.lua."""

@@ -1,13 +1,15 @@
 """What a service sends: batches of status events and beats, each in one round trip. Synchronous, for the SDK's own thread."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import open_client, told_as_unavailable
-from pulseboard.bus.keys import APPEND_LIMITS, BEATS_MAX, Keys, board_field, format_absence
+from pulseboard.bus.keys import BATCH_TTL_MS, BEATS_MAX, Keys, board_field, format_absence
+from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.events import encode
 from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
 
 
@@ -18,6 +20,22 @@ class Outgoing(NamedTuple):
     instance: str
     json: bytes
     back_in_s: float | None = None
+
+
+class Lines(Protocol):
+    """Log lines on their way out. `number` names the batch, `levels` says how many of which level (`info=3 error=1`).
+
+    `dropped` is how many were lost before these; each line is the JSON of an object.
+    """
+
+    @property
+    def number(self) -> str: ...
+    @property
+    def lines(self) -> Sequence[bytes]: ...
+    @property
+    def levels(self) -> str: ...
+    @property
+    def dropped(self) -> int: ...
 
 
 class Publisher:
@@ -31,12 +49,13 @@ class Publisher:
         self._prefix = prefix
         self._publish = self._client.register_script(read_script("publish"))
         self._beat = self._client.register_script(read_script("beat"))
+        self._lines = self._client.register_script(read_script("log"))
         self._taken: dict[str, Cursor] = {}  # of each instance, the last event that Redis said it took
 
     def publish(self, events: Sequence[Outgoing]) -> list[Cursor]:
         """Put the events into feed, history and board and PUBLISH them, in one atomic step; return their cursors."""
         keys = [*self._keys.shared]
-        args: list[str | bytes | int] = [*APPEND_LIMITS]
+        args: list[str | bytes | int] = [DEFAULT_LIMITS]
         for event in events:
             keys += [self._keys.history(event.service), self._keys.planned(event.service)]
             args += [
@@ -50,6 +69,20 @@ class Publisher:
         for event, cursor in zip(events, cursors, strict=True):
             self._taken[board_field(event.service, event.instance)] = cursor
         return cursors
+
+    def publish_lines(self, service: str, instance: str, batch: Lines) -> Cursor | None:
+        """Put log lines of one instance into feed and history and PUBLISH each, in one step; return their cursor.
+
+        None when this very batch was taken before, and only the answer was lost.
+        """
+        keys = [self._keys.feed, self._keys.clock, self._keys.limits, self._keys.history(service, "log")]
+        keys += [self._keys.lines, self._keys.last_lines(service, instance)]
+        shared = encode({"service": service, "instance": instance})
+        args: list[str | bytes | int] = [DEFAULT_LIMITS, f"{self._prefix}logs", service, shared, batch.dropped]
+        args += [batch.levels, batch.number, BATCH_TTL_MS, *batch.lines]
+        with told_as_unavailable():
+            id = self._lines(keys=keys, args=args)
+        return Cursor.parse(id) if id else None
 
     def beat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
         """Give one sign of life; return False when the board does not know the instance, or not its last event.

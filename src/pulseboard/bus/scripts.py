@@ -4,10 +4,11 @@ from functools import cache
 from importlib.resources import files
 
 _HEADS = {
-    "publish": ("clock", "lifecycle", "append"),
-    "adopt": ("clock", "lifecycle", "append"),
-    "forget": ("clock", "lifecycle"),
-    "declare": ("clock", "lifecycle"),
+    "publish": ("clock", "feed", "lifecycle", "append"),
+    "adopt": ("clock", "feed", "lifecycle", "append", "logs"),
+    "forget": ("clock", "feed", "lifecycle"),
+    "declare": ("clock", "feed", "lifecycle"),
+    "log": ("clock", "feed", "logs"),
     "snapshot": ("clock",),
     "beat": ("clock",),
     "look": ("clock",),

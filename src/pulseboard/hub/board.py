@@ -102,7 +102,7 @@ class Board:
         """Take one event; raise InvalidEvent when it is from one instance more than the board holds."""
         if isinstance(entry.event, LifecycleEvent):
             self._apply_lifecycle(entry.event, entry.cursor)
-        else:
+        elif isinstance(entry.event, StatusEvent):
             self._apply_status(entry.event, entry.cursor)
 
     def apply_beat(self, beat: Beat) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pulseboard.hub.narrow import narrow_beats
+from pulseboard.hub.narrow import narrow_beats, narrow_log
 from pulseboard.hub.ring import Choice, Frame, Mark
+from pulseboard.wire.logs import LogFilter
 
 Framing = Callable[[bytes], bytes]
 
@@ -40,11 +41,12 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a reader wants: the seed's stream, or ours with only these kinds and services (None: all)."""
+    """What a reader wants: the seed's stream, or ours with only these kinds, services and log lines (None: all)."""
 
     seed: bool = False
     kinds: frozenset[str] | None = None
     services: frozenset[str] | None = None
+    lines: LogFilter | None = None
 
     @property
     def choice(self) -> Choice:
@@ -61,6 +63,8 @@ class View:
             return None
         if self.services is not None and frame.kind == "beats" and frame.full is not None:
             return narrow_beats(frame.full, self.services)
+        if self.lines is not None and frame.kind == "log" and frame.full is not None:
+            return narrow_log(frame.full, self.lines)
         return frame.full
 
 

@@ -11,6 +11,7 @@ from pulseboard.hub.ring import Frame
 from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, encode
+from pulseboard.wire.logs import LogEvent, LogLine
 from pulseboard.wire.sse import HEARTBEAT, format_frame
 
 
@@ -40,6 +41,21 @@ class _Status(msgspec.Struct, omit_defaults=True):
     back_in_s: float | None = None
 
 
+class LineView(LogLine, frozen=True, omit_defaults=True):
+    """One line of a log, with the id by which readers know it; `timestamp` is when it came, where nobody said."""
+
+    id: str = ""
+
+
+class LogView(msgspec.Struct, omit_defaults=True):
+    """The data of the `log` event."""
+
+    service: str
+    instance: str
+    lines: list[LineView]
+    dropped: int = 0
+
+
 class _SeedStatus(msgspec.Struct):
     service: str
     timestamp: int
@@ -52,6 +68,9 @@ def event_frame(entry: Entry) -> Frame:
     if isinstance(event, LifecycleEvent):
         full = format_frame(encode(event), event="lifecycle", id=id)
         return Frame(entry.cursor, "lifecycle", event.service, full, None)
+    if isinstance(event, LogEvent):
+        full = _named("log", view_log(event, entry.cursor), entry.cursor)
+        return Frame(entry.cursor, "log", event.service, full, None, len(event.lines))
     status = _Status(
         event.service, event.timestamp, event.status, event.instance, event.beat_s, event.goodbye, event.back_in_s
     )
@@ -63,6 +82,23 @@ def event_frame(entry: Entry) -> Frame:
         format_frame(encode(status), event="status", id=id),
         format_frame(encode(seed), id=id),
     )
+
+
+def view_log(event: LogEvent, cursor: Cursor) -> LogView:
+    """Return a log with the ids of its lines."""
+    lines = [
+        LineView(
+            timestamp=line.timestamp or cursor.ms,
+            level=line.level,
+            message=line.message,
+            logger=line.logger,
+            fields=line.fields,
+            traceback=line.traceback,
+            id=f"{cursor}.{n}",
+        )
+        for n, line in enumerate(event.lines)
+    ]
+    return LogView(event.service, event.instance, lines, event.dropped)
 
 
 def beats_frame(now: int, heard: int, beats: Iterable[Beat], cursor: Cursor) -> Frame:
@@ -114,5 +150,5 @@ def retry_bytes(retry_ms: int) -> bytes:
     return b"retry: %d\n\n" % retry_ms
 
 
-def _named(event: str, data: dict[str, Any], cursor: Cursor) -> bytes:
+def _named(event: str, data: dict[str, Any] | LogView, cursor: Cursor) -> bytes:
     return format_frame(encode(data), event=event, id=str(cursor))

@@ -1,6 +1,6 @@
-"""The `beats` of some services alone, cut out of the frame that everybody else shares.
+"""The `beats` of some services, or the lines of a log that are wanted, cut out of the frame that everybody else shares.
 
-Nothing is kept in the ring for it, and whoever asks for no services pays nothing. The last few frames are kept taken
+Nothing is kept in the ring for it, and whoever asks for no part pays nothing. The last few frames are kept taken
 apart, since in one flush each view cuts the same ones.
 """
 
@@ -10,8 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from pulseboard.hub.frames import LogView
+from pulseboard.wire.logs import LogFilter
+
 _DATA = b"data: "
 _BEATS = b'"beats":['
+
+_logs = msgspec.json.Decoder(LogView)
 
 
 class _Parts(NamedTuple):
@@ -24,6 +29,14 @@ def narrow_beats(full: bytes, services: Collection[str]) -> bytes:
     """Return a `beats` message with the beats of these services alone, be there none: it says up to when that is so."""
     head, by_service, tail = _take_apart(full)
     return head + b",".join(by_service[service] for service in sorted(by_service.keys() & services)) + tail
+
+
+def narrow_log(full: bytes, lines: LogFilter) -> bytes | None:
+    """Return a `log` message with the lines that are wanted alone, or None when there is nothing to tell."""
+    head, _, json = full.partition(_DATA)
+    view = _logs.decode(json)
+    view.lines = [line for line in view.lines if lines.takes(line)]
+    return head + _DATA + msgspec.json.encode(view) + b"\n\n" if view.lines or view.dropped else None
 
 
 @lru_cache(maxsize=4)

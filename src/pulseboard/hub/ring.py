@@ -17,6 +17,7 @@ class Frame:
     """One message to readers, encoded once.
 
     `full` is what `/api/stream` sends and `seed` what the seed's stream sends; None is nothing. `kind` None is for everyone.
+    `count` is how many events it tells of: a log has many lines.
     """
 
     cursor: Cursor
@@ -24,6 +25,7 @@ class Frame:
     service: str | None
     full: bytes | None
     seed: bytes | None
+    count: int = 1
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -163,7 +165,7 @@ class Ring:
         counts: Counter[str] = Counter()
         for frame in self._frames[start - self._start : end - self._start]:
             if frame.kind and frame.service and choice.takes(frame.kind, frame.service):
-                counts[frame.kind] += 1
+                counts[frame.kind] += frame.count
         return counts
 
     def _tally(self, frame: Frame) -> None:
@@ -173,5 +175,5 @@ class Ring:
             self._by_service.clear()
             self._by_kind.clear()
             self._era += 1
-        self._by_service[frame.kind, frame.service] += 1
-        self._by_kind[frame.kind] += 1
+        self._by_service[frame.kind, frame.service] += frame.count
+        self._by_kind[frame.kind] += frame.count

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from pulseboard.bus.client import retry_delay_s
+from pulseboard.bus.client import is_refusal, retry_delay_s
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.sdk.guard import Guard
+from pulseboard.sdk.logbook import Logbook
 from pulseboard.sdk.loops import LoopWatch
 from pulseboard.sdk.outbox import Outbox, Said, Word
 from pulseboard.sdk.stats import LinkRecord
@@ -23,6 +24,11 @@ from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_
 ENVELOPE_MAX_BYTES = 2_048
 """What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
 
+LINES_EVERY_S = 0.1
+"""How often log lines are sent, 500 at most: 5,000 a second of one process, which is more than anybody reads."""
+LAST_BATCHES = 10
+"""How many batches of them are sent before the goodbye."""
+
 log = logging.getLogger("pulseboard.service")
 
 
@@ -31,6 +37,7 @@ class Desk:
     """What the couriers of one service share, one after the other."""
 
     guard: Guard
+    logbook: Logbook
     outbox: Outbox = field(default_factory=Outbox)
     loops: LoopWatch = field(default_factory=LoopWatch)
     record: LinkRecord = field(default_factory=LinkRecord)
@@ -69,7 +76,8 @@ class Courier:
         self._said_goodbye = False
         self.dismissed = False
         self._attempt = 0
-        self._next_beat = time.monotonic()
+        self._next_beat = self._next_lines = time.monotonic()
+        self._lines_wait = False
         self._thread = threading.Thread(target=self._run, name=f"pulseboard-{service}", daemon=True)
 
     def start(self) -> None:
@@ -80,6 +88,13 @@ class Courier:
         """Have the status sent as it is now."""
         self._desk.outbox.offer(self._word)
         if self._wakes.empty():
+            self._wakes.put(None)
+
+    def note_line(self) -> None:
+        """Say that the logbook has something."""
+        # Once for all lines until they are sent, or a flood would keep this thread from sleeping.
+        if not self._lines_wait:
+            self._lines_wait = True
             self._wakes.put(None)
 
     def dismiss(self, back_in_s: float | None) -> None:
@@ -125,12 +140,43 @@ class Courier:
                 if not self._said_goodbye:
                     self._beat()
                 self._next_beat = max(self._next_beat + self._beat_s, time.monotonic())
+            if self._lines_wait and time.monotonic() >= self._next_lines:
+                self._next_lines = time.monotonic() + LINES_EVERY_S
+                self._send_lines()
         except BusUnavailable as error:
             self._note_failure(error)
             self._pause()
             return
         self._note_success()
-        self._wait(self._next_beat - time.monotonic())
+        until = min(self._next_beat, self._next_lines) if self._lines_wait else self._next_beat
+        self._wait(until - time.monotonic())
+
+    def _send_lines(self) -> None:
+        """Send a batch of log lines; those that are left must wait a little, or a flood would leave the host no time."""
+        self._lines_wait = False
+        logbook = self._desk.logbook
+        batch = logbook.take()
+        if batch is None:
+            return
+        try:
+            self._publisher.publish_lines(self._service, self._instance, batch)
+        except BusUnavailable as error:
+            self._lines_wait = True
+            if error.__cause__ is None or not is_refusal(error.__cause__):
+                raise
+            # These must not hold up what comes after them, status and beats above all.
+            logbook.refuse()
+            self._complain("lines", f"Redis refused log lines, which are lost: {error}")
+        else:
+            logbook.confirm()
+            self._lines_wait = bool(logbook.counts().waiting)
+
+    def _send_last_lines(self) -> None:
+        """Send what was logged before the goodbye, since nothing may come after it."""
+        for _ in range(LAST_BATCHES):
+            self._send_lines()
+            if not self._lines_wait:
+                return
 
     def _send_all(self) -> None:
         outbox, run = self._desk.outbox, self._word.run
@@ -138,6 +184,8 @@ class Courier:
             # What was said during the pause between two attempts is history as well, not only what failed to be sent.
             outbox.keep_latest(run)
         while not self._said_goodbye and (batch := outbox.take(run)):
+            if batch[-1].word.goodbye:
+                self._send_last_lines()
             try:
                 self._publisher.publish([self._make_event(said) for said in batch])
             except BaseException:

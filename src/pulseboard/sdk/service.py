@@ -5,10 +5,13 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import socket
+import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from traceback import format_exc
 from typing import Any, Self
 
 import msgspec
@@ -19,10 +22,14 @@ from pulseboard.bus.publisher import Publisher
 from pulseboard.sdk import host
 from pulseboard.sdk.courier import Courier, Desk
 from pulseboard.sdk.guard import Guard, is_hosts_own
+from pulseboard.sdk.log_handler import ServiceLogHandler
+from pulseboard.sdk.logbook import Logbook
+from pulseboard.sdk.masks import Masks
 from pulseboard.sdk.stats import ServiceStats
 from pulseboard.sdk.status import encode_value, text_of
-from pulseboard.wire.errors import ConfigError
+from pulseboard.wire.errors import ConfigError, InvalidEvent
 from pulseboard.wire.events import MAX_BACK_IN_S, MAX_BEAT_S, encode
+from pulseboard.wire.logs import parse_level
 from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_service_name
 
 ANSWER_TIMEOUT_S = 2.0
@@ -44,7 +51,10 @@ class Service:
     It says goodbye when the process exits, and when SIGTERM ends it: a process that leaves the signal alone gets a handler
     that says goodbye and then ends as before, unless `goodbye_on_sigterm` is False or it is started off the main thread.
 
-    Raises ConfigError or InvalidName for a name, rhythm or namespace that cannot be one; nothing later raises.
+    Passwords, tokens and the like are masked in log lines before these leave the process; `mask` are regular expressions of
+    which the groups, or the whole where there are none, are masked as well.
+
+    Raises ConfigError or InvalidName for a name, rhythm, mask or namespace that cannot be one; nothing later raises.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class Service:
         namespace: str | None = None,
         channel_prefix: str | None = None,
         goodbye_on_sigterm: bool = True,
+        mask: Iterable[str | re.Pattern[str]] = (),
     ) -> None:
         self.name = check_service_name(name)
         if not (_is_number(beat_s) and MIN_BEAT_S <= beat_s <= MAX_BEAT_S):
@@ -73,7 +84,7 @@ class Service:
         # Taken to start alone: neither an update nor a stop waits for anybody. Reentrant, for a signal handler that starts.
         self._starting = threading.RLock()
         self._runs = itertools.count(1)
-        self._desk = Desk(Guard(name))
+        self._desk = Desk(Guard(name), Logbook(Masks(mask)))
         # The latest there was, as long as its thread holds on to it; weak, since it holds on to its service.
         self._find_courier: Callable[[], Courier | None] = _nobody
         self._forked = False
@@ -128,6 +139,27 @@ class Service:
             self._desk.outbox.replace(said)
             self._publish()
 
+    def log(self, level: str, message: str, /, **fields: Any) -> None:
+        """Log a line: it goes to the board, and nowhere else. `level` is debug, info, warning, error or critical.
+
+        Within an `except` block of yours, `exc_info=True` adds the traceback. The fields are read at once.
+        """
+        with self._desk.guard:
+            traceback = format_exc() if fields.pop("exc_info", False) and sys.exc_info()[0] else ""
+            try:
+                level = parse_level(level)
+            except (InvalidEvent, AttributeError) as error:
+                self._complain("level", f"{error}; it is shown as info")
+                level = "info"
+            self._write_line(level, text_of(message), "", fields, traceback)
+
+    def log_handler(self, level: int | str = logging.NOTSET) -> logging.Handler:
+        """Return a handler for `logging` that sends what is logged to the board: `logging.getLogger().addHandler(…)`.
+
+        Of Pulseboard's own loggers it takes nothing.
+        """
+        return ServiceLogHandler(self._write_line, self._desk.guard, level)
+
     def watch_loop(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Tell with each beat when `loop` (or the running one) is stuck, beside the one that the service was started in.
 
@@ -141,7 +173,8 @@ class Service:
 
     def stats(self) -> ServiceStats:
         """Return what became of all that was said in this process, and how the link to Redis is doing."""
-        return self._desk.record.to_stats(self._desk.outbox.counts(), self._desk.guard.errors)
+        desk = self._desk
+        return desk.record.to_stats(desk.outbox.counts(), desk.logbook.counts(), desk.guard.errors)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -165,6 +198,12 @@ class Service:
         # Should the service be stopped between these two steps, what this says comes after the goodbye and is not sent.
         if (courier := self._running()) is not None:
             courier.say()
+
+    def _write_line(self, level: str, message: str, logger: str, fields: dict[str, Any], traceback: str) -> None:
+        json = encode(self._encode_fields(fields)) if fields else b""
+        self._desk.logbook.write(level, message, logger, json, traceback)
+        if (courier := self._running()) is not None:
+            courier.note_line()
 
     def _running(self) -> Courier | None:
         courier = self._find_courier()
@@ -258,7 +297,7 @@ class Service:
         # the parent's. The child becomes an instance of its own when it first says something, not before: most children
         # are about to exec another program.
         self._starting = threading.RLock()
-        self._desk = Desk(Guard(self.name), self._desk.outbox.renew())
+        self._desk = Desk(Guard(self.name), self._desk.logbook.renew(), self._desk.outbox.renew())
         self._forked = self._forked or self._running() is not None
         self._find_courier = _nobody
         if not self._named:

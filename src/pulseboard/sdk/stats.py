@@ -30,6 +30,8 @@ class ServiceStats:
     waiting: int
     """Not sent yet, or sent and not confirmed."""
     waiting_bytes: int
+    lines: LaneCounts
+    """The same of log lines; none is ever coalesced."""
 
     @property
     def dropped(self) -> int:
@@ -51,6 +53,6 @@ class LinkRecord:
         self.failures += 1
         self.last_error = str(error)
 
-    def to_stats(self, counts: LaneCounts, internal_errors: int) -> ServiceStats:
+    def to_stats(self, events: LaneCounts, lines: LaneCounts, internal_errors: int) -> ServiceStats:
         """Put together what there is to tell."""
-        return ServiceStats(self.connected, self.failures, self.last_error, internal_errors, *counts)
+        return ServiceStats(self.connected, self.failures, self.last_error, internal_errors, *events, lines)

@@ -13,12 +13,13 @@ from litestar.exceptions import HTTPException, NotFoundException, ValidationExce
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, Scope, Send
 
 from pulseboard.server.core import Core
 from pulseboard.server.incidents import INCIDENTS_MOST, read_incidents
+from pulseboard.server.past import MOST, read_lines, read_statuses
 from pulseboard.server.problems import Problem, answer_fault, answer_http_error, answer_invalid, answer_problem
 from pulseboard.server.stream import serve_stream
 from pulseboard.server.version import VERSION
@@ -92,7 +93,29 @@ def _reads(core: Core) -> list[ControllerRouterHandler]:
     ) -> Response[bytes]:
         return _json(await read_incidents(core.incidents, service, before, limit))
 
-    return [status, incidents]
+    @route("/api/services/{name:str}/history", http_method=READ, summary="What a service said of its status, in order")
+    async def history(
+        name: FromPath[str],
+        start: Annotated[str | None, QueryParameter(name="from")] = None,
+        end: Annotated[str | None, QueryParameter(name="to")] = None,
+        before: FromQuery[str | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
+    ) -> Response[bytes]:
+        return _json(await read_statuses(core.history, name, start, end, before, limit))
+
+    @route("/api/services/{name:str}/logs", http_method=READ, summary="What a service logged, in order")
+    async def logs(
+        name: FromPath[str],
+        level: FromQuery[str | None] = None,
+        contains: FromQuery[str | None] = None,
+        start: Annotated[str | None, QueryParameter(name="from")] = None,
+        end: Annotated[str | None, QueryParameter(name="to")] = None,
+        before: FromQuery[str | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
+    ) -> Response[bytes]:
+        return _json(await read_lines(core.history, name, level, contains, start, end, before, limit))
+
+    return [status, incidents, history, logs]
 
 
 def _streams(core: Core) -> list[ASGIRouteHandler]:

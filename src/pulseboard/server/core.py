@@ -11,6 +11,7 @@ from pulseboard.bus.adopter import Adopter
 from pulseboard.bus.client import check_cancelled, run_for_ever
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed import Feed
+from pulseboard.bus.history import History
 from pulseboard.bus.incidents import Incidents
 from pulseboard.bus.janitor import Janitor
 from pulseboard.bus.rejections import Rejections
@@ -61,6 +62,7 @@ class Core:
         self._feed = Feed(*where, clock, self.rejections, max_event_bytes=settings.max_event_bytes)
         self.replay = Replay(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self.incidents = Incidents(*where, self.rejections)
+        self.history = History(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self._adopter = Adopter(
             *where,
             self.rejections,
@@ -136,7 +138,7 @@ class Core:
                 raise
             finally:
                 self.hub.close(farewell)
-                for owned in (self._janitor, self.incidents, self.replay):
+                for owned in (self._janitor, self.incidents, self.history, self.replay):
                     await owned.close()
 
     async def _forget(self) -> None:

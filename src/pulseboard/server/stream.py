@@ -14,13 +14,14 @@ from pulseboard.hub.catch_up import catch_up
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.fan_out import WRITE_MAX_BYTES
 from pulseboard.hub.hub import Hub
+from pulseboard.server.asked import parse_lines
 from pulseboard.server.problems import Problem, send_problem
 from pulseboard.server.protocol import EXTENSION, LAST_WORDS_S, Extension, StreamProtocol, TransportSink, plain
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidName
 from pulseboard.wire.names import check_service_name
 
-KINDS = frozenset({"status", "beats", "lifecycle"})
+KINDS = frozenset({"status", "beats", "lifecycle", "log"})
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -85,7 +86,9 @@ def _parse_view(scope: HTTPScope, *, seed: bool) -> View:
             check_service_name(service)
         except InvalidName as error:
             raise Problem(400, "bad-name", f"{error}.") from error
-    return View(kinds=kinds, services=services)
+    level, contains = query.get("level", [""])[0], query.get("contains", [""])[0]
+    lines = parse_lines(level, contains) if level or contains else None
+    return View(kinds=kinds, services=services, lines=lines)
 
 
 def _parse_names(values: list[str] | None) -> frozenset[str] | None:

@@ -18,7 +18,7 @@ MAX_BACK_IN_S = 86_400.0
 MAX_TIMESTAMP_MS = 8_640_000_000_000_000
 """The last moment that a JavaScript Date can hold (ECMA-262, 21.4.1.1); further out the page would not take the board."""
 
-_TIMESTAMP = msgspec.Meta(ge=-MAX_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)
+Timestamp = msgspec.Meta(ge=-MAX_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A status event as it stands in the feed (docs/reference/wire.md). `status` is the JSON text of an object."""
 
     service: str
-    timestamp: Annotated[int, _TIMESTAMP]
+    timestamp: Annotated[int, Timestamp]
     status: msgspec.Raw
     instance: str = ""
     beat_s: float | None = None
@@ -64,7 +64,7 @@ class LifecycleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
     service: str
     instance: str
-    timestamp: Annotated[int, _TIMESTAMP]
+    timestamp: Annotated[int, Timestamp]
     event: str
     incident: Incident | None = None
     replaced_by: str | None = None
@@ -77,7 +77,7 @@ class _Message(msgspec.Struct):
     """
 
     service: str
-    timestamp: Annotated[int, _TIMESTAMP] | Annotated[float, _TIMESTAMP]
+    timestamp: Annotated[int, Timestamp] | Annotated[float, Timestamp]
     status: dict[str, Any]
     instance: str = ""
     beat_s: float | None = None
@@ -101,9 +101,9 @@ def parse_message(
     Raises InvalidEvent with the reason for which the message must be dropped.
     """
     service = parse_channel(channel, prefix)
-    _check_size(payload, max_bytes)
-    message = _decode(_messages, payload)
-    if isinstance(message.id, str) and _is_cursor(message.id):
+    check_size(payload, max_bytes)
+    message = decode(_messages, payload)
+    if is_stamped(message.id):
         return None
     if message.service != service:
         raise InvalidEvent(
@@ -125,19 +125,19 @@ def parse_message(
 
 def parse_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> StatusEvent:
     """Read one feed entry. The scripts wrote it from a checked event, but anyone with Redis can write there: check again."""
-    _check_size(data, max_bytes + 64)  # the id that the script put in is not the publisher's
-    event = _decode(_events, data)
+    check_size(data, max_bytes + 64)  # the id that the script put in is not the publisher's
+    event = decode(_events, data)
     check_service_name(event.service)
     check_instance_name(event.instance)
     _check_rhythm(event)
-    _check_raw_status(bytes(event.status))
+    check_raw_object(bytes(event.status))
     return event
 
 
-def parse_lifecycle(data: bytes) -> LifecycleEvent:
+def parse_lifecycle(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LifecycleEvent:
     """Read one feed entry of this kind; raise InvalidEvent with the reason when it is none."""
-    _check_size(data, MAX_EVENT_BYTES)
-    event = _decode(_lifecycles, data)
+    check_size(data, max(max_bytes, MAX_EVENT_BYTES))
+    event = decode(_lifecycles, data)
     check_service_name(event.service)
     check_instance_name(event.instance)
     return event
@@ -145,20 +145,20 @@ def parse_lifecycle(data: bytes) -> LifecycleEvent:
 
 def parse_incident(data: bytes) -> Incident:
     """Read one incident; raise InvalidEvent with the reason when it is none."""
-    _check_size(data, MAX_EVENT_BYTES)
-    return _decode(_incidents, data)
+    check_size(data, MAX_EVENT_BYTES)
+    return decode(_incidents, data)
 
 
 def parse_update(payload: bytes) -> ServiceStatusUpdate:
     """Read the seed's message, wherever it came from; raise InvalidEvent with the reason when it is none."""
-    message = _decode(_messages, payload)
+    message = decode(_messages, payload)
     return ServiceStatusUpdate(message.service, int(message.timestamp), message.status)
 
 
-def encode_event(event: StatusEvent, *, max_bytes: int = MAX_EVENT_BYTES) -> bytes:
+def encode_event(event: msgspec.Struct, *, max_bytes: int = MAX_EVENT_BYTES) -> bytes:
     """Return the event's compact JSON; raise InvalidEvent when it is larger than `max_bytes`."""
     data = encode(event)
-    _check_size(data, max_bytes)
+    check_size(data, max_bytes)
     return data
 
 
@@ -177,17 +177,18 @@ def check_depth(status: Any) -> None:
     raise InvalidEvent("too-deep", f"an event nests at most {MAX_DEPTH} deep, itself included")
 
 
-def _check_raw_status(json: bytes) -> None:
+def check_raw_object(json: bytes) -> None:
+    """Check a part of an event that is kept as its JSON text: an object, in UTF-8, that nests not too deep."""
     # The decoder passes over a Raw without looking into its strings, nor at how deep it nests.
     if not json.startswith(b"{"):
-        raise InvalidEvent("wrong-type", "a status is a JSON object")
+        raise InvalidEvent("wrong-type", "this is no JSON object")
     if not json.isascii():
         try:
             json.decode()
         except UnicodeDecodeError as error:
             raise InvalidEvent("malformed", str(error)) from error
     if may_be_deep(json, levels_around=1):
-        check_depth(_decode(_anything, json))
+        check_depth(decode(_anything, json))
 
 
 def may_be_deep(json: bytes, *, levels_around: int) -> bool:
@@ -200,7 +201,8 @@ def _children(value: Any) -> list[Any]:
     return [child for child in inner if isinstance(child, dict | list)]
 
 
-def _decode(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
+def decode(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
+    """Decode; raise InvalidEvent with the reason when that cannot be."""
     try:
         return decoder.decode(payload)
     except msgspec.ValidationError as error:
@@ -211,7 +213,8 @@ def _decode(decoder: msgspec.json.Decoder[T], payload: bytes) -> T:
         raise InvalidEvent("malformed", str(error)) from error
 
 
-def _check_size(data: bytes, max_bytes: int) -> None:
+def check_size(data: bytes, max_bytes: int) -> None:
+    """Raise InvalidEvent for what is larger than an event may be."""
     if len(data) > max_bytes:
         raise InvalidEvent("too-large", f"an event is at most {max_bytes} bytes, this one has {len(data)}")
 
@@ -225,9 +228,12 @@ def _check_rhythm(event: StatusEvent) -> None:
         )
 
 
-def _is_cursor(text: str) -> bool:
+def is_stamped(id: Any) -> bool:
+    """Say whether what a message has as `id` is a feed id, or that of one line of a batch: then it is in the feed already."""
+    if not isinstance(id, str):
+        return False
     try:
-        Cursor.parse(text)
+        Cursor.parse(id.partition(".")[0])
     except ValueError:
         return False
     return True

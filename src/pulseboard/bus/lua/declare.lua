@@ -1,21 +1,20 @@
 -- Declare instances lost, each loss once however many servers ask: keep their last words, and tell it in the feed.
--- KEYS  1 feed (stream), 2 clock, 3 board, 4 seen, 5 lost (hashes), 6 incidents (stream)
--- ARGV  1 feed_max, 2 incidents_max (integers), then per instance: field ("<service>/<instance>"), feed id of its last
+-- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost (hashes), 7 incidents (stream)
+-- ARGV  1 limits (JSON), 2 incidents_max (integer), then per instance: field ("<service>/<instance>"), feed id of its last
 --       known event, ms at which it was last seen, the incident (a JSON object without id and time)
 -- Returns how many were declared.
-local keys, board, seen, lost, incidents = {feed = KEYS[1], clock = KEYS[2]}, KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local declared = 0
+local incidents, declared = KEYS[7], 0
 for i = 3, #ARGV, 4 do
   local field, tail, seen_ms = ARGV[i], '"id":"' .. ARGV[i + 1] .. '"}', ARGV[i + 2]
-  local stamped = redis.call('HGET', board, field)
+  local stamped = redis.call('HGET', BOARD, field)
   local current = stamped and string.sub(stamped, -#tail) == tail
     -- Whoever asks may be behind: a later sign of life than the one it knows is no loss.
-    and tonumber(redis.call('HGET', seen, field) or 0) <= tonumber(seen_ms)
-  if current and redis.call('HGET', lost, field) ~= seen_ms then
-    redis.call('HSET', lost, field, seen_ms)
-    local incident = string.format('%s,"declared":%.0f', string.sub(ARGV[i + 3], 1, -2), (read_clock(keys.clock)))
+    and tonumber(redis.call('HGET', SEEN, field) or 0) <= tonumber(seen_ms)
+  if current and redis.call('HGET', LOST, field) ~= seen_ms then
+    redis.call('HSET', LOST, field, seen_ms)
+    local incident = string.format('%s,"declared":%.0f', string.sub(ARGV[i + 3], 1, -2), (read_clock(KEYS[2])))
     local id = redis.call('XADD', incidents, 'MAXLEN', '~', ARGV[2], '*', 'data', incident .. '}', 'event', stamped)
-    tell(keys, ARGV[1], field, 'lost', ',"incident":' .. incident .. ',"id":"' .. id .. '"}')
+    tell(field, 'lost', ',"incident":' .. incident .. ',"id":"' .. id .. '"}')
     declared = declared + 1
   end
 end

@@ -1,30 +1,30 @@
--- Shared head of the scripts that say what became of an instance.
+-- Shared head of the scripts that say what became of an instance. KEYS 4 board, 5 seen, 6 lost (hashes).
+local BOARD, SEEN, LOST = KEYS[4], KEYS[5], KEYS[6]
+
 -- Put a lifecycle event into the feed.
---   keys    {feed = stream, clock = hash}
 --   field   "<service>/<instance>"; a service's name has no slash
 --   more    further members, as JSON text that begins with a comma, or ''
-local function tell(keys, feed_max, field, event, more)
+local function tell(field, event, more)
   local service, instance = string.match(field, '^([^/]*)/(.*)$')
   local json = string.format('{"service":%s,"instance":%s,"timestamp":%.0f,"event":"%s"%s}',
-    cjson.encode(service), cjson.encode(instance), (read_clock(keys.clock)), event, more)
-  local id = next_id(keys.feed, keys.clock)
-  redis.call('XADD', keys.feed, 'MAXLEN', '~', feed_max, id, 'kind', 'lifecycle', 'data', json)
+    cjson.encode(service), cjson.encode(instance), (read_clock(KEYS[2])), event, more)
+  put('lifecycle', json)
 end
 
 -- Take an instance off the board; say so in the feed. Returns whether it was on it.
-local function take_off(keys, feed_max, field, more)
-  redis.call('HDEL', keys.seen, field)
-  redis.call('HDEL', keys.lost, field)
-  if redis.call('HDEL', keys.board, field) == 0 then return false end
-  tell(keys, feed_max, field, 'gone', more)
+local function take_off(field, more)
+  redis.call('HDEL', SEEN, field)
+  redis.call('HDEL', LOST, field)
+  if redis.call('HDEL', BOARD, field) == 0 then return false end
+  tell(field, 'gone', more)
   return true
 end
 
 -- A new instance came after a planned goodbye of its service: it takes the place of the one that has been away longest.
-local function take_place(keys, limits, field)
+local function take_place(planned, field)
   local more = ',"replaced_by":' .. cjson.encode((string.gsub(field, '^[^/]*/', '')))
   while true do
-    local away = redis.call('LPOP', keys.planned)
-    if not away or take_off(keys, limits.feed_max, away, more) then return end
+    local away = redis.call('LPOP', planned)
+    if not away or take_off(away, more) then return end
   end
 end

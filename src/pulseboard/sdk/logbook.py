@@ -1,0 +1,130 @@
+"""The logbook: log lines on their way from the host's threads to the courier.
+
+Bounded; a flood costs the oldest, which are counted.
+"""
+
+import itertools
+import time
+import uuid
+from typing import NamedTuple
+
+import msgspec
+
+from pulseboard.sdk.lane import Lane, LaneCounts, Numbered
+from pulseboard.sdk.masks import Masks
+from pulseboard.sdk.status import fit_status, parse_status
+from pulseboard.wire.logs import NO_FIELDS, LogLine, count_levels
+
+MAX_LINES = 5_000
+MAX_BYTES = 4_000_000
+BATCH_LINES = 500
+BATCH_BYTES = 48_000
+"""With what JSON adds, and the names, one event of 64 kB."""
+MESSAGE_MAX, TRACEBACK_MAX, FIELDS_MAX = 8_000, 16_000, 8_000
+"""Characters of one line, so that one fits into a batch in any case."""
+
+
+class Line(NamedTuple):
+    """One line as it was said: its level by name, its fields as JSON (empty: none), and when (ns since the epoch)."""
+
+    level: str
+    message: str
+    logger: str
+    fields: bytes
+    traceback: str
+    at_ns: int
+
+
+class LineBatch(NamedTuple):
+    """Some lines to be sent in one step. `number` is that of the batch: who takes it twice knows it for the same."""
+
+    number: str
+    lines: list[bytes]
+    levels: str
+    dropped: int
+
+
+class Logbook:
+    """Lines, oldest first. Written by any thread and any signal handler; read by the courier alone."""
+
+    def __init__(self, masks: Masks) -> None:
+        self._masks = masks
+        self._lane: Lane[Line] = Lane(MAX_LINES, MAX_BYTES, BATCH_LINES, _size)
+        self._told = 0  # how many dropped lines have been told of
+        self._name = uuid.uuid4().hex
+        self._numbers = itertools.count()
+        self._batch: LineBatch | None = None
+
+    def write(self, level: str, message: str, logger: str, fields: bytes, traceback: str) -> None:
+        """Take one line, at the price of the oldest when there is no room."""
+        self._lane.offer(Line(level, message, logger, fields, traceback, time.time_ns()))
+
+    def take(self) -> LineBatch | None:
+        """Return what is to be sent next, masked; it waits until it is confirmed or refused. None when there is nothing."""
+        if self._batch is None and (held := self._hold()):
+            lines = [self._finish(line) for line in held]
+            dropped = self._lane.counts().overflowed - self._told
+            number = f"{self._name}:{next(self._numbers)}"
+            self._batch = LineBatch(number, [msgspec.json.encode(line) for line in lines], count_levels(lines), dropped)
+        return self._batch
+
+    def confirm(self) -> None:
+        """Say that what was taken has been sent."""
+        if self._batch is not None:
+            self._told += self._batch.dropped
+            self._lane.hold((), sent=len(self._batch.lines))
+            self._batch = None
+
+    def refuse(self) -> None:
+        """Let go of what was taken: it can never be sent. It counts as dropped, and will be told of."""
+        self._lane.hold(())
+        self._batch = None
+
+    def counts(self) -> LaneCounts:
+        """Return what became of all lines, at one moment."""
+        return self._lane.counts()
+
+    def renew(self) -> "Logbook":
+        """Return an empty one: a forked child's."""
+        return Logbook(self._masks)
+
+    def _hold(self) -> tuple[Line, ...]:
+        _, queue = self._lane.look()
+        size = 0
+        left: list[Numbered[Line]] = []
+        for numbered in queue[:BATCH_LINES]:
+            size += _size(numbered[0])
+            if left and size > BATCH_BYTES:
+                break
+            left.append(numbered)
+        held = tuple(line for line, _ in left)
+        if held:
+            self._lane.hold(held, left)
+        return held
+
+    def _finish(self, line: Line) -> LogLine:
+        fields = line.fields
+        if len(fields) > FIELDS_MAX:
+            fields = msgspec.json.encode(fit_status(parse_status(fields), FIELDS_MAX))
+        if fields:
+            fields = self._masks.fields(fields)
+        return LogLine(
+            level=line.level,
+            message=_cut(self._masks.text(line.message), MESSAGE_MAX),
+            timestamp=line.at_ns // 1_000_000,
+            logger=line.logger[:200],
+            fields=msgspec.Raw(fields) if fields else NO_FIELDS,
+            # Its end says what was raised.
+            traceback=_cut(self._masks.text(line.traceback), TRACEBACK_MAX, keep_end=True),
+        )
+
+
+def _cut(text: str, most: int, *, keep_end: bool = False) -> str:
+    if len(text) <= most:
+        return text
+    said = f"({len(text) - most} characters left out)"
+    return f"{said} … {text[-most:]}" if keep_end else f"{text[:most]} … {said}"
+
+
+def _size(line: Line) -> int:
+    return 120 + len(line.message) + len(line.logger) + len(line.fields) + len(line.traceback)

@@ -1,0 +1,81 @@
+"""Masks: what looks like a secret does not leave the process. Applied by the courier, so that no call of a host pays for it."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from pulseboard.wire.errors import ConfigError
+
+MASKED = "***"
+
+_NAMES = (
+    r"passw(?:or)?d|passphrase|passwd|pwd|secret|token|(?:api|access|private)[_-]?key|credential|authorization"
+    r"|cookie|session[_-]?id"
+)
+
+_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
+_IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
+    # The password of a URL (RFC 3986, 3.2.1); it may hold an @ that nobody escaped.
+    (re.compile(r"(?<=://)([^\s/:@]*):[^\s/]*(?=@)"), rf"\1:{MASKED}"),
+    # RFC 6750, 2.1 and RFC 7617: what follows the scheme.
+    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASKED}"),
+    (
+        re.compile(
+            rf"""(\b[\w-]*(?:{_NAMES})[\w-]*["']?\s*[=:]\s*)(?!(?:Bearer|Basic)\s)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&"'\])}}]+)""",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASKED}",
+    ),
+)
+_HINTS = re.compile(rf"://|bearer|basic|{_NAMES}", re.IGNORECASE)
+"""Most lines hold none of these, and are looked through once."""
+
+
+class Masks:
+    """The built-in masks, and `more`: regular expressions of which the groups, or the whole where there are none, are masked.
+
+    Raises ConfigError for what is no regular expression.
+    """
+
+    def __init__(self, more: Iterable[str | re.Pattern[str]] = ()) -> None:
+        try:
+            self._more = tuple(re.compile(pattern) for pattern in more)
+        except (re.error, TypeError) as error:
+            raise ConfigError(f"a mask is a regular expression: {error}") from error
+
+    def text(self, text: str) -> str:
+        """Return a text without the secrets in it."""
+        if _HINTS.search(text):
+            for pattern, replacement in _IN_TEXT:
+                text = pattern.sub(replacement, text)
+        for pattern in self._more:
+            text = pattern.sub(_mask_groups, text)
+        return text
+
+    def fields(self, json: bytes) -> bytes:
+        """Return the JSON of an object without the secrets in it, by the names of its members and by what its texts hold."""
+        if not self._more and not _HINTS.search(json.decode()):
+            return json
+        return msgspec.json.encode(self._walk(msgspec.json.decode(json)))
+
+    def _walk(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                name: MASKED if _SECRET_NAME.search(name) and inner is not None else self._walk(inner)
+                for name, inner in value.items()
+            }
+        if isinstance(value, list):
+            return [self._walk(inner) for inner in value]
+        return self.text(value) if isinstance(value, str) else value
+
+
+def _mask_groups(match: re.Match[str]) -> str:
+    spans = [match.span(group) for group in range(1, (match.re.groups or 0) + 1) if match.start(group) >= 0]
+    if not spans:
+        return MASKED
+    start, text = match.start(), match[0]
+    for begin, end in sorted(spans, reverse=True):
+        text = text[: begin - start] + MASKED + text[end - start :]
+    return text

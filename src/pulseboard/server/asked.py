@@ -1,0 +1,80 @@
+"""What a request asks for, read from its path and query: each mistake is one problem with a stable code."""
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from pulseboard.bus.history import Span
+from pulseboard.server.problems import Problem
+from pulseboard.wire.errors import BusUnavailable, InvalidEvent, InvalidName
+from pulseboard.wire.events import MAX_TIMESTAMP_MS
+from pulseboard.wire.logs import LEVELS, LogFilter, parse_level
+from pulseboard.wire.names import check_service_name
+
+T = TypeVar("T")
+
+_MS = re.compile(r"\d{1,16}", re.ASCII)
+
+
+def parse_service(name: str) -> str:
+    """Return a service's name; raise a Problem for what can be none."""
+    try:
+        return check_service_name(name)
+    except InvalidName as error:
+        raise Problem(400, "bad-name", f"{error}.") from error
+
+
+def parse_moment(name: str, text: str) -> int:
+    """Return a time in ms since the epoch, given like that or by ISO 8601; raise a Problem for anything else.
+
+    A time without an offset is UTC.
+    """
+    try:
+        ms = int(text) if _MS.fullmatch(text) else _from_iso(text)
+    except ValueError:
+        ms = -1
+    if not 0 <= ms <= MAX_TIMESTAMP_MS:
+        raise Problem(
+            400,
+            "bad-time",
+            f"`{name}` is a time: ms since the epoch, or like 2026-11-25T03:00:00Z (with + as %2B); not {text[:40]!r}.",
+        )
+    return ms
+
+
+def parse_span(start: str | None, end: str | None) -> Span:
+    """Return the span between `from` and `to`; raise a Problem for times that are none, or an end before the start."""
+    start_ms = None if start is None else parse_moment("from", start)
+    end_ms = None if end is None else parse_moment("to", end)
+    if start_ms is not None and end_ms is not None and end_ms < start_ms:
+        raise Problem(400, "bad-time", "`to` is before `from`.")
+    return Span(start_ms, end_ms)
+
+
+def parse_place(text: str | None, parse: Callable[[str], T]) -> T | None:
+    """Return the id that is given as `before`, None where there is none; raise a Problem for what is no id."""
+    try:
+        return None if text is None else parse(text)
+    except ValueError as error:
+        raise Problem(400, "bad-cursor", f"{error}.") from error
+
+
+def parse_lines(level: str | None, contains: str | None) -> LogFilter:
+    """Return which lines of logs are asked for; raise a Problem for a level that is none."""
+    try:
+        return LogFilter(parse_level(level) if level else LEVELS[0], contains or "")
+    except InvalidEvent as error:
+        raise Problem(400, "bad-level", f"{error}.") from error
+
+
+def unavailable(error: BusUnavailable) -> Problem:
+    """Return the answer to a question that Redis cannot be asked."""
+    return Problem(503, "redis-unavailable", f"Redis cannot be reached: {error}", headers=[(b"retry-after", b"2")])
+
+
+def _from_iso(text: str) -> int:
+    moment = dt.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return int(moment.timestamp() * 1000)

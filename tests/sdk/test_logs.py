@@ -1,0 +1,362 @@
+"""Log lines: from `logging` and from `Service.log` to feed, history and channel; masked, bounded, counted."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from tests.conftest import free_port
+from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+
+from pulseboard import Service
+from pulseboard.bus.keys import Keys
+from pulseboard.embedded.valkey import EmbeddedValkey
+from pulseboard.sdk.masks import Masks
+from pulseboard.wire.errors import ConfigError
+
+
+class LogSight:
+    """What is to be seen of the lines of `balance-sync`."""
+
+    def __init__(self, raw: redis.Redis, keys: Keys) -> None:
+        self._raw = raw
+        self._keys = keys
+
+    @property
+    def batches(self) -> list[dict[str, Any]]:
+        rows: Any = self._raw.xrange(self._keys.history("balance-sync", "log"))
+        return [json.loads(fields[b"data"]) for _, fields in rows]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [line for batch in self.batches for line in batch["lines"]]
+
+    @property
+    def messages(self) -> list[str]:
+        return [line["message"] for line in self.lines]
+
+    @property
+    def dropped(self) -> int:
+        return sum(batch.get("dropped", 0) for batch in self.batches)
+
+
+@pytest.fixture
+def logs(raw: redis.Redis, keys: Keys) -> LogSight:
+    return LogSight(raw, keys)
+
+
+Attach = Callable[..., logging.Logger]
+
+
+@pytest.fixture
+def attach() -> Iterator[Attach]:
+    """Give a logger of the test's own the handler of a service."""
+    logger = logging.getLogger("host.work")
+    handlers: list[logging.Handler] = []
+
+    def attach(service: Service, level: int = logging.NOTSET) -> logging.Logger:
+        handlers.append(service.log_handler(level))
+        logger.addHandler(handlers[-1])
+        logger.setLevel(logging.DEBUG)
+        return logger
+
+    yield attach
+    for handler in handlers:
+        logger.removeHandler(handler)
+
+
+def test_what_the_host_logs_is_in_history_in_order_with_all_it_said(
+    make: MakeService, logs: LogSight, attach: Attach
+) -> None:
+    logger = attach(make())
+    logger.debug("starting %d workers", 3)
+    logger.warning("slow", extra={"user": 7, "took_s": 1.5})
+    try:
+        int("row")
+    except ValueError:
+        logger.exception("no such row")
+    logger.log(35, "between two levels")
+    eventually(lambda: len(logs.lines) == 4)
+    first, second, third, fourth = logs.lines
+    assert (first["level"], first["message"], first["logger"]) == ("debug", "starting 3 workers", "host.work")
+    assert second["fields"] == {"user": 7, "took_s": 1.5}
+    assert (third["level"], third["traceback"].splitlines()[-1]) == (
+        "error",
+        "ValueError: invalid literal for int() with base 10: 'row'",
+    )
+    assert "in test_what_the_host_logs_is_in_history" in third["traceback"]
+    assert fourth["level"] == "warning"
+
+
+def test_a_line_is_published_in_the_seeds_shape(make: MakeService, raw: redis.Redis, prefix: str, keys: Keys) -> None:
+    pubsub: Any = raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    with pubsub:
+        pubsub.subscribe(f"{prefix}logs")
+        pubsub.get_message(timeout=5)
+        service = make(instance="w-1")
+        service.log("info", "synced", user=7)
+        service.log("ERROR", "failed")
+        eventually(lambda: raw.xlen(keys.history("balance-sync", "log")))
+        messages = [json.loads(pubsub.get_message(timeout=5)["data"]) for _ in range(2)]
+    for message, level, text in zip(messages, ("info", "error"), ("synced", "failed"), strict=True):
+        assert (message["service"], message["instance"]) == ("balance-sync", "w-1")
+        assert (message["level"], message["message"]) == (level, text)
+        assert message["timestamp"] > 1_700_000_000_000
+        assert re.fullmatch(r"\d+-\d+\.\d+", message["id"])
+    assert messages[0]["fields"] == {"user": 7}
+    assert raw.hgetall(keys.lines) == {b"balance-sync/info": b"1", b"balance-sync/error": b"1"}
+
+
+def test_a_flood_costs_the_oldest_and_says_how_many(make: MakeService, logs: LogSight) -> None:
+    service = make()
+    for n in range(30_000):
+        service.log("info", f"line {n}")
+    service.log("info", "the last")
+    eventually(lambda: not service.stats().lines.waiting)
+    assert logs.messages[-1] == "the last"
+    counts = service.stats().lines
+    assert counts.offered == 30_001 == counts.sent + counts.overflowed
+    assert counts.sent == len(logs.lines)
+    assert counts.overflowed == logs.dropped > 0
+    numbers = [int(message.split()[1]) for message in logs.messages[:-1]]
+    assert numbers == sorted(set(numbers))
+
+
+def test_many_threads_log_at_once_and_every_line_is_counted(make: MakeService, logs: LogSight) -> None:
+    service = make()
+
+    def work(name: str) -> None:
+        for n in range(500):
+            service.log("info", f"{name} {n}")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    eventually(lambda: not service.stats().lines.waiting)
+    assert len(logs.lines) + logs.dropped == 2_000 == service.stats().lines.offered
+    for name in "abcd":
+        numbers = [int(message[2:]) for message in logs.messages if message[0] == name]
+        assert numbers == sorted(set(numbers))
+
+
+def test_what_was_logged_last_is_there_before_the_goodbye(make: MakeService, raw: redis.Redis, keys: Keys) -> None:
+    service = make()
+    for n in range(1_200):
+        service.log("info", f"line {n}")
+    service.stop()
+    rows: Any = raw.xrange(keys.feed)
+    kinds = [fields[b"kind"] for _, fields in rows]
+    assert kinds[-1] == b"status"
+    last = json.loads(rows[-2][1][b"data"])
+    assert last["lines"][-1]["message"] == "line 1199"
+
+
+def test_a_process_that_ends_with_an_error_has_told_why(run_host: RunHost, logs: LogSight) -> None:
+    host = run_host(
+        """
+        import logging
+        logging.getLogger().addHandler(service.start().log_handler())
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            logging.exception("that was it")
+            raise SystemExit(1)
+        """
+    )
+    assert host.wait(20) == 1
+    (line,) = logs.lines
+    assert (line["message"], line["logger"], line["level"]) == ("that was it", "root", "error")
+    assert line["traceback"].endswith("ZeroDivisionError: division by zero")
+
+
+def test_lines_of_an_outage_come_after_it_each_once(own_valkey: EmbeddedValkey, make: MakeService, keys: Keys) -> None:
+    service = make(redis_url=own_valkey.address.url)
+    service.log("info", "before")
+    eventually(lambda: service.stats().lines.sent == 1)
+    own_valkey.stop()
+    for n in range(100):
+        service.log("info", f"meanwhile {n}")
+    assert service.stats().lines.waiting == 100
+    with EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port) as again:
+        eventually(lambda: service.stats().lines.sent == 101)
+        with redis.Redis(port=again.address.port, protocol=2) as raw:
+            assert LogSight(raw, keys).messages == ["before", *(f"meanwhile {n}" for n in range(100))]
+        service.stop()
+
+
+def test_a_redis_that_takes_no_lines_still_gets_status_and_beats(
+    make: MakeService, raw: redis.Redis, keys: Keys, sight: Sight
+) -> None:
+    raw.set(keys.lines, "not a hash")
+    service = make(beat_s=0.1)
+    service.log("info", "refused")
+    eventually(lambda: service.stats().lines.overflowed == 1)
+    service.update(n=1)
+    eventually(lambda: sight.latest == {"n": 1})
+    beats = len(sight.beats)
+    eventually(lambda: len(sight.beats) > beats + 2)
+    raw.delete(keys.lines)
+    service.log("info", "taken")
+    eventually(lambda: LogSight(raw, keys).messages == ["taken"])
+    assert LogSight(raw, keys).dropped == 1
+
+
+def test_what_pulseboard_logs_itself_does_not_come_back_to_it(make: MakeService) -> None:
+    service = make(redis_url=f"redis://127.0.0.1:{free_port()}")
+    root = logging.getLogger()
+    handler = service.log_handler()
+    root.addHandler(handler)
+    try:
+        eventually(lambda: service.stats().failures > 2)  # each of which is logged by us
+        assert service.stats().lines.offered == 0
+    finally:
+        root.removeHandler(handler)
+
+
+def test_a_value_that_logs_when_it_is_shown_does_not_recurse(run_host: RunHost, logs: LogSight) -> None:
+    host = run_host(
+        """
+        import logging
+        logging.basicConfig(level=logging.INFO, handlers=[service.start().log_handler()])
+        class Chatty:
+            def __str__(self):
+                logging.info("being shown")
+                return "chatty"
+        logging.info("value %s", Chatty())
+        logging.info("next")
+        """
+    )
+    assert host.wait(20) == 0
+    assert logs.messages == ["value chatty", "next"]
+
+
+def test_a_record_whose_arguments_do_not_fit_is_shown_as_it_is(run_host: RunHost, logs: LogSight) -> None:
+    host = run_host(
+        """
+        import logging
+        logging.basicConfig(handlers=[service.start().log_handler()])
+        logging.error("too few %s %s", "arguments")
+        """
+    )
+    assert host.wait(20) == 0
+    (message,) = logs.messages
+    assert message.startswith("too few %s %s (its arguments do not fit")
+
+
+def test_no_wrong_call_raises(make: MakeService, logs: LogSight) -> None:
+    service = make()
+    service.log("loud", "an unknown level")
+    service.log(7, object())  # type: ignore[arg-type]
+    service.log("info", "no error is being handled", exc_info=True)
+    service.log("info", "strange", value=object(), nested={"a": {1, 2}}, bad="\ud800")
+    eventually(lambda: len(logs.lines) == 4)
+    assert [line["level"] for line in logs.lines] == ["info"] * 4
+    assert "unknown level" in logs.messages[0]
+    assert service.stats().internal_errors == 0
+
+
+def test_a_line_that_is_too_long_is_cut_and_says_so(make: MakeService, logs: LogSight) -> None:
+    service = make()
+    service.log("info", "x" * 100_000)
+    service.log("info", "fields", huge="y" * 100_000)
+    service.log("info", "next")
+    eventually(lambda: len(logs.lines) == 3)
+    assert len(logs.lines[0]["message"]) < 8_100
+    assert "92000 characters left out" in logs.lines[0]["message"]
+    assert "left out" in logs.lines[1]["fields"]["huge"]
+
+
+def test_a_forked_child_logs_as_an_instance_of_its_own(run_host: RunHost, logs: LogSight) -> None:
+    host = run_host(
+        """
+        import os
+        service.start().log("info", "parent")
+        if not (child := os.fork()):
+            service.log("info", "child")
+            service.update(n=1)
+            service.stop()
+            os._exit(0)
+        os.waitpid(child, 0)
+        service.stop()
+        """
+    )
+    assert host.wait(20) == 0
+    said = {batch["instance"]: [line["message"] for line in batch["lines"]] for batch in logs.batches}
+    assert sorted(said.values()) == [["child"], ["parent"]]
+
+
+SECRETS = [
+    ("postgres://app:hunter2@db/x", "postgres://app:***@db/x"),
+    ("redis://:p@ss/w0rd@host", None),
+    ("Authorization: Bearer eyJhbGciOi.J9.x_y-z", "Authorization: Bearer ***"),
+    ("password=hunter2 user=7", "password=*** user=7"),
+    ("API_KEY: 'abc def', next", "API_KEY: ***, next"),
+    ('{"client_secret": "abc\\"d", "n": 1}', '{"client_secret": ***, "n": 1}'),
+    ("set-cookie=abc; path=/", "set-cookie=***; path=/"),
+    ("the token bucket is full", "the token bucket is full"),
+    ("https://host/path@2x.png", "https://host/path@2x.png"),
+    ("12:30 mail a@b", "12:30 mail a@b"),
+]
+
+
+@pytest.mark.parametrize(("text", "masked"), [pair for pair in SECRETS if pair[1] is not None])
+def test_secrets_are_masked_and_nothing_else(text: str, masked: str) -> None:
+    assert Masks().text(text) == masked
+
+
+def test_no_secret_leaves_the_process_in_message_fields_or_traceback(make: MakeService, logs: LogSight) -> None:
+    service = make(mask=[r"card (\d{12})\d{4}", "INTERNAL"])
+    try:
+        raise ValueError("cannot open mysql://root:hunter2@db")
+    except ValueError:
+        service.log(
+            "error",
+            "INTERNAL card 1234567890123456",
+            exc_info=True,
+            password="hunter2",
+            nested={"list": [{"access_token": "hunter2"}, "Bearer hunter2hunter2"]},
+            url="amqp://u:hunter2@mq",
+            user=7,
+        )
+    eventually(lambda: logs.lines)
+    (line,) = logs.lines
+    assert "hunter2" not in json.dumps(line)
+    assert line["message"] == "*** card ***3456"
+    assert line["fields"]["user"] == 7
+    assert line["fields"]["nested"]["list"][0] == {"access_token": "***"}
+
+
+@pytest.mark.parametrize("mask", [["("], [5]])
+def test_a_mask_that_is_no_regular_expression_is_refused_at_once(mask: Any) -> None:
+    with pytest.raises(ConfigError):
+        Service("balance-sync", mask=mask)
+
+
+def test_a_signal_handler_may_log_in_the_middle_of_a_line(run_host: RunHost, raw: redis.Redis, keys: Keys) -> None:
+    host: subprocess.Popen[str] = run_host(
+        """
+        import logging, signal
+        logger = logging.getLogger("host")
+        logger.addHandler(service.start().log_handler())
+        logger.setLevel(logging.INFO)
+        signal.signal(signal.SIGALRM, lambda *_: logger.info("alarm"))
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        for n in range(20_000):
+            logger.info("line %d", n)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        service.stop()
+        counts = service.stats().lines
+        assert counts.offered == counts.sent + counts.overflowed + counts.waiting, counts
+        """
+    )
+    assert host.wait(30) == 0, host.communicate()
+    assert os.environ is not None
+    assert LogSight(raw, keys).lines
