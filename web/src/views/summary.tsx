@@ -1,7 +1,7 @@
 /** How many are in which state; each count is also a filter. And the search. */
 
 import { useComputed } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { MAX_LOSSES } from "../store/losses";
 import type { Store } from "../store/store";
 import { Glyph } from "./glyph";
@@ -89,7 +89,8 @@ function IncidentTally({ store: { board, incidents } }: { store: Store }) {
 
 function Search({ store: { filter } }: { store: Store }) {
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  // Before the first paint: whoever sees the field may press the key.
+  useLayoutEffect(() => {
     const focus = (event: KeyboardEvent) => {
       if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
       if (
