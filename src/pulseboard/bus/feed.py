@@ -143,14 +143,13 @@ class Feed:
         if len(batch.beats) >= COUNT and not await client.xrange(self._keys.beats, str(beats), str(beats)):
             whole = await self._catch_up(client)
             return Batch(batch.entries, whole.beats, whole.heard, batch.since)
-        since = batch.since
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
-            since = max(since, await self._read_clock(client))
+            batch = replace(batch, since=max(batch.since, await self._read_clock(client)))
             await self._probe(client)
             # A FLUSHDB breaks no connection: the feed goes on, from nothing.
             if not await self._is_continuous(client, self._cursor, self._added):
                 return await self._take_snapshot(client, "Redis lost its data")
-        return replace(batch, since=since)
+        return batch
 
     async def _find_break(self, client: redis.asyncio.Redis, origin: str) -> str | None:
         """Return why this reader cannot go on after its cursor, or None when it can."""

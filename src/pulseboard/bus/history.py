@@ -14,7 +14,7 @@ from pulseboard.bus.keys import HistoryKind, Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import MAX_EVENT_BYTES
-from pulseboard.wire.logs import LogEvent, LogFilter, LogLine
+from pulseboard.wire.logs import LinePlace, LogEvent, LogFilter, LogLine
 
 PAGE = 100
 LOOKED_THROUGH = 20_000
@@ -29,24 +29,6 @@ class Span(NamedTuple):
 
 
 ALL_TIME = Span()
-
-
-class LinePlace(NamedTuple):
-    """Which line: the entry that it came in, and its number there. In order, as the lines are."""
-
-    cursor: Cursor
-    number: int
-
-    @classmethod
-    def parse(cls, text: str) -> "LinePlace":
-        """Parse `<ms>-<seq>.<number>`; raise ValueError for anything else."""
-        id, _, number = text.partition(".")
-        if not (number.isascii() and number.isdigit() and len(number) <= 6):
-            raise ValueError(f"{text[:60]!r} is no id of a log line: it looks like 1763890000123-0.5")
-        return cls(Cursor.parse(id), int(number))
-
-    def __str__(self) -> str:
-        return f"{self.cursor}.{self.number}"
 
 
 class PlacedLine(NamedTuple):

@@ -4,16 +4,25 @@ from functools import cache
 from importlib.resources import files
 
 _HEADS = {
-    "publish": ("clock", "feed", "lifecycle", "append"),
-    "adopt": ("clock", "feed", "lifecycle", "append", "logs"),
-    "forget": ("clock", "feed", "lifecycle"),
-    "declare": ("clock", "feed", "lifecycle"),
-    "log": ("clock", "feed", "logs"),
-    "snapshot": ("clock",),
-    "beat": ("clock",),
-    "look": ("clock",),
-    "continuity": ("unbroken",),
-    "replay": ("unbroken",),
+    "publish": ("stream", "clock", "feed", "lifecycle", "append"),
+    "adopt": ("stream", "clock", "feed", "lifecycle", "append", "logs"),
+    "forget": ("stream", "clock", "feed", "lifecycle"),
+    "declare": ("stream", "clock", "feed", "lifecycle"),
+    "log": ("stream", "clock", "feed", "logs"),
+    "snapshot": (
+        "stream",
+        "clock",
+    ),
+    "beat": (
+        "stream",
+        "clock",
+    ),
+    "look": (
+        "stream",
+        "clock",
+    ),
+    "continuity": ("stream", "unbroken"),
+    "replay": ("stream", "unbroken"),
 }
 """What scripts share stands in files of its own, and is put before them."""
 

@@ -11,7 +11,7 @@ from pulseboard.hub.ring import Frame
 from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, encode
-from pulseboard.wire.logs import LogEvent, LogLine
+from pulseboard.wire.logs import LinePlace, LogEvent, LogLine
 from pulseboard.wire.sse import HEARTBEAT, format_frame
 
 
@@ -84,20 +84,22 @@ def event_frame(entry: Entry) -> Frame:
     )
 
 
+def view_line(line: LogLine, place: LinePlace) -> LineView:
+    """Return one line as readers get it, live and from history."""
+    return LineView(
+        level=line.level,
+        message=line.message,
+        timestamp=line.timestamp or place.cursor.ms,
+        logger=line.logger,
+        fields=line.fields,
+        traceback=line.traceback,
+        id=str(place),
+    )
+
+
 def view_log(event: LogEvent, cursor: Cursor) -> LogView:
     """Return a log with the ids of its lines."""
-    lines = [
-        LineView(
-            timestamp=line.timestamp or cursor.ms,
-            level=line.level,
-            message=line.message,
-            logger=line.logger,
-            fields=line.fields,
-            traceback=line.traceback,
-            id=f"{cursor}.{n}",
-        )
-        for n, line in enumerate(event.lines)
-    ]
+    lines = [view_line(line, LinePlace(cursor, n)) for n, line in enumerate(event.lines)]
     return LogView(event.service, event.instance, lines, event.dropped)
 
 

@@ -169,7 +169,7 @@ class Courier:
             self._complain("lines", f"Redis refused log lines, which are lost: {error}")
         else:
             logbook.confirm()
-            self._lines_wait = bool(logbook.counts().waiting)
+            self._lines_wait = logbook.waits
 
     def _send_last_lines(self) -> None:
         """Send what was logged before the goodbye, since nothing may come after it."""

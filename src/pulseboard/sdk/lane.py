@@ -96,6 +96,10 @@ class Lane(Generic[T]):
             if any(self._size(item) > self._large for item in (*ledger.held, *(item for item, _ in queue))):
                 self._has_large = True
 
+    def __bool__(self) -> bool:
+        """Whether anything is queued."""
+        return bool(self._queue)
+
     def counts(self) -> LaneCounts:
         """Return what became of the items so far, at one moment. For any thread."""
         ledger, queue = self.look()

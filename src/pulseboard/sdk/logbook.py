@@ -80,6 +80,11 @@ class Logbook:
         self._lane.hold(())
         self._batch = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._lane)
+
     def counts(self) -> LaneCounts:
         """Return what became of all lines, at one moment."""
         return self._lane.counts()

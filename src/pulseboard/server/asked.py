@@ -2,7 +2,8 @@
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pulseboard.bus.history import Span
@@ -68,9 +69,15 @@ def parse_lines(level: str | None, contains: str | None) -> LogFilter:
         raise Problem(400, "bad-level", f"{error}.") from error
 
 
-def unavailable(error: BusUnavailable) -> Problem:
-    """Return the answer to a question that Redis cannot be asked."""
-    return Problem(503, "redis-unavailable", f"Redis cannot be reached: {error}", headers=[(b"retry-after", b"2")])
+@contextmanager
+def told_as_problem() -> Iterator[None]:
+    """Raise a Problem for a question that Redis cannot be asked."""
+    try:
+        yield
+    except BusUnavailable as error:
+        raise Problem(
+            503, "redis-unavailable", f"Redis cannot be reached: {error}", headers=[(b"retry-after", b"2")]
+        ) from error
 
 
 def _from_iso(text: str) -> int:

@@ -3,11 +3,9 @@
 import msgspec
 
 from pulseboard.bus.incidents import Incidents
-from pulseboard.server.problems import Problem
+from pulseboard.server.asked import parse_place, parse_service, told_as_problem
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.errors import BusUnavailable, InvalidName
 from pulseboard.wire.events import Incident
-from pulseboard.wire.names import check_service_name
 
 INCIDENTS_MOST = 100
 
@@ -24,19 +22,11 @@ async def read_incidents(
     incidents: Incidents, service: str | None, before: str | None, limit: int
 ) -> dict[str, list[IncidentView]]:
     """Return up to `limit` incidents older than the id `before`, of one service if it is given; raise a Problem."""
-    try:
-        if service is not None:
-            check_service_name(service)
-        older = Cursor.parse(before) if before is not None else None
+    if service is not None:
+        parse_service(service)
+    older = parse_place(before, Cursor.parse)
+    with told_as_problem():
         found = await incidents.read(limit, before=older, service=service)
-    except InvalidName as error:
-        raise Problem(400, "bad-name", f"{error}.") from error
-    except ValueError as error:
-        raise Problem(400, "bad-cursor", f"{error}.") from error
-    except BusUnavailable as error:
-        raise Problem(
-            503, "redis-unavailable", f"Redis cannot be reached: {error}", headers=[(b"retry-after", b"2")]
-        ) from error
     views = [
         IncidentView(
             **msgspec.structs.asdict(incident), timestamp=event.timestamp, status=event.status, last_id=str(cursor)

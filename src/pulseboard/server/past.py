@@ -2,12 +2,12 @@
 
 import msgspec
 
-from pulseboard.bus.history import History, LinePlace, PlacedLine
-from pulseboard.server.asked import parse_lines, parse_place, parse_service, parse_span, unavailable
+from pulseboard.bus.history import History
+from pulseboard.hub.frames import LineView, view_line
+from pulseboard.server.asked import parse_lines, parse_place, parse_service, parse_span, told_as_problem
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.errors import BusUnavailable
 from pulseboard.wire.events import StatusEvent
-from pulseboard.wire.logs import LogLine
+from pulseboard.wire.logs import LinePlace
 
 MOST = 1_000
 """The most events or lines of one answer."""
@@ -19,10 +19,9 @@ class PastStatus(StatusEvent, frozen=True, kw_only=True):
     id: str
 
 
-class PastLine(LogLine, frozen=True, kw_only=True):
-    """A log line with its id, and the instance whose it is; `timestamp` is when it came, where nobody said."""
+class PastLine(LineView, frozen=True, kw_only=True):
+    """A log line with the instance whose it is."""
 
-    id: str
     instance: str
 
 
@@ -45,10 +44,8 @@ async def read_statuses(
 ) -> Statuses:
     """Return what a service said of its status; raise a Problem."""
     service, span, place = parse_service(name), parse_span(start, end), parse_place(before, Cursor.parse)
-    try:
+    with told_as_problem():
         found = await history.read("status", service, limit, span=span, before=place)
-    except BusUnavailable as error:
-        raise unavailable(error) from error
     views = [
         PastStatus(**msgspec.structs.asdict(entry.event), id=str(entry.cursor))
         for entry in reversed(found)
@@ -70,15 +67,10 @@ async def read_lines(
     """Return what a service logged; raise a Problem."""
     service, span, place = parse_service(name), parse_span(start, end), parse_place(before, LinePlace.parse)
     wanted = parse_lines(level, contains)
-    try:
+    with told_as_problem():
         found = await history.read_lines(service, limit, lines=wanted, span=span, before=place)
-    except BusUnavailable as error:
-        raise unavailable(error) from error
-    views = [_view_line(placed) for placed in reversed(found)]
+    views = [
+        PastLine(**msgspec.structs.asdict(view_line(line, place)), instance=instance)
+        for place, instance, line in reversed(found)
+    ]
     return Lines(views, views[0].id if len(found) == limit else None)
-
-
-def _view_line(placed: PlacedLine) -> PastLine:
-    line = msgspec.structs.asdict(placed.line)
-    line["timestamp"] = line["timestamp"] or placed.place.cursor.ms
-    return PastLine(**line, id=str(placed.place), instance=placed.instance)

@@ -14,12 +14,10 @@ from pulseboard.hub.catch_up import catch_up
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.fan_out import WRITE_MAX_BYTES
 from pulseboard.hub.hub import Hub
-from pulseboard.server.asked import parse_lines
+from pulseboard.server.asked import parse_lines, parse_service
 from pulseboard.server.problems import Problem, send_problem
 from pulseboard.server.protocol import EXTENSION, LAST_WORDS_S, Extension, StreamProtocol, TransportSink, plain
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.errors import InvalidName
-from pulseboard.wire.names import check_service_name
 
 KINDS = frozenset({"status", "beats", "lifecycle", "log"})
 
@@ -82,10 +80,7 @@ def _parse_view(scope: HTTPScope, *, seed: bool) -> View:
         )
     services = _parse_names(query.get("services"))
     for service in services or ():
-        try:
-            check_service_name(service)
-        except InvalidName as error:
-            raise Problem(400, "bad-name", f"{error}.") from error
+        parse_service(service)
     level, contains = query.get("level", [""])[0], query.get("contains", [""])[0]
     lines = parse_lines(level, contains) if level or contains else None
     return View(kinds=kinds, services=services, lines=lines)

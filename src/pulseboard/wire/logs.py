@@ -4,9 +4,11 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import (
     MAX_EVENT_BYTES,
+    MAX_TIMESTAMP_MS,
     Timestamp,
     check_depth,
     check_raw_object,
@@ -27,8 +29,6 @@ _OTHER_NAMES = {
     "log": "info",
     "success": "info",
     "warn": "warning",
-}
-_OTHER_NAMES |= {
     "err": "error",
     "fatal": "critical",
     "crit": "critical",
@@ -50,6 +50,24 @@ class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     logger: str = ""
     fields: msgspec.Raw = NO_FIELDS
     traceback: str = ""
+
+
+class LinePlace(NamedTuple):
+    """Which line: the entry that it came in, and its number there. In order, as the lines are."""
+
+    cursor: Cursor
+    number: int
+
+    @classmethod
+    def parse(cls, text: str) -> "LinePlace":
+        """Parse `<ms>-<seq>.<number>`; raise ValueError for anything else."""
+        id, _, number = text.partition(".")
+        if not (number.isascii() and number.isdigit() and len(number) <= 6):
+            raise ValueError(f"{text[:60]!r} is no id of a log line: it looks like 1763890000123-0.5")
+        return cls(Cursor.parse(id), int(number))
+
+    def __str__(self) -> str:
+        return f"{self.cursor}.{self.number}"
 
 
 class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,7 +121,7 @@ def parse_log_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Lo
     service, instance = _text(message, "service"), _text(message, "instance", "")
     fields = message.pop("fields", None)
     timestamp = message.pop("timestamp", 0)
-    if isinstance(timestamp, bool) or not isinstance(timestamp, int | float) or not abs(timestamp) <= 8.64e15:
+    if isinstance(timestamp, bool) or not isinstance(timestamp, int | float) or not abs(timestamp) <= MAX_TIMESTAMP_MS:
         raise InvalidEvent("wrong-type", "a timestamp is a number of ms since the epoch")
     level = parse_level(_text(message, "level", "info"))
     text, logger, trace = (

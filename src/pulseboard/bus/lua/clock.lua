@@ -7,14 +7,10 @@ local TOLERANCE_MS = 500 -- so long the ids may stand still, as they do when a c
 
 -- Returns the last id of a stream as two numbers, 0 and 0 where there is none.
 local function last_id(stream)
-  if redis.call('EXISTS', stream) == 0 then return 0, 0 end
-  local flat = redis.call('XINFO', 'STREAM', stream)
-  for i = 1, #flat, 2 do
-    if flat[i] == 'last-generated-id' then
-      local ms, seq = string.match(flat[i + 1], '^(%d+)-(%d+)$')
-      return tonumber(ms), tonumber(seq)
-    end
-  end
+  local info = read_info(stream)
+  if not info then return 0, 0 end
+  local ms, seq = string.match(info['last-generated-id'], '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
 end
 
 local function read_own_clock()

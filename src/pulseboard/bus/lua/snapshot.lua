@@ -5,9 +5,8 @@
 -- Returns {last id of the feed, last id of the beats, how many entries were ever added to the feed, ms by the board's clock,
 --          board, seen and lost as field/value lists, incidents and events, both the latest first}.
 local function position(key)
-  if redis.call('EXISTS', key) == 0 then return '0-0', 0 end
-  local info, flat = {}, redis.call('XINFO', 'STREAM', key)
-  for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+  local info = read_info(key)
+  if not info then return '0-0', 0 end
   return info['last-generated-id'], info['entries-added'] or 0
 end
 

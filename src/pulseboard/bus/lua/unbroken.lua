@@ -1,9 +1,8 @@
 -- Shared head of continuity.lua and replay.lua: whether nothing after a cursor was trimmed or lost, and how many entries were
 -- ever added to the feed. In doubt no: a fresh board costs little, a silent gap does not.
 local function unbroken(feed, cursor, added_before)
-  if redis.call('EXISTS', feed) == 0 then return cursor == '0-0' and added_before == 0, 0 end
-  local info, flat = {}, redis.call('XINFO', 'STREAM', feed)
-  for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+  local info = read_info(feed)
+  if not info then return cursor == '0-0' and added_before == 0, 0 end
   local added = info['entries-added'] or added_before -- Redis 6.2 does not count
   -- A stream that counts from the start again was deleted: who read on has seen nothing of that.
   if added < added_before then return false, added end
