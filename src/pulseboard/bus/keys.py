@@ -19,6 +19,12 @@ EARS_TTL_S = 3_600
 BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
 
+IDEMPOTENCY_TTL_MS = 86_400_000
+"""For so long the same idempotency key stands for the same command."""
+LISTENER_TTL_MS = 12_000
+"""Who has not said for so long that it listens for commands does not: it says so every LISTENER_EVERY_S."""
+LISTENER_EVERY_S = 4.0
+
 HistoryKind = Literal["status", "log"]
 _HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs"}
 
@@ -72,6 +78,29 @@ class Keys:
     @property
     def ears(self) -> str:
         return self._key("ears")
+
+    @property
+    def commands(self) -> str:
+        return self._key("commands")
+
+    @property
+    def open(self) -> str:
+        return self._key("open")
+
+    @property
+    def audit(self) -> str:
+        return self._key("audit")
+
+    def command(self, command_id: str) -> str:
+        """The hash of what became of one command."""
+        return self._key(f"command:{command_id}")
+
+    def idempotency(self, digest: str) -> str:
+        return self._key(f"idempotency:{digest}")
+
+    def listener(self, service: str, instance: str) -> str:
+        """What an instance listens for, for as long as it does."""
+        return self._key(f"listener:{service}/{instance}")
 
     @property
     def shared(self) -> tuple[str, str, str, str, str, str]:

@@ -62,6 +62,7 @@ class InstanceView(msgspec.Struct):
     timestamp: int
     status: msgspec.Raw
     beat_s: float | None
+    commands: list[str]
     goodbye: bool
     back_in_s: float | None
     lost: bool
@@ -161,6 +162,10 @@ class Board:
             default=None,
         )
 
+    def states(self, service: str, sight: Sight) -> dict[str, State]:
+        """Return the state of each instance of a service, by its name."""
+        return {name: each.state(sight) for (owner, name), each in self._instances.items() if owner == service}
+
     def view(self, services: Collection[str] | None = None) -> list[InstanceView]:
         """Return every instance (of `services`, if given), in the order in which they first appeared."""
         return [
@@ -170,6 +175,7 @@ class Board:
                 event.timestamp,
                 event.status,
                 event.beat_s,
+                event.commands,
                 event.goodbye,
                 event.back_in_s,
                 each.lost,

@@ -8,19 +8,28 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from litestar import Litestar, Request, Response, asgi, route
+from litestar import Litestar, Request, Response, asgi, post, route
 from litestar.exceptions import HTTPException, NotFoundException, ValidationException
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
-from litestar.openapi import OpenAPIConfig
+from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, Scope, Send
 
+from pulseboard.server.commands import CommandRecord, CommandRequest, read_command, send_command
 from pulseboard.server.core import Core
 from pulseboard.server.incidents import INCIDENTS_MOST, read_incidents
 from pulseboard.server.past import MOST, read_lines, read_statuses
-from pulseboard.server.problems import Problem, answer_fault, answer_http_error, answer_invalid, answer_problem
+from pulseboard.server.problems import (
+    BODY_MAX_BYTES,
+    Problem,
+    answer_fault,
+    answer_http_error,
+    answer_invalid,
+    answer_problem,
+)
+from pulseboard.server.same_site import require_same_site
 from pulseboard.server.stream import serve_stream
 from pulseboard.server.version import VERSION
 from pulseboard.wire.events import encode
@@ -54,7 +63,7 @@ def create_app(core: Core) -> Litestar:
             yield
 
     return Litestar(
-        [*_reads(core), *_streams(core), *_operations(core), *_page()],
+        [*_reads(core), *_control(core), *_streams(core), *_operations(core), *_page()],
         lifespan=[lifespan],
         exception_handlers={
             Problem: answer_problem,
@@ -65,7 +74,7 @@ def create_app(core: Core) -> Litestar:
         openapi_config=OpenAPIConfig(
             "Pulseboard", VERSION, path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
         ),
-        request_max_body_size=65_536,
+        request_max_body_size=BODY_MAX_BYTES,
         logging_config=None,
         debug=False,
     )
@@ -116,6 +125,36 @@ def _reads(core: Core) -> list[ControllerRouterHandler]:
         return _json(await read_lines(core.history, name, level, contains, start, end, before, limit))
 
     return [status, incidents, history, logs]
+
+
+def _control(core: Core) -> list[ControllerRouterHandler]:
+    @post(
+        "/api/services/{name:str}/commands",
+        status_code=202,
+        summary="Tell a service to do what it offers; 202, and its record",
+        responses={200: ResponseSpec(CommandRecord, description="Sent before, by the same Idempotency-Key")},
+    )
+    async def send(
+        request: Request[Any, Any, Any],
+        name: FromPath[str],
+        data: JSONBody[CommandRequest],
+        idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
+    ) -> Response[CommandRecord]:
+        require_same_site(request)
+        origin = request.client.host if request.client is not None else ""
+        sent = await send_command(core.dispatch, core.commands, name, data, idempotency_key, origin)
+        headers = FRESH | {"location": f"../../commands/{sent.record.id}"}
+        return Response(sent.record, status_code=200 if sent.again else 202, headers=headers)
+
+    @route(
+        "/api/commands/{command_id:str}",
+        http_method=READ,
+        summary="What became of a command: its receipts so far, in order",
+    )
+    async def command(command_id: FromPath[str]) -> Response[bytes]:
+        return _json(await read_command(core.commands, command_id))
+
+    return [send, command]
 
 
 def _streams(core: Core) -> list[ASGIRouteHandler]:

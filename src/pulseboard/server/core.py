@@ -1,6 +1,7 @@
 """The core of a server process: one of each part, wired together and owned here."""
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Self
 from pulseboard.bus.adopter import Adopter
 from pulseboard.bus.client import check_cancelled, run_for_ever
 from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.commands import Commands
 from pulseboard.bus.feed import Feed
 from pulseboard.bus.history import History
 from pulseboard.bus.incidents import Incidents
@@ -20,13 +22,16 @@ from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
 from pulseboard.hub.sight import DeafView
+from pulseboard.server.dispatch import Dispatch
 from pulseboard.server.settings import Settings
+from pulseboard.server.settle import settle
 from pulseboard.server.signals import call_on_stop
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import BusUnavailable
 
 FORGET_EVERY_S = 5.0
 DECLARE_EVERY_S = 0.5
+SETTLE_EVERY_S = 1.0
 BEGIN_S = 1.0
 """How long the first requests wait for the board. Redis may be away, and then they are told that."""
 
@@ -47,7 +52,7 @@ class Core:
         self.settings = settings
         self.rejections = Rejections()
         self.failed = False
-        clock = RedisClock()
+        self._clock = clock = RedisClock()
         options = HubOptions(
             settings.ping_s,
             settings.heartbeat_s,
@@ -63,9 +68,14 @@ class Core:
         self.replay = Replay(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self.incidents = Incidents(*where, self.rejections)
         self.history = History(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
+        self.commands = Commands(
+            *where, self.rejections, prefix=settings.channel_prefix, command_key=settings.command_key
+        )
+        self.dispatch = Dispatch(self.hub, self.commands, clock)
         self._adopter = Adopter(
             *where,
             self.rejections,
+            make_command=self.dispatch.make_plain if settings.obeys_plain_commands else None,
             prefix=settings.channel_prefix,
             max_event_bytes=settings.max_event_bytes,
             on_deaf=lambda deaf: self.hub.listen(None if deaf is None else DeafView(*deaf)),
@@ -133,12 +143,13 @@ class Core:
                     tasks.create_task(run_for_ever(self._adopter.run()), name="pulseboard-adopter")
                     tasks.create_task(run_for_ever(self._forget()), name="pulseboard-forget")
                     tasks.create_task(run_for_ever(self._declare()), name="pulseboard-declare")
+                    tasks.create_task(run_for_ever(self._settle()), name="pulseboard-settle")
             except Exception:
                 farewell = "the server failed inside"
                 raise
             finally:
                 self.hub.close(farewell)
-                for owned in (self._janitor, self.incidents, self.history, self.replay):
+                for owned in (self._janitor, self.incidents, self.history, self.replay, self.commands):
                     await owned.close()
 
     async def _forget(self) -> None:
@@ -168,6 +179,15 @@ class Core:
                         error,
                     )
                     failing = True
+
+    async def _settle(self) -> None:
+        while True:
+            check_cancelled()
+            await asyncio.sleep(SETTLE_EVERY_S)
+            if self.hub.blind is None:
+                # The feed says when Redis is away; the commands stay open until then.
+                with contextlib.suppress(BusUnavailable):
+                    await settle(self.hub, self.commands, self._clock.now_ms())
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

@@ -10,7 +10,15 @@ PulseboardError
 from typing import Literal
 
 Reason = Literal[
-    "too-large", "malformed", "wrong-type", "too-deep", "bad-name", "channel-mismatch", "unknown-channel", "board-full"
+    "too-large",
+    "malformed",
+    "wrong-type",
+    "too-deep",
+    "bad-name",
+    "channel-mismatch",
+    "unknown-channel",
+    "board-full",
+    "not-obeyed",
 ]
 """Why a message was dropped. Stable: warnings, counters and fixtures use these words."""
 

@@ -32,13 +32,17 @@ class ServiceStatusUpdate(msgspec.Struct, frozen=True):
 
 
 class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A status event as it stands in the feed (docs/reference/wire.md). `status` is the JSON text of an object."""
+    """A status event as it stands in the feed (docs/reference/wire.md). `status` is the JSON text of an object.
+
+    `commands` are the names of those that the instance listens for; what they take, it tells in Redis.
+    """
 
     service: str
     timestamp: Annotated[int, Timestamp]
     status: msgspec.Raw
     instance: str = ""
     beat_s: float | None = None
+    commands: list[str] = []
     goodbye: bool = False
     back_in_s: float | None = None
 
