@@ -10,7 +10,6 @@ DEFAULT_NAMESPACE = "pulseboard"
 
 BOARD_MAX = 5_000
 BEATS_MAX = 10_000
-INCIDENTS_MAX = 1_000
 ADOPTION_TTL_MS = 120_000
 """Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
 PROBE_TTL_MS = 60_000

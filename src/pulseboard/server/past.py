@@ -3,11 +3,10 @@
 import msgspec
 
 from pulseboard.bus.history import History
-from pulseboard.hub.frames import LineView, view_line
 from pulseboard.server.asked import parse_lines, parse_place, parse_service, parse_span, told_as_problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import StatusEvent
-from pulseboard.wire.logs import LinePlace
+from pulseboard.wire.logs import LinePlace, LineView, view_line
 
 MOST = 1_000
 """The most events or lines of one answer."""

@@ -1,6 +1,11 @@
 -- Shared head of the scripts that put events into the feed. KEYS 1 feed (stream), 2 clock (hash), 3 limits (string), and ARGV 1
 -- the limits to go by where no server has set any: JSON, as docs/reference/redis.md has it, {"<kind>": [count, bytes, age_s]}.
-local limits = cjson.decode(redis.call('GET', KEYS[3]) or ARGV[1])
+local limits = cjson.decode(ARGV[1])
+do
+  -- pcall: what somebody wrote there by hand must not keep events from the feed; and an older server did not know of each kind.
+  local read, set = pcall(cjson.decode, redis.call('GET', KEYS[3]) or '{}')
+  for kind, limit in pairs(read and type(set) == 'table' and set or {}) do limits[kind] = limit end
+end
 
 -- Streams are bounded in count by XADD; this bounds them in age, and every now and then in bytes.
 local WEIGH_EVERY = 32
