@@ -498,8 +498,9 @@ class TestIncidents:
         log(publisher, "w-1", "the end", number="a:0")
         (cursor,) = publisher.publish([outgoing()])
         lost = parse_event(event(instance="w-1", beat_s=0.05))
-        while log(publisher, "w-2", "chatter", number=f"b:{time.monotonic()}").ms <= cursor.ms + 100:
-            await asyncio.sleep(0.03)  # noqa: ASYNC110  (it waits for Redis' clock)
+        # What it waits for is Redis' clock.
+        while log(publisher, "w-2", "chatter", number=f"b:{time.monotonic()}").ms <= cursor.ms + 100:  # noqa: ASYNC110
+            await asyncio.sleep(0.03)
         for n in range(100):
             log(publisher, "w-2", "chatter", number=f"c:{n}")
         assert await incidents.declare([Loss(lost, cursor, cursor.ms, "silent")]) == 1

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pulseboard.wire.errors import ConfigError
 
@@ -19,6 +19,7 @@ BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
 
 HistoryKind = Literal["status", "log"]
+HISTORY_KINDS: tuple[HistoryKind, ...] = get_args(HistoryKind)
 _HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs"}
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)

@@ -9,6 +9,7 @@ _HEADS = {
     "forget": ("stream", "clock", "feed", "lifecycle"),
     "declare": ("stream", "clock", "feed", "lifecycle"),
     "log": ("stream", "clock", "feed", "logs"),
+    "tighten": ("stream", "clock", "feed"),
     "snapshot": (
         "stream",
         "clock",

@@ -14,6 +14,7 @@ from pulseboard.bus.feed import Feed
 from pulseboard.bus.history import History
 from pulseboard.bus.incidents import Incidents
 from pulseboard.bus.janitor import Janitor
+from pulseboard.bus.limit_keeper import LimitKeeper
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
 from pulseboard.hub.board import Board
@@ -27,6 +28,7 @@ from pulseboard.wire.errors import BusUnavailable
 
 FORGET_EVERY_S = 5.0
 DECLARE_EVERY_S = 0.5
+LIMITS_EVERY_S = 2.0
 BEGIN_S = 1.0
 """How long the first requests wait for the board. Redis may be away, and then they are told that."""
 
@@ -71,6 +73,7 @@ class Core:
             on_deaf=lambda deaf: self.hub.listen(None if deaf is None else DeafView(*deaf)),
         )
         self._janitor = Janitor(*where)
+        self._limits = LimitKeeper(*where, settings.limits)
         self._on_failure = on_failure
         self._task: asyncio.Task[None] | None = None
         self._beginning: asyncio.Future[bool] | None = None
@@ -133,12 +136,13 @@ class Core:
                     tasks.create_task(run_for_ever(self._adopter.run()), name="pulseboard-adopter")
                     tasks.create_task(run_for_ever(self._forget()), name="pulseboard-forget")
                     tasks.create_task(run_for_ever(self._declare()), name="pulseboard-declare")
+                    tasks.create_task(run_for_ever(self._keep_limits()), name="pulseboard-limits")
             except Exception:
                 farewell = "the server failed inside"
                 raise
             finally:
                 self.hub.close(farewell)
-                for owned in (self._janitor, self.incidents, self.history, self.replay):
+                for owned in (self._janitor, self._limits, self.incidents, self.history, self.replay):
                     await owned.close()
 
     async def _forget(self) -> None:
@@ -168,6 +172,19 @@ class Core:
                         error,
                     )
                     failing = True
+
+    async def _keep_limits(self) -> None:
+        failing = False
+        while True:
+            check_cancelled()
+            try:
+                await self._limits.keep()
+                failing = False
+            except BusUnavailable as error:
+                level = logging.DEBUG if failing else logging.WARNING
+                log.log(level, "the limits of what is kept could not be set yet: %s", error)
+                failing = True
+            await asyncio.sleep(LIMITS_EVERY_S)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

@@ -7,12 +7,12 @@ do
   for kind, limit in pairs(read and type(set) == 'table' and set or {}) do limits[kind] = limit end
 end
 
--- Streams are bounded in count by XADD; this bounds them in age, and every now and then in bytes.
+-- Streams are bounded in count by XADD; this bounds them in age, and every now and then (or now, if `at_once`) in bytes.
 local WEIGH_EVERY = 32
-local function tidy(stream, limit)
+local function tidy(stream, limit, at_once)
   redis.call('XTRIM', stream, 'MINID', '~', string.format('%.0f', math.max(0, read_clock(KEYS[2]) - limit[3] * 1000)))
   local length = redis.call('XLEN', stream)
-  if length % WEIGH_EVERY ~= 0 then return end
+  if length % WEIGH_EVERY ~= 0 and not at_once then return end
   local size = redis.call('MEMORY', 'USAGE', stream, 'SAMPLES', 0)
   if size and size > limit[2] then
     -- A little more than need be, or the next event would be one too many again.
