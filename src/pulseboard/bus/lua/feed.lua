@@ -8,7 +8,8 @@ do
 end
 
 -- Streams are bounded in count by XADD; this bounds them in age, and every now and then (or now, if `at_once`) in bytes.
-local WEIGH_EVERY = 32
+-- An event that is large for its stream is weighed at once: 32 such would be far more than the limit.
+local WEIGH_EVERY, LARGE = 32, 512
 local function tidy(stream, limit, at_once)
   redis.call('XTRIM', stream, 'MINID', '~', string.format('%.0f', math.max(0, read_clock(KEYS[2]) - limit[3] * 1000)))
   local length = redis.call('XLEN', stream)
@@ -24,13 +25,13 @@ end
 local function put(kind, json, history)
   local id = next_id(KEYS[1], KEYS[2])
   id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', limits.feed[1], id, 'kind', kind, 'data', json)
-  tidy(KEYS[1], limits.feed)
+  tidy(KEYS[1], limits.feed, #json * LARGE > limits.feed[2])
   if history then
     local limit = limits[kind]
     -- pcall: a history that cannot take this id (the feed was evicted and Redis' clock set back, so that the history is
     -- ahead; or the key is not ours) must not keep an event from the feed, nor break a batch in the middle.
     if type(redis.pcall('XADD', history, 'MAXLEN', '~', limit[1], id, 'data', json)) == 'string' then
-      tidy(history, limit)
+      tidy(history, limit, #json * LARGE > limit[2])
       redis.call('EXPIRE', history, limit[3])
     end
   end
