@@ -63,7 +63,7 @@ class Logbook:
         """Return what is to be sent next, masked; it waits until it is confirmed or refused. None when there is nothing."""
         if self._batch is None and (held := self._hold()):
             lines = [self._finish(line) for line in held]
-            dropped = self._lane.counts().overflowed - self._told
+            dropped = self._lane.overflowed() - self._told
             number = f"{self._name}:{next(self._numbers)}"
             self._batch = LineBatch(number, [msgspec.json.encode(line) for line in lines], count_levels(lines), dropped)
         return self._batch
