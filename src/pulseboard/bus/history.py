@@ -8,11 +8,11 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import open_async_client, told_as_unavailable
+from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Entry, parse_kept
 from pulseboard.bus.keys import HistoryKind, Keys
 from pulseboard.bus.rejections import Rejections
-from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.logs import LinePlace, LogEvent, LogFilter, LogLine
 
@@ -39,6 +39,17 @@ class PlacedLine(NamedTuple):
     line: LogLine
 
 
+class FoundLines(NamedTuple):
+    """Lines that were found, the latest first, and before which line to go on looking; None at the beginning of the log.
+
+    `truncated` says that no more than LOOKED_THROUGH entries were looked through, and older lines that are wanted may be there.
+    """
+
+    lines: list[PlacedLine]
+    before: LinePlace | None
+    truncated: bool
+
+
 class History:
     """Reads the histories of services. Raises BusUnavailable when Redis is away."""
 
@@ -54,54 +65,64 @@ class History:
         self, kind: HistoryKind, service: str, limit: int, *, span: Span = ALL_TIME, before: Cursor | None = None
     ) -> list[Entry]:
         """Return the last `limit` events of a service within `span` and before an event, the latest first."""
+        if before == ZERO:
+            return []
         found: list[Entry] = []
-        async with aclosing(self._backwards(kind, service, span, before, min(limit, PAGE))) as entries:
-            async for entry in entries:
-                found.append(entry)
-                if len(found) >= limit:
-                    break
-        return found
-
-    async def read_lines(
-        self, service: str, limit: int, *, lines: LogFilter, span: Span = ALL_TIME, before: LinePlace | None = None
-    ) -> list[PlacedLine]:
-        """Return the last `limit` lines that are wanted, within `span` and before a line, the latest first."""
-        found: list[PlacedLine] = []
-        bound = None if before is None else Cursor(before.cursor.ms, before.cursor.seq + 1)
-        async with aclosing(self._backwards("log", service, span, bound, PAGE)) as entries:
-            async for entry in entries:
-                cursor, event = entry.cursor, entry.event
-                if not isinstance(event, LogEvent):
-                    continue
-                for number, line in reversed([*enumerate(event.lines)]):
-                    place = LinePlace(cursor, number)
-                    if (before is None or place < before) and lines.takes(line):
-                        found.append(PlacedLine(place, event.instance, line))
+        end = None if before is None else f"({before}"
+        async with aclosing(self._backwards(kind, service, span, end, min(limit, PAGE))) as pages:
+            async for entries, _ in pages:
+                found += entries
                 if len(found) >= limit:
                     break
         return found[:limit]
 
+    async def read_lines(
+        self, service: str, limit: int, *, lines: LogFilter, span: Span = ALL_TIME, before: LinePlace | None = None
+    ) -> FoundLines:
+        """Return the last `limit` lines that are wanted, within `span` and before a line."""
+        found: list[PlacedLine] = []
+        on: Cursor | None = None
+        # The entry of that line as well: those before it are in there.
+        end = None if before is None else str(before.cursor)
+        async with aclosing(self._backwards("log", service, span, end, PAGE)) as pages:
+            async for entries, reached in pages:
+                on = reached
+                for cursor, event in ((entry.cursor, entry.event) for entry in entries):
+                    for number, line in reversed([*enumerate(event.lines)]) if isinstance(event, LogEvent) else ():
+                        place = LinePlace(cursor, number)
+                        if (before is None or place < before) and lines.takes(line):
+                            found.append(PlacedLine(place, event.instance, line))
+                            if len(found) == limit:
+                                return FoundLines(found, place, truncated=False)
+        return FoundLines(found, None if on is None else LinePlace(on, 0), truncated=on is not None)
+
     async def _backwards(
-        self, kind: HistoryKind, service: str, span: Span, before: Cursor | None, page: int
-    ) -> AsyncGenerator[Entry, None]:
+        self, kind: HistoryKind, service: str, span: Span, before: str | None, page: int
+    ) -> AsyncGenerator[tuple[list[Entry], Cursor | None], None]:
+        """Yield page by page what is within `span`, from `before` on (as XREVRANGE takes it) if that is earlier than its end.
+
+        With each page comes the cursor after which to go on looking; None at the beginning of the history.
+        """
         key, left = self._keys.history(service, kind), LOOKED_THROUGH
         start = "-" if span.start_ms is None else str(span.start_ms)
         end = "+" if span.end_ms is None else str(span.end_ms)
-        if before is not None and (span.end_ms is None or before.ms <= span.end_ms):
-            end = f"({before}"
+        if before is not None and (span.end_ms is None or Cursor.parse(before.lstrip("(")).ms <= span.end_ms):
+            end = before
         while left > 0:
+            check_cancelled()
             with told_as_unavailable():
                 rows: Any = await self._client.xrevrange(key, end, start, count=page)
-            for entry in self._rejections.sift(
+            entries = self._rejections.sift(
                 rows,
                 lambda row: parse_kept(kind, row, self._max_event_bytes),
                 lambda _: f"the {kind} history of {service}",
-            ):
-                yield entry
-            if len(rows) < page:
+            )
+            on = Cursor.parse(rows[-1][0]) if len(rows) == page else None
+            yield list(entries), on
+            if on is None:
                 return
             left -= page
-            end = f"({rows[-1][0].decode()}"
+            end = f"({on}"
 
     async def close(self) -> None:
         """Close the connection."""

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pulseboard.wire.errors import ConfigError
 
@@ -10,7 +10,6 @@ DEFAULT_NAMESPACE = "pulseboard"
 
 BOARD_MAX = 5_000
 BEATS_MAX = 10_000
-INCIDENTS_MAX = 1_000
 ADOPTION_TTL_MS = 120_000
 """Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
 PROBE_TTL_MS = 60_000
@@ -26,6 +25,7 @@ LISTENER_TTL_MS = 12_000
 LISTENER_EVERY_S = 4.0
 
 HistoryKind = Literal["status", "log"]
+HISTORY_KINDS: tuple[HistoryKind, ...] = get_args(HistoryKind)
 _HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs"}
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)

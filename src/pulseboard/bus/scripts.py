@@ -12,6 +12,7 @@ _HEADS = {
     "send": ("stream", "clock", "feed", "audit", "commands"),
     "claim": ("stream", "clock", "feed", "audit", "receipts"),
     "receipt": ("stream", "clock", "feed", "audit", "receipts"),
+    "tighten": ("stream", "clock", "feed"),
     "snapshot": (
         "stream",
         "clock",

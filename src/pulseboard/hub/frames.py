@@ -12,7 +12,7 @@ from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.commands import Command, Receipt
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, encode
-from pulseboard.wire.logs import LinePlace, LogEvent, LogLine
+from pulseboard.wire.logs import LinePlace, LineView, LogEvent, view_line
 from pulseboard.wire.sse import HEARTBEAT, format_frame
 
 
@@ -41,12 +41,6 @@ class _Status(msgspec.Struct, omit_defaults=True):
     commands: list[str] = []
     goodbye: bool = False
     back_in_s: float | None = None
-
-
-class LineView(LogLine, frozen=True, omit_defaults=True):
-    """One line of a log, with the id by which readers know it; `timestamp` is when it came, where nobody said."""
-
-    id: str = ""
 
 
 class LogView(msgspec.Struct, omit_defaults=True):
@@ -94,19 +88,6 @@ def event_frame(entry: Entry) -> Frame:
         event.service,
         format_frame(encode(status), event="status", id=id),
         format_frame(encode(seed), id=id),
-    )
-
-
-def view_line(line: LogLine, place: LinePlace) -> LineView:
-    """Return one line as readers get it, live and from history."""
-    return LineView(
-        level=line.level,
-        message=line.message,
-        timestamp=line.timestamp or place.cursor.ms,
-        logger=line.logger,
-        fields=line.fields,
-        traceback=line.traceback,
-        id=str(place),
     )
 
 

@@ -76,7 +76,9 @@ class Lane(Generic[T]):
             ledger = self.ledger
             queue = self._queue.copy()
             if ledger is self.ledger:  # else items went from the one to the other between the two looks
-                return ledger, [numbered for numbered in queue if numbered[1] > ledger.through]
+                while queue and queue[0][1] <= ledger.through:
+                    queue.popleft()
+                return ledger, list(queue)
 
     def hold(self, held: tuple[T, ...], left: Sequence[Numbered[T]] = (), *, sent: int = 0, coalesced: int = 0) -> None:
         """Let `left` leave the queue, and keep `held` until it is sent or dropped. For the taker.
@@ -105,10 +107,12 @@ class Lane(Generic[T]):
         ledger, queue = self.look()
         waiting = [*ledger.held, *(item for item, _ in queue)]
         offered = queue[-1][1] if queue else ledger.through
-        dropped = offered - ledger.sent - len(waiting)
-        return LaneCounts(
-            offered, ledger.sent, dropped - ledger.coalesced, ledger.coalesced, len(waiting), self._bytes_of(waiting)
-        )
+        overflowed = _count_overflowed(ledger, queue)
+        return LaneCounts(offered, ledger.sent, overflowed, ledger.coalesced, len(waiting), self._bytes_of(waiting))
+
+    def overflowed(self) -> int:
+        """Return how many were dropped so far because the lane was full; what waits is not summed up for it."""
+        return _count_overflowed(*self.look())
 
     def _make_room(self) -> None:
         ledger, queue = self.look()
@@ -126,3 +130,8 @@ class Lane(Generic[T]):
 
     def _bytes_of(self, items: Iterable[T]) -> int:
         return sum(map(self._size, items))
+
+
+def _count_overflowed(ledger: _Ledger[T], queue: Sequence[Numbered[T]]) -> int:
+    offered = queue[-1][1] if queue else ledger.through
+    return offered - ledger.sent - ledger.coalesced - len(ledger.held) - len(queue)

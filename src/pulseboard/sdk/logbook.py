@@ -13,7 +13,7 @@ import msgspec
 from pulseboard.sdk.lane import Lane, LaneCounts, Numbered
 from pulseboard.sdk.masks import Masks
 from pulseboard.sdk.status import fit_status, parse_status
-from pulseboard.wire.logs import NO_FIELDS, LogLine, count_levels
+from pulseboard.wire.logs import NO_FIELDS, LogLine, count_levels, cut_text
 
 MAX_LINES = 5_000
 MAX_BYTES = 4_000_000
@@ -63,7 +63,7 @@ class Logbook:
         """Return what is to be sent next, masked; it waits until it is confirmed or refused. None when there is nothing."""
         if self._batch is None and (held := self._hold()):
             lines = [self._finish(line) for line in held]
-            dropped = self._lane.counts().overflowed - self._told
+            dropped = self._lane.overflowed() - self._told
             number = f"{self._name}:{next(self._numbers)}"
             self._batch = LineBatch(number, [msgspec.json.encode(line) for line in lines], count_levels(lines), dropped)
         return self._batch
@@ -115,20 +115,13 @@ class Logbook:
             fields = self._masks.fields(fields)
         return LogLine(
             level=line.level,
-            message=_cut(self._masks.text(line.message), MESSAGE_MAX),
+            message=cut_text(self._masks.text(line.message), MESSAGE_MAX),
             timestamp=line.at_ns // 1_000_000,
             logger=line.logger[:200],
             fields=msgspec.Raw(fields) if fields else NO_FIELDS,
             # Its end says what was raised.
-            traceback=_cut(self._masks.text(line.traceback), TRACEBACK_MAX, keep_end=True),
+            traceback=cut_text(self._masks.text(line.traceback), TRACEBACK_MAX, keep_end=True),
         )
-
-
-def _cut(text: str, most: int, *, keep_end: bool = False) -> str:
-    if len(text) <= most:
-        return text
-    said = f"({len(text) - most} characters left out)"
-    return f"{said} … {text[-most:]}" if keep_end else f"{text[:most]} … {said}"
 
 
 def _size(line: Line) -> int:

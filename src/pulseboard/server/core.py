@@ -16,6 +16,7 @@ from pulseboard.bus.feed import Feed
 from pulseboard.bus.history import History
 from pulseboard.bus.incidents import Incidents
 from pulseboard.bus.janitor import Janitor
+from pulseboard.bus.limit_keeper import LimitKeeper
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
 from pulseboard.hub.board import Board
@@ -32,6 +33,7 @@ from pulseboard.wire.errors import BusUnavailable
 FORGET_EVERY_S = 5.0
 DECLARE_EVERY_S = 0.5
 SETTLE_EVERY_S = 1.0
+LIMITS_EVERY_S = 2.0
 BEGIN_S = 1.0
 """How long the first requests wait for the board. Redis may be away, and then they are told that."""
 
@@ -81,6 +83,8 @@ class Core:
             on_deaf=lambda deaf: self.hub.listen(None if deaf is None else DeafView(*deaf)),
         )
         self._janitor = Janitor(*where)
+        self._limits = LimitKeeper(*where, settings.limits)
+        self._owned = (self._janitor, self._limits, self.incidents, self.history, self.replay, self.commands)
         self._on_failure = on_failure
         self._task: asyncio.Task[None] | None = None
         self._beginning: asyncio.Future[bool] | None = None
@@ -144,12 +148,13 @@ class Core:
                     tasks.create_task(run_for_ever(self._forget()), name="pulseboard-forget")
                     tasks.create_task(run_for_ever(self._declare()), name="pulseboard-declare")
                     tasks.create_task(run_for_ever(self._settle()), name="pulseboard-settle")
+                    tasks.create_task(run_for_ever(self._keep_limits()), name="pulseboard-limits")
             except Exception:
                 farewell = "the server failed inside"
                 raise
             finally:
                 self.hub.close(farewell)
-                for owned in (self._janitor, self.incidents, self.history, self.replay, self.commands):
+                for owned in self._owned:
                     await owned.close()
 
     async def _forget(self) -> None:
@@ -188,6 +193,19 @@ class Core:
                 # The feed says when Redis is away; the commands stay open until then.
                 with contextlib.suppress(BusUnavailable):
                     await settle(self.hub, self.commands, self._clock.now_ms())
+
+    async def _keep_limits(self) -> None:
+        failing = False
+        while True:
+            check_cancelled()
+            try:
+                await self._limits.keep()
+                failing = False
+            except BusUnavailable as error:
+                level = logging.DEBUG if failing else logging.WARNING
+                log.log(level, "the limits of what is kept could not be set yet: %s", error)
+                failing = True
+            await asyncio.sleep(LIMITS_EVERY_S)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

@@ -3,11 +3,10 @@
 import msgspec
 
 from pulseboard.bus.history import History
-from pulseboard.hub.frames import LineView, view_line
 from pulseboard.server.asked import parse_lines, parse_place, parse_service, parse_span, told_as_problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import StatusEvent
-from pulseboard.wire.logs import LinePlace
+from pulseboard.wire.logs import LinePlace, LineView, view_line
 
 MOST = 1_000
 """The most events or lines of one answer."""
@@ -33,10 +32,14 @@ class Statuses(msgspec.Struct):
 
 
 class Lines(msgspec.Struct):
-    """Some of a log. `before` is what to ask for next, to go further back; None at the beginning."""
+    """Some of a log. `before` is what to ask for next, to go further back; None at the beginning.
+
+    `truncated` says that there may be less than `limit`, since only so much of the log is looked through for one answer.
+    """
 
     lines: list[PastLine]
     before: str | None
+    truncated: bool
 
 
 async def read_statuses(
@@ -71,6 +74,6 @@ async def read_lines(
         found = await history.read_lines(service, limit, lines=wanted, span=span, before=place)
     views = [
         PastLine(**msgspec.structs.asdict(view_line(line, place)), instance=instance)
-        for place, instance, line in reversed(found)
+        for place, instance, line in reversed(found.lines)
     ]
-    return Lines(views, views[0].id if len(found) == limit else None)
+    return Lines(views, None if found.before is None else str(found.before), found.truncated)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+import msgspec
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,6 +19,7 @@ from pydantic_settings import (
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
+from pulseboard.bus.limits import Limit, Limits
 from pulseboard.hub.board import FORGET_S
 from pulseboard.hub.options import WRITE_DEADLINE_S
 from pulseboard.wire.commands import check_command_key
@@ -26,6 +28,17 @@ from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name
 
 CONFIG_FILE = "pulseboard.toml"
+
+_KEPT = Limits()
+_KINDS = {
+    "keep_feed": "feed",
+    "keep_status": "status",
+    "keep_logs": "log",
+    "keep_metrics": "metric",
+    "keep_audit": "audit",
+}
+_FEED_LEAST = 1_000
+"""A shorter feed would be trimmed in any burst before the servers have read it."""
 
 
 def _default_data_dir() -> Path:
@@ -106,6 +119,15 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(
         MAX_EVENT_BYTES, ge=1_024, le=1_048_576, description="The largest event taken, in bytes."
     )
+    keep_feed: str = Field(
+        str(_KEPT.feed),
+        description="How much is kept of the feed, from which readers go on that come back: entries, megabytes and age; "
+        "what is not named stays as it is by default.",
+    )
+    keep_status: str = Field(str(_KEPT.status), description="The same of the status history of each service.")
+    keep_logs: str = Field(str(_KEPT.log), description="The same of the log of each service.")
+    keep_metrics: str = Field(str(_KEPT.metric), description="The same of the metrics of each service.")
+    keep_audit: str = Field(str(_KEPT.audit), description="The same of who sent which command.")
 
     data_dir: Path = Field(
         default_factory=_default_data_dir,
@@ -153,6 +175,15 @@ class Settings(BaseSettings):
                 raise ValueError(str(error)) from error
         return names
 
+    @field_validator(*_KINDS)
+    @classmethod
+    def _check_limit(cls, text: str, info: ValidationInfo) -> str:
+        kind = _KINDS[str(info.field_name)]
+        try:
+            return str(Limit.parse(text, getattr(_KEPT, kind), least_entries=_FEED_LEAST if kind == "feed" else 100))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         Keys(self.namespace)
@@ -188,6 +219,12 @@ class Settings(BaseSettings):
     def keys(self) -> Keys:
         """The keys of the namespace."""
         return Keys(self.namespace)
+
+    @property
+    def limits(self) -> Limits:
+        """How much is kept in Redis."""
+        kept = {kind: Limit.parse(getattr(self, name), getattr(_KEPT, kind)) for name, kind in _KINDS.items()}
+        return msgspec.structs.replace(_KEPT, **kept)
 
 
 def _describe(problem: Any) -> str:

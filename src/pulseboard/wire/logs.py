@@ -70,6 +70,12 @@ class LinePlace(NamedTuple):
         return f"{self.cursor}.{self.number}"
 
 
+class LineView(LogLine, frozen=True, omit_defaults=True):
+    """One line of a log, with the id by which readers know it; `timestamp` is when it came, where nobody said."""
+
+    id: str = ""
+
+
 class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """Some lines of one instance, in order. `dropped` is how many were lost before these, since there were too many."""
 
@@ -144,6 +150,27 @@ def parse_log_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LogEven
         if line.fields is not NO_FIELDS:
             check_raw_object(bytes(line.fields))
     return event
+
+
+def view_line(line: LogLine, place: LinePlace) -> LineView:
+    """Return one line as readers get it, live and from history."""
+    return LineView(
+        level=line.level,
+        message=line.message,
+        timestamp=line.timestamp or place.cursor.ms,
+        logger=line.logger,
+        fields=line.fields,
+        traceback=line.traceback,
+        id=str(place),
+    )
+
+
+def cut_text(text: str, most: int, *, keep_end: bool = False) -> str:
+    """Return a text of at most `most` characters of it, saying how many are left out."""
+    if len(text) <= most:
+        return text
+    said = f"({len(text) - most} characters left out)"
+    return f"{said} … {text[-most:]}" if keep_end else f"{text[:most]} … {said}"
 
 
 def count_levels(lines: list[LogLine]) -> str:
