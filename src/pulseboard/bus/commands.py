@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import open_async_client, told_as_unavailable
+from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
+from pulseboard.bus.entries import Row
 from pulseboard.bus.keys import IDEMPOTENCY_TTL_MS, Keys
 from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.orders import receipt_keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
-from pulseboard.wire.commands import FINAL, Command, Receipt, parse_command, parse_receipt, sign
+from pulseboard.wire.commands import FINAL, Command, Receipt, Step, parse_command, parse_receipt, sign
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import decode, encode
@@ -21,6 +22,11 @@ from pulseboard.wire.names import DEFAULT_PREFIX
 
 OPEN_LOOKED_AT = 200
 """So many open commands are looked at in one go, the oldest first."""
+
+
+AUDIT_LOOKED_THROUGH, AUDIT_PAGE = 5_000, 500
+IN_WORK_MS = 2 * 86_400_000
+"""A command that began so long before a moment is not looked for."""
 
 
 class CommandSpec(msgspec.Struct, frozen=True):
@@ -131,6 +137,29 @@ class Commands:
         with told_as_unavailable():
             await self._client.zrem(self._keys.open, command_id)
 
+    async def read_in_work(self, at_ms: int) -> tuple[list[tuple[Command, dict[str, Step | None]]], bool]:
+        """Return the commands that were in work at a moment, the latest first, with the last step of each instance; and
+        whether all that can bear on it was looked through."""
+        steps: dict[tuple[str, str], Step] = {}
+        found: list[tuple[Command, dict[str, Step | None]]] = []
+        end, oldest = str(at_ms), str(max(0, at_ms - IN_WORK_MS))
+        for _ in range(AUDIT_LOOKED_THROUGH // AUDIT_PAGE):
+            with told_as_unavailable():
+                rows: Any = await self._client.xrevrange(self._keys.audit, end, oldest, count=AUDIT_PAGE)
+            check_cancelled()
+            for event in self._rejections.sift(rows, _parse_deed, lambda _: "the audit stream"):
+                if isinstance(event, Receipt):
+                    steps.setdefault((event.command_id, event.instance), event.receipt)
+                    continue
+                last = {name: steps.get((event.command_id, name)) for name in event.instances}
+                begun = any(step is not None and step not in FINAL for step in last.values())
+                if begun or (None in last.values() and event.expires >= at_ms):
+                    found.append((event, last))
+            if len(rows) < AUDIT_PAGE:
+                return found, True
+            end = f"({rows[-1][0].decode()}"
+        return found, False
+
     async def settle(self, receipt: Receipt, *, claimed: bool) -> None:
         """Say for an instance what became of a command, unless that is not the case any more or was said."""
         final = int(receipt.receipt in FINAL)
@@ -152,6 +181,12 @@ class Commands:
         except InvalidEvent as error:
             self._rejections.add(error, f"what an instance of {service} listens for")
             return None
+
+
+def _parse_deed(row: Row) -> Command | Receipt:
+    _, fields = row
+    data = fields.get(b"data", b"")
+    return parse_receipt(data) if fields.get(b"kind") == b"receipt" else parse_command(data)
 
 
 def _parse_record(fields: dict[bytes, bytes]) -> Record:

@@ -162,6 +162,15 @@ class Board:
             default=None,
         )
 
+    @property
+    def services(self) -> set[str]:
+        """Every service that is on the board, or expected."""
+        return {*self.expected, *(service for service, _ in self._instances)}
+
+    def seen(self) -> dict[tuple[str, str], int]:
+        """Return when each instance gave its last sign of life (ms by Redis' clock)."""
+        return {who: each.seen for who, each in self._instances.items()}
+
     def states(self, service: str, sight: Sight) -> dict[str, State]:
         """Return the state of each instance of a service, by its name."""
         return {name: each.state(sight) for (owner, name), each in self._instances.items() if owner == service}
