@@ -182,6 +182,10 @@ class Board:
             if services is None or event.service in services
         ]
 
+    def states(self, sight: Sight) -> dict[tuple[str, str], State]:
+        """Return what is made of each instance, by service and instance."""
+        return {who: each.state(sight) for who, each in self._instances.items()}
+
     def beats(self, services: Collection[str] | None = None) -> list[Beat]:
         """Return the last sign of life of every instance (of `services`, if given)."""
         return [
