@@ -1,9 +1,11 @@
 """The `pulseboard` command: its subcommands, and how an error becomes one line and an exit code.
 
-0: done. 1: what was asked did not hold. 2: usage or configuration.
+0: done. 1: what was asked did not hold. 2: usage or configuration. 3: the server cannot be reached. 130: Ctrl-C. 141: whoever
+read the output is gone.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +15,11 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
+from pulseboard.cli.asking import add_asking
 from pulseboard.cli.options import with_settings
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
-from pulseboard.wire.errors import ConfigError, PulseboardError
+from pulseboard.wire.errors import ConfigError, PulseboardError, ServerRefused, ServerUnreachable
 
 app = typer.Typer(
     name="pulseboard",
@@ -36,10 +39,18 @@ def run(argv: Sequence[str]) -> int:
         return _complain(f"{message} (see pulseboard --help)", 2)
     except ConfigError as error:
         return _complain(str(error), 2)
+    except ServerUnreachable as error:
+        return _complain(str(error), 3)
+    except ServerRefused as error:
+        return _complain(str(error), 2 if error.usage else 1)
     except PulseboardError as error:
         return _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         return 130
+    except BrokenPipeError:
+        # Python would write what is left at its end, and complain; the code is that of a program which SIGPIPE ended.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return code if isinstance(code, int) else 0
 
 
@@ -114,3 +125,6 @@ def demo(
     from pulseboard.cli.demo import run_demo_board  # noqa: PLC0415
 
     raise typer.Exit(run_demo_board(settings, seed=seed, database_url=database_url))
+
+
+add_asking(app)

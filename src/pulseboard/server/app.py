@@ -191,6 +191,7 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
         return {
             "status": status,
             "version": VERSION,
+            "now": core.hub.now_ms,
             "readers": core.hub.readers,
             "tasks": len(asyncio.all_tasks()),
             "instances": len(core.hub.board),
