@@ -1,11 +1,9 @@
 """The `pulseboard` command: its subcommands, and how an error becomes one line and an exit code.
 
-0: done. 1: what was asked did not hold. 2: usage or configuration. 3: the server cannot be reached. 130: Ctrl-C. 141: whoever
-read the output is gone.
+0: done. 1: what was asked did not hold. 2: usage or configuration. 3: the server cannot be reached. 130: Ctrl-C.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,10 +45,6 @@ def run(argv: Sequence[str]) -> int:
         return _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        # Python would write what is left at its end, and complain; the code is that of a program which SIGPIPE ended.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     return code if isinstance(code, int) else 0
 
 

@@ -1,9 +1,12 @@
 """The commands that ask a running server, through its HTTP API: what each takes, and which exit code it ends with.
 
 0: done. 1: what was asked did not hold, or was refused. 2: usage. 3: the server cannot be reached.
+130: Ctrl-C. 141: whoever read the output is gone.
 """
 
 import asyncio
+import os
+import sys
 from collections.abc import Coroutine
 from typing import Annotated, Any
 
@@ -15,6 +18,8 @@ from pulseboard.wire.errors import ConfigError, InvalidEvent, InvalidName
 from pulseboard.wire.logs import parse_level
 from pulseboard.wire.names import check_service_name
 
+READER_GONE = 141
+"""What a shell says of a program that SIGPIPE ended, as most others are in its place."""
 DEFAULT_SERVER = f"http://127.0.0.1:{Settings.model_fields['port'].default}"
 
 Server = Annotated[
@@ -144,7 +149,14 @@ def wait(
 
 
 def _end(work: Coroutine[Any, Any, int]) -> None:
-    raise typer.Exit(asyncio.run(work))
+    try:
+        code = asyncio.run(work)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would write what is left at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = READER_GONE
+    raise typer.Exit(code)
 
 
 def _service(name: str) -> str:

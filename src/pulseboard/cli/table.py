@@ -16,7 +16,7 @@ HEAD = ("STATE", "SERVICE", "INSTANCE", "SEEN", "BEAT", "STATUS")
 TROUBLE = (State.LOST, State.LATE, State.MISSING)
 _GAP = 2
 _STATE_WIDTH = 9
-_LEAST_STATUS = 12
+_LEAST_STATUS = 20
 
 
 class Row(NamedTuple):
@@ -62,11 +62,11 @@ def draw(rows: Sequence[Row], width: int) -> Table:
     left = width - _STATE_WIDTH - seen - beat - 5 * _GAP
     service = max([len(HEAD[1]), *(cell_len(row.service) for row in rows)])
     instance = max([len(HEAD[2]), *(cell_len(row.instance) for row in rows)])
-    # Names give way to each other, and the status to both, until they would have more than two thirds of what is left.
-    room = max(left - _LEAST_STATUS, left * 2 // 3)
+    # Long names give way to the status, and first those of instances.
+    room = max(left - max(_LEAST_STATUS, left * 2 // 5), 16)
     if service + instance > room:
-        service = max(min(service, room // 2), room - instance)
-        instance = min(instance, room - service)
+        service = max(min(service, room * 3 // 5), room - instance)
+        instance = room - service
     table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim", width=width)
     table.add_column(HEAD[0], no_wrap=True, width=_STATE_WIDTH)
     table.add_column(HEAD[1], no_wrap=True, width=service, overflow="ellipsis")
@@ -83,7 +83,7 @@ def draw(rows: Sequence[Row], width: int) -> Table:
         table.add_row(
             Text(f"{SHAPES[row.state]} {row.state}", STYLES[row.state]),
             Text("" if row.service == above else row.service, "bold"),
-            Text(row.instance),
+            Text(shorten(row.instance, instance)),
             Text(row.seen, quiet),
             Text(row.beat, "dim"),
             status,
@@ -92,13 +92,26 @@ def draw(rows: Sequence[Row], width: int) -> Table:
     return table
 
 
+def shorten(text: str, width: int) -> str:
+    """Return a text cut in its middle to a width in cells: how it begins and ends tells one instance from another."""
+    if cell_len(text) <= width:
+        return text
+    tail = width // 2
+    while cell_len(text[-tail:]) > width // 2:
+        tail -= 1
+    head = width - 1 - tail
+    while cell_len(text[:head]) > width - 1 - width // 2:
+        head -= 1
+    return f"{text[:head]}…{text[-tail:] if tail else ''}"
+
+
 def summarize(rows: Sequence[Row]) -> Text:
     """Return how many are in which state, `3 services · 5 alive · 1 late`."""
     services = len({row.service for row in rows})
     parts = [Text(f"{services} service{'' if services == 1 else 's'}", "dim")]
     counts = Counter(row.state for row in rows)
     parts += [Text(f"{counts[state]} {state}", STYLES[state]) for state in State if counts[state]]
-    return Text(" · ", "dim").join(parts)
+    return Text.assemble(*(piece for part in parts for piece in ((" · ", "dim"), part)))[3:]
 
 
 def _said(row: Row) -> str:
