@@ -1,9 +1,9 @@
-"""History, read: what a service said, of one kind, backwards from a moment.
+"""History, read: what a service said, of one kind, backwards from a moment, or the whole of a span forwards.
 
-Bounded in what is looked through for one question.
+Bounded in what is looked through for one question, and in what is held at once.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from pulseboard.bus.entries import Entry, parse_kept
 from pulseboard.bus.keys import HistoryKind, Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.cursor import ZERO, Cursor
+from pulseboard.wire.errors import Overtaken
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.logs import LinePlace, LogEvent, LogFilter, LogLine
 
@@ -87,14 +88,45 @@ class History:
         async with aclosing(self._backwards("log", service, span, end, PAGE)) as pages:
             async for entries, reached in pages:
                 on = reached
-                for cursor, event in ((entry.cursor, entry.event) for entry in entries):
-                    for number, line in reversed([*enumerate(event.lines)]) if isinstance(event, LogEvent) else ():
-                        place = LinePlace(cursor, number)
-                        if (before is None or place < before) and lines.takes(line):
-                            found.append(PlacedLine(place, event.instance, line))
-                            if len(found) == limit:
-                                return FoundLines(found, place, truncated=False)
+                for placed in (placed for entry in entries for placed in _lines_of(entry)):
+                    if (before is None or placed.place < before) and lines.takes(placed.line):
+                        found.append(placed)
+                        if len(found) == limit:
+                            return FoundLines(found, placed.place, truncated=False)
         return FoundLines(found, None if on is None else LinePlace(on, 0), truncated=on is not None)
+
+    async def forwards(
+        self, kind: HistoryKind, service: str, *, span: Span = ALL_TIME, page: int = PAGE
+    ) -> AsyncGenerator[list[Entry], None]:
+        """Yield all that a service said within `span`, the oldest first, up to what is the latest when it is asked for.
+
+        Raises Overtaken when something left Redis before it was read.
+        """
+        key = self._keys.history(service, kind)
+        start = "-" if span.start_ms is None else str(span.start_ms)
+        end = "+" if span.end_ms is None else str(span.end_ms)
+        with told_as_unavailable():
+            latest: Any = await self._client.xrevrange(key, end, start, count=1)
+        read = None
+        while latest and read != latest[0][0]:
+            with told_as_unavailable():
+                rows: Any = await self._client.xrange(key, start, latest[0][0].decode(), count=page + 1)
+            if read is not None:
+                # The oldest goes first: while the last one read is there, nothing after it is gone.
+                if not rows or rows[0][0] != read:
+                    raise Overtaken(f"what {service} said was trimmed faster than it was read")
+                del rows[0]
+            if not rows:
+                return
+            read = rows[-1][0]
+            start = read.decode()
+            yield list(self._sift(kind, service, rows))
+
+    async def services_that_log(self) -> list[str]:
+        """Return the names of all services that ever logged a line, sorted."""
+        with told_as_unavailable():
+            fields: Any = await self._client.hkeys(self._keys.lines)
+        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
 
     async def _backwards(
         self, kind: HistoryKind, service: str, span: Span, before: str | None, page: int
@@ -112,11 +144,7 @@ class History:
             check_cancelled()
             with told_as_unavailable():
                 rows: Any = await self._client.xrevrange(key, end, start, count=page)
-            entries = self._rejections.sift(
-                rows,
-                lambda row: parse_kept(kind, row, self._max_event_bytes),
-                lambda _: f"the {kind} history of {service}",
-            )
+            entries = self._sift(kind, service, rows)
             on = Cursor.parse(rows[-1][0]) if len(rows) == page else None
             yield list(entries), on
             if on is None:
@@ -124,6 +152,22 @@ class History:
             left -= page
             end = f"({on}"
 
+    def _sift(self, kind: HistoryKind, service: str, rows: list[Any]) -> Iterable[Entry]:
+        return self._rejections.sift(
+            rows,
+            lambda row: parse_kept(kind, row, self._max_event_bytes),
+            lambda _: f"the {kind} history of {service}",
+        )
+
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def _lines_of(entry: Entry) -> list[PlacedLine]:
+    """Return the lines of an entry, the latest first."""
+    event = entry.event
+    if not isinstance(event, LogEvent):
+        return []
+    numbered = reversed([*enumerate(event.lines)])
+    return [PlacedLine(LinePlace(entry.cursor, number), event.instance, line) for number, line in numbered]

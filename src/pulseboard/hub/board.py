@@ -171,7 +171,7 @@ class Board:
         """Return when each instance gave its last sign of life (ms by Redis' clock)."""
         return {who: each.seen for who, each in self._instances.items()}
 
-    def states(self, service: str, sight: Sight) -> dict[str, State]:
+    def states_of(self, service: str, sight: Sight) -> dict[str, State]:
         """Return the state of each instance of a service, by its name."""
         return {name: each.state(sight) for (owner, name), each in self._instances.items() if owner == service}
 
@@ -196,6 +196,10 @@ class Board:
             for event in (each.event,)
             if services is None or event.service in services
         ]
+
+    def states(self, sight: Sight) -> dict[tuple[str, str], State]:
+        """Return what is made of each instance, by service and instance."""
+        return {who: each.state(sight) for who, each in self._instances.items()}
 
     def beats(self, services: Collection[str] | None = None) -> list[Beat]:
         """Return the last sign of life of every instance (of `services`, if given)."""

@@ -80,6 +80,11 @@ class Hub:
         return self.sight.blind
 
     @property
+    def now_ms(self) -> int:
+        """What time it is for the board, by Redis' clock."""
+        return self._clock.now_ms()
+
+    @property
     def readers(self) -> int:
         """How many streams are open."""
         return len(self._fan_out)
@@ -199,7 +204,7 @@ class Hub:
 
     def states(self, service: str) -> dict[str, State]:
         """Return the state of each instance of a service, by its name; nothing where there is none."""
-        return self.board.states(service, self.sight)
+        return self.board.states_of(service, self.sight)
 
     def losses(self) -> list[Loss]:
         """Return whoever is lost and was not declared so yet; while blind, nobody."""

@@ -17,10 +17,21 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Quer
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, Scope, Send
 
+from pulseboard.server.asked import parse_service, parse_span
 from pulseboard.server.commands import CommandRecord, CommandRequest, read_command, send_command
 from pulseboard.server.core import Core
+from pulseboard.server.exports import export, wants_export
 from pulseboard.server.incidents import INCIDENTS_MOST, read_incidents
-from pulseboard.server.past import MOST, read_lines, read_statuses
+from pulseboard.server.past import (
+    MOST,
+    Wanted,
+    all_lines,
+    all_lines_of_all,
+    all_statuses,
+    read_all_lines,
+    read_lines,
+    read_statuses,
+)
 from pulseboard.server.problems import (
     BODY_MAX_BYTES,
     Problem,
@@ -30,6 +41,7 @@ from pulseboard.server.problems import (
     answer_problem,
 )
 from pulseboard.server.same_site import require_same_site
+from pulseboard.server.services import read_service, read_services
 from pulseboard.server.stream import serve_stream
 from pulseboard.server.version import VERSION
 from pulseboard.wire.events import encode
@@ -63,7 +75,7 @@ def create_app(core: Core) -> Litestar:
             yield
 
     return Litestar(
-        [*_reads(core), *_control(core), *_streams(core), *_operations(core), *_page()],
+        [*_reads(core), *_past(core), *_control(core), *_streams(core), *_operations(core), *_page()],
         lifespan=[lifespan],
         exception_handlers={
             Problem: answer_problem,
@@ -102,18 +114,41 @@ def _reads(core: Core) -> list[ControllerRouterHandler]:
     ) -> Response[bytes]:
         return _json(await read_incidents(core.incidents, service, before, limit))
 
+    @route(
+        "/api/services",
+        http_method=READ,
+        sync_to_thread=False,
+        summary="Every service, with the state of each instance",
+    )
+    def services() -> Response[bytes]:
+        return _json(read_services(core.hub))
+
+    @route("/api/services/{name:str}", http_method=READ, sync_to_thread=False, summary="One service")
+    def service(name: FromPath[str]) -> Response[bytes]:
+        return _json(read_service(core.hub, name))
+
+    return [status, incidents, services, service]
+
+
+def _past(core: Core) -> list[ControllerRouterHandler]:
     @route("/api/services/{name:str}/history", http_method=READ, summary="What a service said of its status, in order")
     async def history(
+        request: Request[Any, Any, Any],
         name: FromPath[str],
         start: Annotated[str | None, QueryParameter(name="from")] = None,
         end: Annotated[str | None, QueryParameter(name="to")] = None,
         before: FromQuery[str | None] = None,
         limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
+        form: Annotated[str | None, QueryParameter(name="format")] = None,
     ) -> Response[bytes]:
+        if wants_export(request, form):
+            service, span = parse_service(name), parse_span(start, end)
+            return await export(core, f"{service}-history.jsonl", all_statuses(core.history, service, span))
         return _json(await read_statuses(core.history, name, start, end, before, limit))
 
     @route("/api/services/{name:str}/logs", http_method=READ, summary="What a service logged, in order")
     async def logs(
+        request: Request[Any, Any, Any],
         name: FromPath[str],
         level: FromQuery[str | None] = None,
         contains: FromQuery[str | None] = None,
@@ -121,10 +156,31 @@ def _reads(core: Core) -> list[ControllerRouterHandler]:
         end: Annotated[str | None, QueryParameter(name="to")] = None,
         before: FromQuery[str | None] = None,
         limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
+        form: Annotated[str | None, QueryParameter(name="format")] = None,
     ) -> Response[bytes]:
-        return _json(await read_lines(core.history, name, level, contains, start, end, before, limit))
+        wanted = Wanted.parse(level, contains, start, end)
+        if wants_export(request, form):
+            service = parse_service(name)
+            return await export(core, f"{service}-logs.jsonl", all_lines(core.history, service, wanted))
+        return _json(await read_lines(core.history, name, wanted, before, limit))
 
-    return [status, incidents, history, logs]
+    @route("/api/logs", http_method=READ, summary="What all services logged, merged in order")
+    async def merged_logs(
+        request: Request[Any, Any, Any],
+        level: FromQuery[str | None] = None,
+        contains: FromQuery[str | None] = None,
+        start: Annotated[str | None, QueryParameter(name="from")] = None,
+        end: Annotated[str | None, QueryParameter(name="to")] = None,
+        before: FromQuery[str | None] = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
+        form: Annotated[str | None, QueryParameter(name="format")] = None,
+    ) -> Response[bytes]:
+        wanted = Wanted.parse(level, contains, start, end)
+        if wants_export(request, form):
+            return await export(core, "logs.jsonl", all_lines_of_all(core.history, wanted))
+        return _json(await read_all_lines(core.history, wanted, before, limit))
+
+    return [history, logs, merged_logs]
 
 
 def _control(core: Core) -> list[ControllerRouterHandler]:
@@ -174,6 +230,7 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
         return {
             "status": status,
             "version": VERSION,
+            "now": core.hub.now_ms,
             "readers": core.hub.readers,
             "tasks": len(asyncio.all_tasks()),
             "instances": len(core.hub.board),

@@ -90,6 +90,16 @@ class Core:
         self._beginning: asyncio.Future[bool] | None = None
 
     @property
+    def closing(self) -> bool:
+        """True once it ends."""
+        return self.hub.closing
+
+    @property
+    def write_deadline_s(self) -> float:
+        """Seconds after which a reader that takes nothing is let go."""
+        return self.settings.write_deadline_s
+
+    @property
     def deaf(self) -> int:
         """How often plain publishes were not heard for a while."""
         return self._adopter.losses
