@@ -19,8 +19,8 @@ EARS_TTL_S = 3_600
 BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
 
-HistoryKind = Literal["status", "log"]
-_HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs"}
+HistoryKind = Literal["status", "log", "metric"]
+_HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs", "metric": "metrics"}
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -74,13 +74,18 @@ class Keys:
         return self._key("ears")
 
     @property
-    def shared(self) -> tuple[str, str, str, str, str, str]:
+    def shared(self) -> tuple[str, str, str, str, str, str, str]:
         """What each script that tells of instances begins with: feed, clock, limits, and the hashes that know each instance."""
-        return self.feed, self.clock, self.limits, self.board, self.seen, self.lost
+        return self.feed, self.clock, self.limits, self.board, self.seen, self.lost, self.latest
 
     def history(self, service: str, kind: HistoryKind = "status") -> str:
         """The stream of what a service said, of one kind."""
         return self._key(f"{_HISTORIES[kind]}:{service}")
+
+    @property
+    def latest(self) -> str:
+        """The hash of the last metrics of each instance."""
+        return self._key("latest")
 
     @property
     def lines(self) -> str:

@@ -30,6 +30,7 @@ class Limits(msgspec.Struct, frozen=True):
     feed: Limit = Limit(20_000, 32 * MB, 3_600)
     status: Limit = Limit(1_000, 1 * MB, WEEK_S)
     log: Limit = Limit(20_000, 2 * MB, WEEK_S)
+    metric: Limit = Limit(20_000, 1 * MB, WEEK_S)
     board: Positive = BOARD_MAX
 
 

@@ -5,10 +5,11 @@ from importlib.resources import files
 
 _HEADS = {
     "publish": ("stream", "clock", "feed", "lifecycle", "append"),
-    "adopt": ("stream", "clock", "feed", "lifecycle", "append", "logs"),
+    "adopt": ("stream", "clock", "feed", "lifecycle", "append", "logs", "metrics"),
     "forget": ("stream", "clock", "feed", "lifecycle"),
     "declare": ("stream", "clock", "feed", "lifecycle"),
     "log": ("stream", "clock", "feed", "logs"),
+    "metric": ("stream", "clock", "feed", "metrics"),
     "snapshot": (
         "stream",
         "clock",

@@ -12,6 +12,7 @@ from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, encode
 from pulseboard.wire.logs import LinePlace, LogEvent, LogLine
+from pulseboard.wire.metrics import Kind, MetricEvent, Value
 from pulseboard.wire.sse import HEARTBEAT, format_frame
 
 
@@ -56,6 +57,16 @@ class LogView(msgspec.Struct, omit_defaults=True):
     dropped: int = 0
 
 
+class MetricView(msgspec.Struct, omit_defaults=True):
+    """The data of the `metric` event; `timestamp` is when it came, where nobody said."""
+
+    service: str
+    instance: str
+    timestamp: int
+    metrics: dict[str, Value]
+    kinds: dict[str, Kind] = {}
+
+
 class _SeedStatus(msgspec.Struct):
     service: str
     timestamp: int
@@ -71,6 +82,10 @@ def event_frame(entry: Entry) -> Frame:
     if isinstance(event, LogEvent):
         full = _named("log", view_log(event, entry.cursor), entry.cursor)
         return Frame(entry.cursor, "log", event.service, full, None, len(event.lines))
+    if isinstance(event, MetricEvent):
+        timestamp = event.timestamp or entry.cursor.ms
+        metric = MetricView(event.service, event.instance, timestamp, event.metrics, event.kinds)
+        return Frame(entry.cursor, "metric", event.service, _named("metric", metric, entry.cursor), None)
     status = _Status(
         event.service, event.timestamp, event.status, event.instance, event.beat_s, event.goodbye, event.back_in_s
     )
@@ -152,5 +167,5 @@ def retry_bytes(retry_ms: int) -> bytes:
     return b"retry: %d\n\n" % retry_ms
 
 
-def _named(event: str, data: dict[str, Any] | LogView, cursor: Cursor) -> bytes:
+def _named(event: str, data: dict[str, Any] | LogView | MetricView, cursor: Cursor) -> bytes:
     return format_frame(encode(data), event=event, id=str(cursor))
