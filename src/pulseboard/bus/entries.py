@@ -18,6 +18,7 @@ from pulseboard.wire.events import (
     parse_lifecycle,
 )
 from pulseboard.wire.logs import LogEvent, parse_log_event
+from pulseboard.wire.metrics import MetricEvent, parse_metric_event
 
 INCIDENTS_SHOWN = 20
 """So many of the latest incidents are on the board; older ones are to be asked for."""
@@ -84,7 +85,7 @@ class Blind:
 _MS = re.compile(rb"[0-9]{1,16}")
 """A time or a span in ms: anyone with Redis can write there, and Python refuses to read a number of 5,000 digits."""
 
-Event = StatusEvent | LifecycleEvent | LogEvent | Command | Receipt
+Event = StatusEvent | LifecycleEvent | LogEvent | MetricEvent | Command | Receipt
 
 _PARSERS: dict[str, Callable[..., Event]] = {
     "status": parse_event,
@@ -92,6 +93,7 @@ _PARSERS: dict[str, Callable[..., Event]] = {
     "log": parse_log_event,
     "command": parse_command,
     "receipt": parse_receipt,
+    "metric": parse_metric_event,
 }
 
 Row = tuple[bytes, dict[bytes, bytes]]
@@ -124,8 +126,18 @@ def parse_kept(kind: str, row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
 def parse_stamped(json: bytes, max_bytes: int = MAX_EVENT_BYTES) -> tuple[Cursor, StatusEvent]:
     """Read an event that ends with its feed id, as the scripts keep it; raise InvalidEvent when it is none."""
     event = parse_event(json, max_bytes=max_bytes)
+    return _parse_stamp(json), event
+
+
+def parse_stamped_metrics(json: bytes, max_bytes: int = MAX_EVENT_BYTES) -> tuple[Cursor, MetricEvent]:
+    """Read metrics that end with their feed id; raise InvalidEvent when they are none."""
+    event = parse_metric_event(json, max_bytes=max_bytes)
+    return _parse_stamp(json), event
+
+
+def _parse_stamp(json: bytes) -> Cursor:
     try:
-        return Cursor.parse(json[json.rindex(b'"id":"') + 6 : -2]), event
+        return Cursor.parse(json[json.rindex(b'"id":"') + 6 : -2])
     except ValueError as error:
         raise InvalidEvent("malformed", "a kept event does not end with its feed id") from error
 

@@ -122,6 +122,12 @@ class History:
             start = read.decode()
             yield list(self._sift(kind, service, rows))
 
+    async def services(self) -> list[str]:
+        """Return the names of all services that something is kept of, or was, sorted."""
+        with told_as_unavailable():
+            fields: Any = [*await self._client.hkeys(self._keys.services), *await self._client.hkeys(self._keys.lines)]
+        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+
     async def services_that_log(self) -> list[str]:
         """Return the names of all services that ever logged a line, sorted."""
         with told_as_unavailable():

@@ -24,9 +24,9 @@ LISTENER_TTL_MS = 12_000
 """Who has not said for so long that it listens for commands does not: it says so every LISTENER_EVERY_S."""
 LISTENER_EVERY_S = 4.0
 
-HistoryKind = Literal["status", "log"]
+HistoryKind = Literal["status", "log", "metric"]
 HISTORY_KINDS: tuple[HistoryKind, ...] = get_args(HistoryKind)
-_HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs"}
+_HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs", "metric": "metrics"}
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -80,6 +80,10 @@ class Keys:
         return self._key("ears")
 
     @property
+    def services(self) -> str:
+        return self._key("services")
+
+    @property
     def commands(self) -> str:
         return self._key("commands")
 
@@ -103,13 +107,18 @@ class Keys:
         return self._key(f"listener:{service}/{instance}")
 
     @property
-    def shared(self) -> tuple[str, str, str, str, str, str]:
+    def shared(self) -> tuple[str, str, str, str, str, str, str, str]:
         """What each script that tells of instances begins with: feed, clock, limits, and the hashes that know each instance."""
-        return self.feed, self.clock, self.limits, self.board, self.seen, self.lost
+        return self.feed, self.clock, self.limits, self.board, self.seen, self.lost, self.latest, self.services
 
     def history(self, service: str, kind: HistoryKind = "status") -> str:
         """The stream of what a service said, of one kind."""
         return self._key(f"{_HISTORIES[kind]}:{service}")
+
+    @property
+    def latest(self) -> str:
+        """The hash of the last metrics of each instance."""
+        return self._key("latest")
 
     @property
     def lines(self) -> str:

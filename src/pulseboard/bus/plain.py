@@ -7,6 +7,7 @@ from pulseboard.bus.keys import HistoryKind, Keys, board_field, format_absence
 from pulseboard.wire.commands import Command, PlainCommand, parse_plain_command
 from pulseboard.wire.events import encode, encode_event, parse_event, parse_message
 from pulseboard.wire.logs import count_levels, parse_log_message
+from pulseboard.wire.metrics import parse_metric_message
 
 
 class Adoptable(NamedTuple):
@@ -41,6 +42,13 @@ def parse_plain(channel: str, payload: bytes, keys: Keys, *, prefix: str, max_by
         history = keys.history(log.service, "log")
         json = encode_event(log, max_bytes=max_bytes + 1_024)
         return Adoptable("log", history, keys.lines, log.service, json, count_levels(log.lines), digest)
+    if channel == f"{prefix}metrics":
+        metric = parse_metric_message(payload, max_bytes=max_bytes)
+        if metric is None:
+            return None
+        history, subject = keys.history(metric.service, "metric"), board_field(metric.service, metric.instance)
+        json = encode_event(metric, max_bytes=max_bytes)
+        return Adoptable("metric", history, keys.latest, subject, json, "", digest)
     checked = parse_message(channel, payload, prefix=prefix, max_bytes=max_bytes)
     if checked is None:
         return None

@@ -53,6 +53,7 @@ class Publisher:
         self._beat = self._client.register_script(read_script("beat"))
         self._lines = self._client.register_script(read_script("log"))
         self._receipt = self._client.register_script(read_script("receipt"))
+        self._metric = self._client.register_script(read_script("metric"))
         self._taken: dict[str, Cursor] = {}  # of each instance, the last event that Redis said it took
 
     def publish(self, events: Sequence[Outgoing]) -> list[Cursor]:
@@ -94,6 +95,13 @@ class Publisher:
         args += [encode(receipt), final, ""]
         with told_as_unavailable():
             self._receipt(keys=keys, args=args)
+
+    def publish_metrics(self, service: str, instance: str, json: bytes) -> Cursor:
+        """Put the metrics of one instance, an event's JSON, into feed and history and PUBLISH them; return their cursor."""
+        keys = [self._keys.feed, self._keys.clock, self._keys.limits, self._keys.history(service, "metric")]
+        args: list[str | bytes] = [DEFAULT_LIMITS, f"{self._prefix}metrics", board_field(service, instance), json]
+        with told_as_unavailable():
+            return Cursor.parse(self._metric(keys=[*keys, self._keys.latest], args=args))
 
     def beat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
         """Give one sign of life; return False when the board does not know the instance, or not its last event.

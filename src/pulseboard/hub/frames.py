@@ -13,6 +13,7 @@ from pulseboard.wire.commands import Command, Receipt
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, encode
 from pulseboard.wire.logs import LinePlace, LineView, LogEvent, view_line
+from pulseboard.wire.metrics import Kind, MetricEvent, Value
 from pulseboard.wire.sse import HEARTBEAT, format_frame
 
 
@@ -52,6 +53,16 @@ class LogView(msgspec.Struct, omit_defaults=True):
     dropped: int = 0
 
 
+class MetricView(msgspec.Struct, omit_defaults=True):
+    """The data of the `metric` event; `timestamp` is when it came, where nobody said."""
+
+    service: str
+    instance: str
+    timestamp: int
+    metrics: dict[str, Value]
+    kinds: dict[str, Kind] = {}
+
+
 class _SeedStatus(msgspec.Struct):
     service: str
     timestamp: int
@@ -71,6 +82,10 @@ def event_frame(entry: Entry) -> Frame:
         return Frame(entry.cursor, "command", event.service, _named("command", event, entry.cursor), None)
     if isinstance(event, Receipt):
         return Frame(entry.cursor, "receipt", event.service, _named("receipt", event, entry.cursor), None)
+    if isinstance(event, MetricEvent):
+        timestamp = event.timestamp or entry.cursor.ms
+        metric = MetricView(event.service, event.instance, timestamp, event.metrics, event.kinds)
+        return Frame(entry.cursor, "metric", event.service, _named("metric", metric, entry.cursor), None)
     status = _Status(
         event.service,
         event.timestamp,
@@ -146,5 +161,5 @@ def retry_bytes(retry_ms: int) -> bytes:
     return b"retry: %d\n\n" % retry_ms
 
 
-def _named(event: str, data: dict[str, Any] | LogView | Command | Receipt, cursor: Cursor) -> bytes:
+def _named(event: str, data: dict[str, Any] | LogView | MetricView | Command | Receipt, cursor: Cursor) -> bytes:
     return format_frame(encode(data), event=event, id=str(cursor))

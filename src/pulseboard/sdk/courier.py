@@ -17,6 +17,7 @@ from pulseboard.sdk.guard import Guard
 from pulseboard.sdk.lane import Lane
 from pulseboard.sdk.logbook import Logbook
 from pulseboard.sdk.loops import LoopWatch
+from pulseboard.sdk.meter import Meter
 from pulseboard.sdk.offers import Offers
 from pulseboard.sdk.outbox import Outbox, Said, Word
 from pulseboard.sdk.stats import LinkRecord
@@ -24,6 +25,7 @@ from pulseboard.sdk.status import fit_status, parse_status
 from pulseboard.wire.commands import Receipt
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
 from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event
+from pulseboard.wire.metrics import MetricEvent
 
 ENVELOPE_MAX_BYTES = 2_048
 """What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
@@ -52,6 +54,8 @@ class Desk:
 
     guard: Guard
     logbook: Logbook
+    meter: Meter
+    metrics_every_s: float
     outbox: Outbox = field(default_factory=Outbox)
     receipts: Lane[Receipt] = field(default_factory=_make_receipts)
     offers: Offers = field(default_factory=Offers)
@@ -95,7 +99,7 @@ class Courier:
         self._said_goodbye = False
         self.dismissed = False
         self._attempt = 0
-        self._next_beat = self._next_lines = time.monotonic()
+        self._next_beat = self._next_lines = self._next_metrics = time.monotonic()
         self._lines_wait = False
         self._thread = threading.Thread(target=self._run, name=f"pulseboard-{service}", daemon=True)
 
@@ -115,6 +119,10 @@ class Courier:
         if not self._lines_wait:
             self._lines_wait = True
             self._wakes.put(None)
+
+    def note_metric(self) -> None:
+        """Say that the meter has a first instrument."""
+        self._wakes.put(None)
 
     def dismiss(self, back_in_s: float | None) -> None:
         """Ask for an end: send what is waiting, then the goodbye, of which only the first counts. Does not wait for it."""
@@ -168,13 +176,39 @@ class Courier:
             if self._lines_wait and time.monotonic() >= self._next_lines:
                 self._next_lines = time.monotonic() + LINES_EVERY_S
                 self._send_lines()
+            if self._desk.meter and not self._said_goodbye and time.monotonic() >= self._next_metrics:
+                self._next_metrics = time.monotonic() + self._desk.metrics_every_s
+                self._send_metrics()
         except BusUnavailable as error:
             self._note_failure(error)
             self._pause()
             return
         self._note_success()
         until = min(self._next_beat, self._next_lines) if self._lines_wait else self._next_beat
+        if self._desk.meter:
+            until = min(until, self._next_metrics)
         self._wait(until - time.monotonic())
+
+    def _send_metrics(self) -> None:
+        """Send the metrics as they are now. None of them queue: what fails to be sent is part of the next, extremes too."""
+        meter, now_s = self._desk.meter, time.monotonic()
+        readings = meter.take(now_s)
+        if readings is None:
+            return
+        event = MetricEvent(
+            self._service, readings.metrics, self._instance, time.time_ns() // 1_000_000, readings.kinds
+        )
+        try:
+            self._publisher.publish_metrics(self._service, self._instance, encode_event(event))
+        except InvalidEvent as error:
+            self._complain("metrics", f"the metrics are not sent: {error}")
+        except BusUnavailable as error:
+            if error.__cause__ is None or not is_refusal(error.__cause__):
+                self._next_metrics = now_s
+                raise
+            self._complain("metrics", f"Redis refused metrics, and is asked again with the next: {error}")
+        else:
+            meter.confirm(readings, now_s)
 
     def _send_lines(self) -> None:
         """Send a batch of log lines; those that are left must wait a little, or a flood would leave the host no time."""
@@ -240,6 +274,7 @@ class Courier:
             if batch[-1].word.goodbye:
                 self._settle_commands()
                 self._send_last_lines()
+                self._send_metrics()
             try:
                 self._publisher.publish([self._make_event(said) for said in batch])
             except BaseException:

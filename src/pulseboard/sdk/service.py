@@ -23,11 +23,14 @@ from pulseboard.bus.orders import Orders
 from pulseboard.bus.publisher import Publisher
 from pulseboard.sdk import host
 from pulseboard.sdk.commander import Commander, Signature
+from pulseboard.sdk.complaints import Complaints
 from pulseboard.sdk.courier import Courier, Desk
 from pulseboard.sdk.guard import Guard, is_hosts_own
+from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Timer
 from pulseboard.sdk.log_handler import ServiceLogHandler
 from pulseboard.sdk.logbook import Logbook
 from pulseboard.sdk.masks import Masks
+from pulseboard.sdk.meter import AnyInstrument, Meter
 from pulseboard.sdk.offers import Handler
 from pulseboard.sdk.standard import Pause, offer_standard
 from pulseboard.sdk.stats import ServiceStats
@@ -41,6 +44,7 @@ from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_ser
 ANSWER_TIMEOUT_S = 2.0
 MIN_BEAT_S = 0.05
 """A shorter rhythm floods Redis and tells nobody more."""
+METRICS_EVERY_S = (0.05, 3_600.0)
 NAME_MAX = 256
 """Characters of a field's name: one that is longer is a mistake, and costs its status the room."""
 
@@ -65,6 +69,8 @@ class Service:
     What it does when it is told to, it says by `command` and `offer`. With a `command_key` (or PULSEBOARD_COMMAND_KEY) it obeys
     only commands that a server with the same key has signed.
 
+    Its metrics are sent every `metrics_every_s`: 0.05 to 3,600 seconds.
+
     Raises ConfigError or InvalidName for a name, rhythm, mask or namespace that cannot be one; nothing later raises.
     """
 
@@ -80,6 +86,7 @@ class Service:
         goodbye_on_sigterm: bool = True,
         mask: Iterable[str | re.Pattern[str]] = (),
         command_key: str | None = None,
+        metrics_every_s: float = 5.0,
     ) -> None:
         self.name = check_service_name(name)
         if not (_is_number(beat_s) and MIN_BEAT_S <= beat_s <= MAX_BEAT_S):
@@ -87,17 +94,22 @@ class Service:
                 f"beat_s is a number of seconds from {MIN_BEAT_S:g} to {MAX_BEAT_S:.0f}, not {text_of(beat_s)[:80]!a}"
             )
         self.beat_s = float(beat_s)
+        if not (_is_number(metrics_every_s) and METRICS_EVERY_S[0] <= metrics_every_s <= METRICS_EVERY_S[1]):
+            least, most = METRICS_EVERY_S
+            raise ConfigError(
+                f"metrics_every_s is a number of seconds from {least:g} to {most:.0f}, not {text_of(metrics_every_s)[:80]!a}"
+            )
         self._named = instance is not None
         self.instance = check_instance_name(instance) if instance is not None else ""
         self._redis_url = redis_url
         self._keys = Keys(namespace or os.environ.get("PULSEBOARD_NAMESPACE") or DEFAULT_NAMESPACE)
         self._prefix = channel_prefix or os.environ.get("PULSEBOARD_CHANNEL_PREFIX") or DEFAULT_PREFIX
-        self._complaints: set[str] = set()
+        self._complaints = Complaints(name)
         # Taken to start alone: neither an update nor a stop waits for anybody. Reentrant, for a signal handler that starts.
         self._starting = threading.RLock()
         self._runs = itertools.count(1)
         self._masks = Masks(mask)
-        self._desk = Desk(Guard(name), Logbook(self._masks))
+        self._desk = Desk(Guard(name), Logbook(self._masks), Meter(self._complaints.tell), float(metrics_every_s))
         self._pause = Pause()
         self._command_key = check_command_key(command_key or os.environ.get("PULSEBOARD_COMMAND_KEY") or None)
         # The latest there was, as long as its thread holds on to it; weak, since it holds on to its service.
@@ -205,6 +217,26 @@ class Service:
         """Wait until it is told to resume, if it was told to pause; return False when `timeout_s` was over before."""
         return self._pause.wait(timeout_s)
 
+    def counter(self, name: str) -> Counter:
+        """Return the counter of this name, a total that only grows: `service.counter("synced").add()`.
+
+        The same name gives the same instrument. One that cannot be sent, since its name is no name or that of another
+        kind, or since there are too many, is complained of once in the log, and works all the same.
+        """
+        return self._get_instrument(Counter, name)
+
+    def gauge(self, name: str) -> Gauge:
+        """Return the gauge of this name, a value that goes up and down: `service.gauge("queue").set(7)`; else as `counter`."""
+        return self._get_instrument(Gauge, name)
+
+    def histogram(self, name: str) -> Histogram:
+        """Return the histogram of this name: `service.histogram("rows").record(120)`; else as `counter`."""
+        return self._get_instrument(Histogram, name)
+
+    def timer(self, name: str) -> Timer:
+        """Return the timer of this name, a histogram of seconds: `with service.timer("sync"): …`, or above a function."""
+        return self._get_instrument(Timer, name)
+
     def watch_loop(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Tell with each beat when `loop` (or the running one) is stuck, beside the one that the service was started in.
 
@@ -273,6 +305,16 @@ class Service:
         if (courier := self._running()) is not None:
             courier.note_line()
 
+    def _get_instrument(self, kind: type[AnyInstrument], name: Any) -> AnyInstrument:
+        with self._desk.guard:
+            meter = self._desk.meter
+            is_first = not meter
+            instrument = meter.get(kind, name)
+            if is_first and (courier := self._running()) is not None:
+                courier.note_metric()
+            return instrument
+        return kind("", self._complaints.tell)
+
     def _running(self) -> Courier | None:
         courier = self._find_courier()
         return courier if courier is not None and not courier.dismissed else None
@@ -311,9 +353,7 @@ class Service:
         return None
 
     def _complain(self, kind: str, message: str) -> None:
-        if kind not in self._complaints:
-            self._complaints.add(kind)
-            log.error("service %s: %s (told once)", self.name, ascii(message[:300])[1:-1])
+        self._complaints.tell(kind, message)
 
     def _launch(self) -> None:
         self._forked = False
@@ -367,7 +407,14 @@ class Service:
         # are about to exec another program.
         self._starting = threading.RLock()
         desk = self._desk
-        self._desk = Desk(Guard(self.name), desk.logbook.renew(), desk.outbox.renew(), offers=desk.offers)
+        self._desk = Desk(
+            Guard(self.name),
+            desk.logbook.renew(),
+            desk.meter.renew(),
+            desk.metrics_every_s,
+            desk.outbox.renew(),
+            offers=desk.offers,
+        )
         self._pause = self._pause.renew()
         self._forked = self._forked or self._running() is not None
         self._find_courier = _nobody
