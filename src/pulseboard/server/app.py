@@ -18,6 +18,7 @@ from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, Scope, Send
 
 from pulseboard.server.asked import parse_service, parse_span
+from pulseboard.server.board_at import read_board_at
 from pulseboard.server.commands import CommandRecord, CommandRequest, read_command, send_command
 from pulseboard.server.core import Core
 from pulseboard.server.exports import export, wants_export
@@ -180,7 +181,11 @@ def _past(core: Core) -> list[ControllerRouterHandler]:
             return await export(core, "logs.jsonl", all_lines_of_all(core.history, wanted))
         return _json(await read_all_lines(core.history, wanted, before, limit))
 
-    return [history, logs, merged_logs]
+    @route("/api/board", http_method=READ, summary="The board as it stood at a moment, from what is kept")
+    async def board_at(at: FromQuery[str], services: FromQuery[str | None] = None) -> Response[bytes]:
+        return _json(await read_board_at(core, at, services))
+
+    return [history, logs, merged_logs, board_at]
 
 
 def _control(core: Core) -> list[ControllerRouterHandler]:

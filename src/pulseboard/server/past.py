@@ -96,7 +96,7 @@ async def read_lines(history: History, name: str, wanted: Wanted, before: str | 
     service, place = parse_service(name), parse_place(before, LinePlace.parse)
     with told_as_problem():
         found = await history.read_lines(service, limit, lines=wanted.lines, span=wanted.span, before=place)
-    views = [_view(service, line) for line in reversed(found.lines)]
+    views = [view_past_line(service, line) for line in reversed(found.lines)]
     return Lines(views, None if found.before is None else str(found.before), found.truncated)
 
 
@@ -110,7 +110,7 @@ async def read_all_lines(history: History, wanted: Wanted, before: str | None, l
             found = await history.read_lines(service, limit, lines=wanted.lines, span=span, before=place)
             if found.truncated and found.before is not None:
                 gone_through = max(found.before, gone_through or found.before)
-            candidates = latest + [(line.place, _view(service, line)) for line in found.lines]
+            candidates = latest + [(line.place, view_past_line(service, line)) for line in found.lines]
             latest = heapq.nlargest(limit, candidates, key=itemgetter(0))
             if len(latest) == limit:
                 # What is older than the oldest of so many is not wanted of the next service either.
@@ -130,7 +130,7 @@ async def all_lines(
     async with aclosing(history.forwards("log", service, span=wanted.span, page=page)) as pages:
         async for entries in pages:
             yield [
-                _view(service, PlacedLine(LinePlace(entry.cursor, number), entry.event.instance, line))
+                view_past_line(service, PlacedLine(LinePlace(entry.cursor, number), entry.event.instance, line))
                 for entry in entries
                 if isinstance(entry.event, LogEvent)
                 for number, line in enumerate(entry.event.lines)
@@ -170,6 +170,7 @@ async def all_lines_of_all(history: History, wanted: Wanted) -> AsyncGenerator[S
         yield merged
 
 
-def _view(service: str, placed: PlacedLine) -> PastLine:
+def view_past_line(service: str, placed: PlacedLine) -> PastLine:
+    """Return one line of a service as readers get it."""
     place, instance, line = placed
     return PastLine(**msgspec.structs.asdict(view_line(line, place)), service=service, instance=instance)

@@ -70,8 +70,8 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
 def answer_invalid(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
     """Say which parameter is wrong, what it may be and what it was: the framework names only the address."""
     faults: list[Any] = [fault for fault in error.extra or () if isinstance(fault, dict) and "key" in fault]
-    if not faults:
-        return answer_http_error(request, error)
+    if not faults:  # one that is missing
+        return answer_problem(request, Problem(400, "bad-parameter", f"{error.detail.partition(' for path')[0]}."))
     if faults[0].get("source") == "body" or "data" in request.route_handler.parsed_fn_signature.parameters:
         return answer_problem(
             request, Problem(400, "bad-body", f"The body is not what it must be: {faults[0]['message']}.")
