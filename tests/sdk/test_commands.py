@@ -22,6 +22,7 @@ from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.commands import Command
 from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.events import json_of
 
 
 class Board:
@@ -61,7 +62,7 @@ class Board:
     def done(self, command_id: str) -> Any:
         """Wait until it is done; return its result."""
         eventually(lambda: self.steps(command_id)[-1:] == ["done"])
-        return json.loads(bytes(self.read(command_id).receipts[-1].result))
+        return json.loads(json_of(self.read(command_id).receipts[-1].result))
 
     def last(self, command_id: str, step: str) -> Any:
         """Wait until this is the last receipt; return it."""

@@ -13,7 +13,7 @@ __all__ = ["run_host", "till"]
 
 
 def now_ms(raw: redis.Redis) -> int:
-    seconds, micros = raw.time()  # type: ignore[misc]
+    seconds, micros = raw.time()
     return int(seconds) * 1000 + int(micros) // 1000
 
 

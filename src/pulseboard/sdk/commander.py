@@ -28,8 +28,9 @@ from pulseboard.sdk.loops import LoopWatch
 from pulseboard.sdk.masks import Masks
 from pulseboard.sdk.offers import Offer, Offers
 from pulseboard.sdk.status import encode_value, text_of
-from pulseboard.wire.commands import NO_RESULT, Command, Receipt, Step, is_signed, parse_command
+from pulseboard.wire.commands import Command, Receipt, Step, is_signed, parse_command
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
+from pulseboard.wire.events import Json
 
 AT_ONCE = 8
 """So many commands are done at once; one more is refused."""
@@ -263,7 +264,7 @@ class Commander:
         *,
         reason: str = "",
         error: str = "",
-        result: msgspec.Raw = NO_RESULT,
+        result: Json = msgspec.UNSET,
         began: float | None = None,
     ) -> None:
         # Whoever takes it out says so: a service that stops does not wait for long.
@@ -280,7 +281,7 @@ class Commander:
         *,
         reason: str = "",
         error: str = "",
-        result: msgspec.Raw = NO_RESULT,
+        result: Json = msgspec.UNSET,
         duration_ms: int | None = None,
     ) -> None:
         self._tell(

@@ -24,7 +24,7 @@ from pulseboard.sdk.stats import LinkRecord
 from pulseboard.sdk.status import fit_status, parse_status
 from pulseboard.wire.commands import Receipt
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
-from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event
+from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event, json_of
 from pulseboard.wire.metrics import MetricEvent
 
 ENVELOPE_MAX_BYTES = 2_048
@@ -41,7 +41,7 @@ log = logging.getLogger("pulseboard.service")
 
 
 def _size_of(receipt: Receipt) -> int:
-    return 400 + len(bytes(receipt.result)) + len(receipt.error) + len(receipt.reason)
+    return 400 + len(json_of(receipt.result)) + len(receipt.error) + len(receipt.reason)
 
 
 def _make_receipts() -> Lane[Receipt]:

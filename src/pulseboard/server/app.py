@@ -1,38 +1,18 @@
-"""The application: which path is answered by what."""
+"""The application: the routes around a core, the streams, and how errors are answered."""
 
-import asyncio
-import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from mimetypes import guess_type
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import cast
 
-from litestar import Litestar, Request, Response, asgi, post, route
-from litestar.exceptions import HTTPException, NotFoundException, ValidationException
-from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
-from litestar.openapi import OpenAPIConfig, ResponseSpec
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
-from litestar.response import Redirect
-from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, Scope, Send
+from litestar import Litestar, asgi
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import ASGIRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.types import HTTPScope, Receive, Scope, Send
 
-from pulseboard.server.asked import parse_service, parse_span
-from pulseboard.server.board_at import read_board_at
-from pulseboard.server.commands import CommandRecord, CommandRequest, read_command, send_command
+from pulseboard.server.answers import JsonPart, SchemaDocument
+from pulseboard.server.commands import CommandRequest
 from pulseboard.server.core import Core
-from pulseboard.server.exports import export, wants_export
-from pulseboard.server.incidents import INCIDENTS_MOST, read_incidents
-from pulseboard.server.past import (
-    MOST,
-    Wanted,
-    all_lines,
-    all_lines_of_all,
-    all_statuses,
-    read_all_lines,
-    read_lines,
-    read_statuses,
-)
 from pulseboard.server.problems import (
     BODY_MAX_BYTES,
     Problem,
@@ -41,30 +21,13 @@ from pulseboard.server.problems import (
     answer_invalid,
     answer_problem,
 )
-from pulseboard.server.same_site import require_same_site
-from pulseboard.server.services import read_service, read_services
+from pulseboard.server.routes.control import make_control
+from pulseboard.server.routes.operations import make_operations
+from pulseboard.server.routes.page import make_page
+from pulseboard.server.routes.past import make_past
+from pulseboard.server.routes.reads import make_reads
 from pulseboard.server.stream import serve_stream
 from pulseboard.server.version import VERSION
-from pulseboard.wire.events import encode
-
-STATIC = Path(__file__).parent / "static"
-
-SECURITY_HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
-FRESH = {"cache-control": "no-store"}
-IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
-REVALIDATED = {"cache-control": "no-cache"}
-
-READ: list[Method] = ["GET", "HEAD"]
-"""RFC 9110, 9.1: whatever answers GET must answer HEAD."""
-
-_NAMED_BY_CONTENT = re.compile(r".+-[\w-]{8}\.\w+")
-"""What Vite calls a file whose content will never be another."""
 
 
 def create_app(core: Core) -> Litestar:
@@ -76,7 +39,14 @@ def create_app(core: Core) -> Litestar:
             yield
 
     return Litestar(
-        [*_reads(core), *_past(core), *_control(core), *_streams(core), *_operations(core), *_page()],
+        [
+            *make_reads(core),
+            *make_past(core),
+            *make_control(core),
+            *make_operations(core),
+            *make_page(),
+            *_make_streams(core),
+        ],
         lifespan=[lifespan],
         exception_handlers={
             Problem: answer_problem,
@@ -85,140 +55,16 @@ def create_app(core: Core) -> Litestar:
             Exception: answer_fault,
         },
         openapi_config=OpenAPIConfig(
-            "Pulseboard", VERSION, path="/schema", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
+            "Pulseboard", VERSION, path="/schema", render_plugins=[SchemaDocument("/openapi.json", CommandRequest)]
         ),
+        plugins=[JsonPart()],
         request_max_body_size=BODY_MAX_BYTES,
         logging_config=None,
         debug=False,
     )
 
 
-def _reads(core: Core) -> list[ControllerRouterHandler]:
-    @route(
-        "/api/services/status",
-        http_method=READ,
-        sync_to_thread=False,
-        summary="The latest status of every service, by its camelCase name",
-    )
-    def status() -> Response[bytes]:
-        return _json(core.hub.board.snapshot())
-
-    @route(
-        "/api/incidents",
-        http_method=READ,
-        summary="Losses of instances, the latest first, each with the last words of its instance",
-    )
-    async def incidents(
-        service: FromQuery[str | None] = None,
-        before: FromQuery[str | None] = None,
-        limit: Annotated[int, QueryParameter(ge=1, le=INCIDENTS_MOST)] = 50,
-    ) -> Response[bytes]:
-        return _json(await read_incidents(core.incidents, service, before, limit))
-
-    @route(
-        "/api/services",
-        http_method=READ,
-        sync_to_thread=False,
-        summary="Every service, with the state of each instance",
-    )
-    def services() -> Response[bytes]:
-        return _json(read_services(core.hub))
-
-    @route("/api/services/{name:str}", http_method=READ, sync_to_thread=False, summary="One service")
-    def service(name: FromPath[str]) -> Response[bytes]:
-        return _json(read_service(core.hub, name))
-
-    return [status, incidents, services, service]
-
-
-def _past(core: Core) -> list[ControllerRouterHandler]:
-    @route("/api/services/{name:str}/history", http_method=READ, summary="What a service said of its status, in order")
-    async def history(
-        request: Request[Any, Any, Any],
-        name: FromPath[str],
-        start: Annotated[str | None, QueryParameter(name="from")] = None,
-        end: Annotated[str | None, QueryParameter(name="to")] = None,
-        before: FromQuery[str | None] = None,
-        limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
-        form: Annotated[str | None, QueryParameter(name="format")] = None,
-    ) -> Response[bytes]:
-        if wants_export(request, form):
-            service, span = parse_service(name), parse_span(start, end)
-            return await export(core, f"{service}-history.jsonl", all_statuses(core.history, service, span))
-        return _json(await read_statuses(core.history, name, start, end, before, limit))
-
-    @route("/api/services/{name:str}/logs", http_method=READ, summary="What a service logged, in order")
-    async def logs(
-        request: Request[Any, Any, Any],
-        name: FromPath[str],
-        level: FromQuery[str | None] = None,
-        contains: FromQuery[str | None] = None,
-        start: Annotated[str | None, QueryParameter(name="from")] = None,
-        end: Annotated[str | None, QueryParameter(name="to")] = None,
-        before: FromQuery[str | None] = None,
-        limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
-        form: Annotated[str | None, QueryParameter(name="format")] = None,
-    ) -> Response[bytes]:
-        wanted = Wanted.parse(level, contains, start, end)
-        if wants_export(request, form):
-            service = parse_service(name)
-            return await export(core, f"{service}-logs.jsonl", all_lines(core.history, service, wanted))
-        return _json(await read_lines(core.history, name, wanted, before, limit))
-
-    @route("/api/logs", http_method=READ, summary="What all services logged, merged in order")
-    async def merged_logs(
-        request: Request[Any, Any, Any],
-        level: FromQuery[str | None] = None,
-        contains: FromQuery[str | None] = None,
-        start: Annotated[str | None, QueryParameter(name="from")] = None,
-        end: Annotated[str | None, QueryParameter(name="to")] = None,
-        before: FromQuery[str | None] = None,
-        limit: Annotated[int, QueryParameter(ge=1, le=MOST)] = 100,
-        form: Annotated[str | None, QueryParameter(name="format")] = None,
-    ) -> Response[bytes]:
-        wanted = Wanted.parse(level, contains, start, end)
-        if wants_export(request, form):
-            return await export(core, "logs.jsonl", all_lines_of_all(core.history, wanted))
-        return _json(await read_all_lines(core.history, wanted, before, limit))
-
-    @route("/api/board", http_method=READ, summary="The board as it stood at a moment, from what is kept")
-    async def board_at(at: FromQuery[str], services: FromQuery[str | None] = None) -> Response[bytes]:
-        return _json(await read_board_at(core, at, services))
-
-    return [history, logs, merged_logs, board_at]
-
-
-def _control(core: Core) -> list[ControllerRouterHandler]:
-    @post(
-        "/api/services/{name:str}/commands",
-        status_code=202,
-        summary="Tell a service to do what it offers; 202, and its record",
-        responses={200: ResponseSpec(CommandRecord, description="Sent before, by the same Idempotency-Key")},
-    )
-    async def send(
-        request: Request[Any, Any, Any],
-        name: FromPath[str],
-        data: JSONBody[CommandRequest],
-        idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
-    ) -> Response[CommandRecord]:
-        require_same_site(request)
-        origin = request.client.host if request.client is not None else ""
-        sent = await send_command(core.dispatch, core.commands, name, data, idempotency_key, origin)
-        headers = FRESH | {"location": f"../../commands/{sent.record.id}"}
-        return Response(sent.record, status_code=200 if sent.again else 202, headers=headers)
-
-    @route(
-        "/api/commands/{command_id:str}",
-        http_method=READ,
-        summary="What became of a command: its receipts so far, in order",
-    )
-    async def command(command_id: FromPath[str]) -> Response[bytes]:
-        return _json(await read_command(core.commands, command_id))
-
-    return [send, command]
-
-
-def _streams(core: Core) -> list[ASGIRouteHandler]:
+def _make_streams(core: Core) -> list[ASGIRouteHandler]:
     @asgi("/api/services/status/stream", copy_scope=False)
     async def seed_stream(scope: Scope, receive: Receive, send: Send) -> None:
         await serve_stream(core.hub, core.replay, cast("HTTPScope", scope), receive, send, seed=True)
@@ -228,81 +74,3 @@ def _streams(core: Core) -> list[ASGIRouteHandler]:
         await serve_stream(core.hub, core.replay, cast("HTTPScope", scope), receive, send, seed=False)
 
     return [seed_stream, stream]
-
-
-def _operations(core: Core) -> list[HTTPRouteHandler]:
-    def report(status: str) -> dict[str, object]:
-        return {
-            "status": status,
-            "version": VERSION,
-            "now": core.hub.now_ms,
-            "readers": core.hub.readers,
-            "tasks": len(asyncio.all_tasks()),
-            "instances": len(core.hub.board),
-            "deaf": core.deaf,
-            "dropped": dict(core.rejections.counts),
-        }
-
-    @route("/healthz", http_method=READ, sync_to_thread=False, summary="Liveness: the process answers")
-    def healthz() -> Response[bytes]:
-        return _json(report("alive"))
-
-    @route(
-        "/readyz",
-        http_method=READ,
-        sync_to_thread=False,
-        summary="Readiness: the board can be relied upon; else 503 and why not",
-    )
-    def readyz() -> Response[bytes]:
-        if core.trouble is not None:
-            raise Problem(
-                503, "not-ready", core.trouble, headers=[(b"retry-after", b"2"), (b"cache-control", b"no-store")]
-            )
-        return _json(report("ready"))
-
-    return [healthz, readyz]
-
-
-def _page() -> list[ControllerRouterHandler]:
-    # Every address is a relative one, also in the page: the board may be mounted anywhere, by a proxy that tells nobody.
-    @route("/", http_method=READ, include_in_schema=False, sync_to_thread=False)
-    def root(request: Request[Any, Any, Any]) -> Redirect:
-        *_, last = _path_as_asked(request).split("/")
-        return Redirect(f"{last}/services" if last else "services")
-
-    @route("/services", http_method=READ, include_in_schema=False, sync_to_thread=False)
-    def page(request: Request[Any, Any, Any]) -> Response[bytes] | Redirect:
-        if _path_as_asked(request).endswith("/"):
-            return Redirect("../services")
-        index = STATIC / "index.html"
-        if not index.is_file():
-            raise Problem(
-                503, "no-page", "This installation has no page: it was not built. Run `make serve` in the source tree."
-            )
-        return Response(
-            index.read_bytes(), media_type="text/html; charset=utf-8", headers=SECURITY_HEADERS | REVALIDATED
-        )
-
-    @route("/services/assets/{name:str}", http_method=READ, include_in_schema=False, sync_to_thread=False)
-    def asset(request: Request[Any, Any, Any]) -> Response[bytes]:
-        # Looked for among what is there, never opened by a name that somebody gave.
-        name = request.path_params["name"]
-        folder = STATIC / "services" / "assets"
-        file = next((file for file in folder.iterdir() if file.name == name), None) if folder.is_dir() else None
-        if file is None:
-            raise NotFoundException
-        caching = IMMUTABLE if _NAMED_BY_CONTENT.fullmatch(name) else REVALIDATED
-        kind = guess_type(name)[0] or "application/octet-stream"
-        return Response(file.read_bytes(), media_type=kind, headers=SECURITY_HEADERS | caching)
-
-    return [root, page, asset]
-
-
-def _path_as_asked(request: Request[Any, Any, Any]) -> str:
-    """Return the path as it stood in the request: routing has taken its last slash, and a host the front of it."""
-    raw: bytes | None = request.scope.get("raw_path")
-    return raw.decode("latin-1") if raw else request.scope["path"]
-
-
-def _json(value: object) -> Response[bytes]:
-    return Response(encode(value), media_type="application/json", headers=FRESH)

@@ -14,25 +14,30 @@ from pulseboard.wire.commands import (
     DEADLINE_S,
     MAX_DEADLINE_S,
     MIN_DEADLINE_S,
-    NO_RESULT,
     Command,
     Receipt,
     Step,
 )
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events import encode
+from pulseboard.wire.events import Json, encode
+from pulseboard.wire.names import MAX_INSTANCE_CHARS
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
+def _say(**schema: Any) -> msgspec.Meta:
+    """Have the schema say what is checked here, in words of our own."""
+    return msgspec.Meta(extra_json_schema={"extra": schema})
+
+
 class CommandRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What is to be done: by every instance that offers it, or by one; begun within `deadline_s`, or not at all."""
 
-    command: Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["ping"])]
-    instance: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    command: Annotated[str, _say(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    instance: Annotated[str, msgspec.Meta(max_length=MAX_INSTANCE_CHARS)] | None = None
     args: dict[str, Any] = {}
-    deadline_s: float = DEADLINE_S
+    deadline_s: Annotated[float, _say(minimum=MIN_DEADLINE_S, maximum=MAX_DEADLINE_S)] = DEADLINE_S
 
 
 class ReceiptView(msgspec.Struct, omit_defaults=True):
@@ -43,7 +48,7 @@ class ReceiptView(msgspec.Struct, omit_defaults=True):
     timestamp: int
     reason: str = ""
     error: str = ""
-    result: msgspec.Raw = NO_RESULT
+    result: Json = msgspec.UNSET
     duration_ms: int | None = None
 
 

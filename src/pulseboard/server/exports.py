@@ -14,12 +14,12 @@ import msgspec
 from litestar import Request, Response
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 
+from pulseboard.server.answers import JSON_LINES
 from pulseboard.server.asked import told_as_problem
 from pulseboard.server.problems import Problem
 from pulseboard.wire.errors import BusUnavailable, Overtaken
 
 FORMATS = ("json", "jsonl")
-CONTENT_TYPE = "application/x-ndjson"
 
 Pages = AsyncGenerator[Sequence[msgspec.Struct], None]
 """What is exported, some at a time. May raise BusUnavailable or Overtaken."""
@@ -92,7 +92,7 @@ class _Export(Response[bytes]):
 
     def _head(self) -> HTTPResponseStartEvent:
         headers = [
-            (b"content-type", CONTENT_TYPE.encode()),
+            (b"content-type", JSON_LINES.encode()),
             (b"content-disposition", f'attachment; filename="{self._name}"'.encode()),
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),

@@ -23,9 +23,13 @@ class IncidentView(Incident, frozen=True, kw_only=True):
     lines: list[LineView]
 
 
-async def read_incidents(
-    incidents: Incidents, service: str | None, before: str | None, limit: int
-) -> dict[str, list[IncidentView]]:
+class IncidentsView(msgspec.Struct):
+    """Some incidents, the latest first."""
+
+    incidents: list[IncidentView]
+
+
+async def read_incidents(incidents: Incidents, service: str | None, before: str | None, limit: int) -> IncidentsView:
     """Return up to `limit` incidents older than the id `before`, of one service if it is given; raise a Problem."""
     if service is not None:
         parse_service(service)
@@ -42,4 +46,4 @@ async def read_incidents(
         )
         for incident, event, cursor, lines in found
     ]
-    return {"incidents": views}
+    return IncidentsView(views)

@@ -12,6 +12,7 @@ import msgspec
 from pulseboard.wire.errors import ConfigError, InvalidEvent
 from pulseboard.wire.events import (
     MAX_EVENT_BYTES,
+    Json,
     Timestamp,
     check_depth,
     check_raw_object,
@@ -24,7 +25,6 @@ from pulseboard.wire.names import check_command_name, check_instance_name, check
 MAX_ARGS_BYTES = 16_384
 DEADLINE_S, MIN_DEADLINE_S, MAX_DEADLINE_S = 30.0, 0.1, 86_400.0
 """How long a command may take to be begun, where nobody says."""
-NO_RESULT = msgspec.Raw()
 MIN_KEY_CHARS = 16
 
 Step = Literal["received", "accepted", "refused", "done", "failed", "expired"]
@@ -65,7 +65,7 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
     receipt: Step
     reason: str = ""
     error: str = ""
-    result: msgspec.Raw = NO_RESULT
+    result: Json = msgspec.UNSET
     duration_ms: int | None = None
     timestamp: Annotated[int, Timestamp] = 0
 
