@@ -66,14 +66,14 @@ class Writer:
         for instance in ("host-a:4711", "host-b:4712") * 10 if kinds else ():
             self._number += 1
             if "status" in kinds:
-                self._publisher.publish([Outgoing(self.name, instance, self._status(instance)) for _ in range(8)])
+                self._publisher.publish([Outgoing(self.name, instance, self._status(instance)) for _ in range(20)])
             if "log" in kinds:
                 for part in range(4):
                     batch = LineBatch(f"{self.name}:{self._number}:{part}", self._lines(), "info=1", 0)
                     self._publisher.publish_lines(self.name, instance, batch)
             if "metric" in kinds:
                 keys = [KEYS.feed, KEYS.clock, KEYS.limits, METRICS + self.name]
-                events = (self._metrics(instance) for _ in range(8))
+                events = (self._metrics(instance) for _ in range(20))
                 self._raw.eval(PUT_METRICS, len(keys), *keys, DEFAULT_LIMITS, *events)
         return bool(kinds)
 
