@@ -15,6 +15,7 @@ from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.logs import LinePlace, LogEvent, LogFilter, LogLine
+from pulseboard.wire.metrics import Kind, MetricEvent, Value
 
 PAGE = 100
 LOOKED_THROUGH = 20_000
@@ -37,6 +38,22 @@ class PlacedLine(NamedTuple):
     place: LinePlace
     instance: str
     line: LogLine
+
+
+class Sample(NamedTuple):
+    """One value of a metric: whose, when (ms by Redis' clock), and what."""
+
+    instance: str
+    at_ms: int
+    kind: Kind
+    value: Value
+
+
+class Samples(NamedTuple):
+    """The values of a metric, in order; `truncated` when there may be older ones that were not looked at."""
+
+    samples: list[Sample]
+    truncated: bool
 
 
 class History:
@@ -80,6 +97,18 @@ class History:
                 if len(found) >= limit:
                     break
         return found[:limit]
+
+    async def read_samples(self, service: str, name: str, span: Span = ALL_TIME) -> Samples:
+        """Return every value of one metric within `span`."""
+        found: list[Sample] = []
+        looked = 0
+        async with aclosing(self._backwards("metric", service, span, None, PAGE)) as entries:
+            async for entry in entries:
+                looked += 1
+                event = entry.event
+                if isinstance(event, MetricEvent) and name in event.metrics:
+                    found.append(Sample(event.instance, entry.cursor.ms, event.kind(name), event.metrics[name]))
+        return Samples(found[::-1], looked >= LOOKED_THROUGH)
 
     async def _backwards(
         self, kind: HistoryKind, service: str, span: Span, before: Cursor | None, page: int

@@ -7,13 +7,14 @@ import msgspec
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
-from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped
+from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped, parse_stamped_metrics
 from pulseboard.bus.keys import INCIDENTS_MAX, Keys, board_field
 from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.events import Cause, Incident, StatusEvent, encode
+from pulseboard.wire.metrics import MetricEvent
 
 
 class Loss(NamedTuple):
@@ -26,11 +27,12 @@ class Loss(NamedTuple):
 
 
 class LastWords(NamedTuple):
-    """An incident, the last event of its instance, and the feed id of that."""
+    """An incident, the last event of its instance, the feed id of that, and its last metrics if it had any."""
 
     incident: Incident
     event: StatusEvent
     cursor: Cursor
+    metrics: MetricEvent | None = None
 
 
 class _Declared(msgspec.Struct):
@@ -86,4 +88,5 @@ class Incidents:
 def _parse_words(row: Row) -> LastWords:
     incident = parse_incident_row(row)
     cursor, event = parse_stamped(row[1].get(b"event", b""))
-    return LastWords(incident, event, cursor)
+    metrics = row[1].get(b"metrics")
+    return LastWords(incident, event, cursor, parse_stamped_metrics(metrics)[1] if metrics else None)

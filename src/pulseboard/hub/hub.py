@@ -79,6 +79,11 @@ class Hub:
         return self.sight.blind
 
     @property
+    def now_ms(self) -> int:
+        """The time by Redis' clock (ms)."""
+        return self._clock.now_ms()
+
+    @property
     def readers(self) -> int:
         """How many streams are open."""
         return len(self._fan_out)

@@ -17,7 +17,9 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler, HTTPScope, Method, Receive, Scope, Send
 
+from pulseboard.server.charts import POINTS_MOST, read_chart, read_metrics
 from pulseboard.server.core import Core
+from pulseboard.server.exposition import MEDIA_TYPE, expose
 from pulseboard.server.incidents import INCIDENTS_MOST, read_incidents
 from pulseboard.server.past import MOST, read_lines, read_statuses
 from pulseboard.server.problems import Problem, answer_fault, answer_http_error, answer_invalid, answer_problem
@@ -115,7 +117,23 @@ def _reads(core: Core) -> list[ControllerRouterHandler]:
     ) -> Response[bytes]:
         return _json(await read_lines(core.history, name, level, contains, start, end, before, limit))
 
-    return [status, incidents, history, logs]
+    @route(
+        "/api/services/{name:str}/metrics",
+        http_method=READ,
+        summary="The latest metrics of a service; with `name` one of them as series, down-sampled to what a chart can show",
+    )
+    async def metrics(
+        name: FromPath[str],
+        metric: Annotated[str | None, QueryParameter(name="name")] = None,
+        start: Annotated[str | None, QueryParameter(name="from")] = None,
+        end: Annotated[str | None, QueryParameter(name="to")] = None,
+        points: Annotated[int, QueryParameter(ge=1, le=POINTS_MOST)] = 300,
+    ) -> Response[bytes]:
+        if metric is None:
+            return _json(await read_metrics(core.latest, name))
+        return _json(await read_chart(core.history, name, metric, start, end, points))
+
+    return [status, incidents, history, logs, metrics]
 
 
 def _streams(core: Core) -> list[ASGIRouteHandler]:
@@ -159,7 +177,15 @@ def _operations(core: Core) -> list[HTTPRouteHandler]:
             )
         return _json(report("ready"))
 
-    return [healthz, readyz]
+    @route(
+        "/metrics",
+        http_method=READ,
+        summary="For Prometheus: the latest metrics of every service, and the health of this server",
+    )
+    async def metrics() -> Response[bytes]:
+        return Response(await expose(core), media_type=MEDIA_TYPE, headers=FRESH)
+
+    return [healthz, readyz, metrics]
 
 
 def _page() -> list[ControllerRouterHandler]:

@@ -14,6 +14,7 @@ from pulseboard.bus.feed import Feed
 from pulseboard.bus.history import History
 from pulseboard.bus.incidents import Incidents
 from pulseboard.bus.janitor import Janitor
+from pulseboard.bus.latest import Latest
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
 from pulseboard.hub.board import Board
@@ -63,6 +64,7 @@ class Core:
         self.replay = Replay(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self.incidents = Incidents(*where, self.rejections)
         self.history = History(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
+        self.latest = Latest(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self._adopter = Adopter(
             *where,
             self.rejections,
@@ -138,7 +140,7 @@ class Core:
                 raise
             finally:
                 self.hub.close(farewell)
-                for owned in (self._janitor, self.incidents, self.history, self.replay):
+                for owned in (self._janitor, self.incidents, self.history, self.latest, self.replay):
                     await owned.close()
 
     async def _forget(self) -> None:

@@ -6,16 +6,21 @@ from pulseboard.bus.incidents import Incidents
 from pulseboard.server.asked import parse_place, parse_service, told_as_problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident
+from pulseboard.wire.metrics import Value
 
 INCIDENTS_MOST = 100
 
 
 class IncidentView(Incident, frozen=True, kw_only=True):
-    """An incident with the last words of its instance: its last status, `timestamp` by its own clock in ms, and its feed id."""
+    """An incident with the last words of its instance: its last status, `timestamp` by its own clock in ms, and its feed id.
+
+    `metrics` are its last ones by name; None where it had none.
+    """
 
     timestamp: int
     status: msgspec.Raw
     last_id: str
+    metrics: dict[str, Value] | None = None
 
 
 async def read_incidents(
@@ -29,8 +34,12 @@ async def read_incidents(
         found = await incidents.read(limit, before=older, service=service)
     views = [
         IncidentView(
-            **msgspec.structs.asdict(incident), timestamp=event.timestamp, status=event.status, last_id=str(cursor)
+            **msgspec.structs.asdict(incident),
+            timestamp=event.timestamp,
+            status=event.status,
+            last_id=str(cursor),
+            metrics=None if metrics is None else metrics.metrics,
         )
-        for incident, event, cursor in found
+        for incident, event, cursor, metrics in found
     ]
     return {"incidents": views}
