@@ -143,7 +143,7 @@ async def test_a_history_longer_than_is_looked_through_says_so(
 async def test_what_the_sdk_measures_is_charted_and_the_latest(
     server: Server, address: RedisAddress, namespace: str, prefix: str
 ) -> None:
-    options = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
+    options: dict[str, Any] = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
     with Service("report", instance="w-1", metrics_every_s=0.05, **options) as service:
         for value in (1, 50, 2):
             service.histogram("took").record(value)
