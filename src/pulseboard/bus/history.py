@@ -16,6 +16,7 @@ from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import Overtaken
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.logs import LinePlace, LogEvent, LogFilter, LogLine
+from pulseboard.wire.metrics import Kind, MetricEvent, Value
 
 PAGE = 100
 LOOKED_THROUGH = 20_000
@@ -48,6 +49,22 @@ class FoundLines(NamedTuple):
 
     lines: list[PlacedLine]
     before: LinePlace | None
+    truncated: bool
+
+
+class Sample(NamedTuple):
+    """One value of a metric: whose, when (ms by Redis' clock), and what."""
+
+    instance: str
+    at_ms: int
+    kind: Kind
+    value: Value
+
+
+class Samples(NamedTuple):
+    """The values of a metric, in order; `truncated` when there may be older ones that were not looked at."""
+
+    samples: list[Sample]
     truncated: bool
 
 
@@ -133,6 +150,18 @@ class History:
         with told_as_unavailable():
             fields: Any = await self._client.hkeys(self._keys.lines)
         return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+
+    async def read_samples(self, service: str, name: str, span: Span = ALL_TIME) -> Samples:
+        """Return every value of one metric within `span`."""
+        found: list[Sample] = []
+        on: Cursor | None = None
+        async with aclosing(self._backwards("metric", service, span, None, PAGE)) as pages:
+            async for entries, reached in pages:
+                on = reached
+                for cursor, event in ((entry.cursor, entry.event) for entry in entries):
+                    if isinstance(event, MetricEvent) and name in event.metrics:
+                        found.append(Sample(event.instance, cursor.ms, event.kind(name), event.metrics[name]))
+        return Samples(found[::-1], truncated=on is not None)
 
     async def _backwards(
         self, kind: HistoryKind, service: str, span: Span, before: str | None, page: int

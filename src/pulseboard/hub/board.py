@@ -143,6 +143,13 @@ class Board:
             gone += sorted(spare, key=lambda instance: instance.seen)[:excess]
         return [(each.event.service, each.event.instance, each.cursor) for each in gone]
 
+    def roll_call(self, sight: Sight) -> list[tuple[str, str, State]]:
+        """Return the state of every instance as (service, instance, state); `missing` of services expected and never seen."""
+        unknown = State.MISSING if sight.blind is None else State.UNKNOWN
+        known = [(*who, each.state(sight)) for who, each in self._instances.items()]
+        seen = {service for service, _ in self._instances}
+        return known + [(service, "", unknown) for service in self.expected if service not in seen]
+
     def losses(self, sight: Sight) -> list[Loss]:
         """Return whoever is lost and was not declared so yet."""
         return [

@@ -84,7 +84,7 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-def answers(kind: type[Any], *problem_statuses: int) -> dict[int, ResponseSpec]:
+def answers(kind: Any, *problem_statuses: int) -> dict[int, ResponseSpec]:
     """Return what the schema says of a route: what it answers, as JSON, and its problems."""
     answer = ResponseSpec(kind, description="The answer", media_type=MediaType.JSON, generate_examples=False)
     return {200: answer} | problems(*problem_statuses)

@@ -16,6 +16,7 @@ from pulseboard.bus.feed import Feed
 from pulseboard.bus.history import History
 from pulseboard.bus.incidents import Incidents
 from pulseboard.bus.janitor import Janitor
+from pulseboard.bus.latest import Latest
 from pulseboard.bus.limit_keeper import LimitKeeper
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
@@ -74,6 +75,7 @@ class Core:
             *where, self.rejections, prefix=settings.channel_prefix, command_key=settings.command_key
         )
         self.dispatch = Dispatch(self.hub, self.commands, clock)
+        self.latest = Latest(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self._adopter = Adopter(
             *where,
             self.rejections,
@@ -84,7 +86,15 @@ class Core:
         )
         self._janitor = Janitor(*where)
         self._limits = LimitKeeper(*where, settings.limits)
-        self._owned = (self._janitor, self._limits, self.incidents, self.history, self.replay, self.commands)
+        self._owned = (
+            self._janitor,
+            self._limits,
+            self.incidents,
+            self.history,
+            self.latest,
+            self.replay,
+            self.commands,
+        )
         self._on_failure = on_failure
         self._task: asyncio.Task[None] | None = None
         self._beginning: asyncio.Future[bool] | None = None

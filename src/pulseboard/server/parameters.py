@@ -59,6 +59,14 @@ Format = Annotated[
         schema_extra={"enum": ["json", "jsonl"]},
     ),
 ]
+MetricName = Annotated[
+    str | None,
+    QueryParameter(
+        name="name",
+        description="The course of this metric",
+        schema_extra={"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,63}$"},
+    ),
+]
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(

@@ -4,7 +4,6 @@ Counters, and the count, sum and buckets of a histogram, are totals since their 
 nothing; a total that fell says that it began anew.
 """
 
-import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -18,6 +17,8 @@ MAX_METRICS = 500
 """Names in one event."""
 MAX_BUCKETS = 200
 MAX_NAME_CHARS = 256
+LARGEST = 1e300
+"""Of two numbers within this, sum, difference and rate are finite as well."""
 
 Kind = Literal["gauge", "counter", "histogram"]
 
@@ -157,10 +158,7 @@ def _is_distribution(value: Distribution) -> bool:
 
 
 def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # an integer that no float can hold
-        return False
+    return -LARGEST <= number <= LARGEST
 
 
 _ESCAPE = re.compile(r'\\["\\n]')

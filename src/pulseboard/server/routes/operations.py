@@ -5,9 +5,11 @@ import asyncio
 import msgspec
 from litestar import Response, route
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
 
-from pulseboard.server.answers import READ, answers, json_answer
+from pulseboard.server.answers import FRESH, READ, answers, json_answer
 from pulseboard.server.core import Core
+from pulseboard.server.exposition import MEDIA_TYPE, expose
 from pulseboard.server.problems import Problem
 from pulseboard.server.version import VERSION
 
@@ -58,4 +60,13 @@ def make_operations(core: Core) -> list[HTTPRouteHandler]:
             )
         return json_answer(report("ready"))
 
-    return [healthz, readyz]
+    @route(
+        "/metrics",
+        http_method=READ,
+        summary="For Prometheus: the latest metrics of every service, and the health of this server",
+        responses={200: ResponseSpec(str, description="The answer", media_type=MEDIA_TYPE, generate_examples=False)},
+    )
+    async def metrics() -> Response[bytes]:
+        return Response(await expose(core), media_type=MEDIA_TYPE, headers=FRESH)
+
+    return [healthz, readyz, metrics]

@@ -9,6 +9,7 @@ from litestar.types import ControllerRouterHandler
 from pulseboard.server.answers import READ, answers, json_answer
 from pulseboard.server.asked import parse_service, parse_span
 from pulseboard.server.board_at import PastBoard, read_board_at
+from pulseboard.server.charts import POINTS_MOST, Chart, LatestMetrics, read_chart, read_metrics
 from pulseboard.server.core import Core
 from pulseboard.server.exports import export, wants_export
 from pulseboard.server.parameters import (
@@ -19,6 +20,7 @@ from pulseboard.server.parameters import (
     Format,
     From,
     Level,
+    MetricName,
     ServiceName,
     Services,
     To,
@@ -115,4 +117,21 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
     async def board_at(at: At, services: Services = None) -> Response[bytes]:
         return json_answer(await read_board_at(core, at, services))
 
-    return [history, logs, merged_logs, board_at]
+    @route(
+        "/api/services/{name:str}/metrics",
+        http_method=READ,
+        summary="The latest metrics of a service; with `name` one of them as series, down-sampled to what a chart can show",
+        responses=answers(LatestMetrics | Chart, 400, 503),
+    )
+    async def metrics(
+        name: ServiceName,
+        metric: MetricName = None,
+        start: From = None,
+        end: To = None,
+        points: Annotated[int, QueryParameter(ge=1, le=POINTS_MOST)] = 300,
+    ) -> Response[bytes]:
+        if metric is None:
+            return json_answer(await read_metrics(core.latest, name))
+        return json_answer(await read_chart(core.history, name, metric, start, end, points))
+
+    return [history, logs, merged_logs, board_at, metrics]
