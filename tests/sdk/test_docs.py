@@ -12,7 +12,7 @@ from tests.sdk.conftest import FORKING, SOURCE, Sight
 from pulseboard.bus.address import RedisAddress
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "docs/sdk.md")
+DOCUMENTS = ("README.md", "docs/sdk.md", "docs/commands.md")
 PRELUDE = "rows = range(3)\n"
 """What an example may take as given."""
 

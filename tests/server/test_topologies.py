@@ -133,6 +133,27 @@ async def check_it_works(serve: ServeFixture, url: str, service: Service, nodes:
         replayed = [await stream.until(lambda message: message.event in ("status", "board")) for _ in (*adopted, after)]
         assert [message.id for message in replayed] == [message.id for message in (*adopted, after)]
     assert server.get("/api/incidents").json() == {"incidents": []}
+    await check_the_rest_works(other, service)
+
+
+async def check_the_rest_works(server: Server, service: Service) -> None:
+    """See a command done, a line logged and a metric counted."""
+    path = f"/api/services/{service.name}"
+    service.log("info", "hello")
+    service.counter("seen").add(2)
+    service.command("echo")(lambda text: text)
+
+    def send() -> Any:
+        return server.request("POST", f"{path}/commands", json={"command": "echo", "args": {"text": "hello"}})
+
+    await eventually(lambda: send().status_code == 202)
+    command_id = send().json()["id"]
+    await eventually(lambda: len(server.get(f"/api/commands/{command_id}").json()["receipts"]) == 3)
+    assert server.get(f"/api/commands/{command_id}").json()["receipts"][-1]["result"] == "hello"
+    await eventually(lambda: [line["message"] for line in server.get(f"{path}/logs").json()["lines"]] == ["hello"])
+    await eventually(lambda: [metric["name"] for metric in server.get(f"{path}/metrics").json()["metrics"]] == ["seen"])
+    board = server.get("/api/board", params={"at": str(server.core.hub.now_ms)}).json()
+    assert [each["state"] for each in board["instances"] if each["service"] == service.name] == ["alive"]
 
 
 @pytest.mark.parametrize(

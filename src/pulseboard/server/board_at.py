@@ -150,7 +150,10 @@ def _instance_of(entry: Entry) -> str:
 
 
 def _judge(entry: Entry, later_ms: int, losses: Iterable[Incident], at_ms: int) -> State:
-    """Return what an instance was, by its last event before a moment and what is known of it afterwards."""
+    """Return what an instance was, by its last event before a moment and its first known sign of life afterwards (ms).
+
+    Where there is none, that is its last sign of life of all; 0 where nobody knows.
+    """
     event = entry.event
     if not isinstance(event, StatusEvent):
         raise TypeError("a status history holds status events")
@@ -169,7 +172,11 @@ def _judge(entry: Entry, later_ms: int, losses: Iterable[Incident], at_ms: int) 
         return State.STOPPED
     if event.beat_s is None:
         return State.SILENT
-    return State.ALIVE if max(later_ms, entry.cursor.ms) >= at_ms else State.UNKNOWN
+    silence_ms = at_ms - max(later_ms, entry.cursor.ms)
+    if silence_ms <= LATE_AFTER_BEATS * event.beat_s * 1000:
+        return State.ALIVE
+    # Its last sign of life of all, not only the last one kept: then its silence is known to have been one.
+    return State.LATE if later_ms else State.UNKNOWN
 
 
 def _view(entry: Entry, state: State) -> PastInstance | None:
