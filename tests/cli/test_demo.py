@@ -70,3 +70,47 @@ def test_killing_the_demo_leaves_no_process_behind(pulseboard: Pulseboard, redis
     program.process.kill()
     program.wait()
     until(lambda: not alive(pids), "a process was left")
+
+
+def test_the_services_do_what_they_are_told(pulseboard: Pulseboard, redis_env: dict[str, str]) -> None:
+    program = pulseboard("demo", "--port", "0", **redis_env)
+    url = program.url
+
+    def send(service: str, command: str, **args: object) -> httpx.Response:
+        return httpx.post(f"{url}/api/services/{service}/commands", json={"command": command, "args": args})
+
+    def done(answer: httpx.Response) -> Any:
+        """Wait until it is done; return the result."""
+        assert answer.status_code == 202, answer.text
+        record = f"{url}/api/commands/{answer.json()['id']}"
+        until(lambda: httpx.get(record).json()["receipts"][-1:], "nobody received it")
+        until(lambda: httpx.get(record).json()["receipts"][-1]["receipt"] == "done", "it was not done")
+        return httpx.get(record).json()["receipts"][-1]["result"]
+
+    def phase(service: str) -> str:
+        (instance,) = [each for each in instances(service) if not each["goodbye"]]
+        return str(instance["status"]["phase"])
+
+    def instances(service: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = httpx.get(f"{url}/api/services/{service}").json().get("instances", [])
+        return found
+
+    until(lambda: is_ready(url), "the server did not become ready")
+    until(lambda: send("balance-sync", "ping").status_code == 202, "it does not listen")
+    until(lambda: httpx.get(f"{url}/api/services/balance-sync/logs").json()["lines"], "nothing was synced")
+    assert "balance" in done(send("balance-sync", "trigger", user_id=1))
+    assert send("balance-sync", "trigger").json()["code"] == "bad-arguments"
+
+    done(send("balance-sync", "pause"))
+    until(lambda: phase("balance-sync") == "paused", "it did not pause")
+    done(send("balance-sync", "resume"))
+    until(lambda: phase("balance-sync") != "paused", "it did not go on")
+
+    (before,) = instances("account-discovery")
+    done(send("account-discovery", "restart"))
+    until(
+        lambda: [each["instance"] for each in instances("account-discovery")] not in ([before["instance"]], []),
+        "it did not come back",
+    )
+    until(lambda: [each["state"] for each in instances("account-discovery")] == ["alive"], "the old one stays")
+    assert program.stop(signal.SIGINT) == 0

@@ -6,6 +6,7 @@ Invariant: each run publishes "discovering" when it starts and "idle" when it en
 from __future__ import annotations
 
 import asyncio
+import logging
 from math import inf
 
 import msgspec
@@ -19,6 +20,9 @@ from pulseboard.demo.store.accounts import add_accounts
 from pulseboard.demo.store.database import now_ms
 
 NAME = "account-discovery"
+
+
+log = logging.getLogger(NAME)  # not one of Pulseboard's own, of which a board takes nothing
 
 
 class AccountDiscoverySettings(msgspec.Struct, frozen=True):
@@ -101,9 +105,11 @@ class AccountDiscoveryService:
                 await self._page_through(stop)
         except (BankError, StoreError) as error:
             self.tally.count_failure(error)
+            log.warning("the run failed after %d accounts: %s", self._seen, error)
             return None
         else:
             self.tally.done += not stop.is_set()
+            log.info("%d of %d accounts are new", self._new, self._seen)
             return self._new
         finally:
             self._phase = "idle"

@@ -7,6 +7,7 @@ each run publishes when it starts and when it ends, however it ends (seed, secti
 from __future__ import annotations
 
 import asyncio
+import logging
 from math import inf
 
 import msgspec
@@ -26,6 +27,9 @@ from pulseboard.demo.store.accounts import (
 from pulseboard.demo.store.database import now_ms
 
 NAME = "account-enrichment"
+
+
+log = logging.getLogger(NAME)  # not one of Pulseboard's own, of which a board takes nothing
 
 
 class AccountEnrichmentSettings(msgspec.Struct, frozen=True):
@@ -144,12 +148,14 @@ class AccountEnrichmentService:
             await self._enrich(account)
         except BankError as error:
             self.tally.count_failure(error)
+            log.warning("account %s could not be completed: %s", account.account_id, error)
             await self._put_off(account, error)
         except StoreError as error:
             self.tally.count_failure(error)
         else:
             self.tally.done += 1
             self._pending = max(0, self._pending - 1)
+            log.info("account %s is complete", account.account_id)
         finally:
             self._in_flight -= 1
             self.publish()

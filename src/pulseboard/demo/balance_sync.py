@@ -7,6 +7,7 @@ database. Invariant: a bank or a database that fails costs a user's sync, never 
 from __future__ import annotations
 
 import asyncio
+import logging
 from decimal import Decimal
 from math import inf
 
@@ -30,6 +31,9 @@ from pulseboard.demo.store.database import now_ms
 NAME = "balance-sync"
 _REQUEST_WAITS_MS = (2_000, 5_000, 15_000, 60_000)
 """How long a requested sync that failed waits for its next try; after the last it is like any other user's."""
+
+
+log = logging.getLogger(NAME)  # not one of Pulseboard's own, of which a board takes nothing
 
 
 class BalanceSyncSettings(msgspec.Struct, frozen=True):
@@ -113,10 +117,12 @@ class BalanceSyncService:
                 balance = await self._sync(user_id)
         except (BankError, StoreError, UserUnsyncable) as error:
             self.tally.count_failure(error)
+            log.warning("user %d could not be synced: %s", user_id, error)
             await self._put_off(user_id)
             return None
         else:
             self.tally.done += 1
+            log.info("user %d has %s", user_id, balance)
             return balance
         finally:
             self.queues.give_back(user_id)

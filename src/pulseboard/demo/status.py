@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,6 +28,10 @@ class StatusSink(Protocol):
         ...
 
 
+def _ignore(*_: object) -> None:
+    """Nobody measures."""
+
+
 @dataclass
 class Tally:
     """Counts, durations and the last error of one service's runs."""
@@ -39,6 +43,10 @@ class Tally:
     last_error: str | None = None
     last_error_at: int | None = None
     durations: deque[int] = field(default_factory=lambda: deque(maxlen=_AVERAGED_RUNS))
+    on_run: Callable[[float], object] = _ignore
+    """Called with how long each run took (s), and"""
+    on_failure: Callable[[], object] = _ignore
+    """with nothing for each that failed: where somebody measures."""
 
     def count_retry(self) -> None:
         """Count one more try of something."""
@@ -47,6 +55,7 @@ class Tally:
     def count_failure(self, error: Exception) -> None:
         """Count a failure and keep it as the last error."""
         self.failed += 1
+        self.on_failure()
         self.note_error(error)
 
     def note_error(self, error: Exception) -> None:
@@ -62,7 +71,9 @@ class Tally:
         try:
             yield
         finally:
-            self.durations.append(round((time.perf_counter() - start) * 1000))
+            took_s = time.perf_counter() - start
+            self.durations.append(round(took_s * 1000))
+            self.on_run(took_s)
 
     def counts(self) -> Status:
         """Give the part of a status about how much went well."""

@@ -12,7 +12,6 @@ import logging
 import os
 import random
 import signal
-import sys
 import threading
 import typing
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from pulseboard.demo import account_discovery, account_enrichment, balance_sync
 from pulseboard.demo.bank_client import BankClient, Patience
 from pulseboard.demo.command import refuse, run_command
 from pulseboard.demo.control import RESTART_S, Control, Controlled
-from pulseboard.demo.status import Status, StatusSink
+from pulseboard.demo.status import Status, StatusSink, Tally
 from pulseboard.demo.store import Database, StoreError
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 class Worker(Controlled, Protocol):
     """What the three services have in common."""
+
+    tally: Tally
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`."""
@@ -88,6 +89,8 @@ async def run_worker(
             control = Control(service, stop)
             if not isinstance(sink, PrintedStatus):
                 control.offer(sink)
+                service.tally.on_run = sink.histogram("run_seconds").record
+                service.tally.on_failure = sink.counter("failures").add
             work = asyncio.create_task(service.run(stop))
             stopped = asyncio.create_task(stop.wait())
             try:
@@ -113,7 +116,12 @@ def _open_sink(name: str, surroundings: Surroundings) -> Iterator[PrintedStatus 
 
     RedisAddress.from_env()  # a service would log a wrong address and go on without the board; a command refuses it
     with Service(name, beat_s=_BEAT_S) as service:
-        yield service
+        root, handler = logging.getLogger(), service.log_handler("INFO")
+        root.addHandler(handler)
+        try:
+            yield service
+        finally:
+            root.removeHandler(handler)
 
 
 def _start(name: str, make: Callable[[BankClient, Database, StatusSink], Worker], surroundings: Surroundings) -> None:
@@ -132,7 +140,11 @@ def _start(name: str, make: Callable[[BankClient, Database, StatusSink], Worker]
             asyncio.get_running_loop().add_signal_handler(number, end)
         await run_worker(name, make, surroundings, stop)
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    shown = logging.StreamHandler()
+    shown.setLevel(logging.ERROR)  # the rest is on the board
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", handlers=[shown])
+    for chatty in ("httpx", "httpcore", "aiosqlite"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     random.seed(surroundings.seed)
     try:
         asyncio.run(main())
