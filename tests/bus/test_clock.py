@@ -152,7 +152,7 @@ def test_a_loss_is_declared_at_the_boards_time(raw: redis.Redis, keys: Keys, pub
     look_at(raw, keys)
     (cursor,) = publisher.publish([outgoing()])
     names = (*keys.shared, keys.incidents)
-    args: list[Any] = [DEFAULT_LIMITS, 100, "balance-sync/w-1", str(cursor), cursor.ms, '{"service":"x"}']
+    args: list[Any] = [DEFAULT_LIMITS, "balance-sync/w-1", str(cursor), cursor.ms, '{"service":"x"}', "[]"]
     assert raw.eval(read_script("declare"), len(names), *names, *args) == 1
     rows: Any = raw.xrange(keys.feed)
     event = json.loads(rows[-1][1][b"data"])

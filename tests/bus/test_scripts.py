@@ -1,7 +1,9 @@
 """The Redis scripts: what one step writes, its caps, and what each tells."""
 
+import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,9 +23,11 @@ from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
 from pulseboard.bus.scripts import read_script
+from pulseboard.sdk.logbook import LineBatch
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import BusUnavailable, ConfigError
 from pulseboard.wire.events import StatusEvent, parse_event, parse_lifecycle
+from pulseboard.wire.logs import LinePlace
 
 
 def publish(raw: redis.Redis, keys: Keys, prefix: str, jsons: list[bytes], **changed: Any) -> list[str]:
@@ -35,6 +39,16 @@ def publish(raw: redis.Redis, keys: Keys, prefix: str, jsons: list[bytes], **cha
     names = [*keys.shared] + [keys.history("balance-sync"), keys.planned("balance-sync")] * len(jsons)
     ids: Any = raw.eval(read_script("publish"), len(names), *names, *args)
     return [id.decode() for id in ids]
+
+
+def log(publisher: Publisher, instance: str, message: str, *, number: str, traceback: str = "") -> Cursor:
+    """Publish one line of `balance-sync`."""
+    line = {"level": "info", "message": message, "timestamp": 1, "traceback": traceback}
+    cursor = publisher.publish_lines(
+        "balance-sync", instance, LineBatch(number, [json.dumps(line).encode()], "info=1", 0)
+    )
+    assert cursor is not None
+    return cursor
 
 
 def test_one_publish_reaches_feed_history_board_and_channel_under_one_id(
@@ -119,6 +133,15 @@ def test_limits_that_the_servers_have_set_hold_for_every_writer(
     assert raw.hlen(keys.board) == 2
     assert 100 <= raw.xlen(keys.history("balance-sync")) <= 200
     assert 40 < raw.ttl(keys.history("balance-sync")) <= 50
+
+
+@pytest.mark.parametrize("set_", ["garbage", "7", '{"log": [9, 9, 9]}', "null", '{"feed": [1000, 1000000, 3600]}'])
+def test_limits_that_are_none_or_not_all_keep_no_event_from_the_feed(
+    raw: redis.Redis, keys: Keys, publisher: Publisher, set_: str
+) -> None:
+    raw.set(keys.limits, set_)
+    publisher.publish([outgoing(n=1)])
+    assert history(raw, keys) == [{"n": 1}]
 
 
 def test_the_feed_is_capped_by_age_on_redis_clock(raw: redis.Redis, keys: Keys, prefix: str) -> None:
@@ -441,6 +464,56 @@ class TestIncidents:
         assert told["event"] == "lost"
         assert told["incident"]["id"] == words.incident.id
         assert parse_lifecycle(json.dumps(told).encode()).incident == words.incident
+
+    async def test_a_loss_keeps_the_last_lines_of_that_instance_alone_in_order_and_bounded(
+        self, publisher: Publisher, incidents: Incidents
+    ) -> None:
+        (cursor,) = publisher.publish([outgoing()])
+        for n in range(40):
+            log(publisher, "w-1", f"line {n}", number=f"a:{n}")
+            log(publisher, "w-2", f'not "instance":"w-1" {n}', number=f"b:{n}")
+        assert await incidents.declare([self.loss(cursor)]) == 1
+        (words,) = await incidents.read(10)
+        assert [line.message for line in words.lines] == [f"line {n}" for n in range(20, 40)]
+        assert all(LinePlace.parse(line.id).cursor > cursor for line in words.lines)
+
+    async def test_long_lines_are_cut_and_the_last_is_kept_whatever_its_size(
+        self, publisher: Publisher, raw: redis.Redis, keys: Keys, incidents: Incidents
+    ) -> None:
+        (cursor,) = publisher.publish([outgoing()])
+        for n in range(20):
+            log(publisher, "w-1", f"{n} " + "\0" * 5_000, number=f"a:{n}", traceback="\0" * 9_000 + "raised here")
+        assert await incidents.declare([self.loss(cursor)]) == 1
+        (words,) = await incidents.read(10)
+        (line,) = words.lines
+        assert line.message.startswith("19 ")
+        assert line.traceback.endswith("raised here")
+        rows: Any = raw.xrange(keys.incidents)
+        assert len(rows[0][1][b"lines"]) < 32_000
+
+    async def test_lines_of_others_since_do_not_hide_those_of_who_was_lost(
+        self, publisher: Publisher, incidents: Incidents, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pulseboard.bus.last_lines.LOOKED_THROUGH", 50)
+        log(publisher, "w-1", "the end", number="a:0")
+        (cursor,) = publisher.publish([outgoing()])
+        lost = parse_event(event(instance="w-1", beat_s=0.05))
+        # What it waits for is Redis' clock.
+        while log(publisher, "w-2", "chatter", number=f"b:{time.monotonic()}").ms <= cursor.ms + 100:  # noqa: ASYNC110
+            await asyncio.sleep(0.03)
+        for n in range(100):
+            log(publisher, "w-2", "chatter", number=f"c:{n}")
+        assert await incidents.declare([Loss(lost, cursor, cursor.ms, "silent")]) == 1
+        (words,) = await incidents.read(10)
+        assert [line.message for line in words.lines][-1] == "the end"
+
+    async def test_a_log_that_is_none_keeps_no_loss_from_being_told(
+        self, publisher: Publisher, raw: redis.Redis, keys: Keys, incidents: Incidents
+    ) -> None:
+        (cursor,) = publisher.publish([outgoing()])
+        raw.set(keys.history("balance-sync", "log"), "no stream")
+        assert await incidents.declare([self.loss(cursor)]) == 1
+        assert [words.lines for words in await incidents.read(10)] == [[]]
 
     async def test_whoever_gave_a_later_sign_of_life_is_not_lost(
         self, publisher: Publisher, raw: redis.Redis, keys: Keys, incidents: Incidents

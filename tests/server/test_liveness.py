@@ -43,6 +43,9 @@ def host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Host]:
     def run(instance: str) -> subprocess.Popen[bytes]:
         program = (
             f"from pulseboard import Service\nservice = Service('import', beat_s={BEAT_S}, instance={instance!r}).start()\n"
+            "import logging\nlogging.basicConfig(level='INFO', handlers=[service.log_handler()])\n"
+            "for n in range(30): logging.info('row %d', n)\n"
+            "service.log('error', 'out of memory', free=0)\n"
             "service.update(row=41)\nservice.update(row=42)\ninput()"
         )
         environment = {
@@ -71,7 +74,7 @@ async def test_a_death_is_one_incident_with_its_last_words_however_many_servers_
     dying = host("w-1")
     async with await servers[0].open() as one, await servers[1].open() as other:
         for stream in (one, other):
-            await stream.until(lambda message: message.event == "status" and message.data["status"] == {"row": 42})
+            await stream.until(lambda message: message.event == "log" and "out of" in str(message.data["lines"][-1:]))
         dying.send_signal(signal.SIGKILL)
         told = [await stream.until(tells("lost")) for stream in (one, other)]
         assert told[0].id == told[1].id
@@ -84,6 +87,9 @@ async def test_a_death_is_one_incident_with_its_last_words_however_many_servers_
             (found,) = server.get("/api/incidents").json()["incidents"]
             assert found.items() >= incident.items()
             assert found["status"] == {"row": 42}
+            *rows, last = found["lines"]
+            assert [line["message"] for line in rows] == [f"row {n}" for n in range(11, 30)]
+            assert (last["level"], last["message"], last["fields"]) == ("error", "out of memory", {"free": 0})
         async with await servers[1].open() as late:
             board = (await late.next()).data
         assert [(each["instance"], each["lost"]) for each in board["instances"]] == [("w-1", True)]

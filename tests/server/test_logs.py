@@ -98,6 +98,37 @@ async def test_history_is_read_page_by_page_without_gap_or_repeat(server: Server
     assert [len(page) for page in pages] == [7, 7, 7, 4]
 
 
+async def test_a_filter_that_takes_next_to_nothing_says_where_to_go_on(
+    server: Server, shout: Shout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.history.LOOKED_THROUGH", 20)
+    monkeypatch.setattr("pulseboard.bus.history.PAGE", 10)
+    shout("the needle")
+    for n in range(50):
+        shout(f"hay {n}")
+    await eventually(lambda: server.get("/api/services/report/logs?contains=49").json()["lines"])
+    found, before, cut = [], "", 0
+    while True:
+        page = server.get(f"/api/services/report/logs?contains=needle{before}").json()
+        found += [line["message"] for line in page["lines"]]
+        if page["before"] is None:
+            break
+        assert page["truncated"]
+        cut += 1
+        before = f"&before={page['before']}"
+    assert (found, cut, page["truncated"]) == (["the needle"], 2, False)
+
+
+@pytest.mark.parametrize("before", ["0-0", "0-18446744073709551615", "18446744073709551615-18446744073709551615"])
+async def test_any_place_that_can_be_is_one_to_go_back_from(server: Server, shout: Shout, before: str) -> None:
+    shout("said")
+    await eventually(lambda: server.get("/api/services/report/logs").json()["lines"])
+    logs = server.get(f"/api/services/report/logs?before={before}.0")
+    history = server.get(f"/api/services/report/history?before={before}")
+    assert (logs.status_code, history.status_code) == (200, 200)
+    assert len(logs.json()["lines"]) == (0 if before.startswith("0-") else 1)
+
+
 async def test_history_is_read_between_two_moments(server: Server, shout: Shout) -> None:
     shout("before")
     await eventually(lambda: server.get("/api/services/report/logs").json()["lines"])

@@ -138,8 +138,8 @@ async def check_it_works(serve: ServeFixture, url: str, service: Service, nodes:
 @pytest.mark.parametrize(
     ("user", "scripts"),
     [
-        ("pulseboard-service", ("publish", "beat")),
-        ("pulseboard-server", ("adopt", "continuity", "declare", "forget", "replay", "snapshot")),
+        ("pulseboard-service", ("publish", "beat", "log")),
+        ("pulseboard-server", ("adopt", "continuity", "declare", "forget", "replay", "snapshot", "tighten")),
     ],
 )
 def test_the_reference_grants_every_command_of_the_scripts(user: str, scripts: tuple[str, ...]) -> None:

@@ -8,7 +8,8 @@ import "./views/incidents.css";
 
 const root = document.getElementById("app");
 if (root) {
-  const store = new Store("api/stream");
+  // What the board shows: it has no use for log lines, of which there may be thousands a second.
+  const store = new Store("api/stream?kinds=status,beats,lifecycle");
   store.start();
   render(<App store={store} />, root);
 }

@@ -94,6 +94,21 @@ describe("the stream", () => {
     expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
   });
 
+  test("comes back to what it asked for, and no more", () => {
+    const some = new BoardStream("/api/stream?kinds=status,beats", {
+      message: () => {},
+      link: () => {},
+      life: () => {},
+      dropped: () => {},
+    });
+    some.start();
+    connect();
+    FakeSource.last.fail();
+    vi.advanceTimersByTime(500);
+    expect(FakeSource.last.url).toBe("/api/stream?kinds=status,beats&since=7-1");
+    some.stop();
+  });
+
   test("keeps its cursor however long the server is away", () => {
     connect();
     for (let i = 0; i < 10; i += 1) {

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pulseboard.wire.commands import Command, Receipt, parse_command, parse_receipt
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import (
@@ -84,12 +85,14 @@ class Blind:
 _MS = re.compile(rb"[0-9]{1,16}")
 """A time or a span in ms: anyone with Redis can write there, and Python refuses to read a number of 5,000 digits."""
 
-Event = StatusEvent | LifecycleEvent | LogEvent | MetricEvent
+Event = StatusEvent | LifecycleEvent | LogEvent | MetricEvent | Command | Receipt
 
 _PARSERS: dict[str, Callable[..., Event]] = {
     "status": parse_event,
     "lifecycle": parse_lifecycle,
     "log": parse_log_event,
+    "command": parse_command,
+    "receipt": parse_receipt,
     "metric": parse_metric_event,
 }
 

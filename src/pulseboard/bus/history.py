@@ -1,18 +1,19 @@
-"""History, read: what a service said, of one kind, backwards from a moment.
+"""History, read: what a service said, of one kind, backwards from a moment, or the whole of a span forwards.
 
-Bounded in what is looked through for one question.
+Bounded in what is looked through for one question, and in what is held at once.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import open_async_client, told_as_unavailable
+from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Entry, parse_kept
 from pulseboard.bus.keys import HistoryKind, Keys
 from pulseboard.bus.rejections import Rejections
-from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.cursor import ZERO, Cursor
+from pulseboard.wire.errors import Overtaken
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.logs import LinePlace, LogEvent, LogFilter, LogLine
 from pulseboard.wire.metrics import Kind, MetricEvent, Value
@@ -38,6 +39,17 @@ class PlacedLine(NamedTuple):
     place: LinePlace
     instance: str
     line: LogLine
+
+
+class FoundLines(NamedTuple):
+    """Lines that were found, the latest first, and before which line to go on looking; None at the beginning of the log.
+
+    `truncated` says that no more than LOOKED_THROUGH entries were looked through, and older lines that are wanted may be there.
+    """
+
+    lines: list[PlacedLine]
+    before: LinePlace | None
+    truncated: bool
 
 
 class Sample(NamedTuple):
@@ -71,67 +83,126 @@ class History:
         self, kind: HistoryKind, service: str, limit: int, *, span: Span = ALL_TIME, before: Cursor | None = None
     ) -> list[Entry]:
         """Return the last `limit` events of a service within `span` and before an event, the latest first."""
+        if before == ZERO:
+            return []
         found: list[Entry] = []
-        async with aclosing(self._backwards(kind, service, span, before, min(limit, PAGE))) as entries:
-            async for entry in entries:
-                found.append(entry)
-                if len(found) >= limit:
-                    break
-        return found
-
-    async def read_lines(
-        self, service: str, limit: int, *, lines: LogFilter, span: Span = ALL_TIME, before: LinePlace | None = None
-    ) -> list[PlacedLine]:
-        """Return the last `limit` lines that are wanted, within `span` and before a line, the latest first."""
-        found: list[PlacedLine] = []
-        bound = None if before is None else Cursor(before.cursor.ms, before.cursor.seq + 1)
-        async with aclosing(self._backwards("log", service, span, bound, PAGE)) as entries:
-            async for entry in entries:
-                cursor, event = entry.cursor, entry.event
-                if not isinstance(event, LogEvent):
-                    continue
-                for number, line in reversed([*enumerate(event.lines)]):
-                    place = LinePlace(cursor, number)
-                    if (before is None or place < before) and lines.takes(line):
-                        found.append(PlacedLine(place, event.instance, line))
+        end = None if before is None else f"({before}"
+        async with aclosing(self._backwards(kind, service, span, end, min(limit, PAGE))) as pages:
+            async for entries, _ in pages:
+                found += entries
                 if len(found) >= limit:
                     break
         return found[:limit]
 
+    async def read_lines(
+        self, service: str, limit: int, *, lines: LogFilter, span: Span = ALL_TIME, before: LinePlace | None = None
+    ) -> FoundLines:
+        """Return the last `limit` lines that are wanted, within `span` and before a line."""
+        found: list[PlacedLine] = []
+        on: Cursor | None = None
+        # The entry of that line as well: those before it are in there.
+        end = None if before is None else str(before.cursor)
+        async with aclosing(self._backwards("log", service, span, end, PAGE)) as pages:
+            async for entries, reached in pages:
+                on = reached
+                for placed in (placed for entry in entries for placed in _lines_of(entry)):
+                    if (before is None or placed.place < before) and lines.takes(placed.line):
+                        found.append(placed)
+                        if len(found) == limit:
+                            return FoundLines(found, placed.place, truncated=False)
+        return FoundLines(found, None if on is None else LinePlace(on, 0), truncated=on is not None)
+
+    async def forwards(
+        self, kind: HistoryKind, service: str, *, span: Span = ALL_TIME, page: int = PAGE
+    ) -> AsyncGenerator[list[Entry], None]:
+        """Yield all that a service said within `span`, the oldest first, up to what is the latest when it is asked for.
+
+        Raises Overtaken when something left Redis before it was read.
+        """
+        key = self._keys.history(service, kind)
+        start = "-" if span.start_ms is None else str(span.start_ms)
+        end = "+" if span.end_ms is None else str(span.end_ms)
+        with told_as_unavailable():
+            latest: Any = await self._client.xrevrange(key, end, start, count=1)
+        read = None
+        while latest and read != latest[0][0]:
+            with told_as_unavailable():
+                rows: Any = await self._client.xrange(key, start, latest[0][0].decode(), count=page + 1)
+            if read is not None:
+                # The oldest goes first: while the last one read is there, nothing after it is gone.
+                if not rows or rows[0][0] != read:
+                    raise Overtaken(f"what {service} said was trimmed faster than it was read")
+                del rows[0]
+            if not rows:
+                return
+            read = rows[-1][0]
+            start = read.decode()
+            yield list(self._sift(kind, service, rows))
+
+    async def services(self) -> list[str]:
+        """Return the names of all services that something is kept of, or was, sorted."""
+        with told_as_unavailable():
+            fields: Any = [*await self._client.hkeys(self._keys.services), *await self._client.hkeys(self._keys.lines)]
+        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+
+    async def services_that_log(self) -> list[str]:
+        """Return the names of all services that ever logged a line, sorted."""
+        with told_as_unavailable():
+            fields: Any = await self._client.hkeys(self._keys.lines)
+        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+
     async def read_samples(self, service: str, name: str, span: Span = ALL_TIME) -> Samples:
         """Return every value of one metric within `span`."""
         found: list[Sample] = []
-        looked = 0
-        async with aclosing(self._backwards("metric", service, span, None, PAGE)) as entries:
-            async for entry in entries:
-                looked += 1
-                event = entry.event
-                if isinstance(event, MetricEvent) and name in event.metrics:
-                    found.append(Sample(event.instance, entry.cursor.ms, event.kind(name), event.metrics[name]))
-        return Samples(found[::-1], looked >= LOOKED_THROUGH)
+        on: Cursor | None = None
+        async with aclosing(self._backwards("metric", service, span, None, PAGE)) as pages:
+            async for entries, reached in pages:
+                on = reached
+                for cursor, event in ((entry.cursor, entry.event) for entry in entries):
+                    if isinstance(event, MetricEvent) and name in event.metrics:
+                        found.append(Sample(event.instance, cursor.ms, event.kind(name), event.metrics[name]))
+        return Samples(found[::-1], truncated=on is not None)
 
     async def _backwards(
-        self, kind: HistoryKind, service: str, span: Span, before: Cursor | None, page: int
-    ) -> AsyncGenerator[Entry, None]:
+        self, kind: HistoryKind, service: str, span: Span, before: str | None, page: int
+    ) -> AsyncGenerator[tuple[list[Entry], Cursor | None], None]:
+        """Yield page by page what is within `span`, from `before` on (as XREVRANGE takes it) if that is earlier than its end.
+
+        With each page comes the cursor after which to go on looking; None at the beginning of the history.
+        """
         key, left = self._keys.history(service, kind), LOOKED_THROUGH
         start = "-" if span.start_ms is None else str(span.start_ms)
         end = "+" if span.end_ms is None else str(span.end_ms)
-        if before is not None and (span.end_ms is None or before.ms <= span.end_ms):
-            end = f"({before}"
+        if before is not None and (span.end_ms is None or Cursor.parse(before.lstrip("(")).ms <= span.end_ms):
+            end = before
         while left > 0:
+            check_cancelled()
             with told_as_unavailable():
                 rows: Any = await self._client.xrevrange(key, end, start, count=page)
-            for entry in self._rejections.sift(
-                rows,
-                lambda row: parse_kept(kind, row, self._max_event_bytes),
-                lambda _: f"the {kind} history of {service}",
-            ):
-                yield entry
-            if len(rows) < page:
+            entries = self._sift(kind, service, rows)
+            on = Cursor.parse(rows[-1][0]) if len(rows) == page else None
+            yield list(entries), on
+            if on is None:
                 return
             left -= page
-            end = f"({rows[-1][0].decode()}"
+            end = f"({on}"
+
+    def _sift(self, kind: HistoryKind, service: str, rows: list[Any]) -> Iterable[Entry]:
+        return self._rejections.sift(
+            rows,
+            lambda row: parse_kept(kind, row, self._max_event_bytes),
+            lambda _: f"the {kind} history of {service}",
+        )
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def _lines_of(entry: Entry) -> list[PlacedLine]:
+    """Return the lines of an entry, the latest first."""
+    event = entry.event
+    if not isinstance(event, LogEvent):
+        return []
+    numbered = reversed([*enumerate(event.lines)])
+    return [PlacedLine(LinePlace(entry.cursor, number), event.instance, line) for number, line in numbered]

@@ -1,6 +1,8 @@
 """Incidents: the losses of instances, each declared once however many servers notice it, and kept with its last words."""
 
 from collections.abc import Iterable
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -8,12 +10,14 @@ import msgspec
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped, parse_stamped_metrics
-from pulseboard.bus.keys import INCIDENTS_MAX, Keys, board_field
+from pulseboard.bus.keys import Keys, board_field
+from pulseboard.bus.last_lines import LastLines
 from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
-from pulseboard.wire.events import Cause, Incident, StatusEvent, encode
+from pulseboard.wire.events import Cause, Incident, StatusEvent, decode, encode
+from pulseboard.wire.logs import LineView
 from pulseboard.wire.metrics import MetricEvent
 
 
@@ -25,13 +29,18 @@ class Loss(NamedTuple):
     seen: int
     cause: Cause
 
+    @property
+    def service(self) -> str:
+        return self.event.service
+
 
 class LastWords(NamedTuple):
-    """An incident, the last event of its instance, the feed id of that, and its last metrics if it had any."""
+    """An incident, the last event of its instance, the feed id of that, the last lines of its log, in order, and its metrics."""
 
     incident: Incident
     event: StatusEvent
     cursor: Cursor
+    lines: list[LineView]
     metrics: MetricEvent | None = None
 
 
@@ -43,6 +52,9 @@ class _Declared(msgspec.Struct):
     beat_s: float | None
 
 
+_lines = msgspec.json.Decoder(list[LineView])
+
+
 class Incidents:
     """Declares instances lost, and reads what was declared. Raises BusUnavailable when Redis is away."""
 
@@ -50,14 +62,25 @@ class Incidents:
         self._client = open_async_client(address, keys)
         self._keys = keys
         self._rejections = rejections
+        self._last_lines = LastLines(self._client, keys, rejections)
         self._script = self._client.register_script(read_script("declare"))
 
     async def declare(self, losses: Iterable[Loss]) -> int:
         """Declare each loss that Redis knows no later sign of life for and that nobody has declared; return how many."""
-        args: list[str | bytes | int] = [DEFAULT_LIMITS, INCIDENTS_MAX]
+        declared = 0
+        for service, lost in groupby(sorted(losses, key=attrgetter("service")), key=attrgetter("service")):
+            check_cancelled()
+            declared += await self._declare(service, list(lost))
+        return declared
+
+    async def _declare(self, service: str, losses: list[Loss]) -> int:
+        # What it logged came before its next beat was due; looked for from there on back, others may have logged much since.
+        until = {event.instance: seen + int(2_000 * (event.beat_s or 0)) for event, _, seen, _ in losses}
+        lines = await self._last_lines.read(service, until)
+        args: list[str | bytes | int] = [DEFAULT_LIMITS]
         for event, cursor, seen, cause in losses:
-            declared = _Declared(event.service, event.instance, seen, cause, event.beat_s)
-            args += [board_field(event.service, event.instance), str(cursor), seen, encode(declared)]
+            declared = _Declared(service, event.instance, seen, cause, event.beat_s)
+            args += [board_field(service, event.instance), str(cursor), seen, encode(declared), lines[event.instance]]
         keys = [*self._keys.shared, self._keys.incidents]
         with told_as_unavailable():
             return int(await self._script(keys=keys, args=args))
@@ -88,5 +111,6 @@ class Incidents:
 def _parse_words(row: Row) -> LastWords:
     incident = parse_incident_row(row)
     cursor, event = parse_stamped(row[1].get(b"event", b""))
-    metrics = row[1].get(b"metrics")
-    return LastWords(incident, event, cursor, parse_stamped_metrics(metrics)[1] if metrics else None)
+    # An older server kept no lines.
+    lines, metrics = decode(_lines, row[1].get(b"lines", b"[]")), row[1].get(b"metrics")
+    return LastWords(incident, event, cursor, lines, parse_stamped_metrics(metrics)[1] if metrics else None)

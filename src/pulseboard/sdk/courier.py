@@ -12,26 +12,43 @@ import msgspec
 
 from pulseboard.bus.client import is_refusal, retry_delay_s
 from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.sdk.commander import Commander
 from pulseboard.sdk.guard import Guard
+from pulseboard.sdk.lane import Lane
 from pulseboard.sdk.logbook import Logbook
 from pulseboard.sdk.loops import LoopWatch
 from pulseboard.sdk.meter import Meter
+from pulseboard.sdk.offers import Offers
 from pulseboard.sdk.outbox import Outbox, Said, Word
 from pulseboard.sdk.stats import LinkRecord
 from pulseboard.sdk.status import fit_status, parse_status
+from pulseboard.wire.commands import Receipt
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
-from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event
+from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event, json_of
 from pulseboard.wire.metrics import MetricEvent
 
 ENVELOPE_MAX_BYTES = 2_048
 """What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
 
 LINES_EVERY_S = 0.1
-"""How often log lines are sent, 500 at most: 5,000 a second of one process, which is more than anybody reads."""
-LAST_BATCHES = 10
-"""How many batches of them are sent before the goodbye."""
+BATCHES_AT_ONCE = 2
+"""How often log lines are sent, and in how many batches of up to 500 lines or 48 kB: 10,000 a second of one process. That is more
+than anybody reads, costs the host a tenth of a core, and more would push what others say out of the feed.
+"""
+LAST_TURNS = 10
+"""How often so many are sent before the goodbye."""
+
+RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH = 1_000, 4 * 1024 * 1024, 50
 
 log = logging.getLogger("pulseboard.service")
+
+
+def _size_of(receipt: Receipt) -> int:
+    return 400 + len(json_of(receipt.result)) + len(receipt.error) + len(receipt.reason)
+
+
+def _make_receipts() -> Lane[Receipt]:
+    return Lane(RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH, _size_of)
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,8 @@ class Desk:
     meter: Meter
     metrics_every_s: float
     outbox: Outbox = field(default_factory=Outbox)
+    receipts: Lane[Receipt] = field(default_factory=_make_receipts)
+    offers: Offers = field(default_factory=Offers)
     loops: LoopWatch = field(default_factory=LoopWatch)
     record: LinkRecord = field(default_factory=LinkRecord)
 
@@ -64,6 +83,7 @@ class Courier:
         publisher: Publisher,
         address: str,
         run: int,
+        make_commander: Callable[[Callable[[Receipt], None]], Commander],
         predecessor: "Courier | None" = None,
     ) -> None:
         self._service = service
@@ -74,6 +94,8 @@ class Courier:
         self._publisher = publisher
         self._address = address
         self._word = Word(run)
+        self._make_commander = make_commander
+        self._commander: Commander | None = None
         self._predecessor = predecessor
         # A SimpleQueue, since a signal handler may call update() in the middle of an update(): an Event would deadlock.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -110,6 +132,8 @@ class Courier:
         try:
             self._desk.outbox.offer(self._word._replace(goodbye=True, back_in_s=back_in_s))
         finally:
+            if self._commander is not None:
+                self._commander.dismiss()
             # Last, for a signal handler that stops as well, in the middle of this: it must not wait for a goodbye unsaid.
             self.dismissed = True
             self._wakes.put(None)
@@ -142,8 +166,12 @@ class Courier:
                 self._publisher.close()
 
     def _turn(self) -> None:
+        if self._desk.offers and self._commander is None and not self.dismissed:
+            self._commander = self._make_commander(self._tell)
+            self._commander.start()
         try:
             self._send_all()
+            self._send_receipts()
             if time.monotonic() >= self._next_beat:
                 if not self._said_goodbye:
                     self._beat()
@@ -186,12 +214,18 @@ class Courier:
             meter.confirm(readings, now_s)
 
     def _send_lines(self) -> None:
-        """Send a batch of log lines; those that are left must wait a little, or a flood would leave the host no time."""
+        """Send some log lines; those that are left must wait a little, or a flood would leave the host no time."""
         self._lines_wait = False
+        for _ in range(BATCHES_AT_ONCE):
+            if not self._send_batch():
+                return
+
+    def _send_batch(self) -> bool:
+        """Send a batch of log lines; return whether more wait."""
         logbook = self._desk.logbook
         batch = logbook.take()
         if batch is None:
-            return
+            return False
         try:
             self._publisher.publish_lines(self._service, self._instance, batch)
         except BusUnavailable as error:
@@ -201,13 +235,42 @@ class Courier:
             # These must not hold up what comes after them, status and beats above all.
             logbook.refuse()
             self._complain("lines", f"Redis refused log lines, which are lost: {error}")
-        else:
-            logbook.confirm()
-            self._lines_wait = logbook.waits
+            return False
+        logbook.confirm()
+        self._lines_wait = logbook.waits
+        return self._lines_wait
+
+    def _tell(self, receipt: Receipt) -> None:
+        self._desk.receipts.offer(receipt)
+        self._wakes.put(None)
+
+    def _send_receipts(self) -> None:
+        receipts = self._desk.receipts
+        while True:
+            if not receipts.ledger.held:
+                left = receipts.look()[1][:RECEIPTS_BATCH]
+                if not left:
+                    return
+                receipts.hold(tuple(receipt for receipt, _ in left), left)
+            first, *rest = receipts.ledger.held
+            try:
+                self._publisher.publish_receipt(first)
+            except BusUnavailable as error:
+                if error.__cause__ is None or not is_refusal(error.__cause__):
+                    raise
+                self._complain("receipt", f"Redis refused a receipt, which is lost: {error}")
+            receipts.hold(tuple(rest), sent=1)
+
+    def _settle_commands(self) -> None:
+        """Begin no more commands, and say what became of those that were begun, since nothing may come after a goodbye."""
+        if self._commander is not None:
+            self._commander.dismiss()
+            self._commander.abandon()
+        self._send_receipts()
 
     def _send_last_lines(self) -> None:
         """Send what was logged before the goodbye, since nothing may come after it."""
-        for _ in range(LAST_BATCHES):
+        for _ in range(LAST_TURNS):
             self._send_lines()
             if not self._lines_wait:
                 return
@@ -219,6 +282,7 @@ class Courier:
             outbox.keep_latest(run)
         while not self._said_goodbye and (batch := outbox.take(run)):
             if batch[-1].word.goodbye:
+                self._settle_commands()
                 self._send_last_lines()
                 self._send_metrics()
             try:
@@ -236,6 +300,7 @@ class Courier:
             status=msgspec.Raw(said.json),
             instance=self._instance,
             beat_s=self._beat_s,
+            commands=[] if said.word.goodbye else self._desk.offers.names,
             goodbye=said.word.goodbye,
             back_in_s=said.word.back_in_s,
         )

@@ -8,11 +8,15 @@ nobody's hands any more and was not sent was dropped.
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import count, tee
+from itertools import chain, count, tee
+from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 Numbered = tuple[T, int]
+
+
+_item_of = itemgetter(0)
 
 
 class LaneCounts(NamedTuple):
@@ -43,15 +47,18 @@ class _Ledger(Generic[T]):
 class Lane(Generic[T]):
     """At most `max_items` items, and `max_bytes` by what `size` says of each, of which the taker holds up to `batch_max`.
 
-    The newest is never dropped, though it be larger than the bound.
+    The newest is never dropped, though it be larger than the bound. A lane that is full in bytes lets go of `spare_bytes` more
+    than need be, or each item would have all that waits summed up again.
     """
 
-    def __init__(self, max_items: int, max_bytes: int, batch_max: int, size: Callable[[T], int]) -> None:
+    def __init__(
+        self, max_items: int, max_bytes: int, batch_max: int, size: Callable[[T], int], *, spare_bytes: int = 0
+    ) -> None:
         self._max_bytes = max_bytes
+        self._spare_bytes = spare_bytes
         self._size = size
-        # While no item is larger than this, the bound in items holds the one in bytes as well: nobody has to sum up.
-        self._large = max_bytes // max_items
-        self._has_large = False
+        # What may still be offered, in bytes, before somebody has to sum up what waits. Two threads may lose a step of it.
+        self._room = max_bytes
         # A full deque drops its oldest in the same step that appends.
         self._queue: deque[Numbered[T]] = deque(maxlen=max_items - batch_max)
         self._numbers = count(1)
@@ -65,9 +72,8 @@ class Lane(Generic[T]):
         """Put in the one item that `making` yields. It is one step, where C makes it: nothing comes between."""
         mine, queued = tee(zip(making, self._numbers))  # noqa: B905 - the numbers never end
         self._queue.extend(queued)
-        if self._size(next(mine)[0]) > self._large:
-            self._has_large = True
-        if self._has_large:
+        self._room -= self._size(next(mine)[0])
+        if self._room < 0:
             self._make_room()
 
     def look(self) -> tuple[_Ledger[T], list[Numbered[T]]]:
@@ -76,7 +82,9 @@ class Lane(Generic[T]):
             ledger = self.ledger
             queue = self._queue.copy()
             if ledger is self.ledger:  # else items went from the one to the other between the two looks
-                return ledger, [numbered for numbered in queue if numbered[1] > ledger.through]
+                while queue and queue[0][1] <= ledger.through:
+                    queue.popleft()
+                return ledger, list(queue)
 
     def hold(self, held: tuple[T, ...], left: Sequence[Numbered[T]] = (), *, sent: int = 0, coalesced: int = 0) -> None:
         """Let `left` leave the queue, and keep `held` until it is sent or dropped. For the taker.
@@ -89,12 +97,6 @@ class Lane(Generic[T]):
         self.ledger = _Ledger(through, held, was.sent + sent, was.coalesced + coalesced)
         for numbered in left:
             self._remove(numbered)
-        if self._has_large:
-            # Taken back before the look, as who offers a large one says so after it is in: either sees the other.
-            self._has_large = False
-            ledger, queue = self.look()
-            if any(self._size(item) > self._large for item in (*ledger.held, *(item for item, _ in queue))):
-                self._has_large = True
 
     def __bool__(self) -> bool:
         """Whether anything is queued."""
@@ -105,19 +107,23 @@ class Lane(Generic[T]):
         ledger, queue = self.look()
         waiting = [*ledger.held, *(item for item, _ in queue)]
         offered = queue[-1][1] if queue else ledger.through
-        dropped = offered - ledger.sent - len(waiting)
-        return LaneCounts(
-            offered, ledger.sent, dropped - ledger.coalesced, ledger.coalesced, len(waiting), self._bytes_of(waiting)
-        )
+        overflowed = _count_overflowed(ledger, queue)
+        return LaneCounts(offered, ledger.sent, overflowed, ledger.coalesced, len(waiting), self._bytes_of(waiting))
+
+    def overflowed(self) -> int:
+        """Return how many were dropped so far because the lane was full; what waits is not summed up for it."""
+        return _count_overflowed(*self.look())
 
     def _make_room(self) -> None:
         ledger, queue = self.look()
-        excess = self._bytes_of([*ledger.held, *(item for item, _ in queue)]) - self._max_bytes
-        for numbered in queue[:-1]:
-            if excess <= 0:
-                return
-            excess -= self._size(numbered[0])
-            self._remove(numbered)
+        total = self._bytes_of(chain(ledger.held, map(_item_of, queue)))
+        if total > self._max_bytes:
+            for numbered in queue[:-1]:
+                if total <= self._max_bytes - self._spare_bytes:
+                    break
+                total -= self._size(numbered[0])
+                self._remove(numbered)
+        self._room = self._max_bytes - total
 
     def _remove(self, numbered: Numbered[T]) -> None:
         # Not popleft(): the oldest may be another one by now, and even the newest.
@@ -126,3 +132,8 @@ class Lane(Generic[T]):
 
     def _bytes_of(self, items: Iterable[T]) -> int:
         return sum(map(self._size, items))
+
+
+def _count_overflowed(ledger: _Ledger[T], queue: Sequence[Numbered[T]]) -> int:
+    offered = queue[-1][1] if queue else ledger.through
+    return offered - ledger.sent - ledger.coalesced - len(ledger.held) - len(queue)

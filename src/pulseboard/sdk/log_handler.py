@@ -1,6 +1,7 @@
 """The handler for `logging`: what the host logs goes to the board as well; structlog and loguru go through it, too."""
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -54,19 +55,47 @@ class ServiceLogHandler(logging.Handler):
             self._busy.now = False
 
     def _hand_on(self, record: logging.LogRecord) -> None:
-        members = record.__dict__
+        members, event = record.__dict__, record.msg
         fields = {name: members[name] for name in members.keys() - _STANDARD} if len(members) > _USUAL else {}
-        traceback = ""
-        if record.exc_info:
-            traceback = record.exc_text or _formatter.formatException(record.exc_info)
+        if type(event) is dict and "event" in event:
+            message, fields, traceback = _read_structlog(event)
+        else:
+            # loguru says there what was bound or given by name.
+            if type(more := fields.get("extra")) is dict:
+                fields |= fields.pop("extra") | more
+            message, traceback = _say(record), _show_error(record.exc_info, record.exc_text)
         if record.stack_info:
             traceback = f"{traceback}\n{record.stack_info}".strip()
-        try:
-            message = record.getMessage()
-        # The host's mistake, of which `logging` itself makes no more than a line on stderr.
-        except Exception as error:  # noqa: BLE001
-            message = f"{record.msg!s} (its arguments do not fit: {error})"
         self._write(name_level(record.levelno), message, record.name, fields, traceback)
 
 
+def _say(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    # The host's mistake, of which `logging` itself makes no more than a line on stderr.
+    except Exception as error:  # noqa: BLE001
+        return f"{record.msg!s} (its arguments do not fit: {error})"
+
+
+def _show_error(error: Any, shown: str | None = None) -> str:
+    """Return the traceback of what `exc_info` may be, or what a formatter has made of it already; "" where there is none."""
+    if not error:
+        return ""
+    if shown and not shown.isspace():  # loguru leaves a line's end there
+        return shown
+    if isinstance(error, BaseException):
+        error = (type(error), error, error.__traceback__)
+    elif not isinstance(error, tuple):
+        error = sys.exc_info()
+    return _formatter.formatException(error) if error[0] else ""
+
+
+def _read_structlog(event: dict[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """Return message, fields and traceback of the event that structlog hands to its ProcessorFormatter."""
+    fields = {name: value for name, value in event.items() if name not in _STRUCTLOG}
+    return str(event["event"]), fields, str(event.get("exception") or "") or _show_error(event.get("exc_info"))
+
+
 _USUAL = len(vars(logging.makeLogRecord({})))
+_STRUCTLOG = frozenset({"event", "exception", "exc_info", "stack_info", "level", "logger", "timestamp"})
+"""What stands in a place of its own in a line, or is known already."""

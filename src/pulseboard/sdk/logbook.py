@@ -6,6 +6,8 @@ Bounded; a flood costs the oldest, which are counted.
 import itertools
 import time
 import uuid
+from collections.abc import Callable
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -13,10 +15,11 @@ import msgspec
 from pulseboard.sdk.lane import Lane, LaneCounts, Numbered
 from pulseboard.sdk.masks import Masks
 from pulseboard.sdk.status import fit_status, parse_status
-from pulseboard.wire.logs import NO_FIELDS, LogLine, count_levels
+from pulseboard.wire.logs import LogLine, count_levels, cut_text
 
 MAX_LINES = 5_000
 MAX_BYTES = 4_000_000
+SPARE_BYTES = 250_000
 BATCH_LINES = 500
 BATCH_BYTES = 48_000
 """With what JSON adds, and the names, one event of 64 kB."""
@@ -25,7 +28,7 @@ MESSAGE_MAX, TRACEBACK_MAX, FIELDS_MAX = 8_000, 16_000, 8_000
 
 
 class Line(NamedTuple):
-    """One line as it was said: its level by name, its fields as JSON (empty: none), and when (ns since the epoch)."""
+    """One line as it was said: its level by name, its fields as JSON (empty: none), when (ns since the epoch); and its size."""
 
     level: str
     message: str
@@ -33,6 +36,10 @@ class Line(NamedTuple):
     fields: bytes
     traceback: str
     at_ns: int
+    size: int
+
+
+_size: Callable[[Line], int] = itemgetter(Line._fields.index("size"))
 
 
 class LineBatch(NamedTuple):
@@ -49,7 +56,7 @@ class Logbook:
 
     def __init__(self, masks: Masks) -> None:
         self._masks = masks
-        self._lane: Lane[Line] = Lane(MAX_LINES, MAX_BYTES, BATCH_LINES, _size)
+        self._lane: Lane[Line] = Lane(MAX_LINES, MAX_BYTES, BATCH_LINES, _size, spare_bytes=SPARE_BYTES)
         self._told = 0  # how many dropped lines have been told of
         self._name = uuid.uuid4().hex
         self._numbers = itertools.count()
@@ -57,13 +64,14 @@ class Logbook:
 
     def write(self, level: str, message: str, logger: str, fields: bytes, traceback: str) -> None:
         """Take one line, at the price of the oldest when there is no room."""
-        self._lane.offer(Line(level, message, logger, fields, traceback, time.time_ns()))
+        size = 120 + len(message) + len(logger) + len(fields) + len(traceback)
+        self._lane.offer(Line(level, message, logger, fields, traceback, time.time_ns(), size))
 
     def take(self) -> LineBatch | None:
         """Return what is to be sent next, masked; it waits until it is confirmed or refused. None when there is nothing."""
         if self._batch is None and (held := self._hold()):
             lines = [self._finish(line) for line in held]
-            dropped = self._lane.counts().overflowed - self._told
+            dropped = self._lane.overflowed() - self._told
             number = f"{self._name}:{next(self._numbers)}"
             self._batch = LineBatch(number, [msgspec.json.encode(line) for line in lines], count_levels(lines), dropped)
         return self._batch
@@ -115,21 +123,10 @@ class Logbook:
             fields = self._masks.fields(fields)
         return LogLine(
             level=line.level,
-            message=_cut(self._masks.text(line.message), MESSAGE_MAX),
+            message=cut_text(self._masks.text(line.message), MESSAGE_MAX),
             timestamp=line.at_ns // 1_000_000,
             logger=line.logger[:200],
-            fields=msgspec.Raw(fields) if fields else NO_FIELDS,
+            fields=msgspec.Raw(fields) if fields else msgspec.UNSET,
             # Its end says what was raised.
-            traceback=_cut(self._masks.text(line.traceback), TRACEBACK_MAX, keep_end=True),
+            traceback=cut_text(self._masks.text(line.traceback), TRACEBACK_MAX, keep_end=True),
         )
-
-
-def _cut(text: str, most: int, *, keep_end: bool = False) -> str:
-    if len(text) <= most:
-        return text
-    said = f"({len(text) - most} characters left out)"
-    return f"{said} … {text[-most:]}" if keep_end else f"{text[:most]} … {said}"
-
-
-def _size(line: Line) -> int:
-    return 120 + len(line.message) + len(line.logger) + len(line.fields) + len(line.traceback)

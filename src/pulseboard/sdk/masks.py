@@ -30,7 +30,11 @@ _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 _HINTS = re.compile(rf"://|bearer|basic|{_NAMES}", re.IGNORECASE)
-"""Most lines hold none of these, and are looked through once."""
+_STEMS = (
+    *("://", "bearer", "basic", "passw", "passp", "pwd", "secret", "token", "key", "credential", "authori", "cookie"),
+    "session",
+)
+"""Whatever matches the hints holds one of these. Most lines hold none, and a look for them costs a tenth of that expression."""
 
 
 class Masks:
@@ -47,7 +51,7 @@ class Masks:
 
     def text(self, text: str) -> str:
         """Return a text without the secrets in it."""
-        if _HINTS.search(text):
+        if _may_tell(text):
             for pattern, replacement in _IN_TEXT:
                 text = pattern.sub(replacement, text)
         for pattern in self._more:
@@ -56,7 +60,7 @@ class Masks:
 
     def fields(self, json: bytes) -> bytes:
         """Return the JSON of an object without the secrets in it, by the names of its members and by what its texts hold."""
-        if not self._more and not _HINTS.search(json.decode()):
+        if not self._more and not _may_tell(json.decode()):
             return json
         return msgspec.json.encode(self._walk(msgspec.json.decode(json)))
 
@@ -69,6 +73,17 @@ class Masks:
         if isinstance(value, list):
             return [self._walk(inner) for inner in value]
         return self.text(value) if isinstance(value, str) else value
+
+
+def _may_tell(text: str) -> bool:
+    if text.isascii():  # else there are letters that match another one in any case
+        lower = text.lower()
+        for stem in _STEMS:
+            if stem in lower:
+                break
+        else:
+            return False
+    return _HINTS.search(text) is not None
 
 
 def _mask_groups(match: re.Match[str]) -> str:

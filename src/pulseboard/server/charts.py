@@ -47,7 +47,13 @@ class Chart(msgspec.Struct):
     series: list[Series]
 
 
-async def read_metrics(latest: Latest, name: str) -> dict[str, list[LatestMetric]]:
+class LatestMetrics(msgspec.Struct):
+    """Every metric of a service."""
+
+    metrics: list[LatestMetric]
+
+
+async def read_metrics(latest: Latest, name: str) -> LatestMetrics:
     """Return every metric of a service with its latest values, in the order of the names; raise a Problem."""
     service = parse_service(name)
     with told_as_problem():
@@ -57,7 +63,7 @@ async def read_metrics(latest: Latest, name: str) -> dict[str, list[LatestMetric
         for metric, value in event.metrics.items():
             values = found.setdefault((metric, event.kind(metric)), [])
             values.append(LatestValue(event.instance, cursor.ms, value))
-    return {"metrics": [LatestMetric(*key, found[key]) for key in sorted(found)]}
+    return LatestMetrics([LatestMetric(*key, found[key]) for key in sorted(found)])
 
 
 async def read_chart(

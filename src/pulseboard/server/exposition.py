@@ -75,7 +75,7 @@ def _health(core: Core, *, redis_up: bool) -> Iterator[Metric]:
 
 
 def _states(core: Core) -> Iterator[Metric]:
-    states = Counter(state for _, _, state in core.hub.board.states(core.hub.sight))
+    states = Counter(state for _, _, state in core.hub.board.roll_call(core.hub.sight))
     family = GaugeMetricFamily("pulseboard_instances", "Instances on the board, by their state.", labels=["state"])
     for state in State:
         family.add_metric([state], states[state])
@@ -91,7 +91,7 @@ def _count_lines(lines: Iterable[LineCount]) -> Metric:
 
 def _present(core: Core, readings: Iterable[Reading]) -> Iterator[Reading]:
     """Yield what instances told that are there: what has ended or is lost measures nothing."""
-    states = {(service, instance): state for service, instance, state in core.hub.board.states(core.hub.sight)}
+    states = core.hub.board.states(core.hub.sight)
     for reading in readings:
         state = states.get((reading.event.service, reading.event.instance))
         is_recent = reading.cursor.ms >= core.hub.now_ms - STRAY_MS

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+import msgspec
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,13 +19,26 @@ from pydantic_settings import (
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
+from pulseboard.bus.limits import Limit, Limits
 from pulseboard.hub.board import FORGET_S
 from pulseboard.hub.options import WRITE_DEADLINE_S
+from pulseboard.wire.commands import check_command_key
 from pulseboard.wire.errors import ConfigError, InvalidName
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name
 
 CONFIG_FILE = "pulseboard.toml"
+
+_KEPT = Limits()
+_KINDS = {
+    "keep_feed": "feed",
+    "keep_status": "status",
+    "keep_logs": "log",
+    "keep_metrics": "metric",
+    "keep_audit": "audit",
+}
+_FEED_LEAST = 1_000
+"""A shorter feed would be trimmed in any burst before the servers have read it."""
 
 
 def _default_data_dir() -> Path:
@@ -61,6 +75,16 @@ class Settings(BaseSettings):
         "there is none.",
     )
     insecure_no_auth: bool = Field(False, description="Listen on any address without a login. The page then says so.")
+    command_key: str | None = Field(
+        None,
+        repr=False,
+        description="Sign commands with this key, which services know too: they then obey no others. At least 16 characters; "
+        "better in the environment than on a command line, which anyone here can read.",
+    )
+    plain_commands: bool = Field(
+        True,
+        description="Pass on commands that anyone publishes on service:commands; with a command key none is passed on.",
+    )
     heartbeat_s: float = Field(
         20.0, gt=0, le=3_600, description="Seconds between heartbeat comments on a quiet stream."
     )
@@ -95,6 +119,15 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(
         MAX_EVENT_BYTES, ge=1_024, le=1_048_576, description="The largest event taken, in bytes."
     )
+    keep_feed: str = Field(
+        str(_KEPT.feed),
+        description="How much is kept of the feed, from which readers go on that come back: entries, megabytes and age; "
+        "what is not named stays as it is by default.",
+    )
+    keep_status: str = Field(str(_KEPT.status), description="The same of the status history of each service.")
+    keep_logs: str = Field(str(_KEPT.log), description="The same of the log of each service.")
+    keep_metrics: str = Field(str(_KEPT.metric), description="The same of the metrics of each service.")
+    keep_audit: str = Field(str(_KEPT.audit), description="The same of who sent which command.")
 
     data_dir: Path = Field(
         default_factory=_default_data_dir,
@@ -142,9 +175,19 @@ class Settings(BaseSettings):
                 raise ValueError(str(error)) from error
         return names
 
+    @field_validator(*_KINDS)
+    @classmethod
+    def _check_limit(cls, text: str, info: ValidationInfo) -> str:
+        kind = _KINDS[str(info.field_name)]
+        try:
+            return str(Limit.parse(text, getattr(_KEPT, kind), least_entries=_FEED_LEAST if kind == "feed" else 100))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         Keys(self.namespace)
+        check_command_key(self.command_key)
         if not self.loopback and not self.insecure_no_auth:
             raise ValueError(
                 f"anyone who can reach {self.host} could read this board, since no login is configured: "
@@ -163,6 +206,11 @@ class Settings(BaseSettings):
             return False
 
     @property
+    def obeys_plain_commands(self) -> bool:
+        """Whether what anyone publishes as a command is passed on: access to Redis alone must not do where there is a key."""
+        return self.plain_commands and self.command_key is None
+
+    @property
     def address(self) -> RedisAddress:
         """Where Redis is; raises ConfigError when what names it cannot be read."""
         return RedisAddress.from_env(url=self.redis_url)
@@ -172,6 +220,12 @@ class Settings(BaseSettings):
         """The keys of the namespace."""
         return Keys(self.namespace)
 
+    @property
+    def limits(self) -> Limits:
+        """How much is kept in Redis."""
+        kept = {kind: Limit.parse(getattr(self, name), getattr(_KEPT, kind)) for name, kind in _KINDS.items()}
+        return msgspec.structs.replace(_KEPT, **kept)
+
 
 def _describe(problem: Any) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -180,5 +234,5 @@ def _describe(problem: Any) -> str:
     name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         return f"{name} is no option of Pulseboard"
-    shown = "" if "redis" in name.lower() else f" (it is {str(problem['input'])[:60]!r})"
+    shown = "" if "redis" in name.lower() or "key" in name.lower() else f" (it is {str(problem['input'])[:60]!r})"
     return f"{name}: {message[:1].lower()}{message[1:]}{shown}"

@@ -74,7 +74,9 @@ export class BoardStream {
   private open(): void {
     this.close();
     const source = new EventSource(
-      this.cursor ? `${this.url}?since=${encodeURIComponent(this.cursor)}` : this.url,
+      this.cursor
+        ? `${this.url}${this.url.includes("?") ? "&" : "?"}since=${encodeURIComponent(this.cursor)}`
+        : this.url,
     );
     this.source = source;
     this.life.restart();

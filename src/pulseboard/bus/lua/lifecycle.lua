@@ -1,5 +1,6 @@
--- Shared head of the scripts that say what became of an instance. KEYS 4 board, 5 seen, 6 lost, 7 latest metrics (hashes).
-local BOARD, SEEN, LOST, LATEST = KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+-- Shared head of the scripts that say what became of an instance. KEYS 4 board, 5 seen, 6 lost, 7 latest metrics,
+-- 8 services (hashes).
+local BOARD, SEEN, LOST, LATEST, SERVICES = KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 
 -- Put a lifecycle event into the feed.
 --   field   "<service>/<instance>"; a service's name has no slash

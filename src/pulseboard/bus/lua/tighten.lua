@@ -1,0 +1,16 @@
+-- Cut streams to the limits that hold: who writes to them does so as well, but a quiet one may not be written to for days.
+-- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), then streams
+-- ARGV  1 limits (JSON), then of each stream the kind by which the limits know it
+-- Returns nothing.
+local now_s = read_clock(KEYS[2]) / 1000
+for n = 4, #KEYS do
+  local stream, limit = KEYS[n], limits[ARGV[n - 2]]
+  if redis.call('TYPE', stream).ok == 'stream' then
+    redis.call('XTRIM', stream, 'MAXLEN', '~', limit[1], 'LIMIT', 0)
+    tidy(stream, limit, true)
+    -- The feed and the incidents stay; a history goes when its last event has reached its age.
+    if stream ~= KEYS[1] and ARGV[n - 2] ~= 'incident' then
+      redis.call('EXPIRE', stream, math.ceil(last_id(stream) / 1000 + limit[3] - now_s))
+    end
+  end
+end
