@@ -8,13 +8,14 @@ it computes each new number from the oldest in a full deque, which this then dro
 import functools
 import inspect
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from itertools import repeat
-from operator import add, call
+from operator import add, call, length_hint
 from types import TracebackType
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
@@ -31,6 +32,9 @@ Number = int | float
 LARGEST = 1e18
 """What is beyond is no measurement; within, no sum of an hour at a million a second leaves what a float can hold."""
 _PLAIN = frozenset({int, float})
+_ONE = 1
+_ALL_ONES = sys.maxsize
+"""So many are there to be added, one by one: at ten million a second, for 29,000 years."""
 _call: Any = call
 
 
@@ -82,9 +86,13 @@ class Counter(Instrument):
     def reset(self) -> None:
         self._cell, self._now = _make_cells((0,))
         self._extend = self._cell.extend
+        self._ones = repeat(None, _ALL_ONES)
 
-    def add(self, n: Number = 1) -> None:
+    def add(self, n: Number = _ONE) -> None:
         """Add `n`, which is not negative."""
+        if n is _ONE:
+            next(self._ones)  # the cheapest step that can be looked at; nearly every call is this one
+            return
         if not (type(n) in _PLAIN and 0 <= n <= LARGEST):
             number = self._to_number(n, 0)
             if number is None:
@@ -93,7 +101,7 @@ class Counter(Instrument):
         self._extend(map(add, (n,), self._now))
 
     def read(self) -> Value:
-        return _to_json(self._cell[0])
+        return _to_json(self._cell[0] + _ALL_ONES - length_hint(self._ones))
 
 
 class Gauge(Instrument):
