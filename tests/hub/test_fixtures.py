@@ -1,4 +1,4 @@
-"""The golden fixtures of log lines and metrics: from what is published to what readers are told, by the schemas."""
+"""The golden fixtures of log lines, metrics and commands: from what is published to what readers are told, by the schemas."""
 
 import json
 from functools import cache
@@ -10,13 +10,14 @@ from jsonschema import Draft202012Validator
 
 from pulseboard.bus.entries import Entry
 from pulseboard.hub.frames import event_frame
+from pulseboard.wire.commands import parse_plain_command
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.logs import parse_log_message
 from pulseboard.wire.metrics import parse_metric_message
 
 SPEC = Path(__file__).parents[2] / "spec"
-PARSERS: dict[str, Any] = {"log": parse_log_message, "metric": parse_metric_message}
+PARSERS: dict[str, Any] = {"log": parse_log_message, "metric": parse_metric_message, "command": parse_plain_command}
 CURSOR = Cursor(1_765_584_000_000, 0)
 
 
@@ -32,7 +33,7 @@ def schema(name: str) -> Draft202012Validator:
     return Draft202012Validator(document)
 
 
-@pytest.mark.parametrize(("kind", "case"), [*load("log"), *load("metric")])
+@pytest.mark.parametrize(("kind", "case"), [*load("log"), *load("metric"), *load("command")])
 def test_a_message_is_told_or_dropped_as_the_fixture_says(kind: str, case: dict[str, Any]) -> None:
     payload = case["payload"].encode()
     if not case["valid"]:
@@ -43,7 +44,7 @@ def test_a_message_is_told_or_dropped_as_the_fixture_says(kind: str, case: dict[
     schema(f"{kind}-event").validate(json.loads(payload))
     event = PARSERS[kind](payload)
     if "told" not in case:
-        assert event is None
+        assert event is None or kind == "command"  # to whom a command goes, a message alone does not say
         return
     frame = event_frame(Entry(CURSOR, event))
     assert frame.full is not None
@@ -55,7 +56,12 @@ def test_a_message_is_told_or_dropped_as_the_fixture_says(kind: str, case: dict[
 
 
 @pytest.mark.parametrize(
-    ("kind", "case"), [case for case in load("metric") if case.values[1].get("reason") in ("wrong-type", "bad-name")]
+    ("kind", "case"),
+    [
+        case
+        for case in (*load("metric"), *load("command"))
+        if case.values[1].get("reason") in ("wrong-type", "bad-name")
+    ],
 )
 def test_the_schema_refuses_what_the_server_drops(kind: str, case: dict[str, Any]) -> None:
     assert not schema(f"{kind}-event").is_valid(json.loads(case["payload"]))

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import redis
+from jsonschema import Draft202012Validator
 from tests.conftest import run_valkey
 from tests.server.conftest import LIMIT_S, ServeFixture, Server, eventually
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import Keys
 
+SPEC = Path(__file__).parents[2] / "spec"
 SOURCE = Path(__file__).parents[2] / "src"
 FINAL = {"refused", "done", "failed", "expired"}
 
@@ -148,6 +150,11 @@ def till(server: Server, raw: redis.Redis, keys: Keys) -> Till:
     return Till(server, raw, keys)
 
 
+def validate(kind: str, data: dict[str, Any]) -> None:
+    """Hold the data of an event against its schema."""
+    Draft202012Validator(json.loads((SPEC / f"{kind}.schema.json").read_text("utf-8"))).validate(data)
+
+
 async def test_all_instances_do_it_once_and_each_says_so(till: Till, run_host: RunHost, server: Server) -> None:
     for name in "abc":
         run_host(name)
@@ -162,6 +169,9 @@ async def test_all_instances_do_it_once_and_each_says_so(till: Till, run_host: R
             ["a", "b", "c"],
         )
         live = [await stream.next() for _ in range(9)]
+    validate("command", sent.data)
+    for receipt in live:
+        validate("receipt", receipt.data)
     told = await till.settled(command_id, "a", "b", "c")
     assert till.steps(command_id) == {name: ["received", "accepted", "done"] for name in "abc"}
     assert sorted((each.data["instance"], each.data["receipt"]) for each in live) == sorted(
