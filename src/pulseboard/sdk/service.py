@@ -15,8 +15,6 @@ from functools import partial
 from traceback import format_exc
 from typing import Any, Self, TypeVar
 
-import msgspec
-
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
 from pulseboard.bus.orders import Orders
@@ -25,6 +23,7 @@ from pulseboard.sdk import host
 from pulseboard.sdk.commander import Commander, Signature
 from pulseboard.sdk.complaints import Complaints
 from pulseboard.sdk.courier import Courier, Desk
+from pulseboard.sdk.fields import FieldEncoder
 from pulseboard.sdk.guard import Guard, is_hosts_own
 from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Timer
 from pulseboard.sdk.log_handler import ServiceLogHandler
@@ -34,7 +33,7 @@ from pulseboard.sdk.meter import AnyInstrument, Meter
 from pulseboard.sdk.offers import Handler
 from pulseboard.sdk.standard import Pause, offer_standard
 from pulseboard.sdk.stats import ServiceStats
-from pulseboard.sdk.status import encode_value, text_of
+from pulseboard.sdk.status import text_of
 from pulseboard.wire.commands import Receipt, check_command_key
 from pulseboard.wire.errors import ConfigError, InvalidEvent
 from pulseboard.wire.events import MAX_BACK_IN_S, MAX_BEAT_S, encode
@@ -45,8 +44,6 @@ ANSWER_TIMEOUT_S = 2.0
 MIN_BEAT_S = 0.05
 """A shorter rhythm floods Redis and tells nobody more."""
 METRICS_EVERY_S = (0.05, 3_600.0)
-NAME_MAX = 256
-"""Characters of a field's name: one that is longer is a mistake, and costs its status the room."""
 
 log = logging.getLogger("pulseboard.service")
 
@@ -105,6 +102,7 @@ class Service:
         self._keys = Keys(namespace or os.environ.get("PULSEBOARD_NAMESPACE") or DEFAULT_NAMESPACE)
         self._prefix = channel_prefix or os.environ.get("PULSEBOARD_CHANNEL_PREFIX") or DEFAULT_PREFIX
         self._complaints = Complaints(name)
+        self._fields = FieldEncoder(self._complaints)
         # Taken to start alone: neither an update nor a stop waits for anybody. Reentrant, for a signal handler that starts.
         self._starting = threading.RLock()
         self._runs = itertools.count(1)
@@ -139,7 +137,9 @@ class Service:
         with self._desk.guard:
             absence = self._check_absence(back_in_s)
             if absence is not None and self._running() is None:
-                self._complain("late-absence", "back_in_s came when the service was stopped already, and was not told")
+                self._complaints.tell(
+                    "late-absence", "back_in_s came when the service was stopped already, and was not told"
+                )
             self.dismiss(absence)
             host.stop([self])
 
@@ -149,19 +149,19 @@ class Service:
         The fields are read at once, so the caller may change their values afterwards.
         """
         with self._desk.guard:
-            self._desk.outbox.merge(self._encode_fields(fields))
+            self._desk.outbox.merge(self._fields.encode(fields))
             self._publish()
 
     def replace(self, status: dict[str, Any]) -> None:
         """Make `status` the whole status and publish it. It is read at once, so the caller may change it afterwards."""
         with self._desk.guard:
             try:
-                said = self._encode_fields(dict(status))
+                said = self._fields.encode(dict(status))
             # Whatever was given instead of a dict may raise anything at all.
             except Exception as error:
                 if is_hosts_own(error):
                     raise
-                self._complain("status", f"a status is a dict, and this one was not published: {text_of(error)}")
+                self._complaints.tell("status", f"a status is a dict, and this one was not published: {text_of(error)}")
                 return
             self._desk.outbox.replace(said)
             self._publish()
@@ -176,7 +176,7 @@ class Service:
             try:
                 level = parse_level(level)
             except (InvalidEvent, AttributeError) as error:
-                self._complain("level", f"{error}; it is shown as info")
+                self._complaints.tell("level", f"{error}; it is shown as info")
                 level = "info"
             self._write_line(level, text_of(message), "", fields, traceback)
 
@@ -246,7 +246,7 @@ class Service:
             try:
                 self._desk.loops.add(asyncio.get_running_loop() if loop is None else loop)
             except (RuntimeError, TypeError) as error:
-                self._complain("loop", f"this event loop cannot be watched: {error}")
+                self._complaints.tell("loop", f"this event loop cannot be watched: {error}")
 
     def stats(self) -> ServiceStats:
         """Return what became of all that was said in this process, and how the link to Redis is doing."""
@@ -300,7 +300,7 @@ class Service:
         )
 
     def _write_line(self, level: str, message: str, logger: str, fields: dict[str, Any], traceback: str) -> None:
-        json = encode(self._encode_fields(fields)) if fields else b""
+        json = encode(self._fields.encode(fields)) if fields else b""
         self._desk.logbook.write(level, message, logger, json, traceback)
         if (courier := self._running()) is not None:
             courier.note_line()
@@ -319,41 +319,17 @@ class Service:
         courier = self._find_courier()
         return courier if courier is not None and not courier.dismissed else None
 
-    def _encode_fields(self, fields: dict[Any, Any]) -> dict[str, msgspec.Raw]:
-        return {self._name_of(name): self._encode_field(value) for name, value in fields.items()}
-
-    def _name_of(self, field: Any) -> str:
-        name = text_of(field)
-        if len(name) > NAME_MAX:
-            self._complain("name", f"the name of a field was cut to {NAME_MAX} characters: {name[:80]}...")
-            return name[:NAME_MAX]
-        return name
-
-    def _encode_field(self, value: Any) -> msgspec.Raw:
-        try:
-            return encode_value(value)
-        # A container of the host's own may raise anything at all, and another thread may change it meanwhile.
-        except Exception as error:
-            if is_hosts_own(error):
-                raise
-            problem = f"a value cannot be shown: {text_of(error)}"
-            self._complain("value", problem)
-            return msgspec.Raw(encode(f"({problem[:200]})"))
-
     def _check_absence(self, back_in_s: Any) -> float | None:
         if back_in_s is None:
             return None
         if _is_number(back_in_s) and 0 < back_in_s <= MAX_BACK_IN_S:
             return float(back_in_s)
-        self._complain(
+        self._complaints.tell(
             "absence",
             f"back_in_s must be more than 0 and at most {MAX_BACK_IN_S:.0f} seconds, not {text_of(back_in_s)[:80]};"
             " the goodbye was sent without it",
         )
         return None
-
-    def _complain(self, kind: str, message: str) -> None:
-        self._complaints.tell(kind, message)
 
     def _launch(self) -> None:
         self._forked = False
@@ -367,7 +343,7 @@ class Service:
             self.instance,
             self.beat_s,
             self._desk,
-            self._complain,
+            self._complaints.tell,
             Publisher(address, self._keys, prefix=self._prefix, timeout_s=ANSWER_TIMEOUT_S),
             str(address),
             next(self._runs),
