@@ -1,19 +1,29 @@
 """The command as its user runs it: a program with arguments, an environment and a folder."""
 
 import contextlib
+import fcntl
+import json
 import os
+import pty
+import random
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
+import redis
 
+from pulseboard import Service
 from pulseboard.bus.address import RedisAddress
+from pulseboard.cli.app import run
 
 LIMIT_S = 20.0
 
@@ -75,10 +85,127 @@ def until(holds: Callable[[], object], what: str, within_s: float = LIMIT_S) -> 
         time.sleep(0.02)
 
 
+class Answer(NamedTuple):
+    """What became of a command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+class Board:
+    """A board that is served, and whoever speaks to it: publishers, and commands that ask it."""
+
+    def __init__(self, program: Program, start: "Pulseboard", env: dict[str, str], raw: redis.Redis) -> None:
+        self.program = program
+        self.url = program.url
+        self._start = start
+        self._env = env
+        self._raw = raw
+
+    def serve(self, *arguments: str) -> None:
+        """Serve it again at its address, after it ended."""
+        port = self.url.rpartition(":")[2]
+        self.program = self._start("serve", "--port", port, "--expect", "balance-sync", *arguments, **self._env)
+        until(lambda: is_ready(self.url), "it did not become ready again")
+
+    def publish(self, service: str, instance: str = "", status: dict[str, Any] | None = None, **more: Any) -> None:
+        event = {"service": service, "timestamp": 1, "status": status or {}, "instance": instance} | more
+        self._raw.publish(f"{self._env['PULSEBOARD_CHANNEL_PREFIX']}{service}", json.dumps(event))
+
+    def shout(self, service: str, message: str, **more: Any) -> None:
+        line = {"service": service, "message": message, "timestamp": 1_795_000_000_123} | more
+        self._raw.publish(f"{self._env['PULSEBOARD_CHANNEL_PREFIX']}logs", json.dumps(line))
+
+    def service(self, name: str, **options: Any) -> Service:
+        """A service of this test's own process, not started yet."""
+        return Service(
+            name,
+            redis_url=self._env["REDIS_URL"],
+            namespace=self._env["PULSEBOARD_NAMESPACE"],
+            channel_prefix=self._env["PULSEBOARD_CHANNEL_PREFIX"],
+            **options,
+        )
+
+    def read(self, path: str) -> Any:
+        return httpx.get(f"{self.url}{path}").json()
+
+    def start(self, *arguments: str) -> Program:
+        """Start a command that asks it."""
+        return self._start(*arguments, PULSEBOARD_SERVER=self.url)
+
+    def ask(self, *arguments: str) -> Answer:
+        """Run a command that asks it to its end."""
+        program = self.start(*arguments)
+        return Answer(program.wait(), program.out, program.err)
+
+    def ask_on_terminal(self, *arguments: str, width: int = 100, height: int = 30) -> str:
+        """Run one on a terminal, and return all that it wrote there."""
+        with Terminal(arguments, self.url, width, height) as terminal:
+            return terminal.rest()
+
+
+class Terminal:
+    """A command on a terminal of its own."""
+
+    def __init__(self, arguments: Sequence[str], url: str, width: int, height: int) -> None:
+        self._fd, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pulseboard", *arguments],
+            env=env | {"TERM": "xterm-256color", "PULSEBOARD_SERVER": url},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        os.set_blocking(self._fd, False)
+        self.shown = ""
+
+    def until(self, text: str) -> None:
+        """Wait until it has shown a text."""
+        until(lambda: text in self._read(), f"{text!r} was not shown")
+
+    def rest(self) -> str:
+        """Wait for its end, and return all that it showed."""
+        until(lambda: self._read() is not None and self.process.poll() is not None, "it did not end")
+        return self._read()
+
+    def _read(self) -> str:
+        with contextlib.suppress(OSError):  # the other side is gone, or has nothing to say
+            while data := os.read(self._fd, 65_536):
+                self.shown += data.decode("utf-8", "replace")
+        return self.shown
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._fd)
+
+
 def is_ready(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
         return httpx.get(f"{url}/readyz").status_code == 200
     return False
+
+
+def steady_port() -> int:
+    """Return a free port that nobody is given while its server is away: from below those that the kernel hands out (ip(7))."""
+    while True:
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            port = random.randint(20_000, 32_000)
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 Pulseboard = Callable[..., Program]
@@ -108,3 +235,27 @@ def redis_env(address: RedisAddress, namespace: str, prefix: str) -> dict[str, s
         "PULSEBOARD_NAMESPACE": namespace,
         "PULSEBOARD_CHANNEL_PREFIX": prefix,
     }
+
+
+@pytest.fixture
+def board(pulseboard: Pulseboard, redis_env: dict[str, str], raw: redis.Redis) -> Board:
+    """A board that is ready, and expects `balance-sync`."""
+    program = pulseboard("serve", "--port", str(steady_port()), "--expect", "balance-sync", **redis_env)
+    until(lambda: is_ready(program.url), "it did not become ready")
+    return Board(program, pulseboard, redis_env, raw)
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask_here(board: Board, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run commands that end at once in this process: a dozen of them would take long to start."""
+    monkeypatch.setenv("PULSEBOARD_SERVER", board.url)
+
+    def run_here(*arguments: str) -> Answer:
+        code = run(arguments)
+        said = capsys.readouterr()
+        return Answer(code, said.out, said.err)
+
+    return run_here

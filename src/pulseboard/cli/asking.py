@@ -30,23 +30,25 @@ Since = Annotated[
     str | None,
     typer.Option("--since", metavar="TIME", help="From then on: 10m, 2h or 3d ago, or like 2026-11-25T03:00:00Z."),
 ]
-Instance = Annotated[str | None, typer.Option("--instance", help="Only this instance; else all that offer it.")]
 
 
 def add_asking(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("status", epilog=_examples("status", "status balance-sync --watch", "status --json | jq .services"))(
-        status
-    )
-    app.command("logs", epilog=_examples("logs -f", "logs balance-sync --level error --since 2h", "logs -f --json"))(
-        logs
-    )
-    app.command("history", epilog=_examples("history balance-sync -n 5", "history balance-sync --since 1d --json"))(
-        history
-    )
-    app.command(
-        "wait", epilog=_examples("wait balance-sync=alive", "wait balance-sync=alive,queue.depth=0 --timeout 300")
-    )(wait)
+    for command, examples in (
+        (status, ("status", "status balance-sync --watch", "status --json | jq .services")),
+        (logs, ("logs -f", "logs balance-sync --level error --since 2h", "logs --json --contains timeout")),
+        (history, ("history balance-sync -n 5", "history balance-sync --since 1d --json")),
+        (wait, ("wait balance-sync=alive", "wait balance-sync=alive,phase=idle,failed=0 --timeout 300")),
+        (
+            send,
+            (
+                "send balance-sync trigger user_id=7 --wait",
+                "send balance-sync restart --instance host:1 --key deploy-42",
+            ),
+        ),
+    ):
+        epilog = "\n".join(("Examples:", *(f"$ pulseboard {each}" for each in examples)))
+        app.command(epilog=epilog)(command)
 
 
 def status(
@@ -148,6 +150,38 @@ def wait(
     _end(wait_for(server, [Condition.parse(text) for text in conditions], timeout))
 
 
+def send(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="The service.", show_default=False)],
+    command: Annotated[str, typer.Argument(metavar="COMMAND", help="What it shall do.", show_default=False)],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=VALUE", help="What the command takes; JSON, else text.", show_default=False),
+    ] = None,
+    instance: Annotated[
+        str | None, typer.Option("--instance", metavar="NAME", help="Only this instance; else all that offer it.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option("--deadline", metavar="SECONDS", help="Begin within this time, or not at all.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until every instance has said what came of it.")] = False,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="KEY", help="Sent again with the same key, it is done once.")
+    ] = None,
+    json: Json = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Tell a service to do what it offers: every instance that offers it, or one.
+
+    Ends with 0 when the board took it, with --wait when all have done it; with 1 when it was
+    refused, failed or expired, or nobody listens; with 3 when no server was reached.
+    """
+    from pulseboard.cli.send import Order, parse_args  # noqa: PLC0415
+    from pulseboard.cli.send import send as send_order  # noqa: PLC0415
+
+    order = Order(_service(service), command, parse_args(args or []), instance, deadline, key)
+    _end(send_order(server, order, wait=wait, json=json))
+
+
 def _end(work: Coroutine[Any, Any, int]) -> None:
     try:
         code = asyncio.run(work)
@@ -171,7 +205,3 @@ def _level(name: str | None) -> str | None:
         return None if name is None else parse_level(name)
     except InvalidEvent as error:
         raise ConfigError(f"--level: {error}") from error
-
-
-def _examples(*arguments: str) -> str:
-    return "\n".join(("Examples:", *(f"$ pulseboard {each}" for each in arguments)))

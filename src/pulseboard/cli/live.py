@@ -5,7 +5,7 @@ Invariant: it resumes where it was, so nothing is lost or comes twice without a 
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -78,11 +78,12 @@ class Live:
     async def _visit(self) -> AsyncGenerator[Message, None]:
         """Yield the messages of one connection; return when the server said goodbye."""
         query = self._query | ({"since": self.cursor} if self.cursor else {})
-        async with self._api.open("/api/stream", query, silence_s=self._silence_s) as answer:
+        async with self._api.open("/api/stream", query, silence_s=max(FIRST_SILENCE_S, self._silence_s)) as answer:
             self.opened += 1
             parser, said_bye = SseParser(), False
             try:
-                async for data in answer.aiter_bytes():
+                pieces = answer.aiter_bytes()
+                while (data := await self._next(pieces)) is not None:
                     for message in parser.take(data):
                         said_bye = message.event == "bye"
                         if message.event == "board":
@@ -98,6 +99,16 @@ class Live:
                 self._retry_s = parser.retry_ms / 1000
             if not said_bye:
                 raise ServerUnreachable(f"{self._api.url} ended the stream")
+
+    async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        """Return what comes next, None at the end. How long that may take is known only from the board on."""
+        try:
+            async with asyncio.timeout(self._silence_s):
+                return await anext(pieces)
+        except StopAsyncIteration:
+            return None
+        except TimeoutError as error:
+            raise ServerUnreachable(f"{self._api.url} has fallen silent") from error
 
     def _take_rhythm(self, board: Message) -> None:
         ping_s = msgspec.json.decode(board.data, type=_Rhythm).ping_s

@@ -13,6 +13,7 @@ from pulseboard.cli.live import Away, Live, Message
 from pulseboard.cli.look import LEVEL_STYLES, format_clock, format_fields, format_iso, open_console, safe
 from pulseboard.cli.moment import Moment
 from pulseboard.cli.notices import Notices
+from pulseboard.cli.pipe import check_reader
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import ServerUnreachable
 from pulseboard.wire.logs import LinePlace
@@ -137,6 +138,7 @@ async def _follow(api: Api, wanted: Wanted, since_ms: int | None, show: "_Printe
             if isinstance(item, Away) and not live.opened:
                 raise ServerUnreachable(item.reason)
             notices.follow(item)
+            check_reader()
             if isinstance(item, Away):
                 continue
             match item.event:

@@ -15,6 +15,7 @@ from pulseboard.cli.live import Away, Live
 from pulseboard.cli.look import SHAPES, format_age, format_iso, open_console
 from pulseboard.cli.mirror import BlindSeen, InstanceSeen, Mirror
 from pulseboard.cli.notices import Notices
+from pulseboard.cli.pipe import check_reader
 from pulseboard.cli.table import TROUBLE, draw, plain_lines, rows_of, summarize
 from pulseboard.wire.errors import ServerRefused, ServerUnreachable
 from pulseboard.wire.state import State
@@ -157,6 +158,7 @@ async def _watch_changes(live: Live, services: Sequence[str], *, json: bool) -> 
                 raise ServerUnreachable(item.reason)
             mirror.apply(item)
             notices.follow(item)
+            check_reader()
             if not mirror.told:
                 continue
             seen = set()
