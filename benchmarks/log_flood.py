@@ -1,8 +1,8 @@
 """What does a flood of log lines cost the host, and is every line accounted for?
 
 A program logs 20,000 lines a second for 30 s through `logging` and the handler of a service, with Redis up, frozen (SIGSTOP) and
-down; each call is timed by itself, and between them, one for ten, the same call with a NullHandler. When the flood is over Redis is
-there again, and what it holds is counted: the lines, and those that the batches say were dropped.
+down; each call is timed by itself, and between them, one for ten, the same call with a NullHandler. When the flood is over Redis
+is there again, and what it holds is counted: the lines, and those that the batches say were dropped.
 """
 
 from __future__ import annotations
