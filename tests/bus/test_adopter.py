@@ -203,7 +203,7 @@ async def test_bad_input_is_dropped_counted_and_told_once_and_the_next_message_c
         assert adopter.listening.is_set()
 
 
-@pytest.mark.parametrize("channel", ["metrics", "commands", "UPPER", "", "a b", "\xff", "a\r\nb", "x" * 1_000])
+@pytest.mark.parametrize("channel", ["commands", "UPPER", "", "a b", "\xff", "a\r\nb", "x" * 1_000])
 async def test_a_channel_that_names_no_service_is_dropped(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, caplog: pytest.LogCaptureFixture, channel: str
 ) -> None:
@@ -382,3 +382,50 @@ async def test_a_log_line_that_is_none_is_dropped_under_its_reason(
         await end(raw, keys, prefix)
     assert dict(rejections.counts) == {reason: 1}
     assert raw.xlen(keys.feed) == 1
+
+
+def metric_message(metrics: Any = None, **members: Any) -> str:
+    return json.dumps({"service": "report", "metrics": {"duration": 123} if metrics is None else metrics} | members)
+
+
+async def test_plain_metrics_are_in_feed_and_history_once_however_many_servers_hear_them(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    async with adopting(address, keys, prefix, 3):
+        raw.publish(f"{prefix}metrics", metric_message())
+        raw.publish(f"{prefix}metrics", metric_message({"n": 5}, kinds={"n": "counter"}, instance="w-1", junk=[1]))
+        await eventually(lambda: raw.xlen(keys.history("report", "metric")) == 2)
+        await end(raw, keys, prefix)
+    rows: Any = raw.xrange(keys.feed)
+    metrics = [(id, json.loads(fields[b"data"])) for id, fields in rows if fields[b"kind"] == b"metric"]
+    assert [event for _, event in metrics] == [
+        {"service": "report", "metrics": {"duration": 123}},
+        {"service": "report", "metrics": {"n": 5}, "instance": "w-1", "kinds": {"n": "counter"}},
+    ]
+    latest: Any = raw.hgetall(keys.latest)
+    assert {field.decode(): json.loads(value)["id"] for field, value in latest.items()} == {
+        "report/": metrics[0][0].decode(),
+        "report/w-1": metrics[1][0].decode(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"metrics": {"n": "5"}}, "wrong-type"),
+        ({"metrics": {"a b": 5}}, "bad-name"),
+        ({"metrics": {f"n{n}": n for n in range(501)}}, "too-large"),
+        ({"service": "Report"}, "bad-name"),
+        ({"more": "x" * 70_000}, "too-large"),
+    ],
+)
+async def test_metrics_that_are_none_are_dropped_under_their_reason(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, members: dict[str, Any], reason: str
+) -> None:
+    rejections = Rejections()
+    async with adopting(address, keys, prefix, rejections=rejections):
+        raw.publish(f"{prefix}metrics", metric_message(**members))
+        await end(raw, keys, prefix)
+    assert dict(rejections.counts) == {reason: 1}
+    assert raw.xlen(keys.feed) == 1
+    assert not raw.exists(keys.latest)

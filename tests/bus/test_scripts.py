@@ -601,3 +601,41 @@ def test_scripts_are_found_again_after_redis_forgot_them(publisher: Publisher, r
     raw.script_flush()
     assert publisher.publish([outgoing()])
     assert publisher.beat("balance-sync", "w-1")
+
+
+def metrics_json(instance: str, n: int = 1) -> bytes:
+    return json.dumps({"service": "report", "metrics": {"n": n}, "instance": instance}, separators=(",", ":")).encode()
+
+
+def test_a_flood_of_names_makes_room_in_the_latest_metrics_at_the_price_of_old_ones(
+    raw: redis.Redis, keys: Keys, publisher: Publisher
+) -> None:
+    raw.set(keys.limits, msgspec.json.encode(Limits(board=50)))
+    for n in range(300):
+        publisher.publish_metrics("report", f"flood-{n}", metrics_json(f"flood-{n}"))
+    publisher.publish_metrics("report", "last", metrics_json("last"))
+    fields: Any = raw.hkeys(keys.latest)
+    assert len(fields) == 50
+    assert b"report/last" in fields
+    assert sum(field.startswith(b"report/flood-2") for field in fields) > 25, "those that spoke last are still there"
+
+
+def test_limits_from_before_there_were_metrics_hold_and_metrics_have_the_default(
+    raw: redis.Redis, keys: Keys, publisher: Publisher
+) -> None:
+    old = {
+        name: limit for name, limit in msgspec.to_builtins(Limits(feed=Limit(7, MB, 60))).items() if name != "metric"
+    }
+    raw.set(keys.limits, json.dumps(old))
+    for n in range(300):
+        publisher.publish_metrics("report", "w-1", metrics_json("w-1", n))
+    assert raw.xlen(keys.feed) < 200
+    assert raw.xlen(keys.history("report", "metric")) == 300
+
+
+def test_metrics_leave_with_their_instance(publisher: Publisher, raw: redis.Redis, keys: Keys) -> None:
+    (cursor,) = publisher.publish([outgoing()])
+    publisher.publish_metrics("balance-sync", "w-1", b'{"service":"balance-sync","metrics":{"n":1},"instance":"w-1"}')
+    publisher.publish_metrics("balance-sync", "w-2", b'{"service":"balance-sync","metrics":{"n":1},"instance":"w-2"}')
+    raw.eval(read_script("forget"), len(keys.shared), *keys.shared, DEFAULT_LIMITS, "balance-sync/w-1", str(cursor))
+    assert raw.hkeys(keys.latest) == [b"balance-sync/w-2"]

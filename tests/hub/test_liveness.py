@@ -13,6 +13,7 @@ from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
 from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.events import StatusEvent
 from pulseboard.wire.state import State
 
 NAMES = "abc"
@@ -132,7 +133,8 @@ def test_nobody_who_was_heard_within_a_beat_and_a_half_is_in_trouble(
     last = dict.fromkeys(NAMES, 1)
     stopped: set[str] = set()
     for now, sign in happened:
-        name = sign.instance if isinstance(sign, Beat) else sign.event.instance if sign is not None else ""
+        who = sign.event if isinstance(sign, Entry) else sign
+        name = who.instance if isinstance(who, Beat | StatusEvent) else ""
         if name:
             last[name] = now
             if isinstance(sign, Entry):

@@ -51,6 +51,11 @@ class Sight:
         return self._read("lifecycle")
 
     @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Every log line in the feed, in order."""
+        return [line for event in self._read("log") for line in event["lines"]]
+
+    @property
     def statuses(self) -> list[dict[str, Any]]:
         return [event["status"] for event in self.events]
 

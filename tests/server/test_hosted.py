@@ -23,8 +23,8 @@ from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.adopter import Adopter
 from pulseboard.hub.hub import Hub
 from pulseboard.server import Pulseboard, Settings
-from pulseboard.server.app import STATIC
 from pulseboard.server.core import BEGIN_S, Core
+from pulseboard.server.routes.page import STATIC
 
 ALONE = "pulseboard.server.asgi:app"
 OUR_PROTOCOL = "pulseboard.server.protocol:StreamProtocol"

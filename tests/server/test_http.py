@@ -9,7 +9,7 @@ from tests.server.conftest import ServeFixture, Server, eventually
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.server import app as app_module
+from pulseboard.server.routes import page as page_module
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 
@@ -28,7 +28,7 @@ def server(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> 
     (assets / "favicon.svg").write_text("<svg/>")
     (root / "secret.txt").write_text("hunter2")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app_module, "STATIC", static)
+        patch.setattr(page_module, "STATIC", static)
         with Server(Settings.load(redis_url=valkey.address.url, namespace="test-http")) as server:
             asyncio.run(eventually(server.is_ready))
             yield server
@@ -154,7 +154,7 @@ def test_the_interface_describes_itself(server: Server) -> None:
 def test_an_installation_without_its_page_says_how_to_get_it(
     serve: ServeFixture, address: RedisAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_module, "STATIC", tmp_path / "nothing")
+    monkeypatch.setattr(page_module, "STATIC", tmp_path / "nothing")
     answer = serve(address).get("/services")
     assert answer.status_code == 503
     assert answer.json()["code"] == "no-page"

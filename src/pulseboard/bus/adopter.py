@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from itertools import groupby
 from operator import attrgetter
@@ -23,10 +23,11 @@ from pulseboard.bus.client import (
 from pulseboard.bus.ears import Deaf, Ears, Span
 from pulseboard.bus.keys import ADOPTION_TTL_MS, BATCH_TTL_MS, Keys
 from pulseboard.bus.limits import DEFAULT_LIMITS
-from pulseboard.bus.plain import Adoptable, parse_plain
+from pulseboard.bus.plain import Adoptable, Wanted, adopt_command, parse_plain
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.bus.subscription import Subscription, Watcher
+from pulseboard.wire.commands import Command, PlainCommand
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.names import DEFAULT_PREFIX
@@ -40,6 +41,9 @@ _FROM_FEED = re.compile(rb'"id":"\d{1,20}-\d{1,20}(\.\d{1,4})?"}\Z')
 log = logging.getLogger("pulseboard.adopter")
 
 
+MakeCommand = Callable[[PlainCommand], Awaitable[Command]]
+
+
 class _Ear(NamedTuple):
     """One subscription of this server: since when it hears. A new one after each outage, for it missed what was between."""
 
@@ -49,7 +53,7 @@ class _Ear(NamedTuple):
 
 class _Plain(NamedTuple):
     ear: _Ear
-    event: Adoptable
+    event: Adoptable | Wanted
 
 
 class _Proof(NamedTuple):
@@ -60,7 +64,10 @@ class _Proof(NamedTuple):
 
 
 class Adopter(Watcher):
-    """Hears `service:*` and puts what has no id into the feed. `run` it for as long as the server lives."""
+    """Hears `service:*` and puts what has no id into the feed. `run` it for as long as the server lives.
+
+    `make_command` finds out to whom a plain command goes; without it none is passed on.
+    """
 
     def __init__(
         self,
@@ -68,6 +75,7 @@ class Adopter(Watcher):
         keys: Keys,
         rejections: Rejections,
         *,
+        make_command: MakeCommand | None = None,
         prefix: str = DEFAULT_PREFIX,
         max_event_bytes: int = MAX_EVENT_BYTES,
         on_deaf: Callable[[Deaf | None], None] = lambda _: None,
@@ -76,6 +84,7 @@ class Adopter(Watcher):
         self._prefix = prefix
         self._max_event_bytes = max_event_bytes
         self._rejections = rejections
+        self._make_command = make_command
         self._ear = _Ear("", 0)
         self._batch = 0
         self._queue: asyncio.Queue[_Plain | _Proof] = asyncio.Queue(QUEUE_MAX)
@@ -139,7 +148,9 @@ class Adopter(Watcher):
                 except InvalidEvent as error:
                     self._rejections.add(error, channel)
                     continue
-                if event is not None:
+                if isinstance(event, Wanted) and self._make_command is None:
+                    self._rejections.add(InvalidEvent("not-obeyed", "plain commands are not passed on here"), channel)
+                elif event is not None:
                     await self._queue.put(_Plain(self._ear, event))
 
     async def _adopt_all(self) -> None:
@@ -157,12 +168,22 @@ class Adopter(Watcher):
         if proofs := [item for item in items if isinstance(item, _Proof)]:
             await self._ears.write(proofs[-1].span)
 
+    async def _complete(self, event: Adoptable | Wanted) -> Adoptable:
+        if isinstance(event, Adoptable):
+            return event
+        if self._make_command is None:
+            raise RuntimeError("a plain command was taken that nobody can make one of")
+        command = await self._make_command(event.command)
+        if command.refused:
+            self._rejections.add(InvalidEvent("not-obeyed", command.refused), f"a command to {command.service}")
+        return adopt_command(command, event.digest, self._keys)
+
     async def _adopt_batch(self, ear: _Ear, batch: list[_Plain]) -> None:
         self._batch += 1
-        keys = [*self._keys.shared, self._keys.adopter(ear.server)]
+        keys = [*self._keys.shared, self._keys.adopter(ear.server), self._keys.open, self._keys.audit]
         args: list[str | bytes | int] = [DEFAULT_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS]
         args += [self._batch, BATCH_TTL_MS]
-        for _, event in batch:
+        for event in [await self._complete(plain.event) for plain in batch]:
             keys += [event.history, event.other, self._keys.adopted(event.digest)]
             args += [event.kind, event.subject, event.json, event.more]
         attempt = 0

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pulseboard.wire.commands import Command, Receipt, parse_command, parse_receipt
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import (
@@ -17,6 +18,7 @@ from pulseboard.wire.events import (
     parse_lifecycle,
 )
 from pulseboard.wire.logs import LogEvent, parse_log_event
+from pulseboard.wire.metrics import MetricEvent, parse_metric_event
 
 INCIDENTS_SHOWN = 20
 """So many of the latest incidents are on the board; older ones are to be asked for."""
@@ -83,12 +85,15 @@ class Blind:
 _MS = re.compile(rb"[0-9]{1,16}")
 """A time or a span in ms: anyone with Redis can write there, and Python refuses to read a number of 5,000 digits."""
 
-Event = StatusEvent | LifecycleEvent | LogEvent
+Event = StatusEvent | LifecycleEvent | LogEvent | MetricEvent | Command | Receipt
 
 _PARSERS: dict[str, Callable[..., Event]] = {
     "status": parse_event,
     "lifecycle": parse_lifecycle,
     "log": parse_log_event,
+    "command": parse_command,
+    "receipt": parse_receipt,
+    "metric": parse_metric_event,
 }
 
 Row = tuple[bytes, dict[bytes, bytes]]
@@ -121,8 +126,18 @@ def parse_kept(kind: str, row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
 def parse_stamped(json: bytes, max_bytes: int = MAX_EVENT_BYTES) -> tuple[Cursor, StatusEvent]:
     """Read an event that ends with its feed id, as the scripts keep it; raise InvalidEvent when it is none."""
     event = parse_event(json, max_bytes=max_bytes)
+    return _parse_stamp(json), event
+
+
+def parse_stamped_metrics(json: bytes, max_bytes: int = MAX_EVENT_BYTES) -> tuple[Cursor, MetricEvent]:
+    """Read metrics that end with their feed id; raise InvalidEvent when they are none."""
+    event = parse_metric_event(json, max_bytes=max_bytes)
+    return _parse_stamp(json), event
+
+
+def _parse_stamp(json: bytes) -> Cursor:
     try:
-        return Cursor.parse(json[json.rindex(b'"id":"') + 6 : -2]), event
+        return Cursor.parse(json[json.rindex(b'"id":"') + 6 : -2])
     except ValueError as error:
         raise InvalidEvent("malformed", "a kept event does not end with its feed id") from error
 

@@ -1,9 +1,9 @@
-"""History, read: what a service said, of one kind, backwards from a moment.
+"""History, read: what a service said, of one kind, backwards from a moment, or the whole of a span forwards.
 
-Bounded in what is looked through for one question.
+Bounded in what is looked through for one question, and in what is held at once.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -13,8 +13,10 @@ from pulseboard.bus.entries import Entry, parse_kept
 from pulseboard.bus.keys import HistoryKind, Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.cursor import ZERO, Cursor
+from pulseboard.wire.errors import Overtaken
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.logs import LinePlace, LogEvent, LogFilter, LogLine
+from pulseboard.wire.metrics import Kind, MetricEvent, Value
 
 PAGE = 100
 LOOKED_THROUGH = 20_000
@@ -47,6 +49,22 @@ class FoundLines(NamedTuple):
 
     lines: list[PlacedLine]
     before: LinePlace | None
+    truncated: bool
+
+
+class Sample(NamedTuple):
+    """One value of a metric: whose, when (ms by Redis' clock), and what."""
+
+    instance: str
+    at_ms: int
+    kind: Kind
+    value: Value
+
+
+class Samples(NamedTuple):
+    """The values of a metric, in order; `truncated` when there may be older ones that were not looked at."""
+
+    samples: list[Sample]
     truncated: bool
 
 
@@ -87,14 +105,63 @@ class History:
         async with aclosing(self._backwards("log", service, span, end, PAGE)) as pages:
             async for entries, reached in pages:
                 on = reached
-                for cursor, event in ((entry.cursor, entry.event) for entry in entries):
-                    for number, line in reversed([*enumerate(event.lines)]) if isinstance(event, LogEvent) else ():
-                        place = LinePlace(cursor, number)
-                        if (before is None or place < before) and lines.takes(line):
-                            found.append(PlacedLine(place, event.instance, line))
-                            if len(found) == limit:
-                                return FoundLines(found, place, truncated=False)
+                for placed in (placed for entry in entries for placed in _lines_of(entry)):
+                    if (before is None or placed.place < before) and lines.takes(placed.line):
+                        found.append(placed)
+                        if len(found) == limit:
+                            return FoundLines(found, placed.place, truncated=False)
         return FoundLines(found, None if on is None else LinePlace(on, 0), truncated=on is not None)
+
+    async def forwards(
+        self, kind: HistoryKind, service: str, *, span: Span = ALL_TIME, page: int = PAGE
+    ) -> AsyncGenerator[list[Entry], None]:
+        """Yield all that a service said within `span`, the oldest first, up to what is the latest when it is asked for.
+
+        Raises Overtaken when something left Redis before it was read.
+        """
+        key = self._keys.history(service, kind)
+        start = "-" if span.start_ms is None else str(span.start_ms)
+        end = "+" if span.end_ms is None else str(span.end_ms)
+        with told_as_unavailable():
+            latest: Any = await self._client.xrevrange(key, end, start, count=1)
+        read = None
+        while latest and read != latest[0][0]:
+            with told_as_unavailable():
+                rows: Any = await self._client.xrange(key, start, latest[0][0].decode(), count=page + 1)
+            if read is not None:
+                # The oldest goes first: while the last one read is there, nothing after it is gone.
+                if not rows or rows[0][0] != read:
+                    raise Overtaken(f"what {service} said was trimmed faster than it was read")
+                del rows[0]
+            if not rows:
+                return
+            read = rows[-1][0]
+            start = read.decode()
+            yield list(self._sift(kind, service, rows))
+
+    async def services(self) -> list[str]:
+        """Return the names of all services that something is kept of, or was, sorted."""
+        with told_as_unavailable():
+            fields: Any = [*await self._client.hkeys(self._keys.services), *await self._client.hkeys(self._keys.lines)]
+        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+
+    async def services_that_log(self) -> list[str]:
+        """Return the names of all services that ever logged a line, sorted."""
+        with told_as_unavailable():
+            fields: Any = await self._client.hkeys(self._keys.lines)
+        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+
+    async def read_samples(self, service: str, name: str, span: Span = ALL_TIME) -> Samples:
+        """Return every value of one metric within `span`."""
+        found: list[Sample] = []
+        on: Cursor | None = None
+        async with aclosing(self._backwards("metric", service, span, None, PAGE)) as pages:
+            async for entries, reached in pages:
+                on = reached
+                for cursor, event in ((entry.cursor, entry.event) for entry in entries):
+                    if isinstance(event, MetricEvent) and name in event.metrics:
+                        found.append(Sample(event.instance, cursor.ms, event.kind(name), event.metrics[name]))
+        return Samples(found[::-1], truncated=on is not None)
 
     async def _backwards(
         self, kind: HistoryKind, service: str, span: Span, before: str | None, page: int
@@ -112,11 +179,7 @@ class History:
             check_cancelled()
             with told_as_unavailable():
                 rows: Any = await self._client.xrevrange(key, end, start, count=page)
-            entries = self._rejections.sift(
-                rows,
-                lambda row: parse_kept(kind, row, self._max_event_bytes),
-                lambda _: f"the {kind} history of {service}",
-            )
+            entries = self._sift(kind, service, rows)
             on = Cursor.parse(rows[-1][0]) if len(rows) == page else None
             yield list(entries), on
             if on is None:
@@ -124,6 +187,22 @@ class History:
             left -= page
             end = f"({on}"
 
+    def _sift(self, kind: HistoryKind, service: str, rows: list[Any]) -> Iterable[Entry]:
+        return self._rejections.sift(
+            rows,
+            lambda row: parse_kept(kind, row, self._max_event_bytes),
+            lambda _: f"the {kind} history of {service}",
+        )
+
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def _lines_of(entry: Entry) -> list[PlacedLine]:
+    """Return the lines of an entry, the latest first."""
+    event = entry.event
+    if not isinstance(event, LogEvent):
+        return []
+    numbered = reversed([*enumerate(event.lines)])
+    return [PlacedLine(LinePlace(entry.cursor, number), event.instance, line) for number, line in numbered]

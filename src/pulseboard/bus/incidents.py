@@ -9,7 +9,7 @@ import msgspec
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
-from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped
+from pulseboard.bus.entries import Row, parse_incident_row, parse_stamped, parse_stamped_metrics
 from pulseboard.bus.keys import Keys, board_field
 from pulseboard.bus.last_lines import LastLines
 from pulseboard.bus.limits import DEFAULT_LIMITS
@@ -18,6 +18,7 @@ from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.events import Cause, Incident, StatusEvent, decode, encode
 from pulseboard.wire.logs import LineView
+from pulseboard.wire.metrics import MetricEvent
 
 
 class Loss(NamedTuple):
@@ -34,12 +35,13 @@ class Loss(NamedTuple):
 
 
 class LastWords(NamedTuple):
-    """An incident, the last event of its instance, the feed id of that, and the last lines of its log, in order."""
+    """An incident, the last event of its instance, the feed id of that, the last lines of its log, in order, and its metrics."""
 
     incident: Incident
     event: StatusEvent
     cursor: Cursor
     lines: list[LineView]
+    metrics: MetricEvent | None = None
 
 
 class _Declared(msgspec.Struct):
@@ -109,5 +111,6 @@ class Incidents:
 def _parse_words(row: Row) -> LastWords:
     incident = parse_incident_row(row)
     cursor, event = parse_stamped(row[1].get(b"event", b""))
-    # An older server kept none.
-    return LastWords(incident, event, cursor, decode(_lines, row[1].get(b"lines", b"[]")))
+    # An older server kept no lines.
+    lines, metrics = decode(_lines, row[1].get(b"lines", b"[]")), row[1].get(b"metrics")
+    return LastWords(incident, event, cursor, lines, parse_stamped_metrics(metrics)[1] if metrics else None)

@@ -18,9 +18,15 @@ EARS_TTL_S = 3_600
 BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
 
-HistoryKind = Literal["status", "log"]
+IDEMPOTENCY_TTL_MS = 86_400_000
+"""For so long the same idempotency key stands for the same command."""
+LISTENER_TTL_MS = 12_000
+"""Who has not said for so long that it listens for commands does not: it says so every LISTENER_EVERY_S."""
+LISTENER_EVERY_S = 4.0
+
+HistoryKind = Literal["status", "log", "metric"]
 HISTORY_KINDS: tuple[HistoryKind, ...] = get_args(HistoryKind)
-_HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs"}
+_HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs", "metric": "metrics"}
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -74,13 +80,45 @@ class Keys:
         return self._key("ears")
 
     @property
-    def shared(self) -> tuple[str, str, str, str, str, str]:
+    def services(self) -> str:
+        return self._key("services")
+
+    @property
+    def commands(self) -> str:
+        return self._key("commands")
+
+    @property
+    def open(self) -> str:
+        return self._key("open")
+
+    @property
+    def audit(self) -> str:
+        return self._key("audit")
+
+    def command(self, command_id: str) -> str:
+        """The hash of what became of one command."""
+        return self._key(f"command:{command_id}")
+
+    def idempotency(self, digest: str) -> str:
+        return self._key(f"idempotency:{digest}")
+
+    def listener(self, service: str, instance: str) -> str:
+        """What an instance listens for, for as long as it does."""
+        return self._key(f"listener:{service}/{instance}")
+
+    @property
+    def shared(self) -> tuple[str, str, str, str, str, str, str, str]:
         """What each script that tells of instances begins with: feed, clock, limits, and the hashes that know each instance."""
-        return self.feed, self.clock, self.limits, self.board, self.seen, self.lost
+        return self.feed, self.clock, self.limits, self.board, self.seen, self.lost, self.latest, self.services
 
     def history(self, service: str, kind: HistoryKind = "status") -> str:
         """The stream of what a service said, of one kind."""
         return self._key(f"{_HISTORIES[kind]}:{service}")
+
+    @property
+    def latest(self) -> str:
+        """The hash of the last metrics of each instance."""
+        return self._key("latest")
 
     @property
     def lines(self) -> str:

@@ -10,8 +10,8 @@ from pulseboard.bus.client import FAILURES, check_cancelled, is_refusal, told_as
 from pulseboard.bus.entries import Row, parse_kept
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
-from pulseboard.wire.events import encode
-from pulseboard.wire.logs import NO_FIELDS, LinePlace, LineView, LogEvent, cut_text, view_line
+from pulseboard.wire.events import encode, json_of
+from pulseboard.wire.logs import LinePlace, LineView, LogEvent, cut_text, view_line
 
 LINES_KEPT = 20
 KEPT_BYTES = 16_000
@@ -89,6 +89,6 @@ def _shorten(line: LineView) -> LineView:
     return msgspec.structs.replace(
         line,
         message=cut_text(line.message, MESSAGE_MAX),
-        fields=line.fields if len(bytes(line.fields)) <= FIELDS_MAX_BYTES else NO_FIELDS,
+        fields=line.fields if len(json_of(line.fields)) <= FIELDS_MAX_BYTES else msgspec.UNSET,
         traceback=cut_text(line.traceback, TRACEBACK_MAX, keep_end=True),
     )

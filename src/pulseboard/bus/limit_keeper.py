@@ -49,10 +49,10 @@ class LimitKeeper:
             await self._cut([(self._keys.history(service, kind), kind) for service in chunk for kind in HISTORY_KINDS])
 
     async def _find_services(self) -> list[str]:
-        """Return those on the board, and those that ever logged; what left the board and never did goes by its age."""
+        """Return those that were ever on the board, and those that ever logged."""
         with told_as_unavailable():
             fields: list[Any] = [
-                *await self._client.hkeys(self._keys.board),
+                *await self._client.hkeys(self._keys.services),
                 *await self._client.hkeys(self._keys.lines),
             ]
         return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})

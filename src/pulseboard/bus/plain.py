@@ -1,17 +1,19 @@
 """Plain publishes: what a message on one of the channels becomes, once it is checked, for adopt.lua."""
 
 import hashlib
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pulseboard.bus.keys import HistoryKind, Keys, board_field, format_absence
-from pulseboard.wire.events import encode_event, parse_event, parse_message
+from pulseboard.wire.commands import Command, PlainCommand, parse_plain_command
+from pulseboard.wire.events import encode, encode_event, parse_event, parse_message
 from pulseboard.wire.logs import count_levels, parse_log_message
+from pulseboard.wire.metrics import parse_metric_message
 
 
 class Adoptable(NamedTuple):
     """One event for adopt.lua: its kind, the two keys and the three arguments that this takes, and the digest it is known by."""
 
-    kind: HistoryKind
+    kind: HistoryKind | Literal["command"]
     history: str
     other: str
     subject: str
@@ -20,9 +22,19 @@ class Adoptable(NamedTuple):
     digest: str
 
 
-def parse_plain(channel: str, payload: bytes, keys: Keys, *, prefix: str, max_bytes: int) -> Adoptable | None:
+class Wanted(NamedTuple):
+    """A command that somebody published, of which it is still to be found out to whom it goes."""
+
+    command: PlainCommand
+    digest: str
+
+
+def parse_plain(channel: str, payload: bytes, keys: Keys, *, prefix: str, max_bytes: int) -> Adoptable | Wanted | None:
     """Check one message; None when it carries the id of the feed already. Raises InvalidEvent with the reason."""
     digest = hashlib.blake2b(channel.encode() + b"\0" + payload, digest_size=16).hexdigest()
+    if channel == f"{prefix}commands":
+        command = parse_plain_command(payload, max_bytes=max_bytes)
+        return None if command is None else Wanted(command, digest)
     if channel == f"{prefix}logs":
         log = parse_log_message(payload, max_bytes=max_bytes)
         if log is None:
@@ -30,6 +42,13 @@ def parse_plain(channel: str, payload: bytes, keys: Keys, *, prefix: str, max_by
         history = keys.history(log.service, "log")
         json = encode_event(log, max_bytes=max_bytes + 1_024)
         return Adoptable("log", history, keys.lines, log.service, json, count_levels(log.lines), digest)
+    if channel == f"{prefix}metrics":
+        metric = parse_metric_message(payload, max_bytes=max_bytes)
+        if metric is None:
+            return None
+        history, subject = keys.history(metric.service, "metric"), board_field(metric.service, metric.instance)
+        json = encode_event(metric, max_bytes=max_bytes)
+        return Adoptable("metric", history, keys.latest, subject, json, "", digest)
     checked = parse_message(channel, payload, prefix=prefix, max_bytes=max_bytes)
     if checked is None:
         return None
@@ -37,3 +56,10 @@ def parse_plain(channel: str, payload: bytes, keys: Keys, *, prefix: str, max_by
     subject, absence = board_field(event.service, event.instance), format_absence(event.back_in_s)
     history, planned = keys.history(event.service), keys.planned(event.service)
     return Adoptable("status", history, planned, subject, checked, absence, digest)
+
+
+def adopt_command(command: Command, digest: str, keys: Keys) -> Adoptable:
+    """Return a plain command for adopt.lua, now that it is known to whom it goes."""
+    subject = f"{command.command_id} {command.service} {len(command.instances)}"
+    record = keys.command(command.command_id)
+    return Adoptable("command", record, keys.commands, subject, encode(command), "", digest)

@@ -7,7 +7,9 @@ from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import open_client, told_as_unavailable
 from pulseboard.bus.keys import BATCH_TTL_MS, BEATS_MAX, Keys, board_field, format_absence
 from pulseboard.bus.limits import DEFAULT_LIMITS
+from pulseboard.bus.orders import receipt_keys
 from pulseboard.bus.scripts import read_script
+from pulseboard.wire.commands import FINAL, Receipt
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import encode
 from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
@@ -50,6 +52,8 @@ class Publisher:
         self._publish = self._client.register_script(read_script("publish"))
         self._beat = self._client.register_script(read_script("beat"))
         self._lines = self._client.register_script(read_script("log"))
+        self._receipt = self._client.register_script(read_script("receipt"))
+        self._metric = self._client.register_script(read_script("metric"))
         self._taken: dict[str, Cursor] = {}  # of each instance, the last event that Redis said it took
 
     def publish(self, events: Sequence[Outgoing]) -> list[Cursor]:
@@ -83,6 +87,21 @@ class Publisher:
         with told_as_unavailable():
             id = self._lines(keys=keys, args=args)
         return Cursor.parse(id) if id else None
+
+    def publish_receipt(self, receipt: Receipt) -> None:
+        """Tell what became of a command; telling it twice is telling it once."""
+        keys, final = receipt_keys(self._keys, receipt.command_id), int(receipt.receipt in FINAL)
+        args: list[str | bytes | int] = [DEFAULT_LIMITS, receipt.command_id, receipt.instance, receipt.receipt]
+        args += [encode(receipt), final, ""]
+        with told_as_unavailable():
+            self._receipt(keys=keys, args=args)
+
+    def publish_metrics(self, service: str, instance: str, json: bytes) -> Cursor:
+        """Put the metrics of one instance, an event's JSON, into feed and history and PUBLISH them; return their cursor."""
+        keys = [self._keys.feed, self._keys.clock, self._keys.limits, self._keys.history(service, "metric")]
+        args: list[str | bytes] = [DEFAULT_LIMITS, f"{self._prefix}metrics", board_field(service, instance), json]
+        with told_as_unavailable():
+            return Cursor.parse(self._metric(keys=[*keys, self._keys.latest], args=args))
 
     def beat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
         """Give one sign of life; return False when the board does not know the instance, or not its last event.

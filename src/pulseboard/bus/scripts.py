@@ -5,10 +5,14 @@ from importlib.resources import files
 
 _HEADS = {
     "publish": ("stream", "clock", "feed", "lifecycle", "append"),
-    "adopt": ("stream", "clock", "feed", "lifecycle", "append", "logs"),
+    "adopt": ("stream", "clock", "feed", "lifecycle", "append", "logs", "metrics", "audit", "commands"),
     "forget": ("stream", "clock", "feed", "lifecycle"),
     "declare": ("stream", "clock", "feed", "lifecycle"),
     "log": ("stream", "clock", "feed", "logs"),
+    "send": ("stream", "clock", "feed", "audit", "commands"),
+    "claim": ("stream", "clock", "feed", "audit", "receipts"),
+    "receipt": ("stream", "clock", "feed", "audit", "receipts"),
+    "metric": ("stream", "clock", "feed", "metrics"),
     "tighten": ("stream", "clock", "feed"),
     "snapshot": (
         "stream",

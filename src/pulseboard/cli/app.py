@@ -1,6 +1,6 @@
 """The `pulseboard` command: its subcommands, and how an error becomes one line and an exit code.
 
-0: done. 1: what was asked did not hold. 2: usage or configuration.
+0: done. 1: what was asked did not hold. 2: usage or configuration. 3: the server cannot be reached. 130: Ctrl-C.
 """
 
 import logging
@@ -13,10 +13,11 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
+from pulseboard.cli.asking import add_asking
 from pulseboard.cli.options import with_settings
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
-from pulseboard.wire.errors import ConfigError, PulseboardError
+from pulseboard.wire.errors import ConfigError, PulseboardError, ServerRefused, ServerUnreachable
 
 app = typer.Typer(
     name="pulseboard",
@@ -36,6 +37,10 @@ def run(argv: Sequence[str]) -> int:
         return _complain(f"{message} (see pulseboard --help)", 2)
     except ConfigError as error:
         return _complain(str(error), 2)
+    except ServerUnreachable as error:
+        return _complain(str(error), 3)
+    except ServerRefused as error:
+        return _complain(str(error), 2 if error.usage else 1)
     except PulseboardError as error:
         return _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
@@ -114,3 +119,6 @@ def demo(
     from pulseboard.cli.demo import run_demo_board  # noqa: PLC0415
 
     raise typer.Exit(run_demo_board(settings, seed=seed, database_url=database_url))
+
+
+add_asking(app)

@@ -11,6 +11,7 @@ from math import inf
 import msgspec
 
 from pulseboard.demo.bank_client import BankClient, BankError
+from pulseboard.demo.control import CommandFailed, Hold
 from pulseboard.demo.rhythm import pause, repeat
 from pulseboard.demo.status import Status, StatusSink, Tally
 from pulseboard.demo.store import Database, StoreError
@@ -45,6 +46,8 @@ class AccountDiscoveryService:
     ) -> None:
         self.settings = settings or AccountDiscoverySettings()
         self.tally = Tally()
+        self.hold = Hold()
+        self._turn = asyncio.Lock()
         self._bank = bank
         self._database = database
         self._sink = sink
@@ -59,7 +62,7 @@ class AccountDiscoveryService:
         """Give the whole status: of the run that goes on or was the last, then of all runs."""
         return {
             "isRunning": self._phase == "discovering",
-            "phase": self._phase,
+            "phase": "paused" if self.hold.held and self._phase == "idle" else self._phase,
             "accountsSeen": self._seen,
             "newAccounts": self._new,
             "discovered": self._discovered,
@@ -78,7 +81,19 @@ class AccountDiscoveryService:
 
         A run that is told to stop ends after the page in work and counts as neither done nor failed.
         """
-        stop = stop or asyncio.Event()
+        async with self._turn:
+            return await self._discover(stop or asyncio.Event())
+
+    async def trigger(self) -> dict[str, int]:
+        """Look for new accounts now."""
+        if self._turn.locked():
+            raise CommandFailed("a run is going on already")
+        new = await self.discover_new_accounts()
+        if new is None:
+            raise CommandFailed(self.tally.last_error or "it failed")
+        return {"newAccounts": new}
+
+    async def _discover(self, stop: asyncio.Event) -> int | None:
         self._phase, self._seen, self._new, self._next_run_at = "discovering", 0, 0, None
         self.publish()
         try:
@@ -98,7 +113,7 @@ class AccountDiscoveryService:
     async def run(self, stop: asyncio.Event) -> None:
         """Make a run on each interval until `stop`."""
         try:
-            await repeat(lambda: self.discover_new_accounts(stop), self.settings.interval_s, stop)
+            await repeat(lambda: self.discover_new_accounts(stop), self.settings.interval_s, stop, self.hold)
         finally:
             self._phase, self._next_run_at = "stopped", None
 

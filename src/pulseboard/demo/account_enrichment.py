@@ -12,6 +12,7 @@ from math import inf
 import msgspec
 
 from pulseboard.demo.bank_client import BankClient, BankError
+from pulseboard.demo.control import CommandFailed, Hold
 from pulseboard.demo.rhythm import repeat
 from pulseboard.demo.status import Status, StatusSink, Tally
 from pulseboard.demo.store import Database, StoreError
@@ -60,6 +61,8 @@ class AccountEnrichmentService:
     ) -> None:
         self.settings = settings or AccountEnrichmentSettings()
         self.tally = Tally()
+        self.hold = Hold()
+        self._turn = asyncio.Lock()
         self._bank = bank
         self._database = database
         self._sink = sink
@@ -74,7 +77,7 @@ class AccountEnrichmentService:
         """Give the whole status: what is going on, what waits, what became of it, and when."""
         return {
             "isRunning": self._phase == "enriching",
-            "phase": self._phase,
+            "phase": "paused" if self.hold.held and self._phase == "idle" else self._phase,
             "pending": self._pending,
             "inFlight": self._in_flight,
             **self.tally.counts(),
@@ -90,7 +93,16 @@ class AccountEnrichmentService:
 
     async def enrich_accounts(self, stop: asyncio.Event | None = None) -> int:
         """Make one run over a batch of accounts; give how many were completed. Failures are counted, not raised."""
-        stop = stop or asyncio.Event()
+        async with self._turn:
+            return await self._enrich_some(stop or asyncio.Event())
+
+    async def trigger(self) -> dict[str, int]:
+        """Complete the accounts that wait now, a batch of them."""
+        if self._turn.locked():
+            raise CommandFailed("a run is going on already")
+        return {"completed": await self.enrich_accounts()}
+
+    async def _enrich_some(self, stop: asyncio.Event) -> int:
         before = self.tally.done
         self._phase, self._next_run_at = "enriching", None
         self.publish()
@@ -109,7 +121,7 @@ class AccountEnrichmentService:
     async def run(self, stop: asyncio.Event) -> None:
         """Make a run on each interval until `stop`; accounts in work are finished."""
         try:
-            await repeat(lambda: self.enrich_accounts(stop), self.settings.interval_s, stop)
+            await repeat(lambda: self.enrich_accounts(stop), self.settings.interval_s, stop, self.hold)
         finally:
             self._phase, self._next_run_at = "stopped", None
 

@@ -13,6 +13,7 @@ from math import inf
 import msgspec
 
 from pulseboard.demo.bank_client import BankBadAnswer, BankClient, BankError
+from pulseboard.demo.control import CommandFailed, Hold
 from pulseboard.demo.queues import SyncQueues
 from pulseboard.demo.rhythm import pause, repeat
 from pulseboard.demo.status import Status, StatusSink, Tally
@@ -69,6 +70,7 @@ class BalanceSyncService:
         self.settings = settings or BalanceSyncSettings()
         self.queues = SyncQueues(self.settings.high_capacity, self.settings.normal_capacity)
         self.tally = Tally()
+        self.hold = Hold()
         self._bank = bank
         self._database = database
         self._sink = sink
@@ -80,7 +82,7 @@ class BalanceSyncService:
         """Give the whole status: what is going on, what waits, what became of it, and when."""
         return {
             "isRunning": self._phase == "syncing",
-            "phase": self._phase,
+            "phase": "paused" if self.hold.held and self._phase == "idle" else self._phase,
             "highPriorityQueue": self.queues.high,
             "normalQueue": self.queues.normal,
             "inFlight": self.queues.in_work,
@@ -121,6 +123,15 @@ class BalanceSyncService:
             self._wake.set()
             self.publish()
 
+    async def trigger(self, user_id: int) -> dict[str, str]:
+        """Sync the balance of one user now."""
+        if self.queues.is_in_work(user_id):
+            raise CommandFailed(f"the balance of user {user_id} is being synced already")
+        balance = await self.sync_user_balance(user_id)
+        if balance is None:
+            raise CommandFailed(self.tally.last_error or "it failed")
+        return {"balance": str(balance)}
+
     async def process_queues(self, stop: asyncio.Event | None = None) -> int:
         """Make one pass over the queues, high priority first; give how many users were synced or failed."""
         stop = stop or asyncio.Event()
@@ -139,7 +150,7 @@ class BalanceSyncService:
                 while taken < self.settings.pass_size:
                     await slots.acquire()
                     # Only then: meanwhile somebody may have become urgent, or the order to stop may have come.
-                    user_id = None if stop.is_set() else self.queues.take()
+                    user_id = None if stop.is_set() or self.hold.held else self.queues.take()
                     if user_id is None:
                         break
                     taken += 1
@@ -191,6 +202,7 @@ class BalanceSyncService:
     async def _work(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._wake.clear()
+            await self.hold.wait(stop)
             if not await self.process_queues(stop):
                 await self._wait_for_work(stop)
 

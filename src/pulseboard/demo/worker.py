@@ -17,7 +17,7 @@ import threading
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 import typer
@@ -25,8 +25,12 @@ import typer
 from pulseboard.demo import account_discovery, account_enrichment, balance_sync
 from pulseboard.demo.bank_client import BankClient, Patience
 from pulseboard.demo.command import refuse, run_command
+from pulseboard.demo.control import RESTART_S, Control, Controlled
 from pulseboard.demo.status import Status, StatusSink
 from pulseboard.demo.store import Database, StoreError
+
+if TYPE_CHECKING:
+    from pulseboard import Service
 
 _GRACE_S = 0.4
 """How long work in flight may take to finish after a signal; the goodbye comes then."""
@@ -37,11 +41,8 @@ _BEAT_S = 5
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-class Worker(Protocol):
+class Worker(Controlled, Protocol):
     """What the three services have in common."""
-
-    def publish(self) -> None:
-        """Publish the whole status."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`."""
@@ -84,6 +85,9 @@ async def run_worker(
     ):
         with _open_sink(name, surroundings) as sink:
             service = make(bank, database, sink)
+            control = Control(service, stop)
+            if not isinstance(sink, PrintedStatus):
+                control.offer(sink)
             work = asyncio.create_task(service.run(stop))
             stopped = asyncio.create_task(stop.wait())
             try:
@@ -94,10 +98,12 @@ async def run_worker(
             finally:
                 stopped.cancel()
                 service.publish()
+            if control.restarting and not isinstance(sink, PrintedStatus):
+                sink.stop(back_in_s=RESTART_S)
 
 
 @contextmanager
-def _open_sink(name: str, surroundings: Surroundings) -> Iterator[StatusSink]:
+def _open_sink(name: str, surroundings: Surroundings) -> Iterator[PrintedStatus | Service]:
     if surroundings.print_status:
         yield PrintedStatus()
         return

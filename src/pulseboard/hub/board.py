@@ -62,6 +62,7 @@ class InstanceView(msgspec.Struct):
     timestamp: int
     status: msgspec.Raw
     beat_s: float | None
+    commands: list[str]
     goodbye: bool
     back_in_s: float | None
     lost: bool
@@ -142,6 +143,13 @@ class Board:
             gone += sorted(spare, key=lambda instance: instance.seen)[:excess]
         return [(each.event.service, each.event.instance, each.cursor) for each in gone]
 
+    def roll_call(self, sight: Sight) -> list[tuple[str, str, State]]:
+        """Return the state of every instance as (service, instance, state); `missing` of services expected and never seen."""
+        unknown = State.MISSING if sight.blind is None else State.UNKNOWN
+        known = [(*who, each.state(sight)) for who, each in self._instances.items()]
+        seen = {service for service, _ in self._instances}
+        return known + [(service, "", unknown) for service in self.expected if service not in seen]
+
     def losses(self, sight: Sight) -> list[Loss]:
         """Return whoever is lost and was not declared so yet."""
         return [
@@ -161,6 +169,19 @@ class Board:
             default=None,
         )
 
+    @property
+    def services(self) -> set[str]:
+        """Every service that is on the board, or expected."""
+        return {*self.expected, *(service for service, _ in self._instances)}
+
+    def seen(self) -> dict[tuple[str, str], int]:
+        """Return when each instance gave its last sign of life (ms by Redis' clock)."""
+        return {who: each.seen for who, each in self._instances.items()}
+
+    def states_of(self, service: str, sight: Sight) -> dict[str, State]:
+        """Return the state of each instance of a service, by its name."""
+        return {name: each.state(sight) for (owner, name), each in self._instances.items() if owner == service}
+
     def view(self, services: Collection[str] | None = None) -> list[InstanceView]:
         """Return every instance (of `services`, if given), in the order in which they first appeared."""
         return [
@@ -170,6 +191,7 @@ class Board:
                 event.timestamp,
                 event.status,
                 event.beat_s,
+                event.commands,
                 event.goodbye,
                 event.back_in_s,
                 each.lost,
@@ -181,6 +203,10 @@ class Board:
             for event in (each.event,)
             if services is None or event.service in services
         ]
+
+    def states(self, sight: Sight) -> dict[tuple[str, str], State]:
+        """Return what is made of each instance, by service and instance."""
+        return {who: each.state(sight) for who, each in self._instances.items()}
 
     def beats(self, services: Collection[str] | None = None) -> list[Beat]:
         """Return the last sign of life of every instance (of `services`, if given)."""

@@ -9,9 +9,11 @@ from pulseboard.bus.entries import Beat, Entry
 from pulseboard.hub.board import InstanceView
 from pulseboard.hub.ring import Frame
 from pulseboard.hub.sight import BlindView, DeafView, Sight
+from pulseboard.wire.commands import Command, Receipt
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident, LifecycleEvent, encode
 from pulseboard.wire.logs import LinePlace, LineView, LogEvent, view_line
+from pulseboard.wire.metrics import Kind, MetricEvent, Value
 from pulseboard.wire.sse import HEARTBEAT, format_frame
 
 
@@ -37,6 +39,7 @@ class _Status(msgspec.Struct, omit_defaults=True):
     status: msgspec.Raw
     instance: str
     beat_s: float | None = None
+    commands: list[str] = []
     goodbye: bool = False
     back_in_s: float | None = None
 
@@ -48,6 +51,16 @@ class LogView(msgspec.Struct, omit_defaults=True):
     instance: str
     lines: list[LineView]
     dropped: int = 0
+
+
+class MetricView(msgspec.Struct, omit_defaults=True):
+    """The data of the `metric` event; `timestamp` is when it came, where nobody said."""
+
+    service: str
+    instance: str
+    timestamp: int
+    metrics: dict[str, Value]
+    kinds: dict[str, Kind] = {}
 
 
 class _SeedStatus(msgspec.Struct):
@@ -65,8 +78,23 @@ def event_frame(entry: Entry) -> Frame:
     if isinstance(event, LogEvent):
         full = _named("log", view_log(event, entry.cursor), entry.cursor)
         return Frame(entry.cursor, "log", event.service, full, None, len(event.lines))
+    if isinstance(event, Command):
+        return Frame(entry.cursor, "command", event.service, _named("command", event, entry.cursor), None)
+    if isinstance(event, Receipt):
+        return Frame(entry.cursor, "receipt", event.service, _named("receipt", event, entry.cursor), None)
+    if isinstance(event, MetricEvent):
+        timestamp = event.timestamp or entry.cursor.ms
+        metric = MetricView(event.service, event.instance, timestamp, event.metrics, event.kinds)
+        return Frame(entry.cursor, "metric", event.service, _named("metric", metric, entry.cursor), None)
     status = _Status(
-        event.service, event.timestamp, event.status, event.instance, event.beat_s, event.goodbye, event.back_in_s
+        event.service,
+        event.timestamp,
+        event.status,
+        event.instance,
+        event.beat_s,
+        event.commands,
+        event.goodbye,
+        event.back_in_s,
     )
     seed = _SeedStatus(event.service, event.timestamp, event.status)
     return Frame(
@@ -133,5 +161,5 @@ def retry_bytes(retry_ms: int) -> bytes:
     return b"retry: %d\n\n" % retry_ms
 
 
-def _named(event: str, data: dict[str, Any] | LogView, cursor: Cursor) -> bytes:
+def _named(event: str, data: dict[str, Any] | LogView | MetricView | Command | Receipt, cursor: Cursor) -> bytes:
     return format_frame(encode(data), event=event, id=str(cursor))

@@ -33,6 +33,7 @@ from pulseboard.hub.ring import Ring
 from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.state import State
 
 BEATS_EVERY_S = 1.0
 BEATS_PER_RHYTHM = 8
@@ -77,6 +78,11 @@ class Hub:
     def blind(self) -> BlindView | None:
         """Since when and why the server cannot see Redis; None while it can."""
         return self.sight.blind
+
+    @property
+    def now_ms(self) -> int:
+        """What time it is for the board, by Redis' clock."""
+        return self._clock.now_ms()
 
     @property
     def readers(self) -> int:
@@ -195,6 +201,10 @@ class Hub:
     def forgettable(self) -> list[tuple[str, str, Cursor]]:
         """Return what ended so long ago that it should leave the board; while blind, nothing."""
         return [] if self.blind is not None else self.board.forgettable(self._clock.now_ms(), self.sight)
+
+    def states(self, service: str) -> dict[str, State]:
+        """Return the state of each instance of a service, by its name; nothing where there is none."""
+        return self.board.states_of(service, self.sight)
 
     def losses(self) -> list[Loss]:
         """Return whoever is lost and was not declared so yet; while blind, nobody."""

@@ -12,14 +12,20 @@ import msgspec
 
 from pulseboard.bus.client import is_refusal, retry_delay_s
 from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.sdk.commander import Commander
 from pulseboard.sdk.guard import Guard
+from pulseboard.sdk.lane import Lane
 from pulseboard.sdk.logbook import Logbook
 from pulseboard.sdk.loops import LoopWatch
+from pulseboard.sdk.meter import Meter
+from pulseboard.sdk.offers import Offers
 from pulseboard.sdk.outbox import Outbox, Said, Word
 from pulseboard.sdk.stats import LinkRecord
 from pulseboard.sdk.status import fit_status, parse_status
+from pulseboard.wire.commands import Receipt
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
-from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event
+from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event, json_of
+from pulseboard.wire.metrics import MetricEvent
 
 ENVELOPE_MAX_BYTES = 2_048
 """What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
@@ -33,7 +39,17 @@ That is more than anybody reads and costs the host less than a tenth of a core; 
 LAST_TURNS = 10
 """How often so many are sent before the goodbye."""
 
+RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH = 1_000, 4 * 1024 * 1024, 50
+
 log = logging.getLogger("pulseboard.service")
+
+
+def _size_of(receipt: Receipt) -> int:
+    return 400 + len(json_of(receipt.result)) + len(receipt.error) + len(receipt.reason)
+
+
+def _make_receipts() -> Lane[Receipt]:
+    return Lane(RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH, _size_of)
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,11 @@ class Desk:
 
     guard: Guard
     logbook: Logbook
+    meter: Meter
+    metrics_every_s: float
     outbox: Outbox = field(default_factory=Outbox)
+    receipts: Lane[Receipt] = field(default_factory=_make_receipts)
+    offers: Offers = field(default_factory=Offers)
     loops: LoopWatch = field(default_factory=LoopWatch)
     record: LinkRecord = field(default_factory=LinkRecord)
 
@@ -64,6 +84,7 @@ class Courier:
         publisher: Publisher,
         address: str,
         run: int,
+        make_commander: Callable[[Callable[[Receipt], None]], Commander],
         predecessor: "Courier | None" = None,
     ) -> None:
         self._service = service
@@ -74,13 +95,15 @@ class Courier:
         self._publisher = publisher
         self._address = address
         self._word = Word(run)
+        self._make_commander = make_commander
+        self._commander: Commander | None = None
         self._predecessor = predecessor
         # A SimpleQueue, since a signal handler may call update() in the middle of an update(): an Event would deadlock.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._said_goodbye = False
         self.dismissed = False
         self._attempt = 0
-        self._next_beat = self._next_lines = time.monotonic()
+        self._next_beat = self._next_lines = self._next_metrics = time.monotonic()
         self._lines_wait = False
         self._thread = threading.Thread(target=self._run, name=f"pulseboard-{service}", daemon=True)
 
@@ -101,11 +124,17 @@ class Courier:
             self._lines_wait = True
             self._wakes.put(None)
 
+    def note_metric(self) -> None:
+        """Say that the meter has a first instrument."""
+        self._wakes.put(None)
+
     def dismiss(self, back_in_s: float | None) -> None:
         """Ask for an end: send what is waiting, then the goodbye, of which only the first counts. Does not wait for it."""
         try:
             self._desk.outbox.offer(self._word._replace(goodbye=True, back_in_s=back_in_s))
         finally:
+            if self._commander is not None:
+                self._commander.dismiss()
             # Last, for a signal handler that stops as well, in the middle of this: it must not wait for a goodbye unsaid.
             self.dismissed = True
             self._wakes.put(None)
@@ -138,8 +167,12 @@ class Courier:
                 self._publisher.close()
 
     def _turn(self) -> None:
+        if self._desk.offers and self._commander is None and not self.dismissed:
+            self._commander = self._make_commander(self._tell)
+            self._commander.start()
         try:
             self._send_all()
+            self._send_receipts()
             if time.monotonic() >= self._next_beat:
                 if not self._said_goodbye:
                     self._beat()
@@ -147,13 +180,39 @@ class Courier:
             if self._lines_wait and time.monotonic() >= self._next_lines:
                 self._next_lines = time.monotonic() + LINES_EVERY_S
                 self._send_lines()
+            if self._desk.meter and not self._said_goodbye and time.monotonic() >= self._next_metrics:
+                self._next_metrics = time.monotonic() + self._desk.metrics_every_s
+                self._send_metrics()
         except BusUnavailable as error:
             self._note_failure(error)
             self._pause()
             return
         self._note_success()
         until = min(self._next_beat, self._next_lines) if self._lines_wait else self._next_beat
+        if self._desk.meter:
+            until = min(until, self._next_metrics)
         self._wait(until - time.monotonic())
+
+    def _send_metrics(self) -> None:
+        """Send the metrics as they are now. None of them queue: what fails to be sent is part of the next, extremes too."""
+        meter, now_s = self._desk.meter, time.monotonic()
+        readings = meter.take(now_s)
+        if readings is None:
+            return
+        event = MetricEvent(
+            self._service, readings.metrics, self._instance, time.time_ns() // 1_000_000, readings.kinds
+        )
+        try:
+            self._publisher.publish_metrics(self._service, self._instance, encode_event(event))
+        except InvalidEvent as error:
+            self._complain("metrics", f"the metrics are not sent: {error}")
+        except BusUnavailable as error:
+            if error.__cause__ is None or not is_refusal(error.__cause__):
+                self._next_metrics = now_s
+                raise
+            self._complain("metrics", f"Redis refused metrics, and is asked again with the next: {error}")
+        else:
+            meter.confirm(readings, now_s)
 
     def _send_lines(self) -> None:
         """Send some log lines; those that are left must wait a little, or a flood would leave the host no time."""
@@ -182,6 +241,34 @@ class Courier:
         self._lines_wait = logbook.waits
         return self._lines_wait
 
+    def _tell(self, receipt: Receipt) -> None:
+        self._desk.receipts.offer(receipt)
+        self._wakes.put(None)
+
+    def _send_receipts(self) -> None:
+        receipts = self._desk.receipts
+        while True:
+            if not receipts.ledger.held:
+                left = receipts.look()[1][:RECEIPTS_BATCH]
+                if not left:
+                    return
+                receipts.hold(tuple(receipt for receipt, _ in left), left)
+            first, *rest = receipts.ledger.held
+            try:
+                self._publisher.publish_receipt(first)
+            except BusUnavailable as error:
+                if error.__cause__ is None or not is_refusal(error.__cause__):
+                    raise
+                self._complain("receipt", f"Redis refused a receipt, which is lost: {error}")
+            receipts.hold(tuple(rest), sent=1)
+
+    def _settle_commands(self) -> None:
+        """Begin no more commands, and say what became of those that were begun, since nothing may come after a goodbye."""
+        if self._commander is not None:
+            self._commander.dismiss()
+            self._commander.abandon()
+        self._send_receipts()
+
     def _send_last_lines(self) -> None:
         """Send what was logged before the goodbye, since nothing may come after it."""
         for _ in range(LAST_TURNS):
@@ -196,7 +283,9 @@ class Courier:
             outbox.keep_latest(run)
         while not self._said_goodbye and (batch := outbox.take(run)):
             if batch[-1].word.goodbye:
+                self._settle_commands()
                 self._send_last_lines()
+                self._send_metrics()
             try:
                 self._publisher.publish([self._make_event(said) for said in batch])
             except BaseException:
@@ -212,6 +301,7 @@ class Courier:
             status=msgspec.Raw(said.json),
             instance=self._instance,
             beat_s=self._beat_s,
+            commands=[] if said.word.goodbye else self._desk.offers.names,
             goodbye=said.word.goodbye,
             back_in_s=said.word.back_in_s,
         )

@@ -15,7 +15,7 @@ import msgspec
 from pulseboard.sdk.lane import Lane, LaneCounts, Numbered
 from pulseboard.sdk.masks import Masks
 from pulseboard.sdk.status import fit_status, parse_status
-from pulseboard.wire.logs import NO_FIELDS, LogLine, count_levels, cut_text
+from pulseboard.wire.logs import LogLine, count_levels, cut_text
 
 MAX_LINES = 5_000
 MAX_BYTES = 4_000_000
@@ -126,7 +126,7 @@ class Logbook:
             message=cut_text(self._masks.text(line.message), MESSAGE_MAX),
             timestamp=line.at_ns // 1_000_000,
             logger=line.logger[:200],
-            fields=msgspec.Raw(fields) if fields else NO_FIELDS,
+            fields=msgspec.Raw(fields) if fields else msgspec.UNSET,
             # Its end says what was raised.
             traceback=cut_text(self._masks.text(line.traceback), TRACEBACK_MAX, keep_end=True),
         )

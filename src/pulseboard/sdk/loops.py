@@ -53,6 +53,11 @@ class LoopWatch:
     def __len__(self) -> int:
         return len(self._watched)
 
+    def running(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop that was added first of those that run; None when none does."""
+        loops = (watched.loop() for watched in self._watched.copy())
+        return next((loop for loop in loops if loop is not None and loop.is_running()), None)
+
     def ask(self) -> int:
         """Ask each loop that owes no answer, and return for how many ms the oldest question has stood; 0 below 1,000."""
         for gone in [watched for watched in self._watched.copy() if not self._reach(watched)]:

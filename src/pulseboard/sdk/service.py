@@ -11,22 +11,31 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from traceback import format_exc
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
+from pulseboard.bus.orders import Orders
 from pulseboard.bus.publisher import Publisher
 from pulseboard.sdk import host
+from pulseboard.sdk.commander import Commander, Signature
+from pulseboard.sdk.complaints import Complaints
 from pulseboard.sdk.courier import Courier, Desk
 from pulseboard.sdk.guard import Guard, is_hosts_own
+from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Timer
 from pulseboard.sdk.log_handler import ServiceLogHandler
 from pulseboard.sdk.logbook import Logbook
 from pulseboard.sdk.masks import Masks
+from pulseboard.sdk.meter import AnyInstrument, Meter
+from pulseboard.sdk.offers import Handler
+from pulseboard.sdk.standard import Pause, offer_standard
 from pulseboard.sdk.stats import ServiceStats
 from pulseboard.sdk.status import encode_value, text_of
+from pulseboard.wire.commands import Receipt, check_command_key
 from pulseboard.wire.errors import ConfigError, InvalidEvent
 from pulseboard.wire.events import MAX_BACK_IN_S, MAX_BEAT_S, encode
 from pulseboard.wire.logs import parse_level
@@ -35,10 +44,13 @@ from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_ser
 ANSWER_TIMEOUT_S = 2.0
 MIN_BEAT_S = 0.05
 """A shorter rhythm floods Redis and tells nobody more."""
+METRICS_EVERY_S = (0.05, 3_600.0)
 NAME_MAX = 256
 """Characters of a field's name: one that is longer is a mistake, and costs its status the room."""
 
 log = logging.getLogger("pulseboard.service")
+
+H = TypeVar("H", bound=Handler)
 
 
 class Service:
@@ -54,6 +66,11 @@ class Service:
     Passwords, tokens and the like are masked in log lines before these leave the process; `mask` are regular expressions of
     which the groups, or the whole where there are none, are masked as well.
 
+    What it does when it is told to, it says by `command` and `offer`. With a `command_key` (or PULSEBOARD_COMMAND_KEY) it obeys
+    only commands that a server with the same key has signed.
+
+    Its metrics are sent every `metrics_every_s`: 0.05 to 3,600 seconds.
+
     Raises ConfigError or InvalidName for a name, rhythm, mask or namespace that cannot be one; nothing later raises.
     """
 
@@ -68,6 +85,8 @@ class Service:
         channel_prefix: str | None = None,
         goodbye_on_sigterm: bool = True,
         mask: Iterable[str | re.Pattern[str]] = (),
+        command_key: str | None = None,
+        metrics_every_s: float = 5.0,
     ) -> None:
         self.name = check_service_name(name)
         if not (_is_number(beat_s) and MIN_BEAT_S <= beat_s <= MAX_BEAT_S):
@@ -75,16 +94,24 @@ class Service:
                 f"beat_s is a number of seconds from {MIN_BEAT_S:g} to {MAX_BEAT_S:.0f}, not {text_of(beat_s)[:80]!a}"
             )
         self.beat_s = float(beat_s)
+        if not (_is_number(metrics_every_s) and METRICS_EVERY_S[0] <= metrics_every_s <= METRICS_EVERY_S[1]):
+            least, most = METRICS_EVERY_S
+            raise ConfigError(
+                f"metrics_every_s is a number of seconds from {least:g} to {most:.0f}, not {text_of(metrics_every_s)[:80]!a}"
+            )
         self._named = instance is not None
         self.instance = check_instance_name(instance) if instance is not None else ""
         self._redis_url = redis_url
         self._keys = Keys(namespace or os.environ.get("PULSEBOARD_NAMESPACE") or DEFAULT_NAMESPACE)
         self._prefix = channel_prefix or os.environ.get("PULSEBOARD_CHANNEL_PREFIX") or DEFAULT_PREFIX
-        self._complaints: set[str] = set()
+        self._complaints = Complaints(name)
         # Taken to start alone: neither an update nor a stop waits for anybody. Reentrant, for a signal handler that starts.
         self._starting = threading.RLock()
         self._runs = itertools.count(1)
-        self._desk = Desk(Guard(name), Logbook(Masks(mask)))
+        self._masks = Masks(mask)
+        self._desk = Desk(Guard(name), Logbook(self._masks), Meter(self._complaints.tell), float(metrics_every_s))
+        self._pause = Pause()
+        self._command_key = check_command_key(command_key or os.environ.get("PULSEBOARD_COMMAND_KEY") or None)
         # The latest there was, as long as its thread holds on to it; weak, since it holds on to its service.
         self._find_courier: Callable[[], Courier | None] = _nobody
         self._forked = False
@@ -160,6 +187,56 @@ class Service:
         """
         return ServiceLogHandler(self._write_line, self._desk.guard, level)
 
+    def command(self, name: str, description: str | None = None) -> Callable[[H], H]:
+        """Offer a command, done by the function that this decorates: `@service.command("trigger")`.
+
+        Its arguments are given by name and checked against its annotations, as msgspec reads them; what it returns is told
+        as JSON. One that is async is done in the event loop that the service was started in; any other in a thread.
+        Raises ConfigError for a name or arguments that cannot be told.
+        """
+
+        def offer(handler: H) -> H:
+            self._desk.offers.add(name, handler, description)
+            self._listen()
+            return handler
+
+        return offer
+
+    def offer(self, *names: str) -> Self:
+        """Offer standard commands: ping, log-level, pause and resume (see `paused`), restart. Raises ConfigError for others."""
+        offer_standard(self._desk.offers, names, lambda: self._pause, lambda back_in_s: self.stop(back_in_s=back_in_s))
+        self._listen()
+        return self
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was told to pause; what that means is for its host to say."""
+        return bool(self._pause)
+
+    def wait_while_paused(self, timeout_s: float | None = None) -> bool:
+        """Wait until it is told to resume, if it was told to pause; return False when `timeout_s` was over before."""
+        return self._pause.wait(timeout_s)
+
+    def counter(self, name: str) -> Counter:
+        """Return the counter of this name, a total that only grows: `service.counter("synced").add()`.
+
+        The same name gives the same instrument. One that cannot be sent, since its name is no name or that of another
+        kind, or since there are too many, is complained of once in the log, and works all the same.
+        """
+        return self._get_instrument(Counter, name)
+
+    def gauge(self, name: str) -> Gauge:
+        """Return the gauge of this name, a value that goes up and down: `service.gauge("queue").set(7)`; else as `counter`."""
+        return self._get_instrument(Gauge, name)
+
+    def histogram(self, name: str) -> Histogram:
+        """Return the histogram of this name: `service.histogram("rows").record(120)`; else as `counter`."""
+        return self._get_instrument(Histogram, name)
+
+    def timer(self, name: str) -> Timer:
+        """Return the timer of this name, a histogram of seconds: `with service.timer("sync"): …`, or above a function."""
+        return self._get_instrument(Timer, name)
+
     def watch_loop(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Tell with each beat when `loop` (or the running one) is stuck, beside the one that the service was started in.
 
@@ -199,11 +276,44 @@ class Service:
         if (courier := self._running()) is not None:
             courier.say()
 
+    def _listen(self) -> None:
+        """Make known what is offered by now, and that whoever listens for nothing listens as well."""
+        with self._desk.guard:
+            offers = self._desk.offers
+            if offers and offers.find("ping") is None:
+                offer_standard(offers, ("ping",), lambda: self._pause, lambda _: None)
+            self._publish()
+
+    def _make_commander(self, address: RedisAddress, tell: Callable[[Receipt], None]) -> Commander:
+        key = self._command_key
+        return Commander(
+            self.name,
+            self.instance,
+            self._desk.offers,
+            lambda run: Orders(address, self._keys, self.name, self.instance, run),
+            None if key is None else Signature(key, self._keys.namespace),
+            self._desk.loops,
+            self._masks,
+            self._desk.guard,
+            tell,
+            lambda message, traceback: self._write_line("error", message, "pulseboard.command", {}, traceback),
+        )
+
     def _write_line(self, level: str, message: str, logger: str, fields: dict[str, Any], traceback: str) -> None:
         json = encode(self._encode_fields(fields)) if fields else b""
         self._desk.logbook.write(level, message, logger, json, traceback)
         if (courier := self._running()) is not None:
             courier.note_line()
+
+    def _get_instrument(self, kind: type[AnyInstrument], name: Any) -> AnyInstrument:
+        with self._desk.guard:
+            meter = self._desk.meter
+            is_first = not meter
+            instrument = meter.get(kind, name)
+            if is_first and (courier := self._running()) is not None:
+                courier.note_metric()
+            return instrument
+        return kind("", self._complaints.tell)
 
     def _running(self) -> Courier | None:
         courier = self._find_courier()
@@ -243,9 +353,7 @@ class Service:
         return None
 
     def _complain(self, kind: str, message: str) -> None:
-        if kind not in self._complaints:
-            self._complaints.add(kind)
-            log.error("service %s: %s (told once)", self.name, ascii(message[:300])[1:-1])
+        self._complaints.tell(kind, message)
 
     def _launch(self) -> None:
         self._forked = False
@@ -263,6 +371,7 @@ class Service:
             Publisher(address, self._keys, prefix=self._prefix, timeout_s=ANSWER_TIMEOUT_S),
             str(address),
             next(self._runs),
+            partial(self._make_commander, address),
             self._find_courier(),
         )
         self._find_courier = weakref.ref(courier)
@@ -297,7 +406,16 @@ class Service:
         # the parent's. The child becomes an instance of its own when it first says something, not before: most children
         # are about to exec another program.
         self._starting = threading.RLock()
-        self._desk = Desk(Guard(self.name), self._desk.logbook.renew(), self._desk.outbox.renew())
+        desk = self._desk
+        self._desk = Desk(
+            Guard(self.name),
+            desk.logbook.renew(),
+            desk.meter.renew(),
+            desk.metrics_every_s,
+            desk.outbox.renew(),
+            offers=desk.offers,
+        )
+        self._pause = self._pause.renew()
         self._forked = self._forked or self._running() is not None
         self._find_courier = _nobody
         if not self._named:

@@ -11,6 +11,7 @@ from pulseboard.server.problems import Problem
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent, InvalidName
 from pulseboard.wire.events import MAX_TIMESTAMP_MS
 from pulseboard.wire.logs import LEVELS, LogFilter, parse_level
+from pulseboard.wire.metrics import check_metric_name
 from pulseboard.wire.names import check_service_name
 
 T = TypeVar("T")
@@ -24,6 +25,14 @@ def parse_service(name: str) -> str:
         return check_service_name(name)
     except InvalidName as error:
         raise Problem(400, "bad-name", f"{error}.") from error
+
+
+def parse_metric(name: str) -> str:
+    """Return a metric's name; raise a Problem for what can be none."""
+    try:
+        return check_metric_name(name)
+    except InvalidName as error:
+        raise Problem(400, "bad-metric", f"{error}.") from error
 
 
 def parse_moment(name: str, text: str) -> int:

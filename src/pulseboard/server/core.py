@@ -1,6 +1,7 @@
 """The core of a server process: one of each part, wired together and owned here."""
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from typing import Self
 from pulseboard.bus.adopter import Adopter
 from pulseboard.bus.client import check_cancelled, run_for_ever
 from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.commands import Commands
 from pulseboard.bus.feed import Feed
 from pulseboard.bus.history import History
 from pulseboard.bus.incidents import Incidents
 from pulseboard.bus.janitor import Janitor
+from pulseboard.bus.latest import Latest
 from pulseboard.bus.limit_keeper import LimitKeeper
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.replay import Replay
@@ -21,13 +24,16 @@ from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
 from pulseboard.hub.sight import DeafView
+from pulseboard.server.dispatch import Dispatch
 from pulseboard.server.settings import Settings
+from pulseboard.server.settle import settle
 from pulseboard.server.signals import call_on_stop
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import BusUnavailable
 
 FORGET_EVERY_S = 5.0
 DECLARE_EVERY_S = 0.5
+SETTLE_EVERY_S = 1.0
 LIMITS_EVERY_S = 2.0
 BEGIN_S = 1.0
 """How long the first requests wait for the board. Redis may be away, and then they are told that."""
@@ -49,7 +55,7 @@ class Core:
         self.settings = settings
         self.rejections = Rejections()
         self.failed = False
-        clock = RedisClock()
+        self._clock = clock = RedisClock()
         options = HubOptions(
             settings.ping_s,
             settings.heartbeat_s,
@@ -65,18 +71,43 @@ class Core:
         self.replay = Replay(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self.incidents = Incidents(*where, self.rejections)
         self.history = History(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
+        self.commands = Commands(
+            *where, self.rejections, prefix=settings.channel_prefix, command_key=settings.command_key
+        )
+        self.dispatch = Dispatch(self.hub, self.commands, clock)
+        self.latest = Latest(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self._adopter = Adopter(
             *where,
             self.rejections,
+            make_command=self.dispatch.make_plain if settings.obeys_plain_commands else None,
             prefix=settings.channel_prefix,
             max_event_bytes=settings.max_event_bytes,
             on_deaf=lambda deaf: self.hub.listen(None if deaf is None else DeafView(*deaf)),
         )
         self._janitor = Janitor(*where)
         self._limits = LimitKeeper(*where, settings.limits)
+        self._owned = (
+            self._janitor,
+            self._limits,
+            self.incidents,
+            self.history,
+            self.latest,
+            self.replay,
+            self.commands,
+        )
         self._on_failure = on_failure
         self._task: asyncio.Task[None] | None = None
         self._beginning: asyncio.Future[bool] | None = None
+
+    @property
+    def closing(self) -> bool:
+        """True once it ends."""
+        return self.hub.closing
+
+    @property
+    def write_deadline_s(self) -> float:
+        """Seconds after which a reader that takes nothing is let go."""
+        return self.settings.write_deadline_s
 
     @property
     def deaf(self) -> int:
@@ -136,13 +167,14 @@ class Core:
                     tasks.create_task(run_for_ever(self._adopter.run()), name="pulseboard-adopter")
                     tasks.create_task(run_for_ever(self._forget()), name="pulseboard-forget")
                     tasks.create_task(run_for_ever(self._declare()), name="pulseboard-declare")
+                    tasks.create_task(run_for_ever(self._settle()), name="pulseboard-settle")
                     tasks.create_task(run_for_ever(self._keep_limits()), name="pulseboard-limits")
             except Exception:
                 farewell = "the server failed inside"
                 raise
             finally:
                 self.hub.close(farewell)
-                for owned in (self._janitor, self._limits, self.incidents, self.history, self.replay):
+                for owned in self._owned:
                     await owned.close()
 
     async def _forget(self) -> None:
@@ -172,6 +204,15 @@ class Core:
                         error,
                     )
                     failing = True
+
+    async def _settle(self) -> None:
+        while True:
+            check_cancelled()
+            await asyncio.sleep(SETTLE_EVERY_S)
+            if self.hub.blind is None:
+                # The feed says when Redis is away; the commands stay open until then.
+                with contextlib.suppress(BusUnavailable):
+                    await settle(self.hub, self.commands, self._clock.now_ms())
 
     async def _keep_limits(self) -> None:
         failing = False

@@ -7,6 +7,7 @@ from pulseboard.server.asked import parse_place, parse_service, told_as_problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import Incident
 from pulseboard.wire.logs import LineView
+from pulseboard.wire.metrics import Value
 
 INCIDENTS_MOST = 100
 
@@ -14,18 +15,23 @@ INCIDENTS_MOST = 100
 class IncidentView(Incident, frozen=True, kw_only=True):
     """An incident with the last words of its instance: its last status, `timestamp` by its own clock in ms, and its feed id.
 
-    And the last lines of its log, in order.
+    And the last `lines` of its log, in order. `metrics` are its last ones by name; None where it had none.
     """
 
     timestamp: int
     status: msgspec.Raw
     last_id: str
     lines: list[LineView]
+    metrics: dict[str, Value] | None = None
 
 
-async def read_incidents(
-    incidents: Incidents, service: str | None, before: str | None, limit: int
-) -> dict[str, list[IncidentView]]:
+class IncidentsView(msgspec.Struct):
+    """Some incidents, the latest first."""
+
+    incidents: list[IncidentView]
+
+
+async def read_incidents(incidents: Incidents, service: str | None, before: str | None, limit: int) -> IncidentsView:
     """Return up to `limit` incidents older than the id `before`, of one service if it is given; raise a Problem."""
     if service is not None:
         parse_service(service)
@@ -39,7 +45,8 @@ async def read_incidents(
             status=event.status,
             last_id=str(cursor),
             lines=lines,
+            metrics=None if metrics is None else metrics.metrics,
         )
-        for incident, event, cursor, lines in found
+        for incident, event, cursor, lines, metrics in found
     ]
-    return {"incidents": views}
+    return IncidentsView(views)

@@ -1,15 +1,25 @@
-"""`GET /api/services/{name}/history` and `…/logs`: what a service said, the latest `limit` of it, in the order it was said."""
+"""`GET /api/services/{name}/history`, `…/logs` and `/api/logs`: what was said, the latest `limit` of it in the order it was said,
+or the whole of a span.
+"""
+
+import heapq
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from operator import itemgetter
+from typing import NamedTuple
 
 import msgspec
 
-from pulseboard.bus.history import History
+from pulseboard.bus.history import PAGE, History, PlacedLine, Span
 from pulseboard.server.asked import parse_lines, parse_place, parse_service, parse_span, told_as_problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import StatusEvent
-from pulseboard.wire.logs import LinePlace, LineView, view_line
+from pulseboard.wire.logs import LinePlace, LineView, LogEvent, LogFilter, view_line
 
 MOST = 1_000
 """The most events or lines of one answer."""
+MERGED_PAGE = 10
+"""So many entries of each service are held while all are merged."""
 
 
 class PastStatus(StatusEvent, frozen=True, kw_only=True):
@@ -19,8 +29,9 @@ class PastStatus(StatusEvent, frozen=True, kw_only=True):
 
 
 class PastLine(LineView, frozen=True, kw_only=True):
-    """A log line with the instance whose it is."""
+    """A log line with the service and the instance whose it is."""
 
+    service: str
     instance: str
 
 
@@ -42,6 +53,18 @@ class Lines(msgspec.Struct):
     truncated: bool
 
 
+class Wanted(NamedTuple):
+    """Which lines a request asks for."""
+
+    lines: LogFilter
+    span: Span
+
+    @classmethod
+    def parse(cls, level: str | None, contains: str | None, start: str | None, end: str | None) -> "Wanted":
+        """Read them from a query; raise a Problem."""
+        return cls(parse_lines(level, contains), parse_span(start, end))
+
+
 async def read_statuses(
     history: History, name: str, start: str | None, end: str | None, before: str | None, limit: int
 ) -> Statuses:
@@ -57,23 +80,97 @@ async def read_statuses(
     return Statuses(views, views[0].id if len(found) == limit else None)
 
 
-async def read_lines(
-    history: History,
-    name: str,
-    level: str | None,
-    contains: str | None,
-    start: str | None,
-    end: str | None,
-    before: str | None,
-    limit: int,
-) -> Lines:
+async def all_statuses(history: History, service: str, span: Span) -> AsyncGenerator[list[PastStatus], None]:
+    """Yield what a service said of its status within `span`, the oldest first."""
+    async with aclosing(history.forwards("status", service, span=span)) as pages:
+        async for page in pages:
+            yield [
+                PastStatus(**msgspec.structs.asdict(entry.event), id=str(entry.cursor))
+                for entry in page
+                if isinstance(entry.event, StatusEvent)
+            ]
+
+
+async def read_lines(history: History, name: str, wanted: Wanted, before: str | None, limit: int) -> Lines:
     """Return what a service logged; raise a Problem."""
-    service, span, place = parse_service(name), parse_span(start, end), parse_place(before, LinePlace.parse)
-    wanted = parse_lines(level, contains)
+    service, place = parse_service(name), parse_place(before, LinePlace.parse)
     with told_as_problem():
-        found = await history.read_lines(service, limit, lines=wanted, span=span, before=place)
-    views = [
-        PastLine(**msgspec.structs.asdict(view_line(line, place)), instance=instance)
-        for place, instance, line in reversed(found.lines)
-    ]
+        found = await history.read_lines(service, limit, lines=wanted.lines, span=wanted.span, before=place)
+    views = [view_past_line(service, line) for line in reversed(found.lines)]
     return Lines(views, None if found.before is None else str(found.before), found.truncated)
+
+
+async def read_all_lines(history: History, wanted: Wanted, before: str | None, limit: int) -> Lines:
+    """Return what all services logged, merged in the order it came; raise a Problem."""
+    place, span = parse_place(before, LinePlace.parse), wanted.span
+    latest: list[tuple[LinePlace, PastLine]] = []
+    gone_through: LinePlace | None = None
+    with told_as_problem():
+        for service in await history.services_that_log():
+            found = await history.read_lines(service, limit, lines=wanted.lines, span=span, before=place)
+            if found.truncated and found.before is not None:
+                gone_through = max(found.before, gone_through or found.before)
+            candidates = latest + [(line.place, view_past_line(service, line)) for line in found.lines]
+            latest = heapq.nlargest(limit, candidates, key=itemgetter(0))
+            if len(latest) == limit:
+                # What is older than the oldest of so many is not wanted of the next service either.
+                span = Span(latest[-1][0].cursor.ms, span.end_ms)
+    if gone_through is not None:
+        # Older than this one service's log was not looked through, so what others have there would not be all.
+        latest = [placed for placed in latest if placed[0] >= gone_through]
+    views = [view for _, view in reversed(latest)]
+    on = views[0].id if len(views) == limit else gone_through
+    return Lines(views, None if on is None else str(on), gone_through is not None and len(views) < limit)
+
+
+async def all_lines(
+    history: History, service: str, wanted: Wanted, *, page: int = PAGE
+) -> AsyncGenerator[list[PastLine], None]:
+    """Yield the lines of a service that are wanted, the oldest first."""
+    async with aclosing(history.forwards("log", service, span=wanted.span, page=page)) as pages:
+        async for entries in pages:
+            yield [
+                view_past_line(service, PlacedLine(LinePlace(entry.cursor, number), entry.event.instance, line))
+                for entry in entries
+                if isinstance(entry.event, LogEvent)
+                for number, line in enumerate(entry.event.lines)
+                if wanted.lines.takes(line)
+            ]
+
+
+async def all_lines_of_all(history: History, wanted: Wanted) -> AsyncGenerator[Sequence[PastLine], None]:
+    """Yield the lines of all services that are wanted, merged, the oldest first. Holds a few entries of each service."""
+    async with AsyncExitStack() as stack:
+        sources = [
+            await stack.enter_async_context(aclosing(all_lines(history, service, wanted, page=MERGED_PAGE)))
+            for service in await history.services_that_log()
+        ]
+        heads: list[tuple[LinePlace, int, list[PastLine]]] = []
+
+        async def refill(number: int) -> None:
+            async for page in sources[number]:
+                if page:
+                    page.reverse()
+                    heapq.heappush(heads, (LinePlace.parse(page[-1].id), number, page))
+                    return
+
+        for number in range(len(sources)):
+            await refill(number)
+        merged: list[PastLine] = []
+        while heads:
+            _, number, page = heapq.heappop(heads)
+            merged.append(page.pop())
+            if page:
+                heapq.heappush(heads, (LinePlace.parse(page[-1].id), number, page))
+            else:
+                await refill(number)
+            if len(merged) >= PAGE:
+                yield merged
+                merged = []
+        yield merged
+
+
+def view_past_line(service: str, placed: PlacedLine) -> PastLine:
+    """Return one line of a service as readers get it."""
+    place, instance, line = placed
+    return PastLine(**msgspec.structs.asdict(view_line(line, place)), service=service, instance=instance)

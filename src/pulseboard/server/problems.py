@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.params import ParameterKwarg
 from litestar.types import Send
 
@@ -14,6 +14,7 @@ from pulseboard.wire.events import encode
 
 log = logging.getLogger("pulseboard.server")
 
+BODY_MAX_BYTES = 65_536
 CONTENT_TYPE = "application/problem+json"
 
 
@@ -57,6 +58,10 @@ def answer_fault(request: Request[Any, Any, Any], fault: Exception) -> Response[
 
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Turn the framework's own errors (no such path, wrong method) into problem documents."""
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # its phrase is another one from Python 3.13 on
+        return answer_problem(request, Problem(413, "too-large", f"A request is at most {BODY_MAX_BYTES} bytes."))
+    if isinstance(error.__cause__, SerializationException):
+        return answer_problem(request, Problem(400, "malformed", f"The body is no JSON: {error.detail}."))
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
     return answer_problem(request, Problem(error.status_code, code, error.detail, headers=headers))
@@ -65,8 +70,12 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
 def answer_invalid(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
     """Say which parameter is wrong, what it may be and what it was: the framework names only the address."""
     faults: list[Any] = [fault for fault in error.extra or () if isinstance(fault, dict) and "key" in fault]
-    if not faults:
-        return answer_http_error(request, error)
+    if not faults:  # one that is missing
+        return answer_problem(request, Problem(400, "bad-parameter", f"{error.detail.partition(' for path')[0]}."))
+    if faults[0].get("source") == "body" or "data" in request.route_handler.parsed_fn_signature.parameters:
+        return answer_problem(
+            request, Problem(400, "bad-body", f"The body is not what it must be: {faults[0]['message']}.")
+        )
     name = str(faults[0]["key"])
     given = request.query_params.getall(name, [])
     was = f", not {given[-1][:40]!a}" if given else ""

@@ -22,6 +22,7 @@ from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
 from pulseboard.bus.limits import Limit, Limits
 from pulseboard.hub.board import FORGET_S
 from pulseboard.hub.options import WRITE_DEADLINE_S
+from pulseboard.wire.commands import check_command_key
 from pulseboard.wire.errors import ConfigError, InvalidName
 from pulseboard.wire.events import MAX_EVENT_BYTES
 from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name
@@ -74,6 +75,16 @@ class Settings(BaseSettings):
         "there is none.",
     )
     insecure_no_auth: bool = Field(False, description="Listen on any address without a login. The page then says so.")
+    command_key: str | None = Field(
+        None,
+        repr=False,
+        description="Sign commands with this key, which services know too: they then obey no others. At least 16 characters; "
+        "better in the environment than on a command line, which anyone here can read.",
+    )
+    plain_commands: bool = Field(
+        True,
+        description="Pass on commands that anyone publishes on service:commands; with a command key none is passed on.",
+    )
     heartbeat_s: float = Field(
         20.0, gt=0, le=3_600, description="Seconds between heartbeat comments on a quiet stream."
     )
@@ -176,6 +187,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         Keys(self.namespace)
+        check_command_key(self.command_key)
         if not self.loopback and not self.insecure_no_auth:
             raise ValueError(
                 f"anyone who can reach {self.host} could read this board, since no login is configured: "
@@ -192,6 +204,11 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def obeys_plain_commands(self) -> bool:
+        """Whether what anyone publishes as a command is passed on: access to Redis alone must not do where there is a key."""
+        return self.plain_commands and self.command_key is None
 
     @property
     def address(self) -> RedisAddress:
@@ -217,5 +234,5 @@ def _describe(problem: Any) -> str:
     name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         return f"{name} is no option of Pulseboard"
-    shown = "" if "redis" in name.lower() else f" (it is {str(problem['input'])[:60]!r})"
+    shown = "" if "redis" in name.lower() or "key" in name.lower() else f" (it is {str(problem['input'])[:60]!r})"
     return f"{name}: {message[:1].lower()}{message[1:]}{shown}"

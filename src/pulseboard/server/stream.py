@@ -19,7 +19,7 @@ from pulseboard.server.problems import Problem, send_problem
 from pulseboard.server.protocol import EXTENSION, LAST_WORDS_S, Extension, StreamProtocol, TransportSink, plain
 from pulseboard.wire.cursor import Cursor
 
-KINDS = frozenset({"status", "beats", "lifecycle", "log"})
+KINDS = frozenset({"status", "beats", "lifecycle", "log", "metric", "command", "receipt"})
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

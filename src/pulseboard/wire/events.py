@@ -18,6 +18,9 @@ MAX_BACK_IN_S = 86_400.0
 MAX_TIMESTAMP_MS = 8_640_000_000_000_000
 """The last moment that a JavaScript Date can hold (ECMA-262, 21.4.1.1); further out the page would not take the board."""
 
+Json = msgspec.Raw | msgspec.UnsetType
+"""A part of an event that is kept as its JSON text, since nobody on the way looks inside; UNSET where there is none."""
+
 Timestamp = msgspec.Meta(ge=-MAX_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)
 
 T = TypeVar("T")
@@ -32,13 +35,17 @@ class ServiceStatusUpdate(msgspec.Struct, frozen=True):
 
 
 class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A status event as it stands in the feed (docs/reference/wire.md). `status` is the JSON text of an object."""
+    """A status event as it stands in the feed (docs/reference/wire.md). `status` is the JSON text of an object.
+
+    `commands` are the names of those that the instance listens for; what they take, it tells in Redis.
+    """
 
     service: str
     timestamp: Annotated[int, Timestamp]
     status: msgspec.Raw
     instance: str = ""
     beat_s: float | None = None
+    commands: list[str] = []
     goodbye: bool = False
     back_in_s: float | None = None
 
@@ -165,6 +172,11 @@ def encode_event(event: msgspec.Struct, *, max_bytes: int = MAX_EVENT_BYTES) -> 
 def encode(value: Any) -> bytes:
     """Return compact JSON of a value that JSON can hold; a NaN or an infinity becomes null (RFC 8259 has neither)."""
     return msgspec.json.encode(value)
+
+
+def json_of(part: Json) -> bytes:
+    """Return the JSON text of a part of an event; nothing where there is none."""
+    return bytes(part) if isinstance(part, msgspec.Raw) else b""
 
 
 def check_depth(status: Any) -> None:

@@ -9,6 +9,7 @@ from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import (
     MAX_EVENT_BYTES,
     MAX_TIMESTAMP_MS,
+    Json,
     Timestamp,
     check_depth,
     check_raw_object,
@@ -16,6 +17,7 @@ from pulseboard.wire.events import (
     decode,
     encode,
     is_stamped,
+    json_of,
 )
 from pulseboard.wire.names import check_instance_name, check_service_name
 
@@ -38,9 +40,6 @@ _OTHER_NAMES = {
 }
 
 
-NO_FIELDS = msgspec.Raw()
-
-
 class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line. `timestamp` is ms by the clock of whoever logged it, 0 where it did not say; `fields` the JSON of an object."""
 
@@ -48,7 +47,7 @@ class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     timestamp: Annotated[int, Timestamp] = 0
     logger: str = ""
-    fields: msgspec.Raw = NO_FIELDS
+    fields: Json = msgspec.UNSET
     traceback: str = ""
 
 
@@ -97,7 +96,7 @@ class LogFilter(NamedTuple):
         wanted = self.contains.lower()
         if not wanted:
             return True
-        texts = (line.message, line.logger, line.traceback, bytes(line.fields).decode())
+        texts = (line.message, line.logger, line.traceback, json_of(line.fields).decode())
         return any(wanted in text.lower() for text in texts)
 
 
@@ -134,7 +133,7 @@ def parse_log_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Lo
         _text(message, name, default) for name, default in (("message", None), ("logger", ""), ("traceback", ""))
     )
     more = message | (fields if isinstance(fields, dict) else {} if fields is None else {"fields": fields})
-    line = LogLine(level, text, int(timestamp), logger, msgspec.Raw(encode(more)) if more else NO_FIELDS, trace)
+    line = LogLine(level, text, int(timestamp), logger, msgspec.Raw(encode(more)) if more else msgspec.UNSET, trace)
     return LogEvent(check_service_name(service), [line], check_instance_name(instance))
 
 
@@ -147,8 +146,8 @@ def parse_log_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LogEven
     for line in event.lines:
         if line.level not in LEVELS:
             raise InvalidEvent("wrong-type", f"a level is one of {', '.join(LEVELS)}")
-        if line.fields is not NO_FIELDS:
-            check_raw_object(bytes(line.fields))
+        if line.fields is not msgspec.UNSET:
+            check_raw_object(json_of(line.fields))
     return event
 
 

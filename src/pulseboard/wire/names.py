@@ -28,6 +28,15 @@ def check_service_name(name: str) -> str:
     return name
 
 
+def check_command_name(name: str) -> str:
+    """Return `name` if it can name a command, else raise InvalidName: the same characters as a service's."""
+    if _NAME.fullmatch(name) is None:
+        raise InvalidName(
+            f"{name[:80]!r} cannot name a command: use 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
+        )
+    return name
+
+
 def check_instance_name(name: str) -> str:
     """Return `name` if it can name an instance (at most 128 printable characters, no "/"), else raise InvalidName."""
     if len(name) > MAX_INSTANCE_CHARS or "/" in name or not (name == "" or name.isprintable()):

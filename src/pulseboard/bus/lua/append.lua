@@ -19,6 +19,10 @@ local function append(history, planned, field, json, back_in_s)
   -- A flood of new names must not grow the board without end; who is on it already stays current.
   if known or redis.call('HLEN', BOARD) < limits.board then
     redis.call('HSET', BOARD, field, stamped)
+    -- So that its history is found when nothing of it is on the board any more.
+    if not known and redis.call('HLEN', SERVICES) < 2 * limits.board then
+      redis.call('HSET', SERVICES, string.match(field, '^[^/]*'), string.match(id, '^%d+'))
+    end
   end
   return id, stamped
 end

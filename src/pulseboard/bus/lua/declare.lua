@@ -1,9 +1,10 @@
 -- Declare instances lost, each loss once however many servers ask: keep their last words, and tell it in the feed.
--- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost (hashes), 7 incidents (stream)
+-- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost, 7 latest metrics, 8 services (hashes),
+--       9 incidents (stream)
 -- ARGV  1 limits (JSON), then per instance: field ("<service>/<instance>"), feed id of its last known event, ms at which it was
 --       last seen, the incident (a JSON object without id and time), its last log lines (JSON array)
 -- Returns how many were declared.
-local incidents, declared = KEYS[7], 0
+local incidents, declared = KEYS[9], 0
 for i = 2, #ARGV, 5 do
   local field, tail, seen_ms = ARGV[i], '"id":"' .. ARGV[i + 1] .. '"}', ARGV[i + 2]
   local stamped = redis.call('HGET', BOARD, field)
@@ -14,7 +15,7 @@ for i = 2, #ARGV, 5 do
     redis.call('HSET', LOST, field, seen_ms)
     local incident = string.format('%s,"declared":%.0f', string.sub(ARGV[i + 3], 1, -2), (read_clock(KEYS[2])))
     local id = redis.call('XADD', incidents, 'MAXLEN', '~', limits.incident[1], '*',
-      'data', incident .. '}', 'event', stamped, 'lines', ARGV[i + 4])
+      'data', incident .. '}', 'event', stamped, 'lines', ARGV[i + 4], 'metrics', redis.call('HGET', LATEST, field) or '')
     tidy(incidents, limits.incident)
     tell(field, 'lost', ',"incident":' .. incident .. ',"id":"' .. id .. '"}')
     declared = declared + 1

@@ -27,7 +27,7 @@ local function put(kind, json, history)
   id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', limits.feed[1], id, 'kind', kind, 'data', json)
   tidy(KEYS[1], limits.feed, #json * LARGE > limits.feed[2])
   if history then
-    local limit = limits[kind]
+    local limit = limits[kind] or cjson.decode(ARGV[1])[kind] -- they may be older than the kind
     -- pcall: a history that cannot take this id (the feed was evicted and Redis' clock set back, so that the history is
     -- ahead; or the key is not ours) must not keep an event from the feed, nor break a batch in the middle.
     if type(redis.pcall('XADD', history, 'MAXLEN', '~', limit[1], id, 'data', json)) == 'string' then

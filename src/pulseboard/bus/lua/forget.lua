@@ -1,5 +1,5 @@
 -- Take instances off the board, but only where nothing newer came from them meanwhile; each is told in the feed.
--- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost (hashes)
+-- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost, 7 latest metrics, 8 services (hashes)
 -- ARGV  1 limits (JSON), then pairs of field ("<service>/<instance>") and the feed id of its last known event
 -- Returns how many were taken off.
 local gone = 0

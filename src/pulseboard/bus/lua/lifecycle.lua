@@ -1,5 +1,6 @@
--- Shared head of the scripts that say what became of an instance. KEYS 4 board, 5 seen, 6 lost (hashes).
-local BOARD, SEEN, LOST = KEYS[4], KEYS[5], KEYS[6]
+-- Shared head of the scripts that say what became of an instance. KEYS 4 board, 5 seen, 6 lost, 7 latest metrics,
+-- 8 services (hashes).
+local BOARD, SEEN, LOST, LATEST, SERVICES = KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 
 -- Put a lifecycle event into the feed.
 --   field   "<service>/<instance>"; a service's name has no slash
@@ -15,6 +16,7 @@ end
 local function take_off(field, more)
   redis.call('HDEL', SEEN, field)
   redis.call('HDEL', LOST, field)
+  redis.call('HDEL', LATEST, field)
   if redis.call('HDEL', BOARD, field) == 0 then return false end
   tell(field, 'gone', more)
   return true

@@ -1,6 +1,7 @@
 -- Read the board and the positions it is true at, in one step, so that nothing falls between it and the feed; and the last
 -- events before it, for readers that come back to a server that has only just started.
--- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost (hashes), 7 beats, 8 incidents (streams)
+-- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost, 7 latest metrics, 8 services (hashes),
+--       9 beats, 10 incidents (streams)
 -- ARGV  1 how many incidents, 2 how many events, 3 how many bytes of events at most (integers)
 -- Returns {last id of the feed, last id of the beats, how many entries were ever added to the feed, ms by the board's clock,
 --          board, seen and lost as field/value lists, incidents and events, both the latest first}.
@@ -21,9 +22,9 @@ local function read_recent(key, count, max_bytes)
 end
 
 local feed_id, added = position(KEYS[1])
-local beats_id = position(KEYS[7])
+local beats_id = position(KEYS[9])
 return {
   feed_id, beats_id, added, (read_clock(KEYS[2])), redis.call('HGETALL', KEYS[4]), redis.call('HGETALL', KEYS[5]),
-  redis.call('HGETALL', KEYS[6]), redis.call('XREVRANGE', KEYS[8], '+', '-', 'COUNT', ARGV[1]),
+  redis.call('HGETALL', KEYS[6]), redis.call('XREVRANGE', KEYS[10], '+', '-', 'COUNT', ARGV[1]),
   read_recent(KEYS[1], ARGV[2], ARGV[3]),
 }

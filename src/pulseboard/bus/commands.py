@@ -1,0 +1,212 @@
+"""Commands as a server sends them: who listens, what is on its way, and what became of it."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
+from pulseboard.bus.entries import Row
+from pulseboard.bus.keys import IDEMPOTENCY_TTL_MS, Keys
+from pulseboard.bus.limits import DEFAULT_LIMITS
+from pulseboard.bus.orders import receipt_keys
+from pulseboard.bus.rejections import Rejections
+from pulseboard.bus.scripts import read_script
+from pulseboard.wire.commands import FINAL, Command, Receipt, Step, parse_command, parse_receipt, sign
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.events import decode, encode
+from pulseboard.wire.names import DEFAULT_PREFIX
+
+OPEN_LOOKED_AT = 200
+"""So many open commands are looked at in one go, the oldest first."""
+
+
+AUDIT_LOOKED_THROUGH, AUDIT_PAGE = 5_000, 500
+IN_WORK_MS = 2 * 86_400_000
+"""A command that began so long before a moment is not looked for."""
+
+
+class CommandSpec(msgspec.Struct, frozen=True):
+    """What a command does, and the JSON Schema of its arguments."""
+
+    description: str = ""
+    args: dict[str, Any] = {}
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """What one run of an instance listens for."""
+
+    run: str
+    commands: dict[str, CommandSpec]
+
+
+class Known(NamedTuple):
+    """What an idempotency key stands for: a command, and the digest of what was asked for."""
+
+    command_id: str
+    digest: str
+
+
+class Record(NamedTuple):
+    """A command, its feed id, who claimed it (instance to run), and its receipts in the order in which they came."""
+
+    command: Command
+    cursor: Cursor
+    claims: dict[str, str]
+    settled: frozenset[str]
+    receipts: list[Receipt]
+
+
+_listeners = msgspec.json.Decoder(Listener)
+
+
+class Commands:
+    """Sends commands, and follows them. Raises BusUnavailable when Redis is away."""
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        keys: Keys,
+        rejections: Rejections,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        command_key: str | None = None,
+    ) -> None:
+        self._client = open_async_client(address, keys)
+        self._keys = keys
+        self._channel = f"{prefix}commands"
+        self._rejections = rejections
+        self._command_key = command_key
+        self._send = self._client.register_script(read_script("send"))
+        self._receipt = self._client.register_script(read_script("receipt"))
+
+    async def find_listeners(self, service: str, instances: Sequence[str]) -> dict[str, Listener]:
+        """Return those of some instances that listen at this moment, and what for."""
+        if not instances:
+            return {}
+        with told_as_unavailable():
+            told: Any = await self._client.mget([self._keys.listener(service, instance) for instance in instances])
+        found = zip(instances, told, strict=True)
+        listeners = ((instance, self._parse_listener(service, json)) for instance, json in found if json is not None)
+        return {instance: listener for instance, listener in listeners if listener is not None}
+
+    def sign(self, data: bytes) -> str:
+        """Return the signature of a command's bytes; nothing where there is no key."""
+        return "" if self._command_key is None else sign(self._command_key, self._keys.namespace, data)
+
+    async def send(self, command: Command, key: str | None = None, digest: str = "") -> Cursor | Known:
+        """Send a command; return its feed id. With an idempotency `key` that came before, return what it stands for."""
+        data = encode(command)
+        keys = [self._keys.feed, self._keys.clock, self._keys.limits, self._keys.command(command.command_id)]
+        keys += [self._keys.commands, self._keys.open, self._keys.audit]
+        keys += [self._idempotency(command.service, key or "")]
+        args: list[Any] = [DEFAULT_LIMITS, self._channel, data, command.command_id, command.service, self.sign(data)]
+        args += [len(command.instances), digest if key is not None else "", IDEMPOTENCY_TTL_MS]
+        with told_as_unavailable():
+            new, answer = await self._send(keys=keys, args=args)
+        return Cursor.parse(answer) if new else Known(*answer.decode().split(" ", 1))
+
+    async def find_known(self, service: str, key: str) -> Known | None:
+        """Return what an idempotency key stands for, if it came before."""
+        with told_as_unavailable():
+            found: Any = await self._client.get(self._idempotency(service, key))
+        return None if found is None else Known(*found.decode().split(" ", 1))
+
+    async def read(self, command_id: str) -> Record | None:
+        """Return what became of a command; None when it is not known (any more)."""
+        with told_as_unavailable():
+            fields: Any = await self._client.hgetall(self._keys.command(command_id))
+        try:
+            return _parse_record(fields) if fields else None
+        except (InvalidEvent, ValueError, KeyError) as error:
+            problem = error if isinstance(error, InvalidEvent) else InvalidEvent("malformed", str(error))
+            self._rejections.add(problem, "the record of a command")
+            return None
+
+    async def read_open(self) -> list[str]:
+        """Return the ids of commands of which not all is known yet, the oldest first."""
+        with told_as_unavailable():
+            ids: Any = await self._client.zrange(self._keys.open, 0, OPEN_LOOKED_AT - 1)
+        return [id.decode() for id in ids]
+
+    async def forget(self, command_id: str) -> None:
+        """Follow a command no further."""
+        with told_as_unavailable():
+            await self._client.zrem(self._keys.open, command_id)
+
+    async def read_in_work(self, at_ms: int) -> tuple[list[tuple[Command, dict[str, Step | None]]], bool]:
+        """Return the commands that were in work at a moment, the latest first, with the last step of each instance; and
+        whether all that can bear on it was looked through."""
+        steps: dict[tuple[str, str], Step] = {}
+        found: list[tuple[Command, dict[str, Step | None]]] = []
+        end, oldest = str(at_ms), str(max(0, at_ms - IN_WORK_MS))
+        for _ in range(AUDIT_LOOKED_THROUGH // AUDIT_PAGE):
+            with told_as_unavailable():
+                rows: Any = await self._client.xrevrange(self._keys.audit, end, oldest, count=AUDIT_PAGE)
+            check_cancelled()
+            for event in self._rejections.sift(rows, _parse_deed, lambda _: "the audit stream"):
+                if isinstance(event, Receipt):
+                    steps.setdefault((event.command_id, event.instance), event.receipt)
+                    continue
+                last = {name: steps.get((event.command_id, name)) for name in event.instances}
+                begun = any(step is not None and step not in FINAL for step in last.values())
+                if begun or (None in last.values() and event.expires >= at_ms):
+                    found.append((event, last))
+            if len(rows) < AUDIT_PAGE:
+                return found, True
+            end = f"({rows[-1][0].decode()}"
+        return found, False
+
+    async def settle(self, receipt: Receipt, *, claimed: bool) -> None:
+        """Say for an instance what became of a command, unless that is not the case any more or was said."""
+        final = int(receipt.receipt in FINAL)
+        args: list[Any] = [DEFAULT_LIMITS, receipt.command_id, receipt.instance, receipt.receipt, encode(receipt)]
+        args += [final, "claimed" if claimed else "unclaimed"]
+        with told_as_unavailable():
+            await self._receipt(keys=receipt_keys(self._keys, receipt.command_id), args=args)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    def _idempotency(self, service: str, key: str) -> str:
+        return self._keys.idempotency(hashlib.blake2b(f"{service}\0{key}".encode(), digest_size=16).hexdigest())
+
+    def _parse_listener(self, service: str, json: bytes) -> Listener | None:
+        try:
+            return decode(_listeners, json)
+        except InvalidEvent as error:
+            self._rejections.add(error, f"what an instance of {service} listens for")
+            return None
+
+
+def _parse_deed(row: Row) -> Command | Receipt:
+    _, fields = row
+    data = fields.get(b"data", b"")
+    return parse_receipt(data) if fields.get(b"kind") == b"receipt" else parse_command(data)
+
+
+def _parse_record(fields: dict[bytes, bytes]) -> Record:
+    claims: dict[str, str] = {}
+    settled: set[str] = set()
+    receipts: list[tuple[Cursor, Receipt]] = []
+    for field, value in fields.items():
+        kind, _, rest = field.decode().partition(":")
+        if kind == "claim":
+            claims[rest] = value.decode()
+        elif kind == "last":
+            settled.add(rest)
+        elif kind == "receipt":
+            id, _, json = value.partition(b" ")
+            receipts.append((Cursor.parse(id), parse_receipt(json)))
+    receipts.sort(key=lambda placed: placed[0])
+    return Record(
+        parse_command(fields[b"data"]),
+        Cursor.parse(fields[b"cursor"]),
+        claims,
+        frozenset(settled),
+        [receipt for _, receipt in receipts],
+    )

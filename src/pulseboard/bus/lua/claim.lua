@@ -1,0 +1,16 @@
+-- Claim a command for one instance: it may be begun only by who claimed it, in time, and is begun once.
+-- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 record (hash), 5 open (zset), 6 audit (stream)
+-- ARGV  1 limits (JSON), 2 command id, 3 instance, 4 run: who claims, 5 ms until which it may be begun,
+--       6 the receipt "received" (JSON object without a time)
+-- Returns 'ok'; 'late' when its time is over; 'taken' when another run of this instance has it, or it is settled.
+local field = 'claim:' .. ARGV[3]
+local claimed = redis.call('HGET', KEYS[4], field)
+-- The same run asks again when the answer was lost.
+if claimed then return claimed == ARGV[4] and 'ok' or 'taken' end
+if redis.call('HEXISTS', KEYS[4], 'last:' .. ARGV[3]) == 1 then return 'taken' end
+if read_clock(KEYS[2]) > tonumber(ARGV[5]) then return 'late' end
+-- What nobody has a record of was lost with Redis' data, or made up: it is not run.
+if redis.call('EXISTS', KEYS[4]) == 0 then return 'taken' end
+redis.call('HSET', KEYS[4], field, ARGV[4])
+tell_receipt(KEYS[4], KEYS[5], KEYS[6], ARGV[2], ARGV[3], 'received', ARGV[6], '0', '0')
+return 'ok'

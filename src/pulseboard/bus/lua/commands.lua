@@ -1,0 +1,21 @@
+-- Shared head of send.lua and adopt.lua: put one command on its way to services, and note that it is open.
+--   record   hash of this command; commands: stream that services read; open: zset of commands, by when they were put
+--   audit    stream of who did what
+--   json     the command, a JSON object; command_id, service: its members of that name; signature: of its bytes, or ''
+--   count    to how many instances it goes (integer)
+-- Returns the feed id.
+-- What is on its way is wanted by who listens now: one that comes later has nothing to catch up with.
+local ON_THE_WAY, RECORD_TTL_S = {1000, 4000000, 86400}, 7 * 86400
+local function append_command(record, commands, open, audit, json, command_id, service, signature, count)
+  local id = put('command', json)
+  redis.call('XADD', commands, 'MAXLEN', '~', ON_THE_WAY[1], next_id(commands, KEYS[2]),
+    'service', service, 'data', json, 'signature', signature)
+  tidy(commands, ON_THE_WAY)
+  redis.call('HSET', record, 'data', json, 'cursor', id, 'left', count)
+  redis.call('EXPIRE', record, RECORD_TTL_S)
+  if tonumber(count) > 0 then
+    redis.call('ZADD', open, string.format('%.0f', (read_clock(KEYS[2]))), command_id)
+  end
+  note_deed(audit, 'command', json)
+  return id
+end

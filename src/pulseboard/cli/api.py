@@ -1,0 +1,152 @@
+"""The server's HTTP API, asked: addresses, timeouts, and what an answer that is an error becomes."""
+
+import os
+import re
+import ssl
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from pulseboard.server.version import VERSION
+from pulseboard.wire.errors import ConfigError, ServerRefused, ServerUnreachable
+
+ANSWER_S = 10.0
+CONNECT_S = 5.0
+"""In a rack it takes a millisecond, to the other side of the world a third of a second; TCP tries again after 1 and 3 s."""
+_ESCAPED = re.compile(r"[^\x20-\x7e]")
+
+Query = Mapping[str, str | int | None]
+
+
+class Api:
+    """The API of one server, wherever it is mounted. Raises ServerUnreachable, or ServerRefused for what is a problem."""
+
+    def __init__(self, server: str) -> None:
+        try:
+            url = httpx.URL(server if "://" in server else f"http://{server}")
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"--server is a URL, not {server[:80]!r}: {error}") from error
+        if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+            raise ConfigError(f"--server is the address of a board, like http://127.0.0.1:8765, not {server[:80]!r}")
+        self.url = str(url.copy_with(username=None, password=None)).rstrip("/")
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            headers={"user-agent": f"pulseboard/{VERSION}"},
+            # The certificates of a machine take 40 ms to read, for which plain HTTP has no use.
+            verify=True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            # A proxy of this machine's environment cannot reach what listens on its loopback alone.
+            trust_env=url.host not in ("localhost", "127.0.0.1", "::1"),
+            follow_redirects=True,
+        )
+
+    async def get(self, path: str, **query: str | int | None) -> bytes:
+        """Return the body of an answer."""
+        with self._told():
+            answer = await self._client.get(path, params=_given(query))
+        return _body(answer)
+
+    async def now_ms(self) -> int:
+        """Return what time it is on the board, by Redis' clock, which is the one that everything there is dated by."""
+        return int(msgspec.json.decode(await self.get("/healthz"))["now"])
+
+    async def post(self, path: str, body: Any, *, headers: Mapping[str, str] | None = None) -> bytes:
+        """Send a value as JSON; return the body of the answer."""
+        with self._told():
+            answer = await self._client.post(
+                path, content=msgspec.json.encode(body), headers={"content-type": "application/json", **(headers or {})}
+            )
+        return _body(answer)
+
+    async def lines(self, path: str, **query: str | int | None) -> AsyncGenerator[bytes, None]:
+        """Yield each line of an export; raise ServerRefused for one that is not whole."""
+        async with self.open(path, query | {"format": "jsonl"}, silence_s=ANSWER_S) as answer:
+            rest, last = b"", b""
+            with self._told():
+                try:
+                    async for data in answer.aiter_bytes():
+                        *whole, rest = (rest + data).split(b"\n")
+                        for line in whole:
+                            if last:
+                                yield last
+                            last = line
+                except httpx.RemoteProtocolError:
+                    # Broken off: its last line says why.
+                    raise _refusal(503, last) from None
+            if last:
+                yield last
+
+    @asynccontextmanager
+    async def open(self, path: str, query: Query, *, silence_s: float) -> AsyncGenerator[httpx.Response, None]:
+        """Open an answer that goes on; it is given up when it is silent for `silence_s`."""
+        timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, read=silence_s)
+        with self._told():
+            request = self._client.build_request("GET", path, params=_given(query), timeout=timeout)
+            answer = await self._client.send(request, stream=True)
+        try:
+            if answer.is_error:
+                with self._told():
+                    await answer.aread()
+                _body(answer)
+            yield answer
+        finally:
+            await answer.aclose()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise ServerUnreachable(f"no board answers at {self.url}: {explain(error)}") from error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+
+def explain(error: BaseException) -> str:
+    """Return in a few words why a server was not reached: httpx keeps the word of the system behind its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno).lower() if cause.errno > 0 else str(cause.strerror)
+        if isinstance(cause, ExceptionGroup):
+            return explain(cause.exceptions[0])
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def segment(name: str) -> str:
+    """Return a name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def _given(query: Query) -> dict[str, str | int]:
+    return {name.rstrip("_"): value for name, value in query.items() if value not in (None, "")}
+
+
+def _body(answer: httpx.Response) -> bytes:
+    if answer.is_error:
+        raise _refusal(answer.status_code, answer.content)
+    return answer.content
+
+
+def _refusal(status: int, body: bytes) -> ServerRefused:
+    try:
+        document = msgspec.json.decode(body)
+        return ServerRefused(
+            document.get("status", status), str(document["code"]), _ESCAPED.sub("?", document["detail"])
+        )
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        return ServerRefused(status, "no-board", f"what answers there is no board of ours (HTTP {status})")

@@ -1,0 +1,151 @@
+"""The live stream, read for as long as it takes: over lost connections, restarts and servers that fall silent.
+
+Invariant: it resumes where it was, so nothing is lost or comes twice without a `reset` or a `skipped` that says so.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+
+from pulseboard.cli.api import Api, Query, explain
+from pulseboard.wire.errors import ServerRefused, ServerUnreachable
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
+FIRST_SILENCE_S = 30.0
+"""Longer than a server's heartbeats are apart by default. From its board on it is known how often it pings."""
+PINGS_MISSED = 3
+LEAST_SILENCE_S = 3.0
+_BUSY = (408, 425, 429)
+
+
+class Message(NamedTuple):
+    """One message, its data still JSON. `id` is where the stream is to be resumed after it."""
+
+    event: str
+    id: str
+    data: bytes
+
+    def read(self) -> Any:
+        """Return its data."""
+        return msgspec.json.decode(self.data)
+
+
+class Away(NamedTuple):
+    """The server cannot be read at the moment; it is tried again, and a message is the sign that it is back."""
+
+    reason: str
+
+
+class Live:
+    """One reader of `/api/stream`. `cursor` is where it is; `opened` how often the stream was open."""
+
+    def __init__(self, api: Api, query: Query, *, since: str = "") -> None:
+        self._api = api
+        self._query = dict(query)
+        self.cursor = since
+        self.opened = 0
+        self._silence_s = FIRST_SILENCE_S
+        self._retry_s = 0.0
+
+    async def read(self) -> AsyncGenerator[Message | Away, None]:
+        """Yield what comes, for ever. Raises ServerRefused for what no server will ever grant."""
+        failures = 0
+        while True:
+            reason = ""
+            try:
+                async with aclosing(self._visit()) as messages:
+                    async for message in messages:
+                        failures = 0
+                        yield message
+            except ServerUnreachable as error:
+                reason = str(error)
+            except ServerRefused as error:
+                if error.status < 500 and error.status not in _BUSY:
+                    raise
+                reason = str(error)
+            if reason:
+                yield Away(reason)
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**failures) * random.uniform(0.5, 1.0)  # noqa: S311
+            failures = min(failures + 1, 10)
+            await asyncio.sleep(max(self._retry_s, pause_s))
+            self._retry_s = 0.0
+
+    async def _visit(self) -> AsyncGenerator[Message, None]:
+        """Yield the messages of one connection; return when the server said goodbye."""
+        query = self._query | ({"since": self.cursor} if self.cursor else {})
+        async with self._api.open("/api/stream", query, silence_s=self._silence_s) as answer:
+            self.opened += 1
+            parser, said_bye = SseParser(), False
+            try:
+                async for data in answer.aiter_bytes():
+                    for message in parser.take(data):
+                        said_bye = message.event == "bye"
+                        if message.event == "board":
+                            self._take_rhythm(message)
+                        if message.id:
+                            self.cursor = message.id
+                        yield message
+            except httpx.ReadTimeout as error:
+                raise ServerUnreachable(f"{self._api.url} has fallen silent") from error
+            except httpx.TransportError as error:
+                raise ServerUnreachable(f"{self._api.url} was lost: {explain(error)}") from error
+            finally:
+                self._retry_s = parser.retry_ms / 1000
+            if not said_bye:
+                raise ServerUnreachable(f"{self._api.url} ended the stream")
+
+    def _take_rhythm(self, board: Message) -> None:
+        ping_s = msgspec.json.decode(board.data, type=_Rhythm).ping_s
+        self._silence_s = max(LEAST_SILENCE_S, PINGS_MISSED * ping_s)
+
+
+class _Rhythm(msgspec.Struct):
+    ping_s: float = FIRST_SILENCE_S / PINGS_MISSED
+
+
+class SseParser:
+    """Takes Server-Sent Events apart as they come (WHATWG HTML, 9.2.6). `retry_ms` is when the server wants us back."""
+
+    def __init__(self) -> None:
+        self.retry_ms = 0
+        self._rest = bytearray()
+        self._event = self._id = ""
+        self._data: list[bytes] = []
+
+    def take(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that are whole with these bytes."""
+        searched = len(self._rest)
+        self._rest += data
+        start = 0
+        while (end := self._rest.find(b"\n", max(start, searched))) >= 0:
+            line = bytes(self._rest[start:end]).removesuffix(b"\r")
+            start = end + 1
+            if line:
+                self._take_line(line)
+            elif (message := self._dispatch()) is not None:
+                yield message
+        del self._rest[:start]
+
+    def _take_line(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        match name:
+            case b"data":
+                self._data.append(value)
+            case b"event":
+                self._event = value.decode("utf-8", "replace")
+            case b"id":
+                self._id = value.decode("utf-8", "replace")
+            case b"retry" if value.isdigit() and len(value) < 10:
+                self.retry_ms = int(value)
+
+    def _dispatch(self) -> Message | None:
+        message = Message(self._event or "message", self._id, b"\n".join(self._data)) if self._data else None
+        self._event, self._id = "", ""
+        self._data.clear()
+        return message

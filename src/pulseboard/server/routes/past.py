@@ -1,0 +1,137 @@
+"""What was: histories, logs, and the board as it stood."""
+
+from typing import Annotated, Any
+
+from litestar import Request, Response, route
+from litestar.params import QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from pulseboard.server.answers import READ, answers, json_answer
+from pulseboard.server.asked import parse_service, parse_span
+from pulseboard.server.board_at import PastBoard, read_board_at
+from pulseboard.server.charts import POINTS_MOST, Chart, LatestMetrics, read_chart, read_metrics
+from pulseboard.server.core import Core
+from pulseboard.server.exports import export, wants_export
+from pulseboard.server.parameters import (
+    At,
+    Before,
+    BeforeLine,
+    Contains,
+    Format,
+    From,
+    Level,
+    MetricName,
+    ServiceName,
+    Services,
+    To,
+)
+from pulseboard.server.past import (
+    MOST,
+    Lines,
+    Statuses,
+    Wanted,
+    all_lines,
+    all_lines_of_all,
+    all_statuses,
+    read_all_lines,
+    read_lines,
+    read_statuses,
+)
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MOST)]
+
+
+def make_past(core: Core) -> list[ControllerRouterHandler]:
+    """Return the routes."""
+
+    @route(
+        "/api/services/{name:str}/history",
+        http_method=READ,
+        summary="What a service said of its status, in order",
+        responses=answers(Statuses, 400, 503),
+    )
+    async def history(
+        request: Request[Any, Any, Any],
+        name: ServiceName,
+        start: From = None,
+        end: To = None,
+        before: Before = None,
+        limit: Limit = 100,
+        form: Format = None,
+    ) -> Response[bytes]:
+        if wants_export(request, form):
+            service, span = parse_service(name), parse_span(start, end)
+            return await export(core, f"{service}-history.jsonl", all_statuses(core.history, service, span))
+        return json_answer(await read_statuses(core.history, name, start, end, before, limit))
+
+    @route(
+        "/api/services/{name:str}/logs",
+        http_method=READ,
+        summary="What a service logged, in order",
+        responses=answers(Lines, 400, 503),
+    )
+    async def logs(
+        request: Request[Any, Any, Any],
+        name: ServiceName,
+        level: Level = None,
+        contains: Contains = None,
+        start: From = None,
+        end: To = None,
+        before: BeforeLine = None,
+        limit: Limit = 100,
+        form: Format = None,
+    ) -> Response[bytes]:
+        wanted = Wanted.parse(level, contains, start, end)
+        if wants_export(request, form):
+            service = parse_service(name)
+            return await export(core, f"{service}-logs.jsonl", all_lines(core.history, service, wanted))
+        return json_answer(await read_lines(core.history, name, wanted, before, limit))
+
+    @route(
+        "/api/logs",
+        http_method=READ,
+        summary="What all services logged, merged in order",
+        responses=answers(Lines, 400, 503),
+    )
+    async def merged_logs(
+        request: Request[Any, Any, Any],
+        level: Level = None,
+        contains: Contains = None,
+        start: From = None,
+        end: To = None,
+        before: BeforeLine = None,
+        limit: Limit = 100,
+        form: Format = None,
+    ) -> Response[bytes]:
+        wanted = Wanted.parse(level, contains, start, end)
+        if wants_export(request, form):
+            return await export(core, "logs.jsonl", all_lines_of_all(core.history, wanted))
+        return json_answer(await read_all_lines(core.history, wanted, before, limit))
+
+    @route(
+        "/api/board",
+        http_method=READ,
+        summary="The board as it stood at a moment, from what is kept",
+        responses=answers(PastBoard, 400, 503),
+    )
+    async def board_at(at: At, services: Services = None) -> Response[bytes]:
+        return json_answer(await read_board_at(core, at, services))
+
+    @route(
+        "/api/services/{name:str}/metrics",
+        http_method=READ,
+        summary="The latest metrics of a service; with `name` one of them as series, down-sampled to what a chart can show",
+        responses=answers(LatestMetrics | Chart, 400, 503),
+    )
+    async def metrics(
+        name: ServiceName,
+        metric: MetricName = None,
+        start: From = None,
+        end: To = None,
+        points: Annotated[int, QueryParameter(ge=1, le=POINTS_MOST)] = 300,
+    ) -> Response[bytes]:
+        if metric is None:
+            return json_answer(await read_metrics(core.latest, name))
+        return json_answer(await read_chart(core.history, name, metric, start, end, points))
+
+    return [history, logs, merged_logs, board_at, metrics]

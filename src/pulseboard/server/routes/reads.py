@@ -1,0 +1,62 @@
+"""What is the case, and what was lost."""
+
+from typing import Annotated, Any
+
+from litestar import Response, route
+from litestar.params import QueryParameter
+from litestar.types import ControllerRouterHandler
+
+from pulseboard.server.answers import READ, answers, json_answer
+from pulseboard.server.core import Core
+from pulseboard.server.incidents import INCIDENTS_MOST, IncidentsView, read_incidents
+from pulseboard.server.parameters import Before, OfService, ServiceName
+from pulseboard.server.services import ServiceNow, ServicesNow, read_service, read_services
+
+
+def make_reads(core: Core) -> list[ControllerRouterHandler]:
+    """Return the routes."""
+
+    @route(
+        "/api/services/status",
+        http_method=READ,
+        sync_to_thread=False,
+        summary="The latest status of every service, by its camelCase name",
+        responses=answers(dict[str, dict[str, Any]]),
+    )
+    def status() -> Response[bytes]:
+        return json_answer(core.hub.board.snapshot())
+
+    @route(
+        "/api/incidents",
+        http_method=READ,
+        summary="Losses of instances, the latest first, each with the last words of its instance",
+        responses=answers(IncidentsView, 400, 503),
+    )
+    async def incidents(
+        service: OfService = None,
+        before: Before = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=INCIDENTS_MOST)] = 50,
+    ) -> Response[bytes]:
+        return json_answer(await read_incidents(core.incidents, service, before, limit))
+
+    @route(
+        "/api/services",
+        http_method=READ,
+        sync_to_thread=False,
+        summary="Every service, with the state of each instance",
+        responses=answers(ServicesNow),
+    )
+    def services() -> Response[bytes]:
+        return json_answer(read_services(core.hub))
+
+    @route(
+        "/api/services/{name:str}",
+        http_method=READ,
+        sync_to_thread=False,
+        summary="One service",
+        responses=answers(ServiceNow, 400, 404),
+    )
+    def service(name: ServiceName) -> Response[bytes]:
+        return json_answer(read_service(core.hub, name))
+
+    return [status, incidents, services, service]

@@ -1,0 +1,462 @@
+"""Commands through a real server to real processes: what is done, what is said of it, and that nothing is done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from tests.conftest import run_valkey
+from tests.server.conftest import LIMIT_S, ServeFixture, Server, eventually
+
+from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.keys import Keys
+
+SOURCE = Path(__file__).parents[2] / "src"
+FINAL = {"refused", "done", "failed", "expired"}
+
+HOST = """
+import asyncio, logging, os, signal, sys, threading, time
+import redis
+from pulseboard import Service
+from pulseboard.bus.orders import Orders
+from pulseboard.bus.publisher import Publisher
+from pulseboard.sdk.commander import Commander
+from pulseboard.sdk.courier import Courier
+
+raw = redis.Redis.from_url(os.environ["REDIS_URL"])
+service = Service("till", beat_s=0.2, instance=sys.argv[1])
+
+@service.command("count")
+def count(by: int = 1) -> int:
+    "Count up."
+    return raw.hincrby(os.environ["PULSEBOARD_NAMESPACE"] + ":counted", sys.argv[1], by)
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+TAIL = """
+with service:
+    time.sleep(60)
+"""
+
+
+class Host:
+    """One instance of the service `till`, a process of its own."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        return self.process.wait(LIMIT_S)
+
+
+RunHost = Callable[..., Host]
+
+
+@pytest.fixture
+def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunHost]:
+    """Run an instance, with more program before it starts; it is killed when the test ends."""
+    hosts: list[Host] = []
+
+    def run(instance: str, program: str = "", *, redis_url: str | None = None, **environment: str) -> Host:
+        environment |= {
+            "PYTHONPATH": str(SOURCE),
+            "REDIS_URL": redis_url or address.url,
+            "PULSEBOARD_NAMESPACE": namespace,
+            "PULSEBOARD_CHANNEL_PREFIX": prefix,
+        }
+        argv = [sys.executable, "-c", HOST + textwrap.dedent(program) + TAIL, instance]
+        host = Host(subprocess.Popen(argv, env=os.environ | environment, stderr=subprocess.DEVNULL))
+        hosts.append(host)
+        return host
+
+    yield run
+    for host in hosts:
+        host.kill(signal.SIGCONT)
+        host.kill()
+        host.wait()
+
+
+class Till:
+    """Whoever commands the service `till`, and looks what it did."""
+
+    def __init__(self, server: Server, raw: redis.Redis, keys: Keys) -> None:
+        self._server, self._raw, self._keys = server, raw, keys
+
+    async def listens(self, *instances: str) -> None:
+        """Wait until these instances, and no others, can be commanded."""
+
+        def all_listen() -> bool:
+            listening = {name for name in instances if self._raw.exists(self._keys.listener("till", name))}
+            return listening == set(instances) and self._on_board() >= set(instances)
+
+        await eventually(all_listen)
+
+    def _on_board(self) -> set[str]:
+        return {name for name, state in self._server.core.hub.states("till").items() if state == "alive"}
+
+    def post(self, command: str, *, headers: dict[str, str] | None = None, **more: Any) -> Any:
+        return self._server.request(
+            "POST", "/api/services/till/commands", json={"command": command} | more, headers=headers or {}
+        )
+
+    def send(self, command: str, **more: Any) -> str:
+        """Send a command; return its id."""
+        answer = self.post(command, **more)
+        assert answer.status_code == 202, answer.text
+        record: dict[str, Any] = answer.json()
+        assert answer.headers["location"].endswith(record["id"])
+        return str(record["id"])
+
+    def receipts(self, command_id: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the receipts of each instance, in the order in which they came."""
+        told: dict[str, list[dict[str, Any]]] = {}
+        for receipt in self._server.get(f"/api/commands/{command_id}").json()["receipts"]:
+            told.setdefault(receipt["instance"], []).append(receipt)
+        return told
+
+    def steps(self, command_id: str) -> dict[str, list[str]]:
+        return {name: [each["receipt"] for each in told] for name, told in self.receipts(command_id).items()}
+
+    async def settled(self, command_id: str, *instances: str) -> dict[str, list[dict[str, Any]]]:
+        """Wait until the last word of each of these is there; return all receipts."""
+        await eventually(lambda: all(FINAL & set(self.steps(command_id).get(instance, ())) for instance in instances))
+        return self.receipts(command_id)
+
+    def counted(self) -> dict[str, int]:
+        """Return how often each instance did it."""
+        counted: Any = self._raw.hgetall(f"{self._keys.namespace}:counted")
+        return {name.decode(): int(value) for name, value in counted.items()}
+
+    def audit(self) -> list[tuple[str, dict[str, Any]]]:
+        rows: Any = self._raw.xrange(self._keys.audit)
+        return [(fields[b"kind"].decode(), json.loads(fields[b"data"])) for _, fields in rows]
+
+
+@pytest.fixture
+def till(server: Server, raw: redis.Redis, keys: Keys) -> Till:
+    return Till(server, raw, keys)
+
+
+async def test_all_instances_do_it_once_and_each_says_so(till: Till, run_host: RunHost, server: Server) -> None:
+    for name in "abc":
+        run_host(name)
+    await till.listens("a", "b", "c")
+    async with await server.open("/api/stream?kinds=command,receipt") as stream:
+        await stream.next()
+        command_id = till.send("count", args={"by": 2})
+        sent = await stream.next()
+        assert (sent.event, sent.data["command_id"], sorted(sent.data["instances"])) == (
+            "command",
+            command_id,
+            ["a", "b", "c"],
+        )
+        live = [await stream.next() for _ in range(9)]
+    told = await till.settled(command_id, "a", "b", "c")
+    assert till.steps(command_id) == {name: ["received", "accepted", "done"] for name in "abc"}
+    assert sorted((each.data["instance"], each.data["receipt"]) for each in live) == sorted(
+        (name, each["receipt"]) for name, receipts in told.items() for each in receipts
+    )
+    assert told["b"][-1]["result"] == 2
+    assert till.counted() == {"a": 2, "b": 2, "c": 2}
+
+
+async def test_one_instance_does_what_only_it_was_told(till: Till, run_host: RunHost) -> None:
+    for name in "ab":
+        run_host(name)
+    await till.listens("a", "b")
+    command_id = till.send("count", instance="b")
+    await till.settled(command_id, "b")
+    assert till.steps(command_id) == {"b": ["received", "accepted", "done"]}
+    assert till.counted() == {"b": 1}
+
+
+ACCEPTED_FIRST = """
+# What was accepted is told before anything else is done, so that each stage is the one that it is called.
+say, publish_receipt, told = Commander._say, Publisher.publish_receipt, threading.Semaphore(0)
+
+def publish_and_note(publisher, receipt):
+    publish_receipt(publisher, receipt)
+    told.release()
+
+def say_and_wait(commander, command, step, **more):
+    say(commander, command, step, **more)
+    if step == "accepted":
+        told.acquire()
+
+Publisher.publish_receipt, Commander._say = publish_and_note, say_and_wait
+"""
+KILLED = {
+    "before it is received": ("Orders.claim = die", ["expired"], "nobody-began"),
+    "when it is received": ("Commander._begin = die", ["received", "failed"], "lost"),
+    "when it is accepted": ("Commander._do = die", ["received", "accepted", "failed"], "lost"),
+    "while it does it": (
+        "service.command('count')(lambda: (count(), die()))",
+        ["received", "accepted", "failed"],
+        "lost",
+    ),
+    "before it says that it is done": (
+        """
+        tell = Courier._tell
+        Courier._tell = lambda self, receipt: die() if receipt.receipt == "done" else tell(self, receipt)
+        """,
+        ["received", "accepted", "failed"],
+        "lost",
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", KILLED)
+async def test_of_three_instances_one_is_killed(till: Till, run_host: RunHost, stage: str) -> None:
+    program, steps, reason = KILLED[stage]
+    killed = run_host("a", ACCEPTED_FIRST + textwrap.dedent(program))
+    run_host("b")
+    run_host("c")
+    await till.listens("a", "b", "c")
+    command_id = till.send("count", deadline_s=1)
+    assert killed.wait() == -signal.SIGKILL
+    # It comes back under its name at once, as under any supervisor.
+    run_host("a")
+    told = await till.settled(command_id, "a", "b", "c")
+    assert till.steps(command_id) == {
+        "a": steps,
+        "b": ["received", "accepted", "done"],
+        "c": ["received", "accepted", "done"],
+    }
+    assert told["a"][-1]["reason"] in (reason, "restarted" if reason == "lost" else reason)
+    await till.listens("a", "b", "c")
+    again = till.send("count")
+    await till.settled(again, "a", "b", "c")
+    did = stage in ("while it does it", "before it says that it is done")
+    assert till.counted() == {"a": 1 + did, "b": 2, "c": 2}
+
+
+BAD: list[tuple[dict[str, Any], int, str]] = [
+    ({"command": "explode"}, 404, "unknown-command"),
+    ({"command": "count", "args": {"by": "two"}}, 422, "bad-arguments"),
+    ({"command": "count", "args": {"times": 2}}, 422, "bad-arguments"),
+    ({"command": "count", "args": {"by": "x" * 20_000}}, 413, "too-large"),
+    ({"command": "count", "args": {"by": "x" * 70_000}}, 413, "too-large"),
+    ({"command": "count", "args": [1]}, 400, "bad-body"),
+    ({"command": "count", "deadline_s": 0}, 400, "bad-deadline"),
+    ({"command": "count", "deadline_s": -5}, 400, "bad-deadline"),
+    ({"command": "count", "deadline_s": 1e9}, 400, "bad-deadline"),
+    ({"command": "count", "instance": "z"}, 404, "unknown-instance"),
+    ({"command": "No Name"}, 400, "bad-name"),
+    ({}, 400, "bad-body"),
+    ({"command": "count", "more": 1}, 400, "bad-body"),
+]
+
+
+async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
+    till: Till, run_host: RunHost, server: Server
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    for body, status, code in BAD:
+        answer = server.request("POST", "/api/services/till/commands", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), body
+        assert answer.headers["content-type"] == "application/problem+json"
+    # Expected and never seen; and never heard of.
+    for service, status, code in (("balance-sync", 409, "nobody-listening"), ("nobody", 404, "unknown-service")):
+        answer = server.request("POST", f"/api/services/{service}/commands", json={"command": "ping"})
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    for content, kind, status, code in (
+        (b"{", "application/json", 400, "malformed"),
+        (b"", "application/json", 400, "bad-body"),
+        (b'{"command": "count"}', "text/plain", 415, "unsupported-media-type"),
+    ):
+        answer = server.request("POST", "/api/services/till/commands", content=content, headers={"content-type": kind})
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert server.get("/api/commands/nothing").json()["code"] == "unknown-command-id"
+    assert till.counted() == {}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": "http://localhost"},
+    ],
+)
+async def test_a_page_of_another_site_commands_nothing(till: Till, run_host: RunHost, headers: dict[str, str]) -> None:
+    run_host("a")
+    await till.listens("a")
+    answer = till.post("count", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross-site")
+    assert till.post("count", headers={"sec-fetch-site": "same-origin"}).status_code == 202
+
+
+async def test_the_same_idempotency_key_sends_once(till: Till, run_host: RunHost) -> None:
+    run_host("a")
+    await till.listens("a")
+    key = {"idempotency-key": "order-66"}
+    first, second = till.post("count", headers=key), till.post("count", headers=key)
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json()["id"] == second.json()["id"]
+    other = till.post("count", headers=key, args={"by": 3})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
+    assert till.post("count", headers={"idempotency-key": "x" * 300}).json()["code"] == "bad-idempotency-key"
+    await till.settled(first.json()["id"], "a")
+    assert till.counted() == {"a": 1}
+
+
+async def test_that_nobody_listens_is_said_at_once(till: Till, run_host: RunHost) -> None:
+    host = run_host("a")
+    await till.listens("a")
+    host.kill(signal.SIGTERM)
+    host.wait()
+    await eventually(lambda: till.post("count").status_code == 409)
+    problem = till.post("count").json()
+    assert (problem["code"], problem["states"]) == ("nobody-listening", {"a": "stopped"})
+    assert "a is stopped" in problem["detail"]
+
+
+async def test_what_is_not_begun_in_time_expires_and_is_never_begun(till: Till, run_host: RunHost) -> None:
+    host = run_host("a")
+    await till.listens("a")
+    host.kill(signal.SIGSTOP)
+    command_id = till.send("count", deadline_s=0.5)
+    await till.settled(command_id, "a")
+    host.kill(signal.SIGCONT)
+    later = till.send("count")
+    await till.settled(later, "a")
+    assert till.steps(command_id) == {"a": ["expired"]}
+    assert till.counted() == {"a": 1}
+
+
+async def test_an_instance_that_was_taken_for_lost_has_the_last_word(till: Till, run_host: RunHost) -> None:
+    host = run_host("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
+    await till.listens("a")
+    command_id = till.send("slow")
+    await eventually(lambda: "accepted" in till.steps(command_id).get("a", ()))
+    host.kill(signal.SIGSTOP)
+    told = await till.settled(command_id, "a")
+    assert told["a"][-1]["reason"] == "lost"
+    host.kill(signal.SIGCONT)
+    await eventually(lambda: till.steps(command_id)["a"][-1] == "done")
+    assert till.receipts(command_id)["a"][-1]["result"] == "slept"
+
+
+async def test_a_plain_publish_commands_as_the_seed_says(
+    till: Till, run_host: RunHost, raw: redis.Redis, prefix: str, serve: ServeFixture, address: RedisAddress
+) -> None:
+    await eventually(serve(address).is_ready)  # two servers hear it, and it is sent once
+    for name in "ab":
+        run_host(name)
+    await till.listens("a", "b")
+    raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "till"}))
+    await eventually(lambda: till.counted() == {"a": 1, "b": 1})
+    raw.publish(
+        f"{prefix}commands", json.dumps({"command": "count", "service": "till", "instance": "b", "args": {"by": 5}})
+    )
+    await eventually(lambda: till.counted() == {"a": 1, "b": 6})
+    await eventually(lambda: [each["receipt"] for kind, each in till.audit() if kind == "receipt"].count("done") == 3)
+    assert [(each["command"], each["source"]) for kind, each in till.audit() if kind == "command"] == [
+        ("count", "publish")
+    ] * 2
+
+
+async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_reason(
+    till: Till, server: Server, raw: redis.Redis, prefix: str
+) -> None:
+    raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"}))
+    raw.publish(f"{prefix}commands", json.dumps({"command": "count"}))
+    await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 1, "wrong-type": 1})
+    await eventually(lambda: [each["refused"].split(":")[0] for _, each in till.audit()] == ["nobody-listening"])
+
+
+KEY = "a key of good length"
+
+
+async def test_with_a_key_only_signed_commands_are_obeyed(
+    run_host: RunHost, serve: ServeFixture, address: RedisAddress, raw: redis.Redis, keys: Keys, prefix: str
+) -> None:
+    server = serve(address, command_key=KEY)
+    await eventually(server.is_ready)
+    till = Till(server, raw, keys)
+    run_host("a", PULSEBOARD_COMMAND_KEY=KEY)
+    await till.listens("a")
+    command_id = till.send("count")
+    assert [each["receipt"] for each in (await till.settled(command_id, "a"))["a"]] == ["received", "accepted", "done"]
+    # Whoever has Redis alone may publish, send again what was signed, change it, or make one up.
+    raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "till"}))
+    await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 1})
+    rows: Any = raw.xrange(keys.commands)
+    _, signed = rows[-1]
+    command = json.loads(signed[b"data"])
+    forged = [signed]
+    for change in ({"args": {"by": 100}}, {"command_id": "f" * 32, "expires": command["expires"] + 10**9}):
+        changed = command | change
+        raw.hset(keys.command(changed["command_id"]), "data", json.dumps(changed))
+        forged.append(signed | {b"data": json.dumps(changed).encode()})
+    forged.append(signed | {b"signature": b""})
+    for fields in forged:
+        raw.xadd(keys.commands, fields)
+    last = till.send("count")
+    await till.settled(last, "a")
+    refusals = [each["reason"].split(":")[0] for _, each in till.audit() if each.get("receipt") == "refused"]
+    assert till.counted() == {"a": 2}
+    assert refusals == ["badly signed"]  # of the others the first command's last word stands
+
+
+async def test_a_server_without_the_key_commands_nothing(till: Till, run_host: RunHost) -> None:
+    run_host("a", PULSEBOARD_COMMAND_KEY=KEY)
+    await till.listens("a")
+    told = await till.settled(till.send("count"), "a")
+    assert [each["receipt"] for each in told["a"]] == ["refused"]
+    assert told["a"][0]["reason"].startswith("unsigned")
+
+
+async def test_commands_are_heard_again_after_redis_was_away(
+    run_host: RunHost, serve: ServeFixture, keys: Keys
+) -> None:
+    with run_valkey() as valkey:
+        server = serve(valkey.address)
+        await eventually(server.is_ready)
+        with redis.Redis(port=valkey.address.port) as raw:
+            till = Till(server, raw, keys)
+            run_host("a", redis_url=valkey.address.url)
+            await till.listens("a")
+            first = till.send("count")
+            await till.settled(first, "a")
+            valkey.stop()
+            await eventually(lambda: not server.is_ready())
+            valkey.start()
+            await eventually(server.is_ready)
+            await till.listens("a")
+            await till.settled(till.send("count"), "a")
+            # What was read before is not read again.
+            assert till.counted() == {"a": 2}
+
+
+async def test_the_audit_says_who_did_what_and_what_came_of_it(till: Till, run_host: RunHost) -> None:
+    run_host("a")
+    await till.listens("a")
+    command_id = till.send("count")
+    await till.settled(command_id, "a")
+    (kind, deed), *outcomes = till.audit()
+    assert (kind, deed["command_id"], deed["command"], deed["origin"], deed["source"]) == (
+        "command",
+        command_id,
+        "count",
+        "127.0.0.1",
+        "api",
+    )
+    assert [(each["instance"], each["receipt"]) for _, each in outcomes] == [
+        ("a", "received"),
+        ("a", "accepted"),
+        ("a", "done"),
+    ]
