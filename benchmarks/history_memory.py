@@ -12,7 +12,6 @@ import random
 import sys
 import tempfile
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ import redis
 
 from benchmarks._rig import free_port, print_head, print_table
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.limits import DEFAULT_LIMITS, MB, Limit, Limits
+from pulseboard.bus.limits import MB, Limit, Limits
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.sdk.logbook import LineBatch
@@ -29,13 +28,6 @@ from pulseboard.wire.events import StatusEvent, encode
 
 TARGET_MB = 256
 KEYS = Keys("bench")
-METRICS = f"{{{KEYS.namespace}}}:metrics:"
-PUT_METRICS = (
-    "".join(
-        (files("pulseboard.bus") / "lua" / f"{part}.lua").read_text("utf-8") for part in ("stream", "clock", "feed")
-    )
-    + "for n = 2, #ARGV do put('metric', ARGV[n], KEYS[4]) end"
-)
 WORDS = ("account", "balance", "synced", "user", "queue", "retry", "timeout", "fetched", "customer", "row", "skipped")
 
 
@@ -72,9 +64,8 @@ class Writer:
                     batch = LineBatch(f"{self.name}:{self._number}:{part}", self._lines(), "info=1", 0)
                     self._publisher.publish_lines(self.name, instance, batch)
             if "metric" in kinds:
-                keys = [KEYS.feed, KEYS.clock, KEYS.limits, METRICS + self.name]
-                events = (self._metrics(instance) for _ in range(20))
-                self._raw.eval(PUT_METRICS, len(keys), *keys, DEFAULT_LIMITS, *events)
+                for _ in range(10):
+                    self._publisher.publish_metrics(self.name, instance, self._metrics(instance))
         return bool(kinds)
 
     def _histories(self) -> dict[str, tuple[str, Limit]]:
@@ -82,7 +73,7 @@ class Writer:
         return {
             "status": (KEYS.history(self.name), limits.status),
             "log": (KEYS.history(self.name, "log"), limits.log),
-            "metric": (METRICS + self.name, limits.metric),
+            "metric": (KEYS.history(self.name, "metric"), limits.metric),
         }
 
     def _is_full(self, key: str, limit: Limit) -> bool:
@@ -139,7 +130,7 @@ def measure(services: int, sizes: Sizes) -> tuple[list[object], float]:
         kinds = (
             sum(size_of(raw, KEYS.history(name)) for name in names),
             sum(size_of(raw, KEYS.history(name, "log")) for name in names),
-            sum(size_of(raw, METRICS + name) for name in names),
+            sum(size_of(raw, KEYS.history(name, "metric")) for name in names),
             size_of(raw, KEYS.feed),
         )
         total = used(raw)

@@ -1,8 +1,8 @@
 """What does a flood of log lines cost the host, and is every line accounted for?
 
 A program logs 20,000 lines a second for 30 s through `logging` and the handler of a service, with Redis up, frozen (SIGSTOP) and
-down; each call is timed by itself, and first the same with a NullHandler. When the flood is over Redis is there again, and
-what it holds is counted: the lines, and those that the batches say were dropped.
+down; each call is timed by itself, and between them, one for ten, the same call with a NullHandler. When the flood is over Redis
+is there again, and what it holds is counted: the lines, and those that the batches say were dropped.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ REDIS = ("up", "frozen", "down")
 KEYS = Keys()
 TICK_S = 0.001
 WARM_UP_S = 3.0
+NULL_EVERY = 10
 PATIENCE_S = 60.0
 
 
@@ -138,13 +139,14 @@ def be_host(url: str, rate: int, seconds: float) -> None:
     logger = logging.getLogger("host.work")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    took = array("I", bytes(4 * int(rate * seconds)))
-    null = logging.NullHandler()
-    logger.addHandler(null)
-    null_cpu = log_lines(logger, array("I", bytes(4 * int(rate * WARM_UP_S))), rate)[1]
-    null_took = array("I", bytes(4 * int(rate * WARM_UP_S)))
-    null_cpu = log_lines(logger, null_took, rate)[1]
-    logger.removeHandler(null)
+    logger.addHandler(logging.NullHandler())
+    null_logger = logging.getLogger("host.null")
+    null_logger.setLevel(logging.INFO)
+    null_logger.propagate = False
+    null_logger.addHandler(logging.NullHandler())
+    took, null_took = (array("I", bytes(4 * int(rate * seconds / part))) for part in (1, NULL_EVERY))
+    warm_up = array("I", bytes(4 * int(rate * WARM_UP_S)))
+    null_cpu = log_lines(logger, warm_up, null_logger, array("I", warm_up[: len(warm_up) // NULL_EVERY]), rate)[1]
     service = Service("flood", redis_url=url, beat_s=1).start()
     logger.addHandler(service.log_handler())
     deadline = time.monotonic() + PATIENCE_S
@@ -153,7 +155,7 @@ def be_host(url: str, rate: int, seconds: float) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     before = rss_mb()
-    lasted, cpu, peak = log_lines(logger, took, rate)
+    lasted, cpu, peak = log_lines(logger, took, null_logger, null_took, rate)
     print("flooded", flush=True)
     while service.stats().lines.waiting and time.monotonic() < deadline + seconds + PATIENCE_S:
         time.sleep(0.05)
@@ -180,7 +182,9 @@ def be_host(url: str, rate: int, seconds: float) -> None:
     print(json.dumps(told), flush=True)
 
 
-def log_lines(logger: logging.Logger, took: array[int], rate: int) -> tuple[float, float, float]:
+def log_lines(
+    logger: logging.Logger, took: array[int], null_logger: logging.Logger, null_took: array[int], rate: int
+) -> tuple[float, float, float]:
     """Log in an even rhythm; return for how long (s), the share of a core that the process took (%), and its most memory (MB)."""
     clock = time.perf_counter_ns
     peak, each_tick = rss_mb(), max(1, int(rate * TICK_S))
@@ -189,6 +193,10 @@ def log_lines(logger: logging.Logger, took: array[int], rate: int) -> tuple[floa
         started = clock()
         logger.info("synced account %d of user %s in %.3f s", n, "u-17", 0.125)
         took[n] = clock() - started
+        if n % NULL_EVERY == 0:
+            started = clock()
+            null_logger.info("synced account %d of user %s in %.3f s", n, "u-17", 0.125)
+            null_took[n // NULL_EVERY] = clock() - started
         if n % each_tick == 0:
             if n % rate == 0:
                 peak = max(peak, rss_mb())

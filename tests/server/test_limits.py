@@ -55,13 +55,16 @@ async def test_histories_that_nobody_writes_to_are_cut_when_limits_were_lowered(
         say(publisher, f"quiet-{n}", 10, text="x" * 20_000)
     say(publisher, "report", 450)
     raw.hdel(keys.board, "report/w-1")  # it left the board long ago
-    serve(address, keep_status="100,0.1MB,1d", keep_logs="100")
+    for n in range(450):
+        raw.xadd(keys.audit, {"kind": "command", "data": f'{{"n":{n}}}'})
+    serve(address, keep_status="100,0.1MB,1d", keep_logs="100", keep_audit="100")
+    await eventually(lambda: raw.xlen(keys.audit) <= 200)
     await eventually(lambda: raw.xlen(keys.history("report")) <= 200)
     await eventually(lambda: raw.xlen(keys.history("report", "log")) <= 200)
     await eventually(lambda: int(raw.memory_usage(keys.history("quiet-29"), samples=0) or 0) < MB // 10)
     assert 80_000 < raw.ttl(keys.history("report")) <= 86_400
     assert raw.xlen(keys.history("quiet-0")) >= 3, "no more than need be"
-    assert raw.ttl(keys.feed) == -1
+    assert raw.ttl(keys.feed) == raw.ttl(keys.audit) == -1
 
 
 async def test_limits_that_redis_lost_are_set_again_and_others_set_since_are_left_alone(

@@ -439,6 +439,21 @@ describe("incidents", () => {
     expect(window.location.search).toBe("?incidents=open");
   });
 
+  test("give the last lines of the log as well, with their level in words, and never as markup", async () => {
+    const lines = [
+      { id: "1-0.0", timestamp: T, level: "info", message: "row 41" },
+      { id: "1-0.1", timestamp: T, level: "error", message: "<b>failed</b>", traceback: "ValueError: row" },
+    ];
+    answer.mockImplementation(async () => new Response(JSON.stringify({ incidents: [{ ...words, lines }] })));
+    connect([instance()], { incidents });
+    act(() => testid("incident-tally")?.click());
+    act(() => all('[data-testid="incident"] button')[1]?.click());
+    await settle();
+    const shown = [...(testid("last-lines")?.children ?? [])].map((line) => line.textContent);
+    expect(shown[0]).toMatch(/inforow 41$/);
+    expect(shown[1]).toMatch(/error<b>failed<\/b>ValueError: row$/);
+  });
+
   test("say when their last words are no longer kept, or cannot be read, and can be asked again", async () => {
     connect([instance()], { incidents });
     act(() => testid("incident-tally")?.click());

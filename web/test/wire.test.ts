@@ -165,6 +165,16 @@ describe("the answer to a question for incidents", () => {
     expect(found).toMatchObject({ service: "night-report", status: { done: 7 }, timestamp: 3 });
   });
 
+  test("hold the last lines of the log", () => {
+    const line = { id: "1-0.0", timestamp: 5, level: "error", message: "out of memory", fields: { free: 0 } };
+    const [found] = decodeIncidents(JSON.stringify({ incidents: [{ ...words, lines: [line] }] }));
+    expect(found?.lines).toEqual([
+      { id: "1-0.0", timestamp: 5, level: "error", message: "out of memory", traceback: "" },
+    ]);
+    const broken = { incidents: [{ ...words, lines: [{ ...line, level: 3 }] }] };
+    expect(() => decodeIncidents(JSON.stringify(broken))).toThrowError(new Malformed("level"));
+  });
+
   test.each(["id", "seen", "declared", "cause", "status", "timestamp"])("without %s is refused", (part) => {
     const answer = { incidents: [{ ...words, [part]: undefined }] };
     expect(() => decodeIncidents(JSON.stringify(answer))).toThrowError(new Malformed(part));

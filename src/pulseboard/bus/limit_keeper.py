@@ -40,7 +40,7 @@ class LimitKeeper:
         self._imposed = True
 
     async def _tighten(self) -> None:
-        shared = [(self._keys.feed, "feed"), (self._keys.incidents, "incident")]
+        shared = [(self._keys.feed, "feed"), (self._keys.audit, "audit"), (self._keys.incidents, "incident")]
         await self._cut(shared)
         services = await self._find_services()
         for start in range(0, len(services), SERVICES_AT_ONCE):

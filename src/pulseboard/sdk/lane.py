@@ -66,13 +66,17 @@ class Lane(Generic[T]):
 
     def offer(self, item: T) -> None:
         """Put an item in, at the price of the oldest when there is no room."""
-        self.offer_made((item,))
+        self._queue.extend(zip((item,), self._numbers))  # noqa: B905 - the numbers never end
+        self._note(item)
 
     def offer_made(self, making: Iterable[T]) -> None:
         """Put in the one item that `making` yields. It is one step, where C makes it: nothing comes between."""
         mine, queued = tee(zip(making, self._numbers))  # noqa: B905 - the numbers never end
         self._queue.extend(queued)
-        self._room -= self._size(next(mine)[0])
+        self._note(next(mine)[0])
+
+    def _note(self, item: T) -> None:
+        self._room -= self._size(item)
         if self._room < 0:
             self._make_room()
 

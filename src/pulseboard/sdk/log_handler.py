@@ -42,31 +42,47 @@ class ServiceLogHandler(logging.Handler):
         """Have none: writing is one step, and a signal handler may log in the middle of it."""
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit what no filter holds back, without the steps around a lock that there is not."""
+        if self.filters:
+            return super().handle(record)
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Hand one record on, with its traceback and what came by `extra=`."""
-        if record.name == _OURS or record.name.startswith(f"{_OURS}.") or getattr(self._busy, "now", False):
+        name, busy = record.name, self._busy
+        if getattr(busy, "now", False) or (name.startswith(_OURS) and name.partition(".")[0] == _OURS):
             return
         # A __str__ or a __repr__ of the host's that logs would come back here.
-        self._busy.now = True
+        busy.now = True
         try:
-            with self._guard:
-                self._hand_on(record)
+            self._hand_on(record)
+        except Exception as error:
+            if not self._guard.swallow(error):
+                raise
         finally:
-            self._busy.now = False
+            busy.now = False
 
     def _hand_on(self, record: logging.LogRecord) -> None:
         members, event = record.__dict__, record.msg
-        fields = {name: members[name] for name in members.keys() - _STANDARD} if len(members) > _USUAL else {}
+        fields, traceback = _NONE, ""
+        if len(members) > _USUAL:
+            fields = {name: members[name] for name in members.keys() - _STANDARD}
+            # loguru says there what was bound or given by name.
+            if type(more := fields.get("extra")) is dict:
+                del fields["extra"]
+                fields |= more
         if type(event) is dict and "event" in event:
             message, fields, traceback = _read_structlog(event)
         else:
-            # loguru says there what was bound or given by name.
-            if type(more := fields.get("extra")) is dict:
-                fields |= fields.pop("extra") | more
-            message, traceback = _say(record), _show_error(record.exc_info, record.exc_text)
+            message = _say(record)
+            if record.exc_info:
+                traceback = _show_error(record.exc_info, record.exc_text)
         if record.stack_info:
             traceback = f"{traceback}\n{record.stack_info}".strip()
-        self._write(name_level(record.levelno), message, record.name, fields, traceback)
+        level = _LEVELS.get(record.levelno) or name_level(record.levelno)
+        self._write(level, message, record.name, fields, traceback)
 
 
 def _say(record: logging.LogRecord) -> str:
@@ -96,6 +112,8 @@ def _read_structlog(event: dict[str, Any]) -> tuple[str, dict[str, Any], str]:
     return str(event["event"]), fields, str(event.get("exception") or "") or _show_error(event.get("exc_info"))
 
 
+_NONE: dict[str, Any] = {}
+_LEVELS = {number: name_level(number) for number in (10, 20, 30, 40, 50)}
 _USUAL = len(vars(logging.makeLogRecord({})))
 _STRUCTLOG = frozenset({"event", "exception", "exc_info", "stack_info", "level", "logger", "timestamp"})
 """What stands in a place of its own in a line, or is known already."""

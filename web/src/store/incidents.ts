@@ -6,7 +6,7 @@
 import { signal } from "@preact/signals";
 import { idAfter, timeOf } from "../wire/cursor";
 import { decodeIncidents } from "../wire/decode";
-import type { Incident } from "../wire/message";
+import type { Incident, LogLine } from "../wire/message";
 import type { Board } from "./board";
 import { Fields } from "./fields";
 import { readQuery, writeQuery } from "./query";
@@ -19,7 +19,7 @@ export type LastSaid =
   | { kind: "reading" }
   | { kind: "failed"; reason: string }
   | { kind: "forgotten" }
-  | { kind: "there"; incident: Incident; fields: Fields; timestamp: number };
+  | { kind: "there"; incident: Incident; fields: Fields; timestamp: number; lines: LogLine[] };
 
 export class IncidentPanel {
   readonly open = signal(false);
@@ -78,7 +78,7 @@ export class IncidentPanel {
     if (found?.id !== id) return { kind: "forgotten" };
     const fields = new Fields();
     fields.apply(found.status);
-    return { kind: "there", incident: found, fields, timestamp: found.timestamp };
+    return { kind: "there", incident: found, fields, timestamp: found.timestamp, lines: found.lines };
   }
 
   private readonly read = (): void => {

@@ -2,6 +2,7 @@
 
 import { formatClockTime, formatFullTime } from "../lib/format";
 import type { Store } from "../store/store";
+import type { LogLine } from "../wire/message";
 import { Field } from "./field";
 
 export function LastWords({ store }: { store: Store }) {
@@ -32,8 +33,30 @@ export function LastWords({ store }: { store: Store }) {
               <Field key={row.path} row={row} clock={board.clock} />
             ))}
           </dl>
+          <LastLines lines={said.lines} />
         </>
       )}
     </div>
+  );
+}
+
+function LastLines({ lines }: { lines: LogLine[] }) {
+  if (lines.length === 0) return null;
+  return (
+    <>
+      <p class="card-note">The last lines of its log</p>
+      <ol class="last-lines" data-testid="last-lines">
+        {lines.map((line) => (
+          <li key={line.id} data-level={line.level}>
+            <time title={formatFullTime(line.timestamp)}>{formatClockTime(line.timestamp)}</time>
+            <span class="last-line-level">{line.level}</span>
+            <span class="last-line-text">
+              {line.message}
+              {line.traceback !== "" && <pre>{line.traceback}</pre>}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </>
   );
 }

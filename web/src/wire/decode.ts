@@ -10,6 +10,7 @@ import type {
   Incident,
   Instance,
   LastWords,
+  LogLine,
   Message,
   Report,
   View,
@@ -63,8 +64,21 @@ export function decodeIncidents(data: string): LastWords[] {
   return list(parse(data)["incidents"], "incidents").map((value) => {
     const words = object(value, "incidents");
     const status = object(words["status"], "status");
-    return { ...incident(value), status, timestamp: ms(words["timestamp"], "timestamp") };
+    // An older server kept none.
+    const lines = words["lines"] === undefined ? [] : list(words["lines"], "lines").map(line);
+    return { ...incident(value), status, timestamp: ms(words["timestamp"], "timestamp"), lines };
   });
+}
+
+function line(value: Json): LogLine {
+  const said = object(value, "lines");
+  return {
+    id: text(said["id"], "id"),
+    timestamp: ms(said["timestamp"], "timestamp"),
+    level: text(said["level"], "level"),
+    message: text(said["message"], "message"),
+    traceback: said["traceback"] === undefined ? "" : text(said["traceback"], "traceback"),
+  };
 }
 
 /** What a status event says itself, as it also stands on pub/sub. */

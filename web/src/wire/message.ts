@@ -57,10 +57,20 @@ export interface Incident {
   beat_s: number | null;
 }
 
-/** An incident with what its instance said last, and when by its own clock. */
+/** One line of a log; `timestamp` is by the clock of whoever logged it. */
+export interface LogLine {
+  id: string;
+  timestamp: number;
+  level: string;
+  message: string;
+  traceback: string;
+}
+
+/** An incident with what its instance said last, when by its own clock, and the last lines of its log. */
 export interface LastWords extends Incident {
   status: JsonObject;
   timestamp: number;
+  lines: LogLine[];
 }
 
 export interface BoardMessage extends View {

@@ -4,12 +4,13 @@
 -- Returns nothing.
 local now_s = read_clock(KEYS[2]) / 1000
 for n = 4, #KEYS do
-  local stream, limit = KEYS[n], limits[ARGV[n - 2]]
+  local stream, kind = KEYS[n], ARGV[n - 2]
+  local limit = limits[kind]
   if redis.call('TYPE', stream).ok == 'stream' then
     redis.call('XTRIM', stream, 'MAXLEN', '~', limit[1], 'LIMIT', 0)
     tidy(stream, limit, true)
-    -- The feed and the incidents stay; a history goes when its last event has reached its age.
-    if stream ~= KEYS[1] and ARGV[n - 2] ~= 'incident' then
+    -- These stay; a history goes when its last event has reached its age.
+    if kind ~= 'feed' and kind ~= 'audit' and kind ~= 'incident' then
       redis.call('EXPIRE', stream, math.ceil(last_id(stream) / 1000 + limit[3] - now_s))
     end
   end
