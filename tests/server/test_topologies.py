@@ -159,8 +159,11 @@ async def check_the_rest_works(server: Server, service: Service) -> None:
 @pytest.mark.parametrize(
     ("user", "scripts"),
     [
-        ("pulseboard-service", ("publish", "beat", "log")),
-        ("pulseboard-server", ("adopt", "continuity", "declare", "forget", "replay", "snapshot", "tighten")),
+        ("pulseboard-service", ("publish", "beat", "log", "metric", "claim", "receipt")),
+        (
+            "pulseboard-server",
+            ("adopt", "continuity", "declare", "forget", "receipt", "replay", "send", "snapshot", "tighten"),
+        ),
     ],
 )
 def test_the_reference_grants_every_command_of_the_scripts(user: str, scripts: tuple[str, ...]) -> None:

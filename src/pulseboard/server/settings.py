@@ -165,6 +165,11 @@ class Settings(BaseSettings):
             raise ValueError("give the names separated by commas")
         return tuple(name.strip() for name in names if name.strip())
 
+    @field_validator("command_key")
+    @classmethod
+    def _take_empty_for_none(cls, key: str | None) -> str | None:
+        return key or None
+
     @field_validator("expect")
     @classmethod
     def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
