@@ -470,3 +470,30 @@ async def test_the_audit_says_who_did_what_and_what_came_of_it(till: Till, run_h
         ("a", "accepted"),
         ("a", "done"),
     ]
+
+
+async def test_there_is_an_end_to_what_may_be_open(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, server: Server
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    # Their records are gone, so the servers will let go of them.
+    raw.zadd(keys.open, {f"{n:032x}": n for n in range(1_000)})
+    refused = till.post("count")
+    assert (refused.status_code, refused.json()["code"]) == (429, "too-many-open")
+    assert refused.headers["retry-after"] == "5"
+    await eventually(lambda: till.post("count").status_code == 202)
+
+
+async def test_of_many_commands_the_records_go_sooner(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    week_s = 7 * 86_400
+    first = till.send("ping", deadline_s=100)
+    assert week_s + 90 < raw.ttl(keys.command(first)) <= week_s + 101
+    for _ in range(1_000):
+        raw.xadd(keys.commands, {"service": "other"})
+    later = till.send("ping", deadline_s=100)
+    assert 690 < raw.ttl(keys.command(later)) <= 701

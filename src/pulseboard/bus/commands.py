@@ -9,7 +9,7 @@ import msgspec
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Row
-from pulseboard.bus.keys import IDEMPOTENCY_TTL_MS, Keys
+from pulseboard.bus.keys import IDEMPOTENCY_TTL_S, Keys
 from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.orders import receipt_keys
 from pulseboard.bus.rejections import Rejections
@@ -104,7 +104,7 @@ class Commands:
         keys += [self._keys.commands, self._keys.open, self._keys.audit]
         keys += [self._idempotency(command.service, key or "")]
         args: list[Any] = [DEFAULT_LIMITS, self._channel, data, command.command_id, command.service, self.sign(data)]
-        args += [len(command.instances), digest if key is not None else "", IDEMPOTENCY_TTL_MS]
+        args += [len(command.instances), digest if key is not None else "", IDEMPOTENCY_TTL_S]
         with told_as_unavailable():
             new, answer = await self._send(keys=keys, args=args)
         return Cursor.parse(answer) if new else Known(*answer.decode().split(" ", 1))
@@ -125,6 +125,11 @@ class Commands:
             problem = error if isinstance(error, InvalidEvent) else InvalidEvent("malformed", str(error))
             self._rejections.add(problem, "the record of a command")
             return None
+
+    async def count_open(self) -> int:
+        """Return of how many commands not all is known yet."""
+        with told_as_unavailable():
+            return int(await self._client.zcard(self._keys.open))
 
     async def read_open(self) -> list[str]:
         """Return the ids of commands of which not all is known yet, the oldest first."""

@@ -18,7 +18,7 @@ EARS_TTL_S = 3_600
 BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
 
-IDEMPOTENCY_TTL_MS = 86_400_000
+IDEMPOTENCY_TTL_S = 86_400
 """For so long the same idempotency key stands for the same command."""
 LISTENER_TTL_MS = 12_000
 """Who has not said for so long that it listens for commands does not: it says so every LISTENER_EVERY_S."""

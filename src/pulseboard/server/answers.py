@@ -29,6 +29,7 @@ _WHY = {
     413: "The request is too large",
     415: "The body is not JSON, or is not called so",
     422: "What is asked for cannot be done like that",
+    429: "Too many commands are open; Retry-After says when to try again",
     503: "Redis cannot be reached, or the board cannot see it yet; Retry-After says when to ask again",
 }
 

@@ -25,6 +25,9 @@ from pulseboard.wire.state import State
 BLIND_S, BLIND_CHECK_S = 5.0, 0.2
 """For how long a plain command waits for the board to see again, and how often it looks."""
 
+OPEN_MOST = 1_000
+"""So many commands may be open at once, of all services."""
+
 _HEARING = frozenset({State.ALIVE, State.LATE, State.SILENT})
 
 
@@ -83,6 +86,14 @@ class Dispatch:
                 offers=offers,
             )
         _check_arguments(wish, able)
+        with told_as_problem():
+            if await self._commands.count_open() >= OPEN_MOST:
+                raise Problem(
+                    429,
+                    "too-many-open",
+                    f"Of {OPEN_MOST} commands it is not known yet what became of them: wait for some of those.",
+                    headers=[(b"retry-after", b"5")],
+                )
         return self._make(wish, list(able))
 
     async def make_plain(self, plain: PlainCommand) -> Command:

@@ -5,14 +5,22 @@
 --   count    to how many instances it goes (integer)
 -- Returns the feed id.
 -- What is on its way is wanted by who listens now: one that comes later has nothing to catch up with.
-local ON_THE_WAY, RECORD_TTL_S = {1000, 4000000, 86400}, 7 * 86400
+local ON_THE_WAY = {1000, 4000000, 86400}
+-- Of more than so many a day the records go sooner, or somebody's loop would fill Redis with them.
+local KEPT_S, KEPT_OF_MANY_S = 7 * 86400, 600
+local function keep_for(commands, wanted_s)
+  return redis.call('XLEN', commands) < ON_THE_WAY[1] and wanted_s or math.min(wanted_s, KEPT_OF_MANY_S)
+end
+
 local function append_command(record, commands, open, audit, json, command_id, service, signature, count)
   local id = put('command', json)
   redis.call('XADD', commands, 'MAXLEN', '~', ON_THE_WAY[1], next_id(commands, KEYS[2]),
     'service', service, 'data', json, 'signature', signature)
   tidy(commands, ON_THE_WAY)
   redis.call('HSET', record, 'data', json, 'cursor', id, 'left', count)
-  redis.call('EXPIRE', record, RECORD_TTL_S)
+  -- Whoever claims it needs the record, so it stays until the command's time is over.
+  local left_s = math.ceil((tonumber(string.match(json, '"expires":(%d+)')) - read_clock(KEYS[2])) / 1000)
+  redis.call('EXPIRE', record, math.max(0, left_s) + keep_for(commands, KEPT_S))
   if tonumber(count) > 0 then
     redis.call('ZADD', open, string.format('%.0f', (read_clock(KEYS[2]))), command_id)
   end

@@ -20,7 +20,7 @@ def make_control(core: Core) -> list[ControllerRouterHandler]:
         "/api/services/{name:str}/commands",
         status_code=202,
         summary="Tell a service to do what it offers; 202 when it was sent, 200 when the same Idempotency-Key sent it before",
-        responses=answers(CommandRecord, 400, 403, 404, 409, 413, 415, 422, 503),
+        responses=answers(CommandRecord, 400, 403, 404, 409, 413, 415, 422, 429, 503),
     )
     async def send(
         request: Request[Any, Any, Any],
