@@ -17,9 +17,9 @@ from pulseboard.integrations.otel import PulseboardMetricExporter
 
 
 @pytest.fixture
-def service(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Service]:
-    with Service("report", redis_url=address.url, namespace=namespace, channel_prefix=prefix) as service:
-        yield service
+def service(address: RedisAddress, namespace: str, prefix: str) -> Service:
+    """A service that is not started, so that nothing is sent before all is measured."""
+    return Service("report", redis_url=address.url, namespace=namespace, channel_prefix=prefix)
 
 
 @pytest.fixture
@@ -32,9 +32,10 @@ def provider(service: Service) -> Iterator[MeterProvider]:
 
 
 def told(service: Service, raw: redis.Redis, keys: Keys) -> dict[str, Any]:
-    """Return the last metrics, said before the goodbye."""
-    service.stop()
-    rows: Any = raw.xrevrange(keys.history("report", "metric"), count=1)
+    """Return the metrics that the service tells once it is started."""
+    with service:
+        pass
+    rows: Any = raw.xrange(keys.history("report", "metric"), count=1)
     event: dict[str, Any] = json.loads(rows[0][1][b"data"])
     return event
 

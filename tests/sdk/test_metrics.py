@@ -50,15 +50,16 @@ def metrics(raw: redis.Redis, keys: Keys) -> MetricSight:
 
 
 def test_each_kind_is_sent_with_its_name_and_value(make: MakeService, metrics: MetricSight) -> None:
-    service = make(metrics_every_s=OFTEN_S, instance="w-1")
+    service = make(start=False, metrics_every_s=OFTEN_S, instance="w-1")
     service.counter("synced").add()
     service.counter("synced").add(4)
     service.gauge("queue").set(7)
     service.gauge("queue").add(-2.5)
     for value in (3, 1, 2.5):
         service.histogram("rows").record(value)
-    eventually(lambda: metrics.latest.get("rows", {}).get("count") == 3)
-    event = next(event for event in metrics.events if event["metrics"].get("rows", {}).get("count") == 3)
+    service.start()
+    eventually(lambda: metrics.events)
+    event = metrics.events[0]
     assert (event["service"], event["instance"], event["kinds"]) == ("balance-sync", "w-1", {"synced": "counter"})
     assert abs(event["timestamp"] / 1000 - time.time()) < 60
     assert event["metrics"] == {"synced": 5, "queue": 4.5, "rows": {"count": 3, "sum": 6.5, "min": 1.0, "max": 3.0}}
