@@ -6,65 +6,24 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
-from pulseboard.bus.client import is_refusal, retry_delay_s
+from pulseboard.bus.client import retry_delay_s
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.sdk.commander import Commander
-from pulseboard.sdk.guard import Guard
-from pulseboard.sdk.lane import Lane
-from pulseboard.sdk.logbook import Logbook
-from pulseboard.sdk.loops import LoopWatch
-from pulseboard.sdk.meter import Meter
-from pulseboard.sdk.offers import Offers
-from pulseboard.sdk.outbox import Outbox, Said, Word
-from pulseboard.sdk.stats import LinkRecord
+from pulseboard.sdk.desk import Desk
+from pulseboard.sdk.freight import Freight
+from pulseboard.sdk.outbox import Said, Word
 from pulseboard.sdk.status import fit_status, parse_status
 from pulseboard.wire.commands import Receipt
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
-from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event, json_of
-from pulseboard.wire.metrics import MetricEvent
+from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_event
 
 ENVELOPE_MAX_BYTES = 2_048
 """What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
 
-LINES_EVERY_S = 0.1
-BATCHES_AT_ONCE = 3
-"""How often log lines are sent, and in how many batches of up to 500 lines or 48 kB: some 8,000 short ones a second of a process.
-
-That is more than anybody reads and costs the host less than a tenth of a core; more would push out of the feed what others say.
-"""
-LAST_TURNS = 10
-"""How often so many are sent before the goodbye."""
-
-RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH = 1_000, 4 * 1024 * 1024, 50
-
 log = logging.getLogger("pulseboard.service")
-
-
-def _size_of(receipt: Receipt) -> int:
-    return 400 + len(json_of(receipt.result)) + len(receipt.error) + len(receipt.reason)
-
-
-def _make_receipts() -> Lane[Receipt]:
-    return Lane(RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH, _size_of)
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What the couriers of one service share, one after the other."""
-
-    guard: Guard
-    logbook: Logbook
-    meter: Meter
-    metrics_every_s: float
-    outbox: Outbox = field(default_factory=Outbox)
-    receipts: Lane[Receipt] = field(default_factory=_make_receipts)
-    offers: Offers = field(default_factory=Offers)
-    loops: LoopWatch = field(default_factory=LoopWatch)
-    record: LinkRecord = field(default_factory=LinkRecord)
 
 
 class Courier:
@@ -103,8 +62,8 @@ class Courier:
         self._said_goodbye = False
         self.dismissed = False
         self._attempt = 0
-        self._next_beat = self._next_lines = self._next_metrics = time.monotonic()
-        self._lines_wait = False
+        self._next_beat = time.monotonic()
+        self._freight = Freight(service, instance, desk, publisher, complain)
         self._thread = threading.Thread(target=self._run, name=f"pulseboard-{service}", daemon=True)
 
     def start(self) -> None:
@@ -120,8 +79,8 @@ class Courier:
     def note_line(self) -> None:
         """Say that the logbook has something."""
         # Once for all lines until they are sent, or a flood would keep this thread from sleeping.
-        if not self._lines_wait:
-            self._lines_wait = True
+        if not self._freight.lines_wait:
+            self._freight.lines_wait = True
             self._wakes.put(None)
 
     def note_metric(self) -> None:
@@ -163,6 +122,8 @@ class Courier:
                 self._leave()
         finally:
             self._desk.record.connected = False
+            if self._commander is not None:
+                self._commander.dismiss()
             with self._desk.guard:
                 self._publisher.close()
 
@@ -172,109 +133,28 @@ class Courier:
             self._commander.start()
         try:
             self._send_all()
-            self._send_receipts()
             if time.monotonic() >= self._next_beat:
                 if not self._said_goodbye:
                     self._beat()
                 self._next_beat = max(self._next_beat + self._beat_s, time.monotonic())
-            if self._lines_wait and time.monotonic() >= self._next_lines:
-                self._next_lines = time.monotonic() + LINES_EVERY_S
-                self._send_lines()
-            if self._desk.meter and not self._said_goodbye and time.monotonic() >= self._next_metrics:
-                self._next_metrics = time.monotonic() + self._desk.metrics_every_s
-                self._send_metrics()
+            if not self._said_goodbye:
+                self._freight.send_due()
         except BusUnavailable as error:
             self._note_failure(error)
             self._pause()
             return
         self._note_success()
-        until = min(self._next_beat, self._next_lines) if self._lines_wait else self._next_beat
-        if self._desk.meter:
-            until = min(until, self._next_metrics)
-        self._wait(until - time.monotonic())
-
-    def _send_metrics(self) -> None:
-        """Send the metrics as they are now. None of them queue: what fails to be sent is part of the next, extremes too."""
-        meter, now_s = self._desk.meter, time.monotonic()
-        readings = meter.take(now_s)
-        if readings is None:
-            return
-        event = MetricEvent(
-            self._service, readings.metrics, self._instance, time.time_ns() // 1_000_000, readings.kinds
-        )
-        try:
-            self._publisher.publish_metrics(self._service, self._instance, encode_event(event))
-        except InvalidEvent as error:
-            self._complain("metrics", f"the metrics are not sent: {error}")
-        except BusUnavailable as error:
-            if error.__cause__ is None or not is_refusal(error.__cause__):
-                self._next_metrics = now_s
-                raise
-            self._complain("metrics", f"Redis refused metrics, and is asked again with the next: {error}")
-        else:
-            meter.confirm(readings, now_s)
-
-    def _send_lines(self) -> None:
-        """Send some log lines; those that are left must wait a little, or a flood would leave the host no time."""
-        self._lines_wait = False
-        for _ in range(BATCHES_AT_ONCE):
-            if not self._send_batch():
-                return
-
-    def _send_batch(self) -> bool:
-        """Send a batch of log lines; return whether more wait."""
-        logbook = self._desk.logbook
-        batch = logbook.take()
-        if batch is None:
-            return False
-        try:
-            self._publisher.publish_lines(self._service, self._instance, batch)
-        except BusUnavailable as error:
-            self._lines_wait = True
-            if error.__cause__ is None or not is_refusal(error.__cause__):
-                raise
-            # These must not hold up what comes after them, status and beats above all.
-            logbook.refuse()
-            self._complain("lines", f"Redis refused log lines, which are lost: {error}")
-            return False
-        logbook.confirm()
-        self._lines_wait = logbook.waits
-        return self._lines_wait
+        self._wait(self._freight.next_due(self._next_beat) - time.monotonic())
 
     def _tell(self, receipt: Receipt) -> None:
         self._desk.receipts.offer(receipt)
         self._wakes.put(None)
 
-    def _send_receipts(self) -> None:
-        receipts = self._desk.receipts
-        while True:
-            if not receipts.ledger.held:
-                left = receipts.look()[1][:RECEIPTS_BATCH]
-                if not left:
-                    return
-                receipts.hold(tuple(receipt for receipt, _ in left), left)
-            first, *rest = receipts.ledger.held
-            try:
-                self._publisher.publish_receipt(first)
-            except BusUnavailable as error:
-                if error.__cause__ is None or not is_refusal(error.__cause__):
-                    raise
-                self._complain("receipt", f"Redis refused a receipt, which is lost: {error}")
-            receipts.hold(tuple(rest), sent=1)
-
     def _settle_commands(self) -> None:
-        """Begin no more commands, and say what became of those that were begun, since nothing may come after a goodbye."""
+        """Begin no more commands, and say what became of those that were begun."""
         if self._commander is not None:
             self._commander.dismiss()
             self._commander.abandon()
-        self._send_receipts()
-
-    def _send_last_lines(self) -> None:
-        """Send what was logged before the goodbye, since nothing may come after it."""
-        for _ in range(LAST_TURNS):
-            self._send_lines()
-            if not self._lines_wait:
-                return
 
     def _send_all(self) -> None:
         outbox, run = self._desk.outbox, self._word.run
@@ -284,8 +164,7 @@ class Courier:
         while not self._said_goodbye and (batch := outbox.take(run)):
             if batch[-1].word.goodbye:
                 self._settle_commands()
-                self._send_last_lines()
-                self._send_metrics()
+                self._freight.send_last()
             try:
                 self._publisher.publish([self._make_event(said) for said in batch])
             except BaseException:
@@ -309,7 +188,8 @@ class Courier:
             json = encode_event(event, max_bytes=MAX_EVENT_BYTES)
         except InvalidEvent as error:
             self._complain(error.reason, f"the largest fields of this status were left out: {error}")
-            fitted = fit_status(parse_status(said.json), MAX_EVENT_BYTES - ENVELOPE_MAX_BYTES)
+            room = MAX_EVENT_BYTES - ENVELOPE_MAX_BYTES - len(encode(event.commands))
+            fitted = fit_status(parse_status(said.json), room)
             json = encode(msgspec.structs.replace(event, status=msgspec.Raw(encode(fitted))))
         return Outgoing(self._service, self._instance, json, said.word.back_in_s)
 

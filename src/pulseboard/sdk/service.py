@@ -22,7 +22,8 @@ from pulseboard.bus.publisher import Publisher
 from pulseboard.sdk import host
 from pulseboard.sdk.commander import Commander, Signature
 from pulseboard.sdk.complaints import Complaints
-from pulseboard.sdk.courier import Courier, Desk
+from pulseboard.sdk.courier import Courier
+from pulseboard.sdk.desk import Desk
 from pulseboard.sdk.fields import FieldEncoder
 from pulseboard.sdk.guard import Guard, is_hosts_own
 from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Timer
@@ -382,15 +383,7 @@ class Service:
         # the parent's. The child becomes an instance of its own when it first says something, not before: most children
         # are about to exec another program.
         self._starting = threading.RLock()
-        desk = self._desk
-        self._desk = Desk(
-            Guard(self.name),
-            desk.logbook.renew(),
-            desk.meter.renew(),
-            desk.metrics_every_s,
-            desk.outbox.renew(),
-            offers=desk.offers,
-        )
+        self._desk = self._desk.renew(Guard(self.name))
         self._pause = self._pause.renew()
         self._forked = self._forked or self._running() is not None
         self._find_courier = _nobody
