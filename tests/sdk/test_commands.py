@@ -243,6 +243,17 @@ def test_a_stop_says_what_became_of_what_was_being_done(make: MakeService, board
     assert board.steps(late) == []
 
 
+def test_a_command_whose_time_is_over_is_not_begun(make: MakeService, board: Board) -> None:
+    service = make()
+    done: list[int] = []
+    service.command("note")(lambda: done.append(1))
+    eventually(lambda: board.listens(service))
+    late = board.send("note", service, deadline_s=-1)
+    assert board.last(late, "expired").reason == "its time was over when it came"
+    assert board.done(board.send("note", service)) is None
+    assert done == [1]
+
+
 def test_pause_and_resume_are_for_the_host_to_heed(make: MakeService, board: Board) -> None:
     service = make().offer("pause", "resume")
     eventually(lambda: board.listens(service))
