@@ -74,7 +74,7 @@ class Program:
 
 
 def _read(file: Any) -> str:
-    return os.pread(file.fileno(), 1 << 20, 0).decode()
+    return os.pread(file.fileno(), 1 << 26, 0).decode()
 
 
 def until(holds: Callable[[], object], what: str, within_s: float = LIMIT_S) -> None:

@@ -20,7 +20,8 @@ SHOUTED = 12
 
 
 def messages(text: str) -> list[str]:
-    return [json.loads(line)["message"] for line in text.splitlines()]
+    whole, _, _ = text.rpartition("\n")  # the last may be on its way
+    return [json.loads(line)["message"] for line in whole.splitlines()]
 
 
 def kept(board: Board, count: int, query: str = "limit=1000") -> None:
