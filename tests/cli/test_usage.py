@@ -244,6 +244,8 @@ class TestPrecedence:
             "expect": ("a", "b"),
             "redis_url": "redis://there",
             "insecure_no_auth": True,
+            "command_key": "k" * 16,
+            "refuse_plain_commands": True,
             "heartbeat_s": 1.5,
             "ping_s": 2.5,
             "write_deadline_s": 3.5,

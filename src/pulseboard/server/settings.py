@@ -81,9 +81,9 @@ class Settings(BaseSettings):
         description="Sign commands with this key, which services know too: they then obey no others. At least 16 characters; "
         "better in the environment than on a command line, which anyone here can read.",
     )
-    plain_commands: bool = Field(
-        True,
-        description="Pass on commands that anyone publishes on service:commands; with a command key none is passed on.",
+    refuse_plain_commands: bool = Field(
+        False,
+        description="Pass on no commands that anyone publishes on service:commands; with a command key none is passed on.",
     )
     heartbeat_s: float = Field(
         20.0, gt=0, le=3_600, description="Seconds between heartbeat comments on a quiet stream."
@@ -213,7 +213,7 @@ class Settings(BaseSettings):
     @property
     def obeys_plain_commands(self) -> bool:
         """Whether what anyone publishes as a command is passed on: access to Redis alone must not do where there is a key."""
-        return self.plain_commands and self.command_key is None
+        return not self.refuse_plain_commands and self.command_key is None
 
     @property
     def address(self) -> RedisAddress:
