@@ -35,6 +35,7 @@ BAD: dict[str, list[tuple[str, str | bytes]]] = {
         ("balance-sync", event(beat_s=-1)),
         ("balance-sync", event(goodbye="yes")),
         ("logs", event("logs")),
+        ("metrics", event("metrics")),
         ("logs", b'{"service":"balance-sync","message":"x","level":"loud"}'),
     ],
     "too-large": [("balance-sync", event(status={"text": "x" * 1_000_000}))],
@@ -42,7 +43,7 @@ BAD: dict[str, list[tuple[str, str | bytes]]] = {
     "bad-name": [
         ("", event("")),
         ("Balance", event("Balance")),
-        ("metrics", event("metrics")),
+        ("metrics", b'{"service":"Balance","metrics":{"n":1}}'),
         ("logs", b'{"service":"Balance","message":"x"}'),
         ("a b", event("a b")),
         ("a\r\nb", event("a\r\nb")),

@@ -161,6 +161,7 @@ async def test_what_the_sdk_measures_is_charted_and_the_latest(
         ("name=x&from=yesterday", "bad-time"),
         ("name=x&from=-5", "bad-time"),
         ("name=x&from=2000&to=1000", "bad-time"),
+        ("to=", "bad-time"),
         ("name=x&points=0", "bad-parameter"),
         ("name=x&points=-1", "bad-parameter"),
         ("name=x&points=2001", "bad-parameter"),

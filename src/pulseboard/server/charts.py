@@ -53,9 +53,12 @@ class LatestMetrics(msgspec.Struct):
     metrics: list[LatestMetric]
 
 
-async def read_metrics(latest: Latest, name: str) -> LatestMetrics:
-    """Return every metric of a service with its latest values, in the order of the names; raise a Problem."""
-    service = parse_service(name)
+async def read_metrics(latest: Latest, name: str, start: str | None, end: str | None) -> LatestMetrics:
+    """Return every metric of a service with its latest values, in the order of the names; raise a Problem.
+
+    The span is that of a chart, which this is not; a wrong one is wrong all the same.
+    """
+    service, _ = parse_service(name), parse_span(start, end)
     with told_as_problem():
         readings = await latest.read(service)
     found: dict[tuple[str, Kind], list[LatestValue]] = {}

@@ -131,7 +131,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         points: Annotated[int, QueryParameter(ge=1, le=POINTS_MOST)] = 300,
     ) -> Response[bytes]:
         if metric is None:
-            return json_answer(await read_metrics(core.latest, name))
+            return json_answer(await read_metrics(core.latest, name, start, end))
         return json_answer(await read_chart(core.history, name, metric, start, end, points))
 
     return [history, logs, merged_logs, board_at, metrics]
