@@ -62,6 +62,7 @@ class TestJoin:
                     "timestamp": 3,
                     "status": {"n": 3},
                     "beat_s": 2.0,
+                    "commands": [],
                     "goodbye": False,
                     "back_in_s": None,
                     "lost": False,

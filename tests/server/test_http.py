@@ -1,6 +1,7 @@
 """The page and the plain answers: headers, caching, and errors that a program can read."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,7 @@ def test_whatever_can_be_read_answers_head(server: Server, path: str) -> None:
 def test_health_says_what_is_running(server: Server) -> None:
     health = server.health()
     assert health.pop("tasks") > 0
+    assert abs(health.pop("now") - time.time() * 1000) < 60_000
     assert health == {
         "status": "alive",
         "version": VERSION,
