@@ -106,6 +106,76 @@ async def test_a_server_that_takes_over_adopts_the_next_identical_message(
             assert len(history(raw, keys)) == expected
 
 
+def hold(adopter: Adopter, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Keep an adopter from Redis' scripts, as a slow link or a busy host would, until what is returned is set."""
+    released, adopt = asyncio.Event(), adopter._adopt
+
+    async def adopt_later(**batch: Any) -> Any:
+        await released.wait()
+        return await adopt(**batch)
+
+    monkeypatch.setattr(adopter, "_adopt", adopt_later)
+    return released
+
+
+async def test_a_server_that_joined_late_and_is_slow_swallows_nothing_when_the_other_dies(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first report came after the other's, so that it began to count at none, and what it heard next was known."""
+    first, second = (Adopter(address, keys, Rejections(), prefix=prefix) for _ in range(2))
+    released = hold(second, monkeypatch)
+    async with running(first.run()):
+        await first.listening.wait()
+        for _ in range(5):
+            publish(raw, prefix, plain(1))
+        await eventually(lambda: len(history(raw, keys)) == 5)
+        task = asyncio.create_task(second.run())
+        await second.listening.wait()
+        for _ in range(3):
+            publish(raw, prefix, plain(1))
+        await eventually(lambda: len(history(raw, keys)) == 8)
+    released.set()
+    for _ in range(4):
+        publish(raw, prefix, plain(1))
+    await end(raw, keys, prefix)
+    assert len(history(raw, keys)) == 12
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_was_heard_before_a_link_broke_and_adopted_after_it_stood_again_takes_nothing_from_what_follows(
+    own_valkey: EmbeddedValkey, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port) as raw:
+        async with adopting(own_valkey.address, keys, prefix) as (adopter,):
+            for _ in range(5):
+                publish(raw, prefix, plain(1))
+            await eventually(lambda: len(history(raw, keys)) == 5)
+            released = hold(adopter, monkeypatch)
+            for _ in range(3):
+                publish(raw, prefix, plain(1))
+            await eventually(lambda: adopter._batch > 1)  # they are held
+            raw.client_kill_filter(_type="pubsub")
+            await eventually(lambda: adopter.losses == 1)
+            await eventually(adopter.listening.is_set)
+            released.set()
+            for _ in range(4):
+                publish(raw, prefix, plain(1))
+            await end(raw, keys, prefix)
+            assert len(history(raw, keys)) == 12
+
+
+async def test_a_word_on_the_channel_of_epochs_that_is_none_changes_nothing(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    async with adopting(address, keys, prefix, 2):
+        for word in (b"", b"\xff" * 16, b"x" * 1_000_000, b"a:b"):
+            publish(raw, prefix, plain(1))
+            raw.publish(keys.epochs, word)
+        await end(raw, keys, prefix)
+        assert len(history(raw, keys)) == 4
+
+
 async def test_adopters_hear_again_after_a_restart_and_still_agree(
     own_valkey: EmbeddedValkey, keys: Keys, prefix: str
 ) -> None:
