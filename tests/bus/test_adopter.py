@@ -71,6 +71,33 @@ async def test_what_came_from_the_feed_is_not_adopted(
         assert raw.xlen(keys.feed) == 11
 
 
+@pytest.mark.parametrize(
+    "id", ["10-20.5", "99999999999999999999-0", "1-99999999999999999999", "10", "10-20-30", 7, None]
+)
+async def test_an_id_that_is_none_of_the_feed_makes_no_less_of_a_plain_publish(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, id: Any
+) -> None:
+    rejections = Rejections()
+    async with adopting(address, keys, prefix, rejections=rejections):
+        publish(raw, prefix, json.dumps(json.loads(plain(1)) | {"id": id}, separators=(",", ":")).encode())
+        publish(raw, prefix, json.dumps({"id": id} | json.loads(plain(2))).encode())
+        await end(raw, keys, prefix)
+    assert (history(raw, keys), dict(rejections.counts)) == ([{"n": 1}, {"n": 2}], {})
+
+
+@pytest.mark.parametrize(
+    ("id", "adopted"), [("10-20.5", 0), ("10-20", 0), ("10-20.x", 2), ("10-20.", 2), ("10.5-20", 2)]
+)
+async def test_the_id_of_a_line_is_that_of_the_feed_and_its_number(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, id: str, adopted: int
+) -> None:
+    async with adopting(address, keys, prefix):
+        raw.publish(f"{prefix}logs", log_message(id=id).replace(" ", ""))
+        raw.publish(f"{prefix}logs", json.dumps({"id": id} | json.loads(log_message())))
+        await end(raw, keys, prefix)
+    assert raw.xlen(keys.history("report", "log")) == adopted
+
+
 async def test_a_publisher_may_name_its_instance_and_rhythm(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
 ) -> None:
@@ -273,7 +300,7 @@ async def test_bad_input_is_dropped_counted_and_told_once_and_the_next_message_c
         assert adopter.listening.is_set()
 
 
-@pytest.mark.parametrize("channel", ["commands", "UPPER", "", "a b", "\xff", "a\r\nb", "x" * 1_000])
+@pytest.mark.parametrize("channel", ["UPPER", "", "a b", "\xff", "a\r\nb", "x" * 1_000])
 async def test_a_channel_that_names_no_service_is_dropped(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, caplog: pytest.LogCaptureFixture, channel: str
 ) -> None:

@@ -38,8 +38,10 @@ from pulseboard.wire.names import DEFAULT_PREFIX
 QUEUE_MAX = 1_024
 BATCH_MAX = 128
 
-_FROM_FEED = re.compile(rb'"id":"\d{1,20}-\d{1,20}(\.\d{1,4})?"}\Z')
-"""How the scripts end each message: these, nearly all there are, need not be parsed to be passed over."""
+_FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}"}\Z')
+_LINE_FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}\.\d{1,4}"}\Z')
+"""How the scripts end each message: these, nearly all there are, need not be parsed to be passed over. Of what has more digits
+some is no feed id, and so a plain publish."""
 
 _EPOCH = re.compile(rb"[0-9a-f]{16}")
 
@@ -136,13 +138,15 @@ class Adopter(Watcher):
         self._ears.lose()
 
     async def _hear(self) -> None:
+        lines = f"{self._prefix}logs"
         async with aclosing(self._subscription.messages()) as messages:
             async for channel, payload in messages:
                 if channel == self._keys.epochs:
                     if _EPOCH.fullmatch(payload):
                         self._epoch = payload.decode()
                     continue
-                if _FROM_FEED.search(payload, max(0, len(payload) - 64)):
+                from_feed = _LINE_FROM_FEED if channel == lines else _FROM_FEED
+                if from_feed.search(payload, max(0, len(payload) - 64)):
                     continue
                 try:
                     event = parse_plain(
