@@ -71,6 +71,33 @@ async def test_what_came_from_the_feed_is_not_adopted(
         assert raw.xlen(keys.feed) == 11
 
 
+@pytest.mark.parametrize(
+    "id", ["10-20.5", "99999999999999999999-0", "1-99999999999999999999", "10", "10-20-30", 7, None]
+)
+async def test_an_id_that_is_none_of_the_feed_makes_no_less_of_a_plain_publish(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, id: Any
+) -> None:
+    rejections = Rejections()
+    async with adopting(address, keys, prefix, rejections=rejections):
+        publish(raw, prefix, json.dumps(json.loads(plain(1)) | {"id": id}, separators=(",", ":")).encode())
+        publish(raw, prefix, json.dumps({"id": id} | json.loads(plain(2))).encode())
+        await end(raw, keys, prefix)
+    assert (history(raw, keys), dict(rejections.counts)) == ([{"n": 1}, {"n": 2}], {})
+
+
+@pytest.mark.parametrize(
+    ("id", "adopted"), [("10-20.5", 0), ("10-20", 0), ("10-20.x", 2), ("10-20.", 2), ("10.5-20", 2)]
+)
+async def test_the_id_of_a_line_is_that_of_the_feed_and_its_number(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, id: str, adopted: int
+) -> None:
+    async with adopting(address, keys, prefix):
+        raw.publish(f"{prefix}logs", log_message(id=id).replace(" ", ""))
+        raw.publish(f"{prefix}logs", json.dumps({"id": id} | json.loads(log_message())))
+        await end(raw, keys, prefix)
+    assert raw.xlen(keys.history("report", "log")) == adopted
+
+
 async def test_a_publisher_may_name_its_instance_and_rhythm(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
 ) -> None:
@@ -104,6 +131,76 @@ async def test_a_server_that_takes_over_adopts_the_next_identical_message(
             await end(raw, keys, prefix)
             raw.delete(keys.history("the-end"))
             assert len(history(raw, keys)) == expected
+
+
+def hold(adopter: Adopter, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Keep an adopter from Redis' scripts, as a slow link or a busy host would, until what is returned is set."""
+    released, adopt = asyncio.Event(), adopter._adopt
+
+    async def adopt_later(**batch: Any) -> Any:
+        await released.wait()
+        return await adopt(**batch)
+
+    monkeypatch.setattr(adopter, "_adopt", adopt_later)
+    return released
+
+
+async def test_a_server_that_joined_late_and_is_slow_swallows_nothing_when_the_other_dies(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first report came after the other's, so that it began to count at none, and what it heard next was known."""
+    first, second = (Adopter(address, keys, Rejections(), prefix=prefix) for _ in range(2))
+    released = hold(second, monkeypatch)
+    async with running(first.run()):
+        await first.listening.wait()
+        for _ in range(5):
+            publish(raw, prefix, plain(1))
+        await eventually(lambda: len(history(raw, keys)) == 5)
+        task = asyncio.create_task(second.run())
+        await second.listening.wait()
+        for _ in range(3):
+            publish(raw, prefix, plain(1))
+        await eventually(lambda: len(history(raw, keys)) == 8)
+    released.set()
+    for _ in range(4):
+        publish(raw, prefix, plain(1))
+    await end(raw, keys, prefix)
+    assert len(history(raw, keys)) == 12
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_was_heard_before_a_link_broke_and_adopted_after_it_stood_again_takes_nothing_from_what_follows(
+    own_valkey: EmbeddedValkey, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port) as raw:
+        async with adopting(own_valkey.address, keys, prefix) as (adopter,):
+            for _ in range(5):
+                publish(raw, prefix, plain(1))
+            await eventually(lambda: len(history(raw, keys)) == 5)
+            released = hold(adopter, monkeypatch)
+            for _ in range(3):
+                publish(raw, prefix, plain(1))
+            await eventually(lambda: adopter._batch > 1)  # they are held
+            raw.client_kill_filter(_type="pubsub")
+            await eventually(lambda: adopter.losses == 1)
+            await eventually(adopter.listening.is_set)
+            released.set()
+            for _ in range(4):
+                publish(raw, prefix, plain(1))
+            await end(raw, keys, prefix)
+            assert len(history(raw, keys)) == 12
+
+
+async def test_a_word_on_the_channel_of_epochs_that_is_none_changes_nothing(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    async with adopting(address, keys, prefix, 2):
+        for word in (b"", b"\xff" * 16, b"x" * 1_000_000, b"a:b"):
+            publish(raw, prefix, plain(1))
+            raw.publish(keys.epochs, word)
+        await end(raw, keys, prefix)
+        assert len(history(raw, keys)) == 4
 
 
 async def test_adopters_hear_again_after_a_restart_and_still_agree(

@@ -95,7 +95,7 @@ def test_many_events_go_in_one_round_trip_in_their_order(
 
 def test_all_keys_share_one_hash_tag_so_that_scripts_run_on_a_cluster(keys: Keys) -> None:
     names = [*keys.shared, keys.beats, keys.incidents]
-    names += [keys.history("x"), keys.planned("x"), keys.adopted("d"), keys.adopter("s")]
+    names += [keys.history("x"), keys.planned("x"), keys.adopted("e", "d"), keys.adopter("s")]
     assert {name[: name.index("}") + 1] for name in names} == {f"{{{keys.namespace}}}"}
     assert len(set(names)) == len(names)
 

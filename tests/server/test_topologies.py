@@ -30,7 +30,12 @@ def documented_rules(user: str, namespace: str, prefix: str) -> str:
     """Return what the reference grants a user, for a namespace and a prefix of ours."""
     line = re.search(rf"^ACL SETUSER {user} on >password (.+)$", REFERENCE.read_text("utf-8"), re.MULTILINE)
     assert line is not None
-    return line[1].replace("~{pulseboard}:*", f"~{{{namespace}}}:*").replace("&service:*", f"&{prefix}*")
+    return (
+        line[1]
+        .replace("~{pulseboard}:*", f"~{{{namespace}}}:*")
+        .replace("&service:*", f"&{prefix}*")
+        .replace("&{pulseboard}", f"&{{{namespace}}}")
+    )
 
 
 def users(namespace: str, prefix: str, more: str = "") -> dict[str, str]:

@@ -1,4 +1,9 @@
-"""The adopter: a plain PUBLISH, from any language, becomes one feed entry however many servers hear it."""
+"""The adopter: a plain PUBLISH, from any language, becomes one feed entry however many servers hear it.
+
+The same bytes may be published twice on purpose, so servers count how often they heard them. They count anew from each
+word on a channel of their own, which each says when it begins to listen and which all hear at the same place: an epoch.
+Invariant: who counts in an epoch has heard all of it, so the n-th of the same messages is the n-th for everyone.
+"""
 
 import asyncio
 import logging
@@ -6,8 +11,6 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 
 from pulseboard.bus.address import RedisAddress
@@ -35,8 +38,12 @@ from pulseboard.wire.names import DEFAULT_PREFIX
 QUEUE_MAX = 1_024
 BATCH_MAX = 128
 
-_FROM_FEED = re.compile(rb'"id":"\d{1,20}-\d{1,20}(\.\d{1,4})?"}\Z')
-"""How the scripts end each message: these, nearly all there are, need not be parsed to be passed over."""
+_FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}"}\Z')
+_LINE_FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}\.\d{1,4}"}\Z')
+"""How the scripts end each message: these, nearly all there are, need not be parsed to be passed over. Of what has more digits
+some is no feed id, and so a plain publish."""
+
+_EPOCH = re.compile(rb"[0-9a-f]{16}")
 
 log = logging.getLogger("pulseboard.adopter")
 
@@ -44,22 +51,14 @@ log = logging.getLogger("pulseboard.adopter")
 MakeCommand = Callable[[PlainCommand], Awaitable[Command]]
 
 
-class _Ear(NamedTuple):
-    """One subscription of this server: since when it hears. A new one after each outage, for it missed what was between."""
-
-    server: str
-    joined_ms: int
-
-
 class _Plain(NamedTuple):
-    ear: _Ear
+    epoch: str
     event: Adoptable | Wanted
 
 
 class _Proof(NamedTuple):
     """Stands in the queue behind all that was heard before it."""
 
-    ear: _Ear
     span: Span
 
 
@@ -85,7 +84,8 @@ class Adopter(Watcher):
         self._max_event_bytes = max_event_bytes
         self._rejections = rejections
         self._make_command = make_command
-        self._ear = _Ear("", 0)
+        self._server = uuid.uuid4().hex[:16]
+        self._epoch = ""
         self._batch = 0
         self._queue: asyncio.Queue[_Plain | _Proof] = asyncio.Queue(QUEUE_MAX)
         self._client = open_async_client(address, keys)
@@ -94,7 +94,9 @@ class Adopter(Watcher):
         # A glob special in the prefix is a character of the name, not a pattern.
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
         self._listener = open_async_client(address, None)
-        self._subscription = Subscription(self._listener, patterns=(pattern,), prepare=self._note_time, watcher=self)
+        self._subscription = Subscription(
+            self._listener, patterns=(pattern,), prepare=self._note_time, watcher=self, marks=keys.epochs
+        )
 
     @property
     def listening(self) -> asyncio.Event:
@@ -122,8 +124,7 @@ class Adopter(Watcher):
             await self._listener.aclose()
 
     async def _note_time(self) -> None:
-        # Before SUBSCRIBE, not after: an event adopted between the two must count as one that was heard.
-        self._ear = _Ear(uuid.uuid4().hex[:16], await self._ears.read_time())
+        await self._ears.read_time()
 
     def opened(self, asked_at: float) -> None:
         self._ears.open(asked_at)
@@ -131,15 +132,21 @@ class Adopter(Watcher):
     def proved(self, at: float) -> None:
         span = self._ears.prove(at)
         if span is not None and not self._queue.full():  # else the next will do
-            self._queue.put_nowait(_Proof(self._ear, span))
+            self._queue.put_nowait(_Proof(span))
 
     def lost(self) -> None:
         self._ears.lose()
 
     async def _hear(self) -> None:
+        lines = f"{self._prefix}logs"
         async with aclosing(self._subscription.messages()) as messages:
             async for channel, payload in messages:
-                if _FROM_FEED.search(payload, max(0, len(payload) - 64)):
+                if channel == self._keys.epochs:
+                    if _EPOCH.fullmatch(payload):
+                        self._epoch = payload.decode()
+                    continue
+                from_feed = _LINE_FROM_FEED if channel == lines else _FROM_FEED
+                if from_feed.search(payload, max(0, len(payload) - 64)):
                     continue
                 try:
                     event = parse_plain(
@@ -151,7 +158,7 @@ class Adopter(Watcher):
                 if isinstance(event, Wanted) and self._make_command is None:
                     self._rejections.add(InvalidEvent("not-obeyed", "plain commands are not passed on here"), channel)
                 elif event is not None:
-                    await self._queue.put(_Plain(self._ear, event))
+                    await self._queue.put(_Plain(self._epoch, event))
 
     async def _adopt_all(self) -> None:
         while True:
@@ -159,14 +166,11 @@ class Adopter(Watcher):
             batch = [await self._queue.get()]
             while len(batch) < BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            for ear, items in groupby(batch, key=attrgetter("ear")):
-                await self._take(ear, list(items))
-
-    async def _take(self, ear: _Ear, items: list[_Plain | _Proof]) -> None:
-        if plains := [item for item in items if isinstance(item, _Plain)]:
-            await self._adopt_batch(ear, plains)
-        if proofs := [item for item in items if isinstance(item, _Proof)]:
-            await self._ears.write(proofs[-1].span)
+            if plains := [item for item in batch if isinstance(item, _Plain)]:
+                await self._adopt_batch(plains)
+            spans = {item.span.ear: item.span for item in batch if isinstance(item, _Proof)}
+            for span in spans.values():
+                await self._ears.write(span)
 
     async def _complete(self, event: Adoptable | Wanted) -> Adoptable:
         if isinstance(event, Adoptable):
@@ -178,13 +182,12 @@ class Adopter(Watcher):
             self._rejections.add(InvalidEvent("not-obeyed", command.refused), f"a command to {command.service}")
         return adopt_command(command, event.digest, self._keys)
 
-    async def _adopt_batch(self, ear: _Ear, batch: list[_Plain]) -> None:
+    async def _adopt_batch(self, batch: list[_Plain]) -> None:
         self._batch += 1
-        keys = [*self._keys.shared, self._keys.adopter(ear.server), self._keys.open, self._keys.audit]
-        args: list[str | bytes | int] = [DEFAULT_LIMITS, ear.server, ear.joined_ms, ADOPTION_TTL_MS]
-        args += [self._batch, BATCH_TTL_MS]
-        for event in [await self._complete(plain.event) for plain in batch]:
-            keys += [event.history, event.other, self._keys.adopted(event.digest)]
+        keys = [*self._keys.shared, self._keys.adopter(self._server), self._keys.open, self._keys.audit]
+        args: list[str | bytes | int] = [DEFAULT_LIMITS, self._server, ADOPTION_TTL_MS, self._batch, BATCH_TTL_MS]
+        for epoch, event in [(plain.epoch, await self._complete(plain.event)) for plain in batch]:
+            keys += [event.history, event.other, self._keys.adopted(epoch, event.digest)]
             args += [event.kind, event.subject, event.json, event.more]
         attempt = 0
         while True:

@@ -134,8 +134,14 @@ class Keys:
     def planned(self, service: str) -> str:
         return self._key(f"planned:{service}")
 
-    def adopted(self, digest: str) -> str:
-        return self._key(f"adopted:{digest}")
+    @property
+    def epochs(self) -> str:
+        """The channel on which servers tell each other to count anew."""
+        return self._key("epochs")
+
+    def adopted(self, epoch: str, digest: str) -> str:
+        """How often the servers saw one message since an epoch began."""
+        return self._key(f"adopted:{epoch}:{digest}")
 
     def adopter(self, server: str) -> str:
         return self._key(f"adopter:{server}")

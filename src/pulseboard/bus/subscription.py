@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
@@ -40,6 +41,8 @@ class Subscription:
     """Messages of exact channels or of patterns, for as long as it is read.
 
     Pub/sub has no replay: what is published while the link is down is not seen. `prepare` runs before each SUBSCRIBE.
+    With `marks`, a channel, each link publishes a word of its own there once it stands, and hears from that word on. It
+    yields those of others, too: all who listen to one node hear a word between the same two messages.
     """
 
     def __init__(
@@ -50,9 +53,11 @@ class Subscription:
         patterns: Sequence[str] = (),
         prepare: Callable[[], Awaitable[None]] = _nothing,
         watcher: Watcher | None = None,
+        marks: str | None = None,
     ) -> None:
         self._client = client
-        self._channels = channels
+        self._channels = channels if marks is None else (*channels, marks)
+        self._marks = marks
         self._patterns = patterns
         self._prepare = prepare
         self._watcher = watcher or Watcher()
@@ -81,8 +86,9 @@ class Subscription:
             await asyncio.sleep(retry_delay_s(attempt))
 
     async def _session(self, pubsub: PubSub) -> AsyncGenerator[tuple[str, bytes], None]:
-        asked_at = heard_at = time.monotonic()
+        started_at = asked_at = heard_at = time.monotonic()
         answered = True
+        mark = uuid.uuid4().hex[:16].encode()
         if self._patterns:
             await pubsub.psubscribe(*self._patterns)
         if self._channels:
@@ -99,7 +105,8 @@ class Subscription:
             wait_s = max(0.01, (asked_at + PROVE_EVERY_S if answered else silent_at) - time.monotonic())
             message = await pubsub.get_message(timeout=wait_s)
             if message is None:
-                if not answered and time.monotonic() >= silent_at:
+                dumb = not self.subscribed.is_set() and time.monotonic() >= started_at + SILENCE_S
+                if dumb or (not answered and time.monotonic() >= silent_at):
                     raise TimeoutError(f"Redis was silent for {SILENCE_S:.0f} s")
                 continue
             if message["type"] == "pong":
@@ -108,10 +115,26 @@ class Subscription:
             elif message["type"] in ("subscribe", "psubscribe"):
                 awaited -= 1
                 if not awaited:
-                    self.subscribed.set()
-                    self._watcher.opened(asked_at)
+                    await self._begin(mark, asked_at)
             elif message["type"] in ("message", "pmessage"):
-                yield message["channel"].decode("utf-8", "backslashreplace"), message["data"]
+                channel = message["channel"].decode("utf-8", "backslashreplace")
+                if self._is_heard(channel, message["data"], mark, asked_at):
+                    yield channel, message["data"]
             heard_at = (
                 time.monotonic()
             )  # after the yield: whoever took its time with a message has not listened meanwhile
+
+    async def _begin(self, mark: bytes, asked_at: float) -> None:
+        if self._marks is None:
+            self._open(asked_at)
+        else:
+            await self._client.publish(self._marks, mark)
+
+    def _is_heard(self, channel: str, payload: bytes, mark: bytes, asked_at: float) -> bool:
+        if channel == self._marks and payload == mark:
+            self._open(asked_at)
+        return self._marks is None or self.subscribed.is_set()
+
+    def _open(self, asked_at: float) -> None:
+        self.subscribed.set()
+        self._watcher.opened(asked_at)

@@ -240,12 +240,13 @@ def _check_rhythm(event: StatusEvent) -> None:
         )
 
 
-def is_stamped(id: Any) -> bool:
-    """Say whether what a message has as `id` is a feed id, or that of one line of a batch: then it is in the feed already."""
+def is_stamped(id: Any, *, of_line: bool = False) -> bool:
+    """Say whether what a message has as `id` is a feed id, or if asked for one, that of a line: it is in the feed already."""
     if not isinstance(id, str):
         return False
+    cursor, point, number = id.partition(".") if of_line else (id, "", "")
     try:
-        Cursor.parse(id.partition(".")[0])
+        Cursor.parse(cursor)
     except ValueError:
         return False
-    return True
+    return not point or (number.isascii() and number.isdigit())

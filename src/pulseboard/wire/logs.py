@@ -121,7 +121,7 @@ def parse_log_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Lo
     check_size(payload, max_bytes)
     message = decode(_messages, payload)
     check_depth(message)
-    if is_stamped(message.pop("id", None)):
+    if is_stamped(message.pop("id", None), of_line=True):
         return None
     service, instance = _text(message, "service"), _text(message, "instance", "")
     fields = message.pop("fields", None)

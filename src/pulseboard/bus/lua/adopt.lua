@@ -1,22 +1,22 @@
 -- Put plain publishes into the feed, once however many servers saw them. They were PUBLISHed already.
--- The same bytes may come twice on purpose, so servers count: a server's n-th sight of a payload is adopted only when
--- fewer than n were. A server that subscribed after the last adoption starts its count there, for it saw none of those.
+-- The same bytes may come twice on purpose, so servers count: a server's n-th sight of a payload in an epoch is adopted only
+-- when fewer than n were. Who counts in an epoch heard all of it, so a sight is the same publish to each of them.
 -- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost, 7 latest metrics, 8 services (hashes),
 --       9 last batch of this server (string), 10 open commands (zset), 11 audit (stream), then per event: history (stream) of its
---       service or record (hash) of its command, another key of its kind, and adoptions of its digest (hash: n, at, a count
---       per server)
--- ARGV  1 limits (JSON), 2 server id, 3 ms at which it subscribed, 4 ttl_ms of the adoptions, 5 batch number, 6 ttl_ms of the
---       batch number, then per event: kind, subject, json, and another argument of its kind:
+--       service or record (hash) of its command, another key of its kind, and adoptions of its digest in its epoch (hash: n, a
+--       count per server)
+-- ARGV  1 limits (JSON), 2 server id, 3 ttl_ms of the adoptions, 4 batch number, 5 ttl_ms of the batch number, then per
+--       event: kind, subject, json, and another argument of its kind:
 --         status  planned returns (list); "<service>/<instance>"; back_in_s ('' or a number)
 --         log     counts (hash); the service; levels ("info=3 error=1")
 --         metric  latest (hash); "<service>/<instance>"; nothing
 --         command  commands (stream); "<command id> <service> <to how many instances>"; its signature ('': none)
 -- Returns the feed ids of those adopted.
-local server, joined_ms, ttl_ms, batch = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local server, ttl_ms, batch = ARGV[2], ARGV[3], ARGV[4]
 local ids = {}
 -- A batch is sent again when its answer was lost; its sights must not be counted twice.
 if redis.call('GET', KEYS[9]) == batch then return ids end
-redis.call('SET', KEYS[9], batch, 'PX', ARGV[6])
+redis.call('SET', KEYS[9], batch, 'PX', ARGV[5])
 
 local function adopt_command(record, commands, subject, json, signature)
   local command_id, service, count = string.match(subject, '^(%S+) (%S+) (%d+)$')
@@ -24,16 +24,12 @@ local function adopt_command(record, commands, subject, json, signature)
 end
 
 local adopt = {status = append, log = append_log, metric = append_metric, command = adopt_command}
-local now_ms = read_clock(KEYS[2])
 for n = 1, (#KEYS - 11) / 3 do
-  local key, arg = 9 + 3 * n, 3 + 4 * n
+  local key, arg = 9 + 3 * n, 2 + 4 * n
   local adoptions = KEYS[key + 2]
-  local known = redis.call('HMGET', adoptions, 'n', 'at', server)
-  local adopted, at = tonumber(known[1] or 0), tonumber(known[2] or 0)
-  local seen = tonumber(known[3] or (at < joined_ms and adopted or 0)) + 1
-  redis.call('HSET', adoptions, server, seen)
-  if seen > adopted then
-    redis.call('HSET', adoptions, 'n', seen, 'at', now_ms)
+  local seen = redis.call('HINCRBY', adoptions, server, 1)
+  if seen > tonumber(redis.call('HGET', adoptions, 'n') or 0) then
+    redis.call('HSET', adoptions, 'n', seen)
     redis.call('PEXPIRE', adoptions, ttl_ms)
     ids[#ids + 1] = adopt[ARGV[arg]](KEYS[key], KEYS[key + 1], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3])
   end
