@@ -243,6 +243,21 @@ def test_a_stop_says_what_became_of_what_was_being_done(make: MakeService, board
     assert board.steps(late) == []
 
 
+def test_a_command_that_somebody_puts_there_again_is_done_once(
+    make: MakeService, board: Board, raw: redis.Redis, keys: Keys
+) -> None:
+    service = make()
+    done: list[int] = []
+    service.command("note")(lambda: done.append(1))
+    eventually(lambda: board.listens(service))
+    assert board.done(board.send("note", service)) is None
+    rows: Any = raw.xrange(keys.commands)
+    for _ in range(3):
+        raw.xadd(keys.commands, rows[-1][1])
+    assert board.done(board.send("ping", service))
+    assert done == [1]
+
+
 def test_a_command_whose_time_is_over_is_not_begun(make: MakeService, board: Board) -> None:
     service = make()
     done: list[int] = []

@@ -34,8 +34,8 @@ from pulseboard.wire.events import Json
 
 AT_ONCE = 8
 """So many commands are done at once; one more is refused."""
-REMEMBERED = 1_000
-"""The ids of so many commands, so that what was signed once is not obeyed twice."""
+REMEMBERED = 10_000
+"""The ids of so many commands, so that one that somebody puts there again is not obeyed twice."""
 CLOCKS_APART_S = 300.0
 """A signed command must have been issued within this of our own clock: Redis' clock is for those to say who can write there."""
 PATIENCE_S = 0.3
@@ -175,6 +175,8 @@ class Commander:
             return
         if (reason := self._distrust(command, order)) is not None:
             self._say(command, "refused", reason=reason)
+            return
+        if command.command_id in self._known:
             return
         claim = self._orders.claim(command)
         self._known.append(command.command_id)
