@@ -37,6 +37,13 @@ def look_at(raw: redis.Redis, keys: Keys) -> int:
     return int(answer)
 
 
+def script_time(raw: redis.Redis, keys: Keys) -> int:
+    """Return what the scripts take for the time (ms)."""
+    source = read_script("look").partition("-- Look at the clock")[0]
+    answer: Any = raw.eval(source + "return (read_clock(KEYS[1]))", 1, keys.clock)
+    return int(answer)
+
+
 def last_ms(raw: redis.Redis, key: str) -> int:
     rows: Any = raw.xrevrange(key, count=1)
     return int(rows[0][0].split(b"-")[0])
@@ -86,10 +93,43 @@ def test_what_stands_still_before_the_first_look_moves_on_with_it(
 def test_an_hour_is_given_back_a_little_at_a_time(raw: redis.Redis, keys: Keys) -> None:
     was = set_back(raw, keys, HOUR_MS - 60_000)  # when something was written last
     own = own_clock(raw)
-    raw.hset(keys.clock, mapping={"at": own - HOUR_MS // 2, "ahead": HOUR_MS})  # the last look was half an hour ago
-    ahead = look_at(raw, keys) - own
-    assert HOUR_MS - 36_000 <= ahead <= HOUR_MS - 35_000, "a fiftieth of that half hour is given back"
+    raw.hset(keys.clock, mapping={"at": own - 5_000, "ahead": HOUR_MS})  # the last look was five seconds ago
+    assert look_at(raw, keys) - own == HOUR_MS - 100, "a fiftieth of them is given back"
     assert look_at(raw, keys) >= was
+
+
+def test_what_nobody_looked_at_is_given_back_at_once(raw: redis.Redis, keys: Keys) -> None:
+    """No server ran for half an hour: nobody was told what time it is, and nothing is judged by it."""
+    was = set_back(raw, keys, 60_000)
+    own = own_clock(raw)
+    raw.hset(keys.clock, mapping={"at": own - HOUR_MS // 2, "ahead": HOUR_MS // 2})
+    assert was <= look_at(raw, keys) <= was + 10_000
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_clock_that_is_set_back_and_right_again_is_not_further_ahead_each_time(
+    raw: redis.Redis, keys: Keys, looked: bool
+) -> None:
+    """What it had been behind was added to it when it was right: after +1 h, right, -1 h, right it was 2 h ahead."""
+    was = set_back(raw, keys)  # it was an hour ahead once, and then right
+    for dip in range(1, 6):
+        own = own_clock(raw)
+        # At the last look it was an hour behind, and now it is right.
+        ahead = int(raw.hget(keys.clock, "ahead") or HOUR_MS)
+        raw.hset(keys.clock, mapping={"at": own - HOUR_MS, "ahead": ahead + HOUR_MS})
+        if looked:
+            assert was <= look_at(raw, keys) <= was + dip * 10_000
+        stamp = script_time(raw, keys)
+        assert was <= stamp <= was + dip * 10_000
+        look_at(raw, keys)
+
+
+def test_between_two_looks_it_does_not_go_back(raw: redis.Redis, keys: Keys) -> None:
+    own = own_clock(raw)
+    raw.hset(
+        keys.clock, mapping={"at": own + HOUR_MS, "ahead": HOUR_MS}
+    )  # an hour back since that look, and once before
+    assert script_time(raw, keys) == own + 2 * HOUR_MS
 
 
 def test_a_clock_that_was_set_right_again_is_the_boards_at_once(raw: redis.Redis, keys: Keys) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -81,6 +81,8 @@ class Connection:
     fresh: bool = True
     reason: str | None = None
     mark: Mark | None = None
+    rest: Iterator[tuple[bytes, bool]] | None = None
+    """What it is to be given of a board before anything else: pieces, and whether it is the last."""
     blocked_since: float | None = None
     """Since when it could take no more, by the monotonic clock; None while it can."""
     taken_at: float = 0.0

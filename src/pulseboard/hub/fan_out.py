@@ -16,6 +16,8 @@ SLICE_S = 0.01
 """After so long a flush lets others have the loop: requests, and the feed."""
 PATIENCE = 10
 """So many deadlines has one that takes a little at a time: what it was given stays in memory for it alone."""
+SQUEEZE_S = 5.0
+"""The deadline for readers of a board while others wait for the room that it takes."""
 SLOW = "the reader was too slow for all that came"
 
 log = logging.getLogger("pulseboard.hub")
@@ -33,6 +35,7 @@ class FanOut:
         # Of those, who can take more: a crowd of frozen ones costs a flush nothing.
         self._ready: set[Connection] = set()
         self._greetings = Greetings()
+        self._crowded = False
         self._round: Iterator[Connection] | None = None
         self._again = False
 
@@ -77,22 +80,26 @@ class FanOut:
 
     def let_go(self, deadline_s: float) -> None:
         """End the connections that took nothing for so long, and the boards that were made for others."""
-        self._greetings.clear()
-        now = time.monotonic()
+        self._greetings.let_go()
+        now, squeeze_s = time.monotonic(), min(deadline_s, SQUEEZE_S) if self._crowded else deadline_s
+        self._crowded = False
         for connection in self._connections - self._ready:
             before, connection.unsent = connection.unsent, connection.sink.unsent
             if connection.blocked_since is None:
                 continue
             if connection.unsent < before:
                 connection.taken_at = now  # slow, but it reads: a large board takes a thin line its time
-            if now > min(connection.taken_at + deadline_s, connection.blocked_since + PATIENCE * deadline_s):
-                log.info("let go of a reader that took nothing, or next to nothing, for %.0f s", deadline_s)
+            most_s = deadline_s if connection.rest is None else squeeze_s
+            if now > min(connection.taken_at + most_s, connection.blocked_since + PATIENCE * most_s):
+                log.info("let go of a reader that took nothing, or next to nothing, for %.0f s", most_s)
+                connection.rest = None
                 self.discard(connection)
                 connection.sink.abort()
 
     def take_old(self, now: float) -> list[Connection]:
         """Let go of those that have lived their time, and return them."""
-        old = [connection for connection in self._connections if connection.ends_at <= now]
+        # One in the middle of a board ends when it has it.
+        old = [connection for connection in self._connections if connection.ends_at <= now and connection.rest is None]
         for connection in old:
             self.discard(connection)
         return old
@@ -118,10 +125,16 @@ class FanOut:
     def _pump(self, connection: Connection, shared: _Shared) -> None:
         sink, ring = connection.sink, self._ring
         if sink.writable:
-            connection.blocked_since = None
+            if connection.rest is None:
+                connection.blocked_since = None
+            else:
+                connection.taken_at = time.monotonic()
         while sink.writable:
-            if connection.fresh or connection.position < ring.first:
-                self._greet(connection)
+            if connection.rest is not None:
+                self._go_on(connection, connection.rest)
+            elif connection.fresh or connection.position < ring.first:
+                if not self._greet(connection):
+                    break
             elif connection.position >= ring.end:
                 break
             elif data := self._read(connection, shared):
@@ -141,16 +154,30 @@ class FanOut:
         if mark is None or mark.position != position:
             connection.mark = self._ring.mark(position, connection.view.choice, mark)
 
-    def _greet(self, connection: Connection) -> None:
-        """Give a connection the whole board, and before it why it comes if the reader had another one already."""
+    def _greet(self, connection: Connection) -> bool:
+        """Begin to give a connection the whole board, and before it why it comes if the reader had another one already.
+
+        False when there is no room for its board: others must be through with theirs first.
+        """
         view, sink = connection.view, connection.sink
         greeting = self._greetings.get(view, sink.framing, self._ring.first, self._ring.end, self._make_board)
+        if greeting is None:
+            self._crowded = True
+            return False
         if not view.seed and (why := self._explain(connection, greeting.position)):
             sink.write(sink.framing(why))
-        # A write of its own: joined, each reader would have its own copy of the board.
-        sink.write(greeting.data)
         connection.fresh, connection.position = False, greeting.position
         connection.reason = connection.mark = None
+        connection.rest = greeting.read()
+        self._go_on(connection, connection.rest)
+        return True
+
+    def _go_on(self, connection: Connection, rest: Iterator[tuple[bytes, bool]]) -> None:
+        # Each piece is a write of its own, and the same for all who read this board: nobody has a copy.
+        piece, is_last = next(rest)
+        if is_last:
+            connection.rest = None
+        connection.sink.write(piece)
 
     def _explain(self, connection: Connection, position: int) -> bytes:
         if connection.fresh:

@@ -212,6 +212,9 @@ class Hub:
 
     def _end(self, connection: Connection, reason: str, retry_ms_between: tuple[int, int] = RETRY_MS) -> None:
         sink, retry_ms = connection.sink, random.randint(*retry_ms_between)  # noqa: S311
+        if connection.rest is not None:
+            sink.abort()  # what came now would be in the middle of a message
+            return
         if connection.view.seed:
             sink.close(sink.framing(retry_bytes(retry_ms)))
             return

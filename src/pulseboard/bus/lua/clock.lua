@@ -4,6 +4,7 @@
 -- look.lua sees to that, and every script that stamps something goes by it.
 --   hash {at, ahead}: when Redis' own time was `at` (ms), at the last look, the board's was `ahead` ms more; no hash: none
 local TOLERANCE_MS = 500 -- so long the ids may stand still, as they do when a clock is set back by moments
+local STRIDE_MS = 5000 -- what may lie between two looks; more is no time that passed, but a clock that was set
 
 -- Returns the last id of a stream as two numbers, 0 and 0 where there is none.
 local function last_id(stream)
@@ -11,6 +12,12 @@ local function last_id(stream)
   if not info then return 0, 0 end
   local ms, seq = string.match(info['last-generated-id'], '^(%d+)-(%d+)$')
   return tonumber(ms), tonumber(seq)
+end
+
+-- Returns how much time has passed for the board since a look when Redis' own clock said `at`. What that was set since does not
+-- count: ahead of it, the board would be as far ahead once more each time that its clock is set back and right again.
+local function passed_since(at, own_ms)
+  return math.min(math.max(0, own_ms - at), STRIDE_MS)
 end
 
 local function read_own_clock()
@@ -27,7 +34,7 @@ local function read_clock(clock)
     now_ms = read_own_clock()
     -- Redis' own clock may have been set right since, and the next look will say so.
     behind = at ~= nil and now_ms < at + ahead - TOLERANCE_MS
-    if behind then now_ms = now_ms + ahead end
+    if behind then now_ms = at + ahead + passed_since(at, now_ms) end
   end
   return now_ms, behind
 end

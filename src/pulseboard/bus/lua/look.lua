@@ -8,7 +8,7 @@ if own_ms >= last_ms - TOLERANCE_MS then
   return math.max(own_ms, last_ms)
 end
 -- Away from Redis' own clock only as long as need be: a second in fifty is given back, as NTP would, which no rhythm feels.
-local ahead = tonumber(known[2] or 0) - math.max(0, own_ms - tonumber(known[1] or own_ms)) / 50
-if own_ms + ahead < last_ms then ahead = last_ms - own_ms end
-redis.call('HSET', KEYS[2], 'at', string.format('%.0f', own_ms), 'ahead', string.format('%.0f', ahead))
-return own_ms + ahead
+local at = tonumber(known[1] or own_ms)
+local now_ms = math.max(last_ms, math.floor(at + tonumber(known[2] or 0) + passed_since(at, own_ms) * 49 / 50 + 0.5))
+redis.call('HSET', KEYS[2], 'at', string.format('%.0f', own_ms), 'ahead', string.format('%.0f', now_ms - own_ms))
+return now_ms
