@@ -68,6 +68,41 @@ def test_a_full_board_keeps_those_it_has_current_and_refuses_new_ones() -> None:
     assert snapshot(board) == {"a": {"n": 4}, "b": {"n": 2}}
 
 
+def test_a_full_board_knows_how_many_it_leaves_out() -> None:
+    board = Board(max_instances=2)
+    for n, name in enumerate("ab", 1):
+        board.apply(entry(n, name))
+    for n, name in enumerate("cdcec", 3):
+        with pytest.raises(InvalidEvent):
+            board.apply(entry(n, name))
+    assert board.left_out(10) == 3
+    with pytest.raises(InvalidEvent):
+        board.apply(entry(8, "d", goodbye=True))
+    assert board.left_out(10) == 2, "one ended"
+    board.apply(lifecycle(9, "gone", "a"))
+    board.apply(entry(10, "c"))
+    assert board.left_out(10) == 1, "one found room"
+    assert board.left_out(6 + 3_600_000) == 1
+    assert board.left_out(7 + 3_600_000) == 0, "one fell silent"
+
+
+def test_what_a_snapshot_has_too_many_of_is_left_out() -> None:
+    board = Board(max_instances=2)
+    board.reset(reset(9, *[entry(n, f"s{n}") for n in range(2, 6)]))
+    assert board.left_out(9) == 2
+    board.reset(reset(9, *[entry(n, f"s{n}") for n in range(2, 4)]))
+    assert board.left_out(9) == 0
+
+
+def test_a_flood_of_names_that_find_no_room_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulseboard.hub.left_out.LEFT_OUT_MAX", 5)
+    board = Board(max_instances=0)
+    for n in range(20):
+        with pytest.raises(InvalidEvent):
+            board.apply(entry(n, f"s{n}"))
+    assert board.left_out(20) == 5
+
+
 def test_reset_takes_the_newest_when_there_are_more_than_fit() -> None:
     board = Board(max_instances=2)
     board.apply(entry(1, "old"))

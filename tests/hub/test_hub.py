@@ -50,6 +50,7 @@ class TestJoin:
             "since": 0,
             "blind": None,
             "deaf": None,
+            "left_out": 0,
             "incidents": [],
             "ping_s": 5.0,
             "version": "1.2.3",
@@ -602,6 +603,17 @@ class TestReset:
         hub.take(Batch([entry(1, "a"), entry(2, "b"), entry(3, "a")]))
         assert told(sink) == [1, 2, 3]
         assert rejections.counts == {"board-full": 1}
+
+    def test_readers_are_told_how_many_a_full_board_leaves_out(self, rejections: Rejections) -> None:
+        hub = Hub(Board(max_instances=1), RedisClock(), rejections, HubOptions())
+        now = hub.now_ms
+        hub.take(reset(now - 10))
+        before = join(hub)
+        hub.take(Batch([entry(now - n, f"s{n}") for n in (5, 4, 3)]))
+        hub._ping()
+        hub.take(Batch())
+        assert [messages(before.writes)[at].data["left_out"] for at in (0, -1)] == [0, 2]
+        assert messages(join(hub, View(services=frozenset({"s5"}))).writes)[0].data["left_out"] == 2
 
 
 class TestSight:

@@ -45,6 +45,7 @@ export const BOARD = {
   since: 0,
   blind: null,
   deaf: null as object | null,
+  left_out: 0,
   ping_s: 5,
   version: "0.1.0",
   insecure: false,

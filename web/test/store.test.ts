@@ -39,6 +39,7 @@ function boardMessage(instances: Instance[], over: object = {}): Message {
     since: 0,
     blind: null,
     deaf: null,
+    left_out: 0,
     ping_s: 5,
     version: "1",
     insecure: false,
@@ -51,7 +52,7 @@ function boardMessage(instances: Instance[], over: object = {}): Message {
 
 /** Everything was heard up to `now`, unless it says otherwise. */
 function ping(now: number, over: object = {}): Message {
-  return { type: "ping", now, heard: now, since: 0, blind: null, deaf: null, ...over };
+  return { type: "ping", now, heard: now, since: 0, blind: null, deaf: null, left_out: 0, ...over };
 }
 
 /** One beat, just before everything was heard up to `now`. */
@@ -211,7 +212,7 @@ describe("what cannot be seen", () => {
   test("is told apart: the link, and what the server sees", () => {
     const { sight } = connected(boardMessage([]));
     expect([sight.lost.value, sight.dark.value]).toEqual([false, false]);
-    sight.look({ blind: { since: T, reason: "" }, deaf: null, heard: T, since: 0 });
+    sight.look({ blind: { since: T, reason: "" }, deaf: null, left_out: 0, heard: T, since: 0 });
     expect([sight.lost.value, sight.dark.value]).toEqual([false, true]);
     sight.turn({ ...CONNECTED, status: "reconnecting" });
     expect([sight.lost.value, sight.dark.value]).toEqual([true, true]);

@@ -7,7 +7,7 @@ import { App } from "../src/views/app";
 import { BOARD, FakeSource } from "./fake-source";
 
 const T = BOARD.now;
-const PING = { now: T, heard: T, since: 0, blind: null, deaf: null };
+const PING = { now: T, heard: T, since: 0, blind: null, deaf: null, left_out: 0 };
 let root: HTMLElement;
 let stop: () => void;
 
@@ -232,6 +232,22 @@ describe("honesty", () => {
     });
     expect(testid("banner-blind")).toBeNull();
     expect(testid("banner-lost")).not.toBeNull();
+  });
+
+  test("a full board says how many it leaves out, as long as it does", () => {
+    const ping = (left_out: number) => act(() => FakeSource.last.send("ping", { ...PING, left_out }));
+    connect([instance()], { left_out: 1200 });
+    expect(testid("banner-full")?.textContent).toContain(
+      "1200 more instances said something in the last hour",
+    );
+    ping(1);
+    expect(testid("banner-full")?.textContent).toContain(
+      "1 more instance said something in the last hour and is not on it",
+    );
+    act(() => FakeSource.last.send("ping", { ...PING, left_out: 5, blind: { since: T, reason: "" } }));
+    expect(testid("banner-full")).toBeNull();
+    ping(0);
+    expect(testid("banner-full")).toBeNull();
   });
 
   describe("plain publishes that were not heard", () => {

@@ -84,6 +84,23 @@ describe("a board frame", () => {
   });
 });
 
+describe("how many a full board leaves out", () => {
+  const { left_out: _, ...older } = { ...(frameCases[0]?.data as Record<string, unknown>) };
+  const read = (more: object) => decode("board", JSON.stringify({ ...older, ...more }), "1-0");
+
+  test("is nobody where an older server does not tell", () => {
+    expect(read({})).toMatchObject({ type: "board", left_out: 0 });
+  });
+
+  test.each([[0], [10_000]])("is read: %j", (left_out) => {
+    expect(read({ left_out })).toMatchObject({ left_out });
+  });
+
+  test.each([[-1], ["many"], [1.5]])("is refused: %j", (left_out) => {
+    expect(() => read({ left_out })).toThrowError(new Malformed("left_out"));
+  });
+});
+
 describe("when plain publishes were not heard", () => {
   const { deaf: _, ...older } = { ...(frameCases[0]?.data as Record<string, unknown>) };
   const read = (more: object) => decode("board", JSON.stringify({ ...older, ...more }), "1-0");

@@ -9,6 +9,7 @@ import msgspec
 from pulseboard.bus.entries import INCIDENTS_SHOWN, Beat, Entry, Reset
 from pulseboard.bus.incidents import Loss
 from pulseboard.bus.keys import BOARD_MAX
+from pulseboard.hub.left_out import LeftOut
 from pulseboard.hub.sight import Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
@@ -82,6 +83,7 @@ class Board:
         self._max_instances = max_instances
         self._forget_ms = forget_s * 1000
         self._instances: dict[tuple[str, str], Instance] = {}
+        self._left_out = LeftOut()
 
     def __len__(self) -> int:
         return len(self._instances)
@@ -91,8 +93,12 @@ class Board:
         self._instances = {}
         self.incidents.clear()
         self.incidents.extend(reset.incidents)
+        self._left_out.clear()
         for entry in reset.board[-self._max_instances :]:
             self.apply(entry)
+        for entry in reset.board[: -self._max_instances]:
+            if isinstance(entry.event, StatusEvent):
+                self._leave_out(entry.event, entry.cursor)
         for beat in reset.beats:
             self.apply_beat(beat)
         for who, seen in reset.lost.items():
@@ -216,6 +222,10 @@ class Board:
             if services is None or service in services
         ]
 
+    def left_out(self, now: int) -> int:
+        """Return how many instances spoke in the hour before `now` (ms) for which the board has no room."""
+        return self._left_out.count(now)
+
     def snapshot(self) -> dict[str, msgspec.Raw]:
         """Return the seed's snapshot: camelCase name to status; of several instances the one updated last."""
         latest: dict[str, Instance] = {}
@@ -230,12 +240,21 @@ class Board:
         instance = self._instances.get(key)
         if instance is None:
             if len(self._instances) >= self._max_instances:
+                self._leave_out(event, cursor)
                 raise InvalidEvent(
                     "board-full", f"the board holds {self._max_instances} instances and this is a new one"
                 )
             self._instances[key] = Instance(event, cursor, cursor.ms)
+            self._left_out.discard(key)
         else:
             instance.event, instance.cursor, instance.seen = event, cursor, max(instance.seen, cursor.ms)
+
+    def _leave_out(self, event: StatusEvent, cursor: Cursor) -> None:
+        who = (event.service, event.instance)
+        if event.goodbye:
+            self._left_out.discard(who)
+        else:
+            self._left_out.add(who, cursor.ms)
 
     def _apply_lifecycle(self, event: LifecycleEvent, cursor: Cursor) -> None:
         key = (event.service, event.instance)

@@ -25,6 +25,7 @@ class BoardView(msgspec.Struct):
     since: int
     blind: BlindView | None
     deaf: DeafView | None
+    left_out: int
     ping_s: float
     version: str
     insecure: bool
@@ -118,10 +119,10 @@ def beats_frame(now: int, heard: int, beats: Iterable[Beat], cursor: Cursor) -> 
     return Frame(cursor, "beats", None, _named("beats", {"now": now, "heard": heard, "beats": told}, cursor), None)
 
 
-def ping_frame(now: int, sight: Sight, cursor: Cursor) -> Frame:
+def ping_frame(now: int, sight: Sight, cursor: Cursor, left_out: int) -> Frame:
     """Return the sign of life of the server itself, named so that a page's script sees it."""
     data = {"now": now, "heard": sight.heard, "since": sight.since, "blind": sight.blind, "deaf": sight.deaf}
-    return Frame(cursor, None, None, _named("ping", data, cursor), None)
+    return Frame(cursor, None, None, _named("ping", data | {"left_out": left_out}, cursor), None)
 
 
 def heartbeat_frame(cursor: Cursor) -> Frame:

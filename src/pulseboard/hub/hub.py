@@ -29,7 +29,7 @@ from pulseboard.hub.frames import (
     snapshot_bytes,
 )
 from pulseboard.hub.options import HubOptions
-from pulseboard.hub.ring import Ring
+from pulseboard.hub.ring import Frame, Ring
 from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
@@ -151,7 +151,7 @@ class Hub:
         now = self._clock.now_ms()
         view, sink = connection.view, connection.sink
         beats = self.board.beats(view.services)
-        frames = [beats_frame(now, self.sight.heard, beats, since), ping_frame(now, self.sight, since)]
+        frames = [beats_frame(now, self.sight.heard, beats, since), self._ping_frame(now, since)]
         # Proxies and browsers hold a stream back until its first byte.
         frames += [heartbeat_frame(since)] if view.seed else []
         sink.write(sink.framing(b"".join(view.pick(frame) or b"" for frame in frames)))
@@ -228,7 +228,10 @@ class Hub:
         self.sight = self.sight.look(heard=heard, since=max(since, heard) if was_blind else since)
 
     def _ping(self) -> None:
-        self.ring.append(ping_frame(self._clock.now_ms(), self.sight, self.cursor))
+        self.ring.append(self._ping_frame(self._clock.now_ms(), self.cursor))
+
+    def _ping_frame(self, now: int, cursor: Cursor) -> Frame:
+        return ping_frame(now, self.sight, cursor, self.board.left_out(now))
 
     def _restart(self, reset: Reset) -> None:
         self._see(reset.heard, reset.since)
@@ -288,6 +291,7 @@ class Hub:
             since=self.sight.since,
             blind=self.blind,
             deaf=self.sight.deaf,
+            left_out=self.board.left_out(self._clock.now_ms()),
             ping_s=self.options.ping_s,
             version=self.options.version,
             insecure=self.options.insecure,

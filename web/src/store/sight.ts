@@ -9,6 +9,8 @@ export class Sight {
   readonly blind = signal<Blind | null>(null);
   /** When plain publishes were last not heard. */
   readonly deaf = signal<Deaf | null>(null);
+  /** How many instances the board has no room for. */
+  readonly leftOut = signal(0);
   /** Redis' time up to which every sign of life has come here. It stands still when nothing comes. */
   readonly heard = signal(0);
   /** Redis' time from which on silence proves something. */
@@ -28,9 +30,10 @@ export class Sight {
   }
 
   /** Take what a frame tells of the server's own sight. */
-  look({ blind, deaf, heard, since }: View): void {
+  look({ blind, deaf, left_out, heard, since }: View): void {
     this.blind.value = blind;
     this.deaf.value = deaf;
+    this.leftOut.value = left_out;
     this.heard.value = heard;
     this.since.value = since;
     this.told.value = true;

@@ -1,7 +1,7 @@
 /** The page: who we are and whether we hear, what to know first, and the board. */
 
 import type { Store } from "../store/store";
-import { BlindBanner, DeafNote, InsecureBanner, LostBanner } from "./banners";
+import { BlindBanner, DeafNote, FullNote, InsecureBanner, LostBanner } from "./banners";
 import { Connection } from "./connection";
 import { Empty } from "./empty";
 import { Incidents } from "./incidents";
@@ -30,6 +30,7 @@ export function App({ store }: { store: Store }) {
       </header>
       <InsecureBanner store={store} />
       <DeafNote store={store} />
+      <FullNote store={store} />
       <Main store={store} />
       <Foot store={store} />
     </>

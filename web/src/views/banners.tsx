@@ -4,7 +4,7 @@ import { useComputed } from "@preact/signals";
 import { formatClockTime, formatFullTime } from "../lib/format";
 import type { Store } from "../store/store";
 import { Age } from "./age";
-import { FAULTS } from "./words";
+import { countOf, FAULTS } from "./words";
 
 /** A connection that is back sooner than this was hardly away: the states say so, and nothing moves. */
 const BRIEF_MS = 2000;
@@ -52,6 +52,19 @@ export function InsecureBanner({ store }: { store: Store }) {
   return (
     <div class="banner banner-note" role="note" data-testid="banner-insecure">
       <strong>Open board.</strong> Anyone who can reach this address can see it, without a login.
+    </div>
+  );
+}
+
+/** Calm as well, and there as long as it holds: what is shown is right, but it is not all. */
+export function FullNote({ store }: { store: Store }) {
+  const { facts, sight } = store.board;
+  const n = sight.leftOut.value;
+  if (n === 0 || facts.value === null || sight.dark.value) return null;
+  return (
+    <div class="banner banner-note" role="status" data-testid="banner-full">
+      This board is <strong>full</strong>: {countOf(n, "more instance")} said something in the last hour and{" "}
+      {n === 1 ? "is" : "are"} not on it.
     </div>
   );
 }

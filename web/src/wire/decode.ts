@@ -101,6 +101,7 @@ function view(value: JsonObject): View {
   return {
     blind: blind(value["blind"]),
     deaf: maybe(value["deaf"], "deaf", deaf),
+    left_out: maybe(value["left_out"], "left_out", count) ?? 0,
     heard: ms(value["heard"], "heard"),
     since: ms(value["since"], "since"),
   };

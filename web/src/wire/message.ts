@@ -19,6 +19,8 @@ export interface View {
   blind: Blind | null;
   /** The latest time of the kind; null too from an older server, which does not tell. */
   deaf: Deaf | null;
+  /** How many instances a full board has no room for; 0 too from an older server, which does not tell. */
+  left_out: number;
   heard: number;
   since: number;
 }
