@@ -341,6 +341,7 @@ async def test_what_is_not_begun_in_time_expires_and_is_never_begun(till: Till, 
     command_id = till.send("count", deadline_s=0.5)
     await till.settled(command_id, "a")
     host.kill(signal.SIGCONT)
+    await till.listens("a")
     later = till.send("count")
     await till.settled(later, "a")
     assert till.steps(command_id) == {"a": ["expired"]}
