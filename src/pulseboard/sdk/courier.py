@@ -12,6 +12,7 @@ import msgspec
 
 from pulseboard.bus.client import is_refusal, retry_delay_s
 from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.sdk import host
 from pulseboard.sdk.commander import Commander
 from pulseboard.sdk.guard import Guard
 from pulseboard.sdk.lane import Lane
@@ -30,6 +31,8 @@ from pulseboard.wire.metrics import MetricEvent
 ENVELOPE_MAX_BYTES = 2_048
 """What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
 
+LOOK_ROUND_S = 0.5
+"""How often the thread sees to it whether it is the last in a child that began in a thread, and would keep it for ever."""
 LINES_EVERY_S = 0.1
 BATCHES_AT_ONCE = 2
 """How often log lines are sent, and in how many batches of up to 500 lines or 48 kB: 10,000 a second of one process. That is more
@@ -37,6 +40,8 @@ than anybody reads, costs the host a tenth of a core, and more would push what o
 """
 LAST_TURNS = 10
 """How often so many are sent before the goodbye."""
+LAST_LINES_S = 0.3
+"""How long that may take of the 2 s of an end, where threads of the host never rest and a batch takes a quarter of a second."""
 
 RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH = 1_000, 4 * 1024 * 1024, 50
 
@@ -152,6 +157,8 @@ class Courier:
             while not self.dismissed:
                 try:
                     self._turn()
+                    if host.is_left_alone():
+                        self.dismiss(None)
                 except Exception as error:
                     # Nobody sees a thread die: the service would vanish from the board while it works on.
                     if not self._desk.guard.swallow(error):
@@ -270,9 +277,9 @@ class Courier:
 
     def _send_last_lines(self) -> None:
         """Send what was logged before the goodbye, since nothing may come after it."""
-        for _ in range(LAST_TURNS):
-            self._send_lines()
-            if not self._lines_wait:
+        deadline = time.monotonic() + LAST_LINES_S
+        for _ in range(LAST_TURNS * BATCHES_AT_ONCE):
+            if not self._send_batch() or time.monotonic() > deadline:
                 return
 
     def _send_all(self) -> None:
@@ -332,6 +339,8 @@ class Courier:
             self._wait(left)
 
     def _wait(self, timeout_s: float) -> None:
+        if host.began_in_thread():
+            timeout_s = min(timeout_s, LOOK_ROUND_S)
         with contextlib.suppress(queue.Empty):
             self._wakes.get(timeout=max(0.0, timeout_s))
 
