@@ -1,7 +1,8 @@
 """What do readers that never read cost the server, the kernel, and those who read?
 
-A crowd opens the stream and takes nothing of it, while events are published; one reader reads, and the time from a publish
-until it has the event is taken. By turns without the crowd and with it, in one run.
+A crowd opens the stream, one a little after the other, and takes nothing of it, neither of a large board nor of the events
+that are published; one reader reads, and the time from a publish until it has the event is taken. By turns without the crowd and
+with it, in one run.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ class Reader(threading.Thread):
                     self.latencies.append((time.time() - sent) * 1000)
 
 
-def measure(frozen: int, rate: float, seconds: float, size: int) -> Figures:
+def measure(frozen: int, rate: float, seconds: float, size: int, instances: int, apart_s: float) -> Figures:
     """Run one turn on a server of its own."""
     with rig() as serving, ExitStack() as crowd, redis.Redis(port=serving.address.port) as client:
+        fill(client, instances, size)
         for _ in range(frozen):
+            time.sleep(apart_s)
             sock = crowd.enter_context(socket.create_connection(("127.0.0.1", serving.port)))
             sock.sendall(REQUEST)
         reader = Reader(serving.port)
@@ -63,6 +66,15 @@ def measure(frozen: int, rate: float, seconds: float, size: int) -> Figures:
         rss = next(line for line in Path(f"/proc/{serving.pid}/status").read_text().splitlines() if "VmRSS" in line)
         pages = Path("/proc/net/sockstat").read_text().partition("TCP:")[2].split("mem ")[1].split()[0]
         return Figures(reader.latencies[settled:], int(rss.split()[1]) / 1024, int(pages) * 4 / 1024)
+
+
+def fill(client: redis.Redis, instances: int, size: int) -> None:
+    """Put so many instances on the board, and wait until they are there."""
+    for n in range(instances):
+        message = {"service": "crowd", "timestamp": 1, "status": {"text": "x" * size}, "instance": f"{n}"}
+        client.publish("service:crowd", json.dumps(message))
+    while client.hlen("{pulseboard}:board") < instances:
+        time.sleep(0.05)
 
 
 def publish(client: redis.Redis, rate: float, seconds: float, size: int) -> None:
@@ -80,6 +92,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500.0, help="events a second")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each turn")
     parser.add_argument("--size", type=int, default=300, help="bytes of text in each event")
+    parser.add_argument("--instances", type=int, default=3_000, help="on the board, with a text of that size each")
+    parser.add_argument("--apart", type=float, default=0.02, help="seconds between two of the crowd")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     print_head(__doc__)
@@ -90,7 +104,7 @@ def main() -> None:
     p99s: dict[int, list[float]] = {0: [], options.frozen: []}
     for _ in range(options.turns):
         for frozen, p99_of_turns in p99s.items():
-            figures = measure(frozen, options.rate, options.seconds, options.size)
+            figures = measure(frozen, options.rate, options.seconds, options.size, options.instances, options.apart)
             ordered = sorted(figures.latencies)
             p50, p99 = percentile(ordered, 50), percentile(ordered, 99)
             p99_of_turns.append(p99)

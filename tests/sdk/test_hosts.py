@@ -237,3 +237,81 @@ def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: Sight) ->
     times = [ms for ms, _ in sight.beats]
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2_000
     os.kill(host.pid, signal.SIGKILL)
+
+
+def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(run_host: RunHost, sight: Sight) -> None:
+    """Some of them had the interpreter nearly all of the time that an end may take."""
+    host = run_host(
+        """
+        import threading
+        service.start()
+
+        def flood():
+            while True:
+                service.update(n=1)
+                service.log("info", "x")
+
+        for _ in range(5):
+            threading.Thread(target=flood, daemon=True).start()
+        time.sleep(1)
+        """
+    )
+    host.communicate(timeout=40)
+    assert host.returncode == 0
+    assert sight.events[-1].get("goodbye") is True
+
+
+@pytest.mark.parametrize("end", ["sys.exit(0)", "return", "raise ValueError('its own')"])
+def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(run_host: RunHost, sight: Sight, end: str) -> None:
+    """The service's own thread was the last one, and kept it alive and beating for ever."""
+    host = run_host(
+        f"""
+        import os, sys, threading
+        service.start()
+
+        def work():
+            child = os.fork()
+            if not child:
+                service.update(who="child")
+                {end}
+                return
+            os.waitpid(child, 0)
+            print(child, flush=True)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        """
+    )
+    out, _ = host.communicate(timeout=30)
+    (child,) = [event for who, event in sight.board.items() if who.endswith(f":{out.strip()}")]
+    assert (child["status"], child["goodbye"]) == ({"who": "child"}, True)
+
+
+def test_a_child_forked_in_a_thread_lives_as_long_as_threads_of_its_own(run_host: RunHost, sight: Sight) -> None:
+    host = run_host(
+        """
+        import os, threading
+        service.start()
+
+        def work_on():
+            time.sleep(1.5)
+            service.update(who="the child's thread")
+
+        def work():
+            child = os.fork()
+            if not child:
+                service.update(who="child")
+                threading.Thread(target=work_on).start()
+                return
+            os.waitpid(child, 0)
+            print(child, flush=True)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        """
+    )
+    out, _ = host.communicate(timeout=30)
+    (child,) = [event for who, event in sight.board.items() if who.endswith(f":{out.strip()}")]
+    assert (child["status"], child["goodbye"]) == ({"who": "the child's thread"}, True)

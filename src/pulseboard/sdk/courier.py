@@ -11,6 +11,7 @@ import msgspec
 
 from pulseboard.bus.client import retry_delay_s
 from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.sdk import host
 from pulseboard.sdk.commander import Commander
 from pulseboard.sdk.desk import Desk
 from pulseboard.sdk.freight import Freight
@@ -22,6 +23,9 @@ from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode, encode_
 
 ENVELOPE_MAX_BYTES = 2_048
 """What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
+
+LOOK_ROUND_S = 0.5
+"""How often the thread sees to it whether it is the last in a child that began in a thread, and would keep it for ever."""
 
 log = logging.getLogger("pulseboard.service")
 
@@ -112,6 +116,8 @@ class Courier:
             while not self.dismissed:
                 try:
                     self._turn()
+                    if host.is_left_alone():
+                        self.dismiss(None)
                 except Exception as error:
                     # Nobody sees a thread die: the service would vanish from the board while it works on.
                     if not self._desk.guard.swallow(error):
@@ -213,6 +219,8 @@ class Courier:
             self._wait(left)
 
     def _wait(self, timeout_s: float) -> None:
+        if host.began_in_thread():
+            timeout_s = min(timeout_s, LOOK_ROUND_S)
         with contextlib.suppress(queue.Empty):
             self._wakes.get(timeout=max(0.0, timeout_s))
 

@@ -21,6 +21,8 @@ That is more than anybody reads and costs the host less than a tenth of a core; 
 """
 LAST_TURNS = 10
 """How often so many are sent before the goodbye."""
+LAST_LINES_S = 0.3
+"""How long that may take of the 2 s of an end, where threads of the host never rest and a batch takes a quarter of a second."""
 
 
 class Freight:
@@ -58,9 +60,9 @@ class Freight:
     def send_last(self) -> None:
         """Send all there is, within bounds, since nothing may come after a goodbye."""
         self.send_receipts()
-        for _ in range(LAST_TURNS):
-            self._send_lines()
-            if not self.lines_wait:
+        deadline = time.monotonic() + LAST_LINES_S
+        for _ in range(LAST_TURNS * BATCHES_AT_ONCE):
+            if not self._send_batch() or time.monotonic() > deadline:
                 break
         self._send_metrics()
 

@@ -46,6 +46,9 @@ _naming = threading.RLock()
 _forked = False
 _finalized = False
 """Whether this process is a forked child, and whether its finalizers say goodbye already."""
+_main = threading.main_thread()
+_began_in_thread = False
+"""Whether this process began as a copy of a thread that was not the main one."""
 
 
 def receive(guest: Guest, name: str, *, named: bool) -> int:
@@ -68,6 +71,18 @@ def stop(guests: Iterable[Guest]) -> None:
 def stop_all(**_: Any) -> None:
     """Stop every guest. Takes whatever a signal of Celery brings along."""
     stop(_all_guests())
+
+
+def began_in_thread() -> bool:
+    """Say whether this is a child that was forked in a thread: it runs no exit hooks, and ends with its last thread."""
+    return _began_in_thread
+
+
+def is_left_alone() -> bool:
+    """Say whether what this process began with has ended, and only threads are left that should not keep it."""
+    if not _began_in_thread or threading.main_thread().is_alive():
+        return False
+    return all(thread.daemon for thread in threading.enumerate())
 
 
 def watch_the_end(*, sigterm: bool) -> None:
@@ -98,8 +113,11 @@ def _all_guests() -> list[Guest]:
 
 
 def _note_fork() -> None:
-    global _naming, _forked, _finalized
+    global _naming, _forked, _finalized, _main, _began_in_thread  # noqa: PLW0603
     _naming, _forked, _finalized = threading.RLock(), True, False
+    # The thread that forked is the child's main thread by now; what it is a copy of was the main thread's, or was not.
+    _main, before = threading.main_thread(), _main
+    _began_in_thread = _began_in_thread or _main is not before
     # Also those that do not run: one that is made before the fork and started after it must not bear the parent's pid.
     for guest in _all_guests():
         guest.note_fork()
