@@ -348,6 +348,26 @@ async def test_what_is_not_begun_in_time_expires_and_is_never_begun(till: Till, 
     assert till.counted() == {"a": 1}
 
 
+async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_gone(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulseboard.server.settle.DEAF_MS", 500)
+    monkeypatch.setattr("pulseboard.bus.commands.OPEN_LOOKED_AT", 2)
+    monkeypatch.setattr("pulseboard.server.settle.OPEN_LOOKED_AT", 2)
+    host = run_host("a", "service.command('slow')(lambda: time.sleep(60))")
+    run_host("b")
+    await till.listens("a", "b")
+    begun = [till.send("slow", deadline_s=80_000) for _ in range(4)]  # more than are looked at in one go
+    await eventually(lambda: all("accepted" in till.steps(each).get("a", ()) for each in begun))
+    host.kill(signal.SIGSTOP)
+    command_id = till.send("count", deadline_s=80_000)
+    host.kill()
+    raw.delete(keys.listener("till", "a"))  # which ends by itself, 12 s after it was said last
+    told = await till.settled(command_id, "a", "b")
+    assert (told["a"][-1]["receipt"], told["a"][-1]["error"]) == ("expired", "the instance listens no more")
+    assert told["b"][-1]["receipt"] == "done"
+
+
 async def test_an_instance_that_was_taken_for_lost_has_the_last_word(till: Till, run_host: RunHost) -> None:
     host = run_host("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
     await till.listens("a")

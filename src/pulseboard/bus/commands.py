@@ -21,7 +21,7 @@ from pulseboard.wire.events import decode, encode
 from pulseboard.wire.names import DEFAULT_PREFIX
 
 OPEN_LOOKED_AT = 200
-"""So many open commands are looked at in one go, the oldest first."""
+"""So many open commands are looked at in one go."""
 
 
 AUDIT_LOOKED_THROUGH, AUDIT_PAGE = 5_000, 500
@@ -131,10 +131,10 @@ class Commands:
         with told_as_unavailable():
             return int(await self._client.zcard(self._keys.open))
 
-    async def read_open(self) -> list[str]:
-        """Return the ids of commands of which not all is known yet, the oldest first."""
+    async def read_open(self, start: int) -> list[str]:
+        """Return the ids of some commands of which not all is known yet, from the `start`-th on, the oldest first."""
         with told_as_unavailable():
-            ids: Any = await self._client.zrange(self._keys.open, 0, OPEN_LOOKED_AT - 1)
+            ids: Any = await self._client.zrange(self._keys.open, start, start + OPEN_LOOKED_AT - 1)
         return [id.decode() for id in ids]
 
     async def forget(self, command_id: str) -> None:

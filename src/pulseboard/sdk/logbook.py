@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from pulseboard.sdk.lane import Lane, LaneCounts, Numbered
-from pulseboard.sdk.masks import Masks
+from pulseboard.sdk.masks import REACH, Masks
 from pulseboard.sdk.status import fit_status, parse_status
 from pulseboard.wire.logs import LogLine, count_levels, cut_text
 
@@ -123,10 +123,16 @@ class Logbook:
             fields = self._masks.fields(fields)
         return LogLine(
             level=line.level,
-            message=cut_text(self._masks.text(line.message), MESSAGE_MAX),
+            message=self._mask(line.message, MESSAGE_MAX),
             timestamp=line.at_ns // 1_000_000,
             logger=line.logger[:200],
             fields=msgspec.Raw(fields) if fields else msgspec.UNSET,
             # Its end says what was raised.
-            traceback=cut_text(self._masks.text(line.traceback), TRACEBACK_MAX, keep_end=True),
+            traceback=self._mask(line.traceback, TRACEBACK_MAX, keep_end=True),
         )
+
+    def _mask(self, text: str, most: int, *, keep_end: bool = False) -> str:
+        # What is cut off is not looked through; a secret at the cut has room to be known as one.
+        seen = most + REACH
+        part = text[-seen:] if keep_end else text[:seen]
+        return cut_text(self._masks.text(part), most, keep_end=keep_end, unseen=len(text) - len(part))

@@ -9,29 +9,52 @@ import msgspec
 from pulseboard.wire.errors import ConfigError
 
 MASKED = "***"
+REACH = 5_000
+"""Characters: no mask of ours is longer, with the name before it."""
 
 _NAMES = (
     r"passw(?:or)?d|passphrase|passwd|pwd|secret|token|(?:api|access|private)[_-]?key|credential|authorization"
     r"|cookie|session[_-]?id"
 )
 
-_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
+_SECRET_NAME = re.compile(rf"{_NAMES}|^(?:pass|auth)$", re.IGNORECASE)
+# Every quantifier is bounded: a text is looked through once, however long its words are and whatever it nearly matches.
+_VALUE = (
+    r"""[bruf]{0,2}"(?:[^"\\]|\\.){0,4096}"|[bruf]{0,2}'(?:[^'\\]|\\.){0,4096}'"""  # quoted as Python and JSON do
+    r"""|\\"(?:[^"\\]|\\[^"]){0,4096}\\?"?"""  # JSON within a text
+    r"""|\[[^\]]{0,4096}\]?"""
+    r"""|["']?[^\s,;&"'\])}]{1,4096}"""
+)
 _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     # The password of a URL (RFC 3986, 3.2.1); it may hold an @ that nobody escaped.
-    (re.compile(r"(?<=://)([^\s/:@]*):[^\s/]*(?=@)"), rf"\1:{MASKED}"),
-    # RFC 6750, 2.1 and RFC 7617: what follows the scheme.
-    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASKED}"),
+    (re.compile(r"(?<=://)([^\s/:@]{0,256}):[^\s/]{0,1024}(?=@)"), rf"\1:{MASKED}"),
+    # RFC 6750, 2.1 and RFC 7617: what follows the scheme; then any other scheme (RFC 9110, 11.6.2), and cookies (RFC 6265).
+    (re.compile(r"\b(Bearer|Basic)\s{1,8}[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASKED}"),
     (
         re.compile(
-            rf"""(\b[\w-]*(?:{_NAMES})[\w-]*["']?\s*[=:]\s*)(?!(?:Bearer|Basic)\s)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&"'\])}}]+)""",
+            r"""(authorization\\?["']?\s{0,8}[=:]\s{0,8}\\?["']?)(?!(?:Bearer|Basic)\s)([A-Za-z][\w-]{0,31}\s{1,8})?[^\s"',;\\]{1,4096}""",
+            re.IGNORECASE,
+        ),
+        rf"\1\2{MASKED}",
+    ),
+    (re.compile(r"""(cookie\\?["']?\s{0,8}[=:]\s{0,8}\\?["']?)[^\r\n"'\\]{1,4096}""", re.IGNORECASE), rf"\1{MASKED}"),
+    (
+        re.compile(
+            rf"""((?:(?:{_NAMES})[\w-]{{0,64}}|\b(?:pass|auth))\\?["']?\s{{0,8}}[=:]\s{{0,8}})(?!(?:Bearer|Basic)\s|\\?["']?\*\*\*)(?:{_VALUE})""",
             re.IGNORECASE,
         ),
         rf"\1{MASKED}",
     ),
+    (
+        re.compile(
+            rf"(<[\w:-]{{0,32}}(?:{_NAMES})[\w-]{{0,32}}(?:\s[^<>]{{0,256}})?>)[^<]{{1,4096}}(?=</)", re.IGNORECASE
+        ),
+        rf"\1{MASKED}",
+    ),
 )
-_HINTS = re.compile(rf"://|bearer|basic|{_NAMES}", re.IGNORECASE)
+_HINTS = re.compile(rf"://|bearer|basic|\b(?:pass|auth)\b|{_NAMES}", re.IGNORECASE)
 _STEMS = (
-    *("://", "bearer", "basic", "passw", "passp", "pwd", "secret", "token", "key", "credential", "authori", "cookie"),
+    *("://", "bearer", "basic", "pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie"),
     "session",
 )
 """Whatever matches the hints holds one of these. Most lines hold none, and a look for them costs a tenth of that expression."""

@@ -26,7 +26,7 @@ from pulseboard.hub.options import HubOptions
 from pulseboard.hub.sight import DeafView
 from pulseboard.server.dispatch import Dispatch
 from pulseboard.server.settings import Settings
-from pulseboard.server.settle import settle
+from pulseboard.server.settle import Settler
 from pulseboard.server.signals import call_on_stop
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import BusUnavailable
@@ -55,7 +55,7 @@ class Core:
         self.settings = settings
         self.rejections = Rejections()
         self.failed = False
-        self._clock = clock = RedisClock()
+        clock = RedisClock()
         options = HubOptions(
             settings.ping_s,
             settings.heartbeat_s,
@@ -206,13 +206,14 @@ class Core:
                     failing = True
 
     async def _settle(self) -> None:
+        settler = Settler(self.hub, self.commands)
         while True:
             check_cancelled()
             await asyncio.sleep(SETTLE_EVERY_S)
             if self.hub.blind is None:
                 # The feed says when Redis is away; the commands stay open until then.
                 with contextlib.suppress(BusUnavailable):
-                    await settle(self.hub, self.commands, self._clock.now_ms())
+                    await settler.settle_some()
 
     async def _keep_limits(self) -> None:
         failing = False

@@ -164,11 +164,11 @@ def view_line(line: LogLine, place: LinePlace) -> LineView:
     )
 
 
-def cut_text(text: str, most: int, *, keep_end: bool = False) -> str:
-    """Return a text of at most `most` characters of it, saying how many are left out."""
-    if len(text) <= most:
+def cut_text(text: str, most: int, *, keep_end: bool = False, unseen: int = 0) -> str:
+    """Return at most `most` characters of a text, saying how many are left out, the `unseen` that are not in it included."""
+    if len(text) <= most and not unseen:
         return text
-    said = f"({len(text) - most} characters left out)"
+    said = f"({max(0, len(text) - most) + unseen} characters left out)"
     return f"{said} … {text[-most:]}" if keep_end else f"{text[:most]} … {said}"
 
 

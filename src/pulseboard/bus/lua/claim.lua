@@ -5,10 +5,11 @@
 -- Returns 'ok'; 'late' when its time is over; 'taken' when another run of this instance has it, or it is settled.
 local field = 'claim:' .. ARGV[3]
 local claimed = redis.call('HGET', KEYS[4], field)
--- The same run asks again when the answer was lost.
-if claimed then return claimed == ARGV[4] and 'ok' or 'taken' end
+if claimed and claimed ~= ARGV[4] then return 'taken' end
 if redis.call('HEXISTS', KEYS[4], 'last:' .. ARGV[3]) == 1 then return 'taken' end
 if read_clock(KEYS[2]) > tonumber(ARGV[5]) then return 'late' end
+-- The same run asks again when the answer was lost.
+if claimed then return 'ok' end
 -- What nobody has a record of was lost with Redis' data, or made up: it is not run.
 if redis.call('EXISTS', KEYS[4]) == 0 then return 'taken' end
 redis.call('HSET', KEYS[4], field, ARGV[4])
