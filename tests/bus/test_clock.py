@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from tests.bus.conftest import eventually, outgoing, reading
+from tests.bus.conftest import adopting, eventually, outgoing, reading
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import open_async_client
@@ -198,3 +198,16 @@ def test_a_loss_is_declared_at_the_boards_time(raw: redis.Redis, keys: Keys, pub
     event = json.loads(rows[-1][1][b"data"])
     assert event["event"] == "lost"
     assert was <= event["timestamp"] == event["incident"]["declared"] <= was + 10_000
+
+
+async def test_what_was_adopted_while_the_clock_was_behind_is_known_when_it_is_set_right(
+    address: RedisAddress, raw: redis.Redis, keys: Keys, prefix: str
+) -> None:
+    async with reading(address, keys), adopting(address, keys, prefix):
+        set_back(raw, keys)
+        await eventually(lambda: raw.exists(keys.clock))
+        raw.publish(f"{prefix}report", '{"service":"report","timestamp":1,"status":{"n":1}}')
+        await eventually(lambda: raw.keys(f"{{{keys.namespace}}}:adopted:*"))
+        (adopted,) = raw.keys(f"{{{keys.namespace}}}:adopted:*")
+        # Set right again, Redis' clock jumps by an hour: what one server has adopted another may still have to report.
+        assert raw.pttl(adopted) > HOUR_MS

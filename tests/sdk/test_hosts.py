@@ -251,7 +251,7 @@ def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(run_host: Ru
                 service.update(n=1)
                 service.log("info", "x")
 
-        for _ in range(5):
+        for _ in range(3):
             threading.Thread(target=flood, daemon=True).start()
         time.sleep(1)
         """

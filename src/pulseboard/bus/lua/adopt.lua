@@ -12,6 +12,7 @@
 --         metric  latest (hash); "<service>/<instance>"; nothing
 --         command  commands (stream); "<command id> <service> <to how many instances>"; its signature ('': none)
 -- Returns the feed ids of those adopted.
+local MOST_AHEAD_MS = 3600000
 local server, ttl_ms, batch = ARGV[2], ARGV[3], ARGV[4]
 local ids = {}
 -- A batch is sent again when its answer was lost; its sights must not be counted twice.
@@ -21,6 +22,14 @@ redis.call('SET', KEYS[9], batch, 'PX', ARGV[5])
 local function adopt_command(record, commands, subject, json, signature)
   local command_id, service, count = string.match(subject, '^(%S+) (%S+) (%d+)$')
   return (append_command(record, commands, KEYS[10], KEYS[11], json, command_id, service, signature, count))
+end
+
+-- Redis expires keys by its own clock. While that is behind, being set right again must not take the counts of what one server
+-- has adopted and another has still to report.
+local _, behind = read_clock(KEYS[2])
+if behind then
+  local ahead_ms = tonumber(redis.call('HGET', KEYS[2], 'ahead'))
+  ttl_ms = string.format('%.0f', ttl_ms + math.min(ahead_ms, MOST_AHEAD_MS))
 end
 
 local adopt = {status = append, log = append_log, metric = append_metric, command = adopt_command}
