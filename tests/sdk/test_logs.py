@@ -368,6 +368,26 @@ def test_what_nearly_is_a_secret_many_times_over_holds_nobody_up(make: MakeServi
     eventually(lambda: [line["message"] for line in logs.lines][-1:] == ["after it"])
 
 
+def test_a_line_that_is_no_utf8_or_no_text_costs_no_other(make: MakeService, logs: LogSight) -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    logger = logging.getLogger("odd")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # or pytest would take what it cannot write either
+    logger.addHandler(handler := make().log_handler())
+    try:
+        logger.info("read %s", "caf\udce9.txt")
+        logger.info(Mute())
+        logger.info("the last")
+    finally:
+        logger.removeHandler(handler)
+    eventually(lambda: [line["message"] for line in logs.lines][-1:] == ["the last"])
+    said = [line["message"] for line in logs.lines]
+    assert (said[0], len(said)) == ("read caf\\udce9.txt", 3)
+
+
 @pytest.mark.parametrize(("text", "masked"), SECRETS)
 def test_secrets_are_masked_and_nothing_else(text: str, masked: str) -> None:
     assert Masks().text(text) == masked

@@ -409,6 +409,41 @@ async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_rea
     await eventually(lambda: [each["refused"].split(":")[0] for _, each in till.audit()] == ["nobody-listening"])
 
 
+HOSTILE = [
+    {"$ref": "#"},
+    {"$ref": "http://127.0.0.1:9/schema"},
+    {"$ref": "file:///etc/hostname"},
+    {"$ref": "#/nowhere"},
+    {"properties": {"by": {"pattern": "^(a+)+$"}}},
+    {"type": 7},
+]
+
+
+@pytest.mark.parametrize("schema", HOSTILE)
+async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
+    till: Till, server: Server, run_host: RunHost, raw: redis.Redis, keys: Keys, prefix: str, schema: dict[str, Any]
+) -> None:
+    status = {"service": "fake", "timestamp": 1, "status": {}, "instance": "i", "beat_s": 60}
+    raw.publish(f"{prefix}fake", json.dumps(status))
+    listener = {"run": "x", "commands": {"go": {"description": "", "args": schema}}}
+    raw.set(keys.listener("fake", "i"), json.dumps(listener))
+    await eventually(lambda: server.core.hub.states("fake"))
+    args = {"by": "a" * 40 + "!"}
+    answer = server.request("POST", "/api/services/fake/commands", json={"command": "go", "args": args})
+    assert answer.status_code == 202
+    raw.publish(f"{prefix}commands", json.dumps({"command": "go", "service": "fake", "args": args}))
+    await eventually(lambda: [kind for kind, _ in till.audit()] == ["command", "command"])
+    assert server.is_ready()
+
+
+async def test_arguments_that_nest_too_deep_to_be_read_are_refused(till: Till, server: Server) -> None:
+    body = b'{"command": "count", "args": {"by": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}"
+    answer = server.request(
+        "POST", "/api/services/till/commands", content=body, headers={"content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
 KEY = "a key of good length"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pulseboard.sdk.guard import Guard
+from pulseboard.sdk.status import text_of
 
 Write = Callable[[str, str, str, dict[str, Any], str], None]
 """Takes level, message, logger, fields, traceback."""
@@ -90,7 +91,7 @@ def _say(record: logging.LogRecord) -> str:
         return record.getMessage()
     # The host's mistake, of which `logging` itself makes no more than a line on stderr.
     except Exception as error:  # noqa: BLE001
-        return f"{record.msg!s} (its arguments do not fit: {error})"
+        return f"{text_of(record.msg)} (its arguments do not fit: {text_of(error)})"
 
 
 def _show_error(error: Any, shown: str | None = None) -> str:

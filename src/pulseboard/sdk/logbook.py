@@ -14,7 +14,7 @@ import msgspec
 
 from pulseboard.sdk.lane import Lane, LaneCounts, Numbered
 from pulseboard.sdk.masks import REACH, Masks
-from pulseboard.sdk.status import fit_status, parse_status
+from pulseboard.sdk.status import fit_status, parse_status, text_of
 from pulseboard.wire.logs import LogLine, count_levels, cut_text
 
 MAX_LINES = 5_000
@@ -125,7 +125,7 @@ class Logbook:
             level=line.level,
             message=self._mask(line.message, MESSAGE_MAX),
             timestamp=line.at_ns // 1_000_000,
-            logger=line.logger[:200],
+            logger=text_of(line.logger[:200]),
             fields=msgspec.Raw(fields) if fields else msgspec.UNSET,
             # Its end says what was raised.
             traceback=self._mask(line.traceback, TRACEBACK_MAX, keep_end=True),
@@ -135,4 +135,6 @@ class Logbook:
         # What is cut off is not looked through; a secret at the cut has room to be known as one.
         seen = most + REACH
         part = text[-seen:] if keep_end else text[:seen]
-        return cut_text(self._masks.text(part), most, keep_end=keep_end, unseen=len(text) - len(part))
+        if not part.isascii():  # half a surrogate pair, as file names have it (PEP 383), is no UTF-8
+            part = part.encode("utf-8", "backslashreplace").decode()
+        return cut_text(self._masks.text(part), most, keep_end=keep_end, unseen=max(0, len(text) - seen))

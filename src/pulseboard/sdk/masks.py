@@ -13,7 +13,7 @@ REACH = 5_000
 """Characters: no mask of ours is longer, with the name before it."""
 
 _NAMES = (
-    r"passw(?:or)?d|passphrase|passwd|pwd|secret|token|(?:api|access|private)[_-]?key|credential|authorization"
+    r"passw(?:or)?d|passphrase|passwd|pwd|secret|token|(?:api|access|private|encryption|signing)[_-]?key|jwt|credential|authorization"
     r"|cookie|session[_-]?id"
 )
 
@@ -37,10 +37,20 @@ _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1\2{MASKED}",
     ),
+    # A JSON Web Token (RFC 7519) and a private key (RFC 7468), wherever they stand; and an option of a command line.
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{1,8192}\.[A-Za-z0-9_-]{0,1024}"), MASKED),
+    (
+        re.compile(r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[^-]{0,8192}(?:-----END [A-Z ]{0,32}PRIVATE KEY-----)?"),
+        MASKED,
+    ),
+    (
+        re.compile(rf"(--[\w-]{{0,32}}(?:{_NAMES})[\w-]{{0,32}}\s{{1,4}})[^\s-][^\s]{{0,1024}}", re.IGNORECASE),
+        rf"\1{MASKED}",
+    ),
     (re.compile(r"""(cookie\\?["']?\s{0,8}[=:]\s{0,8}\\?["']?)[^\r\n"'\\]{1,4096}""", re.IGNORECASE), rf"\1{MASKED}"),
     (
         re.compile(
-            rf"""((?:(?:{_NAMES})[\w-]{{0,64}}|\b(?:pass|auth))\\?["']?\s{{0,8}}[=:]\s{{0,8}})(?!(?:Bearer|Basic)\s|\\?["']?\*\*\*)(?:{_VALUE})""",
+            rf"""((?:(?:{_NAMES})[\w-]{{0,64}}|\b(?:pass|auth))\\?["']?\s{{0,8}}(?::=|[=:])\s{{0,8}})(?!(?:Bearer|Basic)\s|\\?["']?\*\*\*)(?:{_VALUE})""",
             re.IGNORECASE,
         ),
         rf"\1{MASKED}",
@@ -52,9 +62,9 @@ _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{MASKED}",
     ),
 )
-_HINTS = re.compile(rf"://|bearer|basic|\b(?:pass|auth)\b|{_NAMES}", re.IGNORECASE)
+_HINTS = re.compile(rf"://|\beyj|private key|bearer|basic|\b(?:pass|auth)\b|{_NAMES}", re.IGNORECASE)
 _STEMS = (
-    *("://", "bearer", "basic", "pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie"),
+    *("://", "eyj", "bearer", "basic", "pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie"),
     "session",
 )
 """Whatever matches the hints holds one of these. Most lines hold none, and a look for them costs a tenth of that expression."""

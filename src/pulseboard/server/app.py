@@ -20,6 +20,7 @@ from pulseboard.server.problems import (
     answer_http_error,
     answer_invalid,
     answer_problem,
+    answer_too_deep,
 )
 from pulseboard.server.routes.control import make_control
 from pulseboard.server.routes.operations import make_operations
@@ -52,6 +53,7 @@ def create_app(core: Core) -> Litestar:
             Problem: answer_problem,
             ValidationException: answer_invalid,
             HTTPException: answer_http_error,
+            RecursionError: answer_too_deep,
             Exception: answer_fault,
         },
         openapi_config=OpenAPIConfig(

@@ -56,6 +56,11 @@ def answer_fault(request: Request[Any, Any, Any], fault: Exception) -> Response[
     return answer_problem(request, Problem(500, "internal-error", "The server failed inside; its log says how."))
 
 
+def answer_too_deep(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    """Answer for a body that nests so deep that it cannot be read."""
+    return answer_problem(request, Problem(400, "malformed", "The body nests too deep."))
+
+
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Turn the framework's own errors (no such path, wrong method) into problem documents."""
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # its phrase is another one from Python 3.13 on
