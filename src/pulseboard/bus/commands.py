@@ -11,7 +11,7 @@ from pulseboard.bus.client import check_cancelled, open_async_client, told_as_un
 from pulseboard.bus.entries import Row
 from pulseboard.bus.keys import IDEMPOTENCY_TTL_S, Keys
 from pulseboard.bus.limits import DEFAULT_LIMITS
-from pulseboard.bus.orders import receipt_keys
+from pulseboard.bus.orders import receipt_args, receipt_keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.commands import FINAL, Command, Receipt, Step, parse_command, parse_receipt, sign
@@ -104,7 +104,7 @@ class Commands:
         keys += [self._keys.commands, self._keys.open, self._keys.audit]
         keys += [self._idempotency(command.service, key or "")]
         args: list[Any] = [DEFAULT_LIMITS, self._channel, data, command.command_id, command.service, self.sign(data)]
-        args += [len(command.instances), digest if key is not None else "", IDEMPOTENCY_TTL_S]
+        args += [len(command.instances), digest if key is not None else "", IDEMPOTENCY_TTL_S, command.expires]
         with told_as_unavailable():
             new, answer = await self._send(keys=keys, args=args)
         return Cursor.parse(answer) if new else Known(*answer.decode().split(" ", 1))
@@ -167,9 +167,7 @@ class Commands:
 
     async def settle(self, receipt: Receipt, *, claimed: bool) -> None:
         """Say for an instance what became of a command, unless that is not the case any more or was said."""
-        final = int(receipt.receipt in FINAL)
-        args: list[Any] = [DEFAULT_LIMITS, receipt.command_id, receipt.instance, receipt.receipt, encode(receipt)]
-        args += [final, "claimed" if claimed else "unclaimed"]
+        args = receipt_args(receipt, "claimed" if claimed else "unclaimed")
         with told_as_unavailable():
             await self._receipt(keys=receipt_keys(self._keys, receipt.command_id), args=args)
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+import redis.asyncio
+
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
 from pulseboard.bus.entries import Entry, parse_kept
@@ -105,7 +107,7 @@ class History:
         async with aclosing(self._backwards("log", service, span, end, PAGE)) as pages:
             async for entries, reached in pages:
                 on = reached
-                for placed in (placed for entry in entries for placed in _lines_of(entry)):
+                for placed in (placed for entry in entries for placed in reversed(lines_of(entry))):
                     if (before is None or placed.place < before) and lines.takes(placed.line):
                         found.append(placed)
                         if len(found) == limit:
@@ -141,15 +143,11 @@ class History:
 
     async def services(self) -> list[str]:
         """Return the names of all services that something is kept of, or was, sorted."""
-        with told_as_unavailable():
-            fields: Any = [*await self._client.hkeys(self._keys.services), *await self._client.hkeys(self._keys.lines)]
-        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+        return await find_services(self._client, self._keys.services, self._keys.lines)
 
     async def services_that_log(self) -> list[str]:
         """Return the names of all services that ever logged a line, sorted."""
-        with told_as_unavailable():
-            fields: Any = await self._client.hkeys(self._keys.lines)
-        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+        return await find_services(self._client, self._keys.lines)
 
     async def read_samples(self, service: str, name: str, span: Span = ALL_TIME) -> Samples:
         """Return every value of one metric within `span`."""
@@ -199,10 +197,18 @@ class History:
         await self._client.aclose()
 
 
-def _lines_of(entry: Entry) -> list[PlacedLine]:
-    """Return the lines of an entry, the latest first."""
+async def find_services(client: redis.asyncio.Redis, *hashes: str) -> list[str]:
+    """Return the names, sorted, of the services that have a field in some hashes: `<service>`, or with more after a slash."""
+    with told_as_unavailable():
+        fields: list[Any] = [field for key in hashes for field in await client.hkeys(key)]
+    return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
+
+
+def lines_of(entry: Entry) -> list[PlacedLine]:
+    """Return the lines of an entry, in order."""
     event = entry.event
     if not isinstance(event, LogEvent):
         return []
-    numbered = reversed([*enumerate(event.lines)])
-    return [PlacedLine(LinePlace(entry.cursor, number), event.instance, line) for number, line in numbered]
+    return [
+        PlacedLine(LinePlace(entry.cursor, number), event.instance, line) for number, line in enumerate(event.lines)
+    ]

@@ -8,10 +8,11 @@ import redis.asyncio
 
 from pulseboard.bus.client import FAILURES, check_cancelled, is_refusal, told_as_unavailable
 from pulseboard.bus.entries import Row, parse_kept
+from pulseboard.bus.history import lines_of
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.events import encode, json_of
-from pulseboard.wire.logs import LinePlace, LineView, LogEvent, cut_text, view_line
+from pulseboard.wire.logs import LineView, cut_text, view_line
 
 LINES_KEPT = 20
 KEPT_BYTES = 16_000
@@ -43,10 +44,9 @@ class LastLines:
                 lambda row: parse_kept("log", row, LOOKED_THROUGH_BYTES),
                 lambda _: f"the log history of {service}",
             ):
-                event = entry.event
-                if isinstance(event, LogEvent) and (tail := tails.get(event.instance)) is not None:
-                    for number, line in reversed([*enumerate(event.lines)]):
-                        tail.add(view_line(line, LinePlace(entry.cursor, number)))
+                for place, instance, line in reversed(lines_of(entry)):
+                    if (tail := tails.get(instance)) is not None:
+                        tail.add(view_line(line, place))
             if len(rows) < PAGE:
                 break
             entries -= len(rows)

@@ -1,11 +1,10 @@
 """The keeper of the limits: puts them where every writer finds them, and cuts to them what is there already."""
 
-from typing import Any
-
 import msgspec
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import check_cancelled, open_async_client, told_as_unavailable
+from pulseboard.bus.history import find_services
 from pulseboard.bus.keys import HISTORY_KINDS, Keys
 from pulseboard.bus.limits import Limits
 from pulseboard.bus.scripts import read_script
@@ -42,20 +41,11 @@ class LimitKeeper:
     async def _tighten(self) -> None:
         shared = [(self._keys.feed, "feed"), (self._keys.audit, "audit"), (self._keys.incidents, "incident")]
         await self._cut(shared)
-        services = await self._find_services()
+        services = await find_services(self._client, self._keys.services, self._keys.lines)
         for start in range(0, len(services), SERVICES_AT_ONCE):
             check_cancelled()
             chunk = services[start : start + SERVICES_AT_ONCE]
             await self._cut([(self._keys.history(service, kind), kind) for service in chunk for kind in HISTORY_KINDS])
-
-    async def _find_services(self) -> list[str]:
-        """Return those that were ever on the board, and those that ever logged."""
-        with told_as_unavailable():
-            fields: list[Any] = [
-                *await self._client.hkeys(self._keys.services),
-                *await self._client.hkeys(self._keys.lines),
-            ]
-        return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
 
     async def _cut(self, streams: list[tuple[str, str]]) -> None:
         names, kinds = zip(*streams, strict=True)

@@ -7,7 +7,7 @@ from pulseboard.bus.client import open_client, told_as_unavailable
 from pulseboard.bus.keys import LISTENER_TTL_MS, Keys
 from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
-from pulseboard.wire.commands import Command, Receipt
+from pulseboard.wire.commands import FINAL, Command, Receipt
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.events import encode
 
@@ -78,6 +78,13 @@ class Orders:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+def receipt_args(receipt: Receipt, only_if: str = "") -> list[Any]:
+    """Return the arguments of receipt.lua; with `only_if`, "claimed" or "unclaimed", a server says it for the instance."""
+    final = int(receipt.receipt in FINAL)
+    args = [DEFAULT_LIMITS, receipt.command_id, receipt.instance, receipt.receipt]
+    return [*args, encode(receipt), final, only_if]
 
 
 def receipt_keys(keys: Keys, command_id: str) -> list[str]:

@@ -7,9 +7,9 @@ from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import open_client, told_as_unavailable
 from pulseboard.bus.keys import BATCH_TTL_MS, BEATS_MAX, Keys, board_field, format_absence
 from pulseboard.bus.limits import DEFAULT_LIMITS
-from pulseboard.bus.orders import receipt_keys
+from pulseboard.bus.orders import receipt_args, receipt_keys
 from pulseboard.bus.scripts import read_script
-from pulseboard.wire.commands import FINAL, Receipt
+from pulseboard.wire.commands import Receipt
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import encode
 from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
@@ -90,11 +90,8 @@ class Publisher:
 
     def publish_receipt(self, receipt: Receipt) -> None:
         """Tell what became of a command; telling it twice is telling it once."""
-        keys, final = receipt_keys(self._keys, receipt.command_id), int(receipt.receipt in FINAL)
-        args: list[str | bytes | int] = [DEFAULT_LIMITS, receipt.command_id, receipt.instance, receipt.receipt]
-        args += [encode(receipt), final, ""]
         with told_as_unavailable():
-            self._receipt(keys=keys, args=args)
+            self._receipt(keys=receipt_keys(self._keys, receipt.command_id), args=receipt_args(receipt))
 
     def publish_metrics(self, service: str, instance: str, json: bytes) -> Cursor:
         """Put the metrics of one instance, an event's JSON, into feed and history and PUBLISH them; return their cursor."""

@@ -14,9 +14,9 @@ from pulseboard.cli.condition import parse_value
 from pulseboard.cli.live import Live, Message
 from pulseboard.cli.look import open_console, safe
 from pulseboard.cli.notices import Notices
+from pulseboard.wire.commands import FINAL
 from pulseboard.wire.errors import ConfigError
 
-FINAL = frozenset({"refused", "done", "failed", "expired"})
 _SHAPES = {"done": ("●", "green"), "refused": ("✕", "red"), "failed": ("✕", "red"), "expired": ("✕", "red")}
 
 

@@ -7,7 +7,6 @@ Invariant: a command is begun only by the run that claimed it in Redis, in time,
 import asyncio
 import inspect
 import logging
-import os
 import queue
 import threading
 import time
@@ -16,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from traceback import format_exc
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import msgspec
 
@@ -57,6 +56,15 @@ class Signature(NamedTuple):
 
     key: str
     namespace: str
+
+
+class _Said(TypedDict, total=False):
+    """What a receipt may say beside its step."""
+
+    reason: str
+    error: str
+    result: Json
+    duration_ms: int
 
 
 class Commander:
@@ -259,48 +267,14 @@ class Commander:
             return asyncio.run(wait())
         return asyncio.run_coroutine_threadsafe(wait(), loop).result()
 
-    def _finish(
-        self,
-        command: Command,
-        step: Step,
-        *,
-        reason: str = "",
-        error: str = "",
-        result: Json = msgspec.UNSET,
-        began: float | None = None,
-    ) -> None:
+    def _finish(self, command: Command, step: Step, *, began: float | None = None, **said: Unpack[_Said]) -> None:
         # Whoever takes it out says so: a service that stops does not wait for long.
         if self._running.pop(command.command_id, None) is None:
             return
         self._finished.put(None)
-        duration_ms = None if began is None else round((time.monotonic() - began) * 1000)
-        self._say(command, step, reason=reason, error=error, result=result, duration_ms=duration_ms)
+        if began is not None:
+            said["duration_ms"] = round((time.monotonic() - began) * 1000)
+        self._say(command, step, **said)
 
-    def _say(
-        self,
-        command: Command,
-        step: Step,
-        *,
-        reason: str = "",
-        error: str = "",
-        result: Json = msgspec.UNSET,
-        duration_ms: int | None = None,
-    ) -> None:
-        self._tell(
-            Receipt(
-                self._service,
-                self._instance,
-                command.command_id,
-                command.command,
-                step,
-                reason,
-                error,
-                result,
-                duration_ms,
-            )
-        )
-
-
-def end_process() -> None:
-    """End this process as whoever runs it would (SIGTERM), so that it is started anew."""
-    os.kill(os.getpid(), 15)
+    def _say(self, command: Command, step: Step, **said: Unpack[_Said]) -> None:
+        self._tell(Receipt(self._service, self._instance, command.command_id, command.command, step, **said))

@@ -42,7 +42,7 @@ class Freight:
 
     def send_due(self) -> None:
         """Send all whose time has come."""
-        self.send_receipts()
+        self._send_receipts()
         now_s = time.monotonic()
         if self.lines_wait and now_s >= self._next_lines:
             self._next_lines = now_s + LINES_EVERY_S
@@ -59,14 +59,14 @@ class Freight:
 
     def send_last(self) -> None:
         """Send all there is, within bounds, since nothing may come after a goodbye."""
-        self.send_receipts()
+        self._send_receipts()
         deadline = time.monotonic() + LAST_LINES_S
         for _ in range(LAST_TURNS * BATCHES_AT_ONCE):
             if not self._send_batch() or time.monotonic() > deadline:
                 break
         self._send_metrics()
 
-    def send_receipts(self) -> None:
+    def _send_receipts(self) -> None:
         """Send every receipt there is."""
         receipts = self._desk.receipts
         while True:

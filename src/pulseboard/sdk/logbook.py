@@ -136,5 +136,5 @@ class Logbook:
         seen = most + REACH
         part = text[-seen:] if keep_end else text[:seen]
         if not part.isascii():  # half a surrogate pair, as file names have it (PEP 383), is no UTF-8
-            part = part.encode("utf-8", "backslashreplace").decode()
+            part = text_of(part)
         return cut_text(self._masks.text(part), most, keep_end=keep_end, unseen=max(0, len(text) - seen))

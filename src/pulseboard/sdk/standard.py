@@ -2,11 +2,12 @@
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pulseboard.sdk.commander import AndThen, end_process
+from pulseboard.sdk.commander import AndThen
 from pulseboard.sdk.offers import Handler, Offers
 from pulseboard.wire.errors import ConfigError
 
@@ -64,7 +65,7 @@ def offer_standard(
 
         def end() -> None:
             stop(RESTART_S)
-            end_process()
+            os.kill(os.getpid(), signal.SIGTERM)  # as whoever runs it would, so that it is started anew
 
         return AndThen({"pid": os.getpid()}, end)
 

@@ -74,7 +74,7 @@ class Core:
         self.commands = Commands(
             *where, self.rejections, prefix=settings.channel_prefix, command_key=settings.command_key
         )
-        self.dispatch = Dispatch(self.hub, self.commands, clock)
+        self.dispatch = Dispatch(self.hub, self.commands)
         self.latest = Latest(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
         self._adopter = Adopter(
             *where,

@@ -14,7 +14,6 @@ from jsonschema.exceptions import best_match
 from referencing import Registry
 
 from pulseboard.bus.client import check_cancelled
-from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.commands import Commands, Listener
 from pulseboard.hub.hub import Hub
 from pulseboard.server.asked import parse_service, told_as_problem
@@ -51,10 +50,9 @@ class Wish(NamedTuple):
 class Dispatch:
     """Makes commands of wishes. Raises a Problem for one that nobody can fulfil."""
 
-    def __init__(self, hub: Hub, commands: Commands, clock: RedisClock) -> None:
+    def __init__(self, hub: Hub, commands: Commands) -> None:
         self._hub = hub
         self._commands = commands
-        self._clock = clock
 
     async def make(self, wish: Wish) -> Command:
         """Return the command for those who listen at this moment."""
@@ -119,7 +117,7 @@ class Dispatch:
             return msgspec.structs.replace(made, source="publish")
 
     def _make(self, wish: Wish, instances: list[str]) -> Command:
-        now_ms = self._clock.now_ms()
+        now_ms = self._hub.now_ms
         return Command(
             uuid.uuid4().hex,
             wish.service,

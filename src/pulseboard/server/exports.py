@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Receive, 
 from pulseboard.server.answers import JSON_LINES
 from pulseboard.server.asked import told_as_problem
 from pulseboard.server.problems import Problem
+from pulseboard.server.stream import disconnected
 from pulseboard.wire.errors import BusUnavailable, Overtaken
 
 FORMATS = ("json", "jsonl")
@@ -82,7 +83,7 @@ class _Export(Response[bytes]):
             if cast("HTTPScope", scope)["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
-            gone = asyncio.ensure_future(_disconnected(receive))
+            gone = asyncio.ensure_future(disconnected(receive))
             try:
                 await self._send_all(send, gone)
             except TimeoutError:
@@ -132,8 +133,3 @@ async def _next(pages: Pages) -> Sequence[msgspec.Struct] | None:
         return await anext(pages)
     except StopAsyncIteration:
         return None
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -3,18 +3,19 @@ or the whole of a span.
 """
 
 import heapq
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
 
-from pulseboard.bus.history import PAGE, History, PlacedLine, Span
+from pulseboard.bus.entries import Entry
+from pulseboard.bus.history import PAGE, History, PlacedLine, Span, lines_of
 from pulseboard.server.asked import parse_lines, parse_place, parse_service, parse_span, told_as_problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import StatusEvent
-from pulseboard.wire.logs import LinePlace, LineView, LogEvent, LogFilter, view_line
+from pulseboard.wire.logs import LinePlace, LineView, LogFilter, view_line
 
 MOST = 1_000
 """The most events or lines of one answer."""
@@ -72,11 +73,7 @@ async def read_statuses(
     service, span, place = parse_service(name), parse_span(start, end), parse_place(before, Cursor.parse)
     with told_as_problem():
         found = await history.read("status", service, limit, span=span, before=place)
-    views = [
-        PastStatus(**msgspec.structs.asdict(entry.event), id=str(entry.cursor))
-        for entry in reversed(found)
-        if isinstance(entry.event, StatusEvent)
-    ]
+    views = _view_statuses(reversed(found))
     return Statuses(views, views[0].id if len(found) == limit else None)
 
 
@@ -84,11 +81,15 @@ async def all_statuses(history: History, service: str, span: Span) -> AsyncGener
     """Yield what a service said of its status within `span`, the oldest first."""
     async with aclosing(history.forwards("status", service, span=span)) as pages:
         async for page in pages:
-            yield [
-                PastStatus(**msgspec.structs.asdict(entry.event), id=str(entry.cursor))
-                for entry in page
-                if isinstance(entry.event, StatusEvent)
-            ]
+            yield _view_statuses(page)
+
+
+def _view_statuses(entries: Iterable[Entry]) -> list[PastStatus]:
+    return [
+        PastStatus(**msgspec.structs.asdict(entry.event), id=str(entry.cursor))
+        for entry in entries
+        if isinstance(entry.event, StatusEvent)
+    ]
 
 
 async def read_lines(history: History, name: str, wanted: Wanted, before: str | None, limit: int) -> Lines:
@@ -130,11 +131,10 @@ async def all_lines(
     async with aclosing(history.forwards("log", service, span=wanted.span, page=page)) as pages:
         async for entries in pages:
             yield [
-                view_past_line(service, PlacedLine(LinePlace(entry.cursor, number), entry.event.instance, line))
+                view_past_line(service, placed)
                 for entry in entries
-                if isinstance(entry.event, LogEvent)
-                for number, line in enumerate(entry.event.lines)
-                if wanted.lines.takes(line)
+                for placed in lines_of(entry)
+                if wanted.lines.takes(placed.line)
             ]
 
 

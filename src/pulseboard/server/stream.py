@@ -125,7 +125,7 @@ async def _serve_on_transport(
     protocol.on_writable = lambda: hub.pump(connection)
     beginning = asyncio.ensure_future(begin(connection))
     try:
-        await _disconnected(receive)
+        await disconnected(receive)
     finally:
         protocol.on_writable = None
         beginning.cancel()
@@ -140,7 +140,8 @@ async def _settle(task: asyncio.Future[None]) -> None:
         await task
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Wait until whoever asked is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -198,7 +199,7 @@ async def _serve_on_asgi(hub: Hub, view: View, begin: Begin, receive: Receive, s
     connection = Connection(view, sink)
     # `send` may wait for ever on a reader that is frozen, so it is not waited for alone.
     sending = asyncio.create_task(sink.send_all(send, lambda: hub.pump(connection)), name="pulseboard-stream-send")
-    gone = asyncio.create_task(_disconnected(receive), name="pulseboard-stream-disconnect")
+    gone = asyncio.create_task(disconnected(receive), name="pulseboard-stream-disconnect")
     aborted = asyncio.create_task(sink.aborted.wait(), name="pulseboard-stream-abort")
     beginning = asyncio.ensure_future(begin(connection))
     tasks = (sending, gone, aborted, beginning)
