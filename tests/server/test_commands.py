@@ -508,6 +508,17 @@ async def test_commands_are_heard_again_after_redis_was_away(
             assert till.counted() == {"a": 2}
 
 
+async def test_what_a_command_is_told_does_not_say_how_long_it_is_kept(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    run_host("a", "service.command('note')(lambda expires: expires)")
+    await till.listens("a")
+    command_id = till.send("note", args={"expires": 9_999_999_999_999})
+    assert raw.ttl(keys.command(command_id)) <= 7 * 86_400 + 31
+    told = await till.settled(command_id, "a")
+    assert told["a"][-1]["result"] == 9_999_999_999_999
+
+
 async def test_the_audit_says_who_did_what_and_what_came_of_it(till: Till, run_host: RunHost) -> None:
     run_host("a")
     await till.listens("a")

@@ -60,6 +60,6 @@ def parse_plain(channel: str, payload: bytes, keys: Keys, *, prefix: str, max_by
 
 def adopt_command(command: Command, digest: str, keys: Keys) -> Adoptable:
     """Return a plain command for adopt.lua, now that it is known to whom it goes."""
-    subject = f"{command.command_id} {command.service} {len(command.instances)}"
+    subject = f"{command.command_id} {command.service} {len(command.instances)} {command.expires}"
     record = keys.command(command.command_id)
     return Adoptable("command", record, keys.commands, subject, encode(command), "", digest)

@@ -10,7 +10,8 @@
 --         status  planned returns (list); "<service>/<instance>"; back_in_s ('' or a number)
 --         log     counts (hash); the service; levels ("info=3 error=1")
 --         metric  latest (hash); "<service>/<instance>"; nothing
---         command  commands (stream); "<command id> <service> <to how many instances>"; its signature ('': none)
+--         command  commands (stream); "<command id> <service> <to how many instances> <ms until
+--                 which it may be begun>"; its signature ('': none)
 -- Returns the feed ids of those adopted.
 local MOST_AHEAD_MS = 3600000
 local server, ttl_ms, batch = ARGV[2], ARGV[3], ARGV[4]
@@ -20,8 +21,8 @@ if redis.call('GET', KEYS[9]) == batch then return ids end
 redis.call('SET', KEYS[9], batch, 'PX', ARGV[5])
 
 local function adopt_command(record, commands, subject, json, signature)
-  local command_id, service, count = string.match(subject, '^(%S+) (%S+) (%d+)$')
-  return (append_command(record, commands, KEYS[10], KEYS[11], json, command_id, service, signature, count))
+  local command_id, service, count, expires_ms = string.match(subject, '^(%S+) (%S+) (%d+) (%d+)$')
+  return (append_command(record, commands, KEYS[10], KEYS[11], json, command_id, service, signature, count, expires_ms))
 end
 
 -- Redis expires keys by its own clock. While that is behind, being set right again must not take the counts of what one server

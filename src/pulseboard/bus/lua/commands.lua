@@ -2,7 +2,7 @@
 --   record   hash of this command; commands: stream that services read; open: zset of commands, by when they were put
 --   audit    stream of who did what
 --   json     the command, a JSON object; command_id, service: its members of that name; signature: of its bytes, or ''
---   count    to how many instances it goes (integer)
+--   count    to how many instances it goes (integer); expires_ms: until when it may be begun
 -- Returns the feed id.
 -- What is on its way is wanted by who listens now: one that comes later has nothing to catch up with.
 local ON_THE_WAY = {1000, 4000000, 86400}
@@ -12,14 +12,14 @@ local function keep_for(commands, wanted_s)
   return redis.call('XLEN', commands) < ON_THE_WAY[1] and wanted_s or math.min(wanted_s, KEPT_OF_MANY_S)
 end
 
-local function append_command(record, commands, open, audit, json, command_id, service, signature, count)
+local function append_command(record, commands, open, audit, json, command_id, service, signature, count, expires_ms)
   local id = put('command', json)
   redis.call('XADD', commands, 'MAXLEN', '~', ON_THE_WAY[1], next_id(commands, KEYS[2]),
     'service', service, 'data', json, 'signature', signature)
   tidy(commands, ON_THE_WAY)
   redis.call('HSET', record, 'data', json, 'cursor', id, 'left', count)
   -- Whoever claims it needs the record, so it stays until the command's time is over.
-  local left_s = math.ceil((tonumber(string.match(json, '"expires":(%d+)')) - read_clock(KEYS[2])) / 1000)
+  local left_s = math.ceil((tonumber(expires_ms) - read_clock(KEYS[2])) / 1000)
   redis.call('EXPIRE', record, math.max(0, left_s) + keep_for(commands, KEPT_S))
   if tonumber(count) > 0 then
     redis.call('ZADD', open, string.format('%.0f', (read_clock(KEYS[2]))), command_id)
