@@ -18,6 +18,7 @@ from tests.server.conftest import LIMIT_S, ServeFixture, Server, eventually
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import Keys
+from pulseboard.server.settle import Settler
 
 SPEC = Path(__file__).parents[2] / "spec"
 SOURCE = Path(__file__).parents[2] / "src"
@@ -351,9 +352,10 @@ async def test_what_is_not_begun_in_time_expires_and_is_never_begun(till: Till, 
 async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_gone(
     till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulseboard.server.settle.DEAF_MS", 500)
+    settling = sys.modules[Settler.__module__]
+    monkeypatch.setattr(settling, "DEAF_MS", 500)
     monkeypatch.setattr("pulseboard.bus.commands.OPEN_LOOKED_AT", 2)
-    monkeypatch.setattr("pulseboard.server.settle.OPEN_LOOKED_AT", 2)
+    monkeypatch.setattr(settling, "OPEN_LOOKED_AT", 2)
     host = run_host("a", "service.command('slow')(lambda: time.sleep(60))")
     run_host("b")
     await till.listens("a", "b")
