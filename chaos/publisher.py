@@ -1,7 +1,8 @@
 """A program that publishes at a steady rate until it is ended: by the SDK, or plainly as any Redis client would.
 
-Each event has a number that no other event of its kind has. The plain one prints `<first> <last>` for each batch that Redis
-took and that at least one server was subscribed for; what the SDK sent is what stands in the feed.
+Each event has a number that no other event of its kind has. The plain one prints `<first> <last> <hearers> <began> <ended>` for
+each batch that Redis took and that at least one server was subscribed for: to how many servers each went at least, and when by
+the monotonic clock, which is that of the machine however wrong ours is. What the SDK sent is what stands in the feed.
 """
 
 from __future__ import annotations
@@ -86,13 +87,14 @@ def publish_plainly(url: str, names: list[str]) -> Callable[[range], None]:
                 "status": {"n": n, "phase": "plain"},
             }
             pipeline.publish(f"service:{names[0]}", json.dumps(event, separators=(",", ":")))
+        began = time.monotonic()
         try:
-            receivers = pipeline.execute()
+            hearers = min(pipeline.execute())
         except (redis.RedisError, OSError):
             time.sleep(0.05)
             return
-        if all(receivers):
-            print(numbers[0], numbers[-1], flush=True)
+        if hearers:
+            print(numbers[0], numbers[-1], hearers, began, time.monotonic(), flush=True)
 
     return send
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from chaos.ids import pack
 from chaos.ledger import Log, Streak
+from chaos.plain import Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ EVENTS = (b"status", b"lifecycle")
 _BLOCK = re.compile(rb"(?:id: (\d+-\d+)\n)?(?:event: (\w+)\n)?(?:retry: (\d+)\n)?(?:data: ([^\n]*)\n)?\Z")
 _NOW = re.compile(rb'"now":(\d+)')
 _BLIND = re.compile(rb'"blind":(null|\{)')
+_DEAF = re.compile(rb'"deaf":\{"since":(\d+),"until":(\d+|null)')
 _SKIPPED = re.compile(rb'"(\w+)":(\d+)')
 
 
@@ -54,6 +56,8 @@ class Reader:
         """The id of the last event that came."""
         self.longest_blind_s = 0.0
         self.longest_silence_s = 0.0
+        self.deaf: set[Span] = set()
+        """When no server heard plain publishes, as it was told."""
         self.farthest_now_ms = 0
         """How far the `now` of a server was from this machine's clock, at most."""
         self.connects = 0
@@ -209,6 +213,8 @@ class Reader:
         head = data[:400]
         if (said := _NOW.search(head)) is not None:
             self.farthest_now_ms = max(self.farthest_now_ms, abs(int(said[1]) - time.time_ns() // 1_000_000))
+        if (said := _DEAF.search(head)) is not None:
+            self.deaf.add(Span(int(said[1]), None if said[2] == b"null" else int(said[2])))
         blind = _BLIND.search(head)
         if blind is None:
             return

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.topology import Cluster, Sentinel
 
 from chaos.http import get
 from chaos.link import Link
+from chaos.plain import Taken
 from chaos.recorder import Recorder
 from chaos.store import Replicas, Store, Valkey
 from chaos.waiting import wait_until
@@ -116,7 +118,7 @@ class Publisher(Program):
         ]
         super().__init__(argv + ["--plain"] * plain, folder, name)
         self._plain = plain
-        self.taken: list[range] = []
+        self.taken: list[Taken] = []
         self._listening: asyncio.Task[None] | None = None
 
     async def open(self, skew_s: float = 0) -> None:
@@ -145,8 +147,10 @@ class Publisher(Program):
 
     async def _listen(self, source: asyncio.StreamReader) -> None:
         while (line := await source.readline()).endswith(b"\n"):
-            first, last = map(int, line.split())
-            self.taken.append(range(first, last + 1))
+            first, last, hearers, began, ended = line.split()
+            ahead_ms = (time.time() - time.monotonic()) * 1000
+            began_ms, ended_ms = (float(moment) * 1000 + ahead_ms for moment in (began, ended))
+            self.taken.append(Taken(range(int(first), int(last) + 1), began_ms, ended_ms, int(hearers)))
 
 
 class Rig:

@@ -25,6 +25,6 @@ FAULTS = (
         "a server's link to Redis frozen for 40 s: no error, no byte",
         freeze,
         kind="linked",
-        redis_stays=True,
+        redis="stays",
     ),
 )

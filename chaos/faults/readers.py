@@ -103,10 +103,8 @@ FAULTS = (
         "clients hang up at random points and resume, on either server",
         drop,
         short=True,
-        redis_stays=True,
+        redis="stays",
     ),
-    Fault(
-        "slow-readers", "readers that do not read for a while, and then read on", pause, redis_stays=True, short=True
-    ),
-    Fault("frozen-readers", "readers that never read", freeze, short=True, redis_stays=True),
+    Fault("slow-readers", "readers that do not read for a while, and then read on", pause, redis="stays", short=True),
+    Fault("frozen-readers", "readers that never read", freeze, short=True, redis="stays"),
 )

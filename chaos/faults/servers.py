@@ -25,6 +25,6 @@ FAULTS = (
         "kill -9 of a server, clients move to the other with their cursor",
         kill,
         short=True,
-        redis_stays=True,
+        redis="stays",
     ),
 )

@@ -58,10 +58,11 @@ FAULTS = (
         "kill -9 of Redis, back after 1 s with its append-only file",
         restart(1, forget=False),
         short=True,
+        redis="returns",
     ),
     Fault("redis-clock-back", "Redis' clock set back by an hour, and right again", set_back, short=True),
-    Fault("redis-restart-15s", "the same, back after 15 s", restart(15, forget=False)),
-    Fault("redis-restart-60s", "the same, back after 60 s", restart(60, forget=False)),
+    Fault("redis-restart-15s", "the same, back after 15 s", restart(15, forget=False), redis="returns"),
+    Fault("redis-restart-60s", "the same, back after 60 s", restart(60, forget=False), redis="returns"),
     Fault(
         "redis-forgets-1s",
         "kill -9 of Redis without persistence, back empty after 1 s",
@@ -71,6 +72,6 @@ FAULTS = (
     ),
     Fault("redis-forgets-15s", "the same, back empty after 15 s", restart(15, forget=True), must_reset=True),
     Fault("redis-forgets-60s", "the same, back empty after 60 s", restart(60, forget=True), must_reset=True),
-    Fault("client-kill", "CLIENT KILL of every connection to Redis", kill_clients, short=True),
+    Fault("client-kill", "CLIENT KILL of every connection to Redis", kill_clients, short=True, redis="returns"),
     Fault("flushall", "FLUSHALL", flush, short=True, must_reset=True),
 )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from chaos.plain import Span
 from chaos.reader import Reader, unchunk
 from chaos.waiting import wait_until
 
@@ -68,6 +69,14 @@ async def test_a_skipped_is_counted_and_an_event_before_its_board_is_an_orphan()
     async with reading(chunk(BOARD + skipped + status(7) + BOARD + status(8))) as (reader, _):
         assert await wait_until(lambda: reader.last == 8 << 20, 5)
     assert (reader.log.streaks[0].skipped, reader.log.orphans) == (4, 1)
+
+
+async def test_each_time_in_which_nobody_heard_is_kept_as_it_was_told() -> None:
+    pings = [b'event: ping\ndata: {"now":9,"deaf":%b}\n\n' % deaf for deaf in (b"null", b'{"since":3,"until":null}')]
+    over = b'id: 5-0\nevent: ping\ndata: {"now":9,"blind":null,"deaf":{"since":3,"until":7}}\n\n'
+    async with reading(chunk(BOARD + b"".join(b"id: 5-0\n" + ping for ping in pings) + over)) as (reader, _):
+        assert await wait_until(lambda: len(reader.deaf) == 2, 5)
+    assert reader.deaf == {Span(3, None), Span(3, 7)}
 
 
 async def test_blindness_lasts_until_a_ping_says_that_it_is_over() -> None:
