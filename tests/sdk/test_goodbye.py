@@ -13,7 +13,7 @@ from tests.sdk.conftest import MakeService, Sight, eventually
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.publisher import Outgoing, Publisher
-from pulseboard.sdk.outbox import Outbox, Word
+from pulseboard.sdk.outbox import Outbox, Saying, Word
 
 
 def test_a_planned_goodbye_says_when_the_service_will_be_back(make: MakeService, sight: Sight) -> None:
@@ -138,14 +138,14 @@ def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
     make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The courier saw that it was to leave, and left, before it was given the goodbye."""
-    offer = Outbox.offer
+    saying = Outbox.saying
 
-    def offer_late(self: Outbox, word: Word) -> None:
+    def say_late(self: Outbox, word: Word) -> Saying:
         if word.goodbye:
             time.sleep(0.3)  # some beats
-        offer(self, word)
+        return saying(self, word)
 
-    monkeypatch.setattr(Outbox, "offer", offer_late)
+    monkeypatch.setattr(Outbox, "saying", say_late)
     service = make(beat_s=0.05)
     eventually(lambda: sight.beats)
     service.stop()

@@ -65,6 +65,16 @@ def test_each_kind_is_sent_with_its_name_and_value(make: MakeService, metrics: M
     assert event["metrics"] == {"synced": 5, "queue": 4.5, "rows": {"count": 3, "sum": 6.5, "min": 1.0, "max": 3.0}}
 
 
+def test_what_has_not_changed_is_not_told_again(make: MakeService, metrics: MetricSight) -> None:
+    service = make(start=False, instance="w-1")
+    service.histogram("rows").record(3)
+    service.counter("synced").add()
+    service.start()
+    eventually(lambda: metrics.events)
+    service.stop()  # with which goes all that was not told
+    assert [event["metrics"]["synced"] for event in metrics.events] == [1]
+
+
 def test_it_is_published_on_the_channel_and_kept_as_the_latest(
     make: MakeService, raw: redis.Redis, prefix: str, keys: Keys
 ) -> None:

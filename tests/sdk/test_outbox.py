@@ -19,7 +19,7 @@ WORD = Word(RUN)
 
 def say(outbox: Outbox, text: str, word: Word = WORD) -> None:
     outbox.replace({"t": msgspec.Raw(msgspec.json.encode(text))})
-    outbox.offer(word)
+    outbox.offer(outbox.saying(word))
 
 
 def json_of(text: str) -> bytes:
@@ -67,9 +67,9 @@ def test_events_leave_in_the_order_they_came() -> None:
 def test_each_event_is_the_whole_status_at_its_moment() -> None:
     outbox = Outbox()
     outbox.merge({"a": msgspec.Raw(b"1")})
-    outbox.offer(Word(RUN))
+    outbox.offer(outbox.saying(Word(RUN)))
     outbox.merge({"b": msgspec.Raw(b"2")})
-    outbox.offer(Word(RUN))
+    outbox.offer(outbox.saying(Word(RUN)))
     outbox.replace({})
     assert [said.json for said in outbox.take(RUN)] == [b'{"a":1}', b'{"a":1,"b":2}']
 
@@ -208,7 +208,7 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
     def offer(worker: int) -> None:
         for n in range(1_000):
             outbox.merge({str(worker): msgspec.Raw(b"%d" % n)})
-            outbox.offer(Word(RUN))
+            outbox.offer(outbox.saying(Word(RUN)))
 
     def send() -> None:
         turn = 0

@@ -58,6 +58,7 @@ class Courier:
         self._publisher = publisher
         self._address = address
         self._word = Word(run)
+        self._saying = desk.outbox.saying(self._word)
         self._make_commander = make_commander
         self._commander: Commander | None = None
         self._predecessor = predecessor
@@ -76,7 +77,7 @@ class Courier:
 
     def say(self) -> None:
         """Have the status sent as it is now."""
-        self._desk.outbox.offer(self._word)
+        self._desk.outbox.offer(self._saying)
         if self._wakes.empty():
             self._wakes.put(None)
 
@@ -94,7 +95,8 @@ class Courier:
     def dismiss(self, back_in_s: float | None) -> None:
         """Ask for an end: send what is waiting, then the goodbye, of which only the first counts. Does not wait for it."""
         try:
-            self._desk.outbox.offer(self._word._replace(goodbye=True, back_in_s=back_in_s))
+            outbox = self._desk.outbox
+            outbox.offer(outbox.saying(self._word._replace(goodbye=True, back_in_s=back_in_s)))
         finally:
             if self._commander is not None:
                 self._commander.dismiss()

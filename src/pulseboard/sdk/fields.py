@@ -21,7 +21,20 @@ class FieldEncoder:
 
     def encode(self, fields: dict[Any, Any]) -> dict[str, msgspec.Raw]:
         """Return each field as JSON, read at this moment."""
-        return {self._name_of(name): self._encode(value) for name, value in fields.items()}
+        said: dict[str, msgspec.Raw] = {}
+        for name, value in fields.items():
+            if not (type(name) is str and len(name) <= NAME_MAX and name.isascii()):
+                name = self._name_of(name)  # noqa: PLW2901
+            try:
+                said[name] = encode_value(value)
+            # A container of the host's own may raise anything at all, and another thread may change it meanwhile.
+            except Exception as error:
+                if is_hosts_own(error):
+                    raise
+                problem = f"a value cannot be shown: {text_of(error)}"
+                self._complain("value", problem)
+                said[name] = msgspec.Raw(encode(f"({problem[:200]})"))
+        return said
 
     def _name_of(self, field: Any) -> str:
         name = text_of(field)
@@ -29,14 +42,3 @@ class FieldEncoder:
             self._complain("name", f"the name of a field was cut to {NAME_MAX} characters: {name[:80]}...")
             return name[:NAME_MAX]
         return name
-
-    def _encode(self, value: Any) -> msgspec.Raw:
-        try:
-            return encode_value(value)
-        # A container of the host's own may raise anything at all, and another thread may change it meanwhile.
-        except Exception as error:
-            if is_hosts_own(error):
-                raise
-            problem = f"a value cannot be shown: {text_of(error)}"
-            self._complain("value", problem)
-            return msgspec.Raw(encode(f"({problem[:200]})"))

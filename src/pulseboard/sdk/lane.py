@@ -6,9 +6,9 @@ nobody's hands any more and was not sent was dropped.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, count, tee
+from itertools import chain, count, islice
 from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -67,16 +67,23 @@ class Lane(Generic[T]):
     def offer(self, item: T) -> None:
         """Put an item in, at the price of the oldest when there is no room."""
         self._queue.extend(zip((item,), self._numbers))  # noqa: B905 - the numbers never end
-        self._note(item)
-
-    def offer_made(self, making: Iterable[T]) -> None:
-        """Put in the one item that `making` yields. It is one step, where C makes it: nothing comes between."""
-        mine, queued = tee(zip(making, self._numbers))  # noqa: B905 - the numbers never end
-        self._queue.extend(queued)
-        self._note(next(mine)[0])
-
-    def _note(self, item: T) -> None:
         self._room -= self._size(item)
+        if self._room < 0:
+            self._make_room()
+
+    def number(self, making: Iterable[T]) -> Iterator[Numbered[T]]:
+        """Return what `making` yields without end, to be put in item by item with `offer_next`."""
+        return zip(making, self._numbers)  # noqa: B905 - neither ends
+
+    def offer_next(self, making: Iterator[Numbered[T]]) -> None:
+        """Put in the next item of what `number` returned. It is one step, where C makes it: nothing comes between."""
+        self._queue.extend(islice(making, 1))
+        try:
+            newest = self._queue[-1][0]
+        except IndexError:  # taken already
+            return
+        # Now and then another thread's by now, which then counts twice and ours not: when room is short all is summed up.
+        self._room -= self._size(newest)
         if self._room < 0:
             self._make_room()
 

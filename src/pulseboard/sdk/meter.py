@@ -5,10 +5,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Instrument, Timer
+from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Instrument, Number, Timer
 from pulseboard.sdk.status import text_of
 from pulseboard.wire.errors import InvalidName
-from pulseboard.wire.metrics import MAX_METRICS, Kind, Value, check_metric_name
+from pulseboard.wire.metrics import MAX_METRICS, Distribution, Kind, Value, check_metric_name
 
 MAX_BYTES = 60_000
 """All of them fit into one event of 64 kB, whatever their values are."""
@@ -32,7 +32,7 @@ class Meter:
         self._complain = complain
         self._instruments: dict[str, Instrument] = {}
         self._taken: list[Instrument] = []
-        self._told: Readings | None = None
+        self._told: dict[str, Number] = {}
         self._told_at = float("-inf")
 
     def get(self, kind: type[AnyInstrument], name: Any) -> AnyInstrument:
@@ -59,7 +59,7 @@ class Meter:
             {each.name: each.kind for each, _ in read if each.kind == "counter"},
         )
         self._taken = [each for each, _ in read]
-        if not read or (readings == self._told and now_s < self._told_at + REPEAT_S):
+        if not read or (_gist(readings) == self._told and now_s < self._told_at + REPEAT_S):
             return None
         return readings
 
@@ -67,7 +67,7 @@ class Meter:
         """Take note that what was taken last has been sent."""
         for each in self._taken:
             each.confirm()
-        self._told, self._told_at = readings, now_s
+        self._told, self._told_at = _gist(readings), now_s
 
     def __bool__(self) -> bool:
         """Whether there is any instrument."""
@@ -95,6 +95,12 @@ class Meter:
         if sum(sizes) + _size(kind, name) > MAX_BYTES:
             return f"there are too many metrics with long names, and {name[:80]} is one more"
         return None
+
+
+def _gist(readings: Readings) -> dict[str, Number]:
+    # The least and the greatest are told once: a histogram that took no value since says less, and nothing new.
+    values = readings.metrics.items()
+    return {name: value.count if isinstance(value, Distribution) else value for name, value in values}
 
 
 _MOST = {Counter: 50, Gauge: 32, Histogram: 130, Timer: 130}

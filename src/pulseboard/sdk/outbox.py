@@ -4,12 +4,13 @@ Whoever offers, offers the whole status as it is at that moment; so of two the l
 """
 
 import time
+from collections.abc import Iterator
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from pulseboard.sdk.lane import Lane, LaneCounts
+from pulseboard.sdk.lane import Lane, LaneCounts, Numbered
 
 MAX_EVENTS = 256
 MAX_BYTES = 4 * 1024 * 1024
@@ -34,6 +35,10 @@ class Said(NamedTuple):
     word: Word
 
 
+Saying: TypeAlias = Iterator[Numbered[tuple[bytes, int, Word]]]
+"""A status that is made when it is offered, over and over."""
+
+
 class Outbox:
     """Statuses on their way out, oldest first. When it is full the oldest goes: a later one says all it said.
 
@@ -55,10 +60,15 @@ class Outbox:
         """Make this the status. It is the outbox's from here on."""
         self._whole[0] = fields
 
-    def offer(self, word: Word) -> None:
-        """Put the status as it is in, with this word."""
+    def saying(self, word: Word) -> Saying:
+        """Return the status with this word, for `offer`: each time as it is then."""
+        whole = map(self._whole.__getitem__, repeat(0))
+        return self._lane.number(zip(map(_encode, whole), _clock, repeat(word)))
+
+    def offer(self, saying: Saying) -> None:
+        """Put the status as it is in."""
         # One step: were it made before and put in after, another thread's later status could get in between.
-        self._lane.offer_made(zip(map(_encode, self._whole), _clock, repeat(word)))
+        self._lane.offer_next(saying)
 
     def take(self, run: int) -> list[Said]:
         """Return what is to be sent next of this run; it waits until it is confirmed, or the latest alone is kept."""

@@ -26,7 +26,7 @@ def encode_value(value: Any) -> msgspec.Raw:
         if is_hosts_own(error):
             raise
         json = _encoder.encode(_mend(value, VALUE_DEPTH))
-    if may_be_deep(json, levels_around=2):
+    if type(value) not in _FLAT and may_be_deep(json, levels_around=2):
         check_depth({"": msgspec.json.decode(json)})
     return msgspec.Raw(json)
 
@@ -83,5 +83,6 @@ def _mend(value: Any, levels: int) -> Any:
         return text_of(value)
 
 
+_FLAT = frozenset({int, float, bool, str, type(None)})
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _statuses = msgspec.json.Decoder(dict[str, msgspec.Raw])
