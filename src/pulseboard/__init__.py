@@ -3,12 +3,16 @@
 What is imported from here is the SDK: `Service`, and the seed's own low-level surface.
 """
 
-from pulseboard.bus.client import RedisClient
-from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
-from pulseboard.sdk.service import Service
-from pulseboard.sdk.stats import ServiceStats
-from pulseboard.wire.errors import BusUnavailable, ConfigError, InvalidEvent, InvalidName, PulseboardError
-from pulseboard.wire.events import ServiceStatusUpdate
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pulseboard.bus.client import RedisClient
+    from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
+    from pulseboard.sdk.service import Service
+    from pulseboard.sdk.stats import ServiceStats
+    from pulseboard.wire.errors import BusUnavailable, ConfigError, InvalidEvent, InvalidName, PulseboardError
+    from pulseboard.wire.events import ServiceStatusUpdate
 
 __all__ = [
     "BusUnavailable",
@@ -23,3 +27,24 @@ __all__ = [
     "ServiceStats",
     "ServiceStatusUpdate",
 ]
+
+_MODULES = {
+    "RedisClient": "bus.client",
+    "ServiceChannel": "bus.pubsub",
+    "ServicePubSub": "bus.pubsub",
+    "Service": "sdk.service",
+    "ServiceStats": "sdk.stats",
+    "ServiceStatusUpdate": "wire.events",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # When asked for, not before: every `pulseboard` command imports this package, and few of them need a client of Redis.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'wire.errors')}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.hub.conftest import entry, lifecycle, reset
 
 from pulseboard.bus.entries import Beat, Entry, Reset
-from pulseboard.hub.board import FORGET_REPLACED_S, FORGET_S, Board
+from pulseboard.hub.board import FORGET_REPLACED_S, Board
+from pulseboard.hub.options import FORGET_S
 from pulseboard.hub.sight import BlindView, Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent

@@ -1,6 +1,5 @@
 """Verdicts on life and death, whatever happens to the services, to Redis and to the monitor itself."""
 
-import pytest
 from benchmarks.false_alarms import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,11 +18,8 @@ from pulseboard.wire.state import State
 NAMES = "abc"
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_in_six_hours_of_a_fleet_nobody_alive_is_called_lost_and_every_death_is_told_within_three_beats(
-    seed: int,
-) -> None:
-    outcome = World(instances=100, days=0.25, seed=seed).run()
+def test_in_six_hours_of_a_fleet_nobody_alive_is_called_lost_and_every_death_is_told_within_three_beats() -> None:
+    outcome = World(instances=100, days=0.25, seed=0).run()
     assert outcome.false_alarms == []
     assert outcome.unnoticed == []
     assert outcome.deaths == 25

@@ -129,7 +129,7 @@ def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(ru
             threading.Thread(target=work, args=(f"other-{{n}}",), daemon=True).start()
         signal.signal(signal.SIGALRM, own)
         n = 0
-        rounds = 400
+        rounds = 150
         for _ in range(rounds):
             service.start()
             running = True

@@ -10,6 +10,7 @@ from pulseboard.bus.entries import INCIDENTS_SHOWN, Beat, Entry, Reset
 from pulseboard.bus.incidents import Loss
 from pulseboard.bus.keys import BOARD_MAX
 from pulseboard.hub.left_out import LeftOut
+from pulseboard.hub.options import FORGET_S
 from pulseboard.hub.sight import Sight
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
@@ -17,10 +18,8 @@ from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent
 from pulseboard.wire.names import camel_case
 from pulseboard.wire.state import State, judge
 
-FORGET_S = 7 * 86_400.0
-"""An instance without a sign of life for so long is taken off the board."""
 FORGET_REPLACED_S = 3_600.0
-"""So is an ended instance after this, when its service has one that was seen since: each restart leaves one behind."""
+"""An ended instance is taken off the board after this, when its service has one that was seen since: each restart leaves one."""
 CROWDED = 0.8
 """A board that is fuller than this lets go of what ended sooner."""
 

@@ -1,8 +1,10 @@
-"""What a hub is told when it is made."""
+"""What a hub and its board are told when they are made, and by default."""
 
 from dataclasses import dataclass
 
 WRITE_DEADLINE_S = 60.0
+FORGET_S = 7 * 86_400.0
+"""An instance without a sign of life for so long is taken off the board."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from pydantic_settings import (
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
 from pulseboard.bus.limits import Limit, Limits
-from pulseboard.hub.board import FORGET_S
-from pulseboard.hub.options import WRITE_DEADLINE_S
+from pulseboard.hub.options import FORGET_S, WRITE_DEADLINE_S
 from pulseboard.wire.commands import check_command_key
 from pulseboard.wire.errors import ConfigError, InvalidName
 from pulseboard.wire.events import MAX_EVENT_BYTES
