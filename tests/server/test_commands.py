@@ -335,6 +335,19 @@ async def test_that_nobody_listens_is_said_at_once(till: Till, run_host: RunHost
     assert "a is stopped" in problem["detail"]
 
 
+async def test_what_a_run_that_was_killed_listened_for_is_not_heard_by_the_next(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    first = run_host("a")
+    await till.listens("a")
+    first.kill()
+    first.wait()
+    run_host("a", "Orders.begin = lambda self: time.sleep(60)\nservice.update(run=2)")
+    await eventually(lambda: b'"run":2' in (raw.hget(keys.board, "till/a") or b""))
+    await eventually(lambda: till.post("count").json()["states"] == {"a": "alive"})
+    assert till.post("count").json()["code"] == "nobody-listening"
+
+
 async def test_what_is_not_begun_in_time_expires_and_is_never_begun(till: Till, run_host: RunHost) -> None:
     host = run_host("a")
     await till.listens("a")

@@ -88,6 +88,11 @@ class Publisher:
             id = self._lines(keys=keys, args=args)
         return Cursor.parse(id) if id else None
 
+    def forget_listener(self, service: str, instance: str) -> None:
+        """Take back what an earlier run of this instance listened for: it hears no more, though its word stands a while."""
+        with told_as_unavailable():
+            self._client.expire(self._keys.listener(service, instance), 0)  # which deletes it, and is allowed already
+
     def publish_receipt(self, receipt: Receipt) -> None:
         """Tell what became of a command; telling it twice is telling it once."""
         with told_as_unavailable():

@@ -64,6 +64,7 @@ class Courier:
         self._predecessor = predecessor
         # A SimpleQueue, since a signal handler may call update() in the middle of an update(): an Event would deadlock.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._arrived = False
         self._said_goodbye = False
         self.dismissed = False
         self._attempt = 0
@@ -136,10 +137,13 @@ class Courier:
                 self._publisher.close()
 
     def _turn(self) -> None:
-        if self._desk.offers and self._commander is None and not self.dismissed:
-            self._commander = self._make_commander(self._tell)
-            self._commander.start()
         try:
+            if not self._arrived:
+                self._publisher.forget_listener(self._service, self._instance)
+                self._arrived = True
+            if self._desk.offers and self._commander is None and not self.dismissed:
+                self._commander = self._make_commander(self._tell)
+                self._commander.start()
             self._send_all()
             if time.monotonic() >= self._next_beat:
                 if not self._said_goodbye:
