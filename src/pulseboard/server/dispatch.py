@@ -1,21 +1,18 @@
 """Dispatch: to which instances a command goes, and whether it may be sent at all: by the API, or by a plain publish."""
 
 import asyncio
-import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jsonschema
 import msgspec
-from jsonschema.exceptions import best_match
-from referencing import Registry
 
 from pulseboard.bus.client import check_cancelled
-from pulseboard.bus.commands import Commands, Listener
+from pulseboard.bus.commands import Commands
 from pulseboard.hub.hub import Hub
+from pulseboard.server.arguments import object_to
 from pulseboard.server.asked import parse_service, told_as_problem
 from pulseboard.server.problems import Problem
 from pulseboard.wire.commands import Command, PlainCommand, check_args
@@ -23,8 +20,6 @@ from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events import check_raw_object, encode
 from pulseboard.wire.names import check_command_name
 from pulseboard.wire.state import State
-
-log = logging.getLogger("pulseboard.server")
 
 BLIND_S, BLIND_CHECK_S = 5.0, 0.2
 """For how long a plain command waits for the board to see again, and how often it looks."""
@@ -88,7 +83,9 @@ class Dispatch:
                 f"{wish.service} does not offer {wish.command!r}: it offers {', '.join(offers)}.",
                 offers=offers,
             )
-        _check_arguments(wish, able)
+        schemas = {encode(listener.commands[wish.command].args) for listener in able.values()}
+        if (objection := object_to(wish.args, schemas)) is not None:
+            raise Problem(422, "bad-arguments", f"{wish.command} does not take these arguments: {objection}.")
         with told_as_problem():
             if await self._commands.count_open() >= OPEN_MOST:
                 raise Problem(
@@ -151,32 +148,3 @@ def _explain(wish: Wish, states: Mapping[str, State]) -> str:
     if any(state in _HEARING for state in states.values()):
         return f"Nobody of {wish.service} listens for commands at this moment ({told}{more})."
     return f"Nobody of {wish.service} is there to do it: {told}{more}."
-
-
-def _pass_over(*_: object) -> Iterator[jsonschema.ValidationError]:
-    return iter(())
-
-
-# A schema comes from whoever can write to Redis. It must not have this server fetch what it names, nor try an expression
-# that takes for ever; and whatever else it does to the check, each service checks its arguments itself.
-_Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    jsonschema.Draft202012Validator, {"pattern": _pass_over, "patternProperties": _pass_over, "format": _pass_over}
-)
-_NOWHERE: Registry[Any] = Registry()
-
-
-def _check_arguments(wish: Wish, able: Mapping[str, Listener]) -> None:
-    """Raise a Problem for arguments that not one of those who are able would take; each checks them again."""
-    args: Any = msgspec.json.decode(wish.args)
-    problem = ""
-    for schema in {encode(listener.commands[wish.command].args) for listener in able.values()}:
-        try:
-            error = best_match(_Validator(msgspec.json.decode(schema), registry=_NOWHERE).iter_errors(args))
-        except Exception:
-            log.debug("the schema of %s in %s cannot be read", wish.command, wish.service, exc_info=True)
-            return
-        if error is None:
-            return
-        where = "".join(f"[{part!r}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        problem = f"args{where}: {error.message[:200]}"
-    raise Problem(422, "bad-arguments", f"{wish.command} does not take these arguments: {problem}.")

@@ -1,0 +1,116 @@
+"""Arguments against schemas: what a service would refuse is refused at once, and no schema keeps the server busy."""
+
+import enum
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+
+from pulseboard.sdk.offers import Offers
+from pulseboard.server.arguments import object_to
+
+
+class Shade(enum.Enum):
+    LIGHT = "light"
+    DARK = "dark"
+
+
+class Place(msgspec.Struct):
+    row: int
+    seat: str = "a"
+
+
+def handle(
+    n: int,
+    ratio: float = 1.0,
+    name: Annotated[str, msgspec.Meta(max_length=3)] = "",
+    shade: Shade = Shade.DARK,
+    place: Place | None = None,
+    seen: set[int] = set(),  # noqa: B006 - a default as hosts write it
+    price: Decimal = Decimal(1),
+    word: Literal["on", "off"] = "on",
+    counts: dict[str, int] = {},  # noqa: B006
+) -> None:
+    """Take arguments of many types."""
+
+
+def schema_of_handle() -> bytes:
+    offers = Offers()
+    offers.add("go", handle)
+    told: dict[str, Any] = msgspec.json.decode(offers.describe("run"))
+    return msgspec.json.encode(told["commands"]["go"]["args"])
+
+
+SCHEMA = schema_of_handle()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"n": 1},
+        {"n": 1, "ratio": 2, "name": "abc", "shade": "light", "word": "off"},
+        {"n": 1, "place": {"row": 1}, "counts": {"a": 1}},
+        {"n": 1, "place": None},
+        {"n": 1, "seen": [1, 1]},
+        {"n": 1, "price": "1.50"},
+        {"n": 1, "price": 1.5},
+    ],
+)
+def test_what_the_service_takes_is_taken(args: dict[str, Any]) -> None:
+    assert object_to(msgspec.json.encode(args), [SCHEMA]) is None
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({}, "args: 'n' is a required property"),
+        ({"n": "1"}, "args.n: '1' is not of type 'integer'"),
+        ({"n": 1, "m": 2}, "args: Additional properties are not allowed ('m' was unexpected)"),
+        ({"n": 1, "name": "abcd"}, "args.name: 'abcd' is too long"),
+        ({"n": 1, "place": {"row": 1.5}}, "args.place.row: 1.5 is not of type 'integer'"),
+        ({"n": 1, "seen": [1, "a"]}, "args.seen[1]: 'a' is not of type 'integer'"),
+        ({"n": 1, "shade": "grey"}, "args.shade: 'grey' is not one of ['dark', 'light']"),
+        ({"n": 1, "counts": {"a": "b"}}, "args.counts.a: 'b' is not of type 'integer'"),
+        ({"n": 1, "price": True}, "args.price: True is not of type 'string'"),
+    ],
+)
+def test_what_the_service_would_refuse_is_refused_with_the_place(args: dict[str, Any], said: str) -> None:
+    assert object_to(msgspec.json.encode(args), [SCHEMA]) == said
+
+
+def test_what_one_of_several_takes_is_taken() -> None:
+    other = msgspec.json.encode({"type": "object", "required": ["m"]})
+    assert object_to(b'{"n":1}', [other, SCHEMA]) is None
+    assert object_to(b'{"k":1}', [other, SCHEMA]) is not None
+
+
+def doubling(keyword: str, levels: int = 60) -> dict[str, Any]:
+    parts = {f"d{n}": {keyword: [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(levels)}
+    return {"$defs": {**parts, f"d{levels}": {"type": "string"}}, "$ref": "#/$defs/d0"}
+
+
+SLOW = "^(a+)+$"
+HOSTILE = {
+    "runs in a circle": {"$ref": "#"},
+    "fetches": {"$ref": "http://127.0.0.1:9/schema"},
+    "reads a file": {"$ref": "file:///etc/hostname"},
+    "leads nowhere": {"$ref": "#/nowhere"},
+    "is none": {"type": 7},
+    "tries an expression": {"properties": {"a": {"pattern": SLOW}}},
+    "tries one on names": {"patternProperties": {SLOW: {}}, "additionalProperties": False},
+    "tries one on what is left over": {"patternProperties": {SLOW: {}}, "unevaluatedProperties": False},
+    "tries one by another draft": {
+        "properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#", "pattern": SLOW}}
+    },
+    "compares all with all": {"properties": {"many": {"uniqueItems": True}}},
+    "has no end of members": {"properties": {"many": {"items": {"enum": [{"a": n} for n in range(9_000)]}}}},
+    "requires no end": {"allOf": [{"required": [f"x{n}" for n in range(9_000)]}] * 9},
+    **{f"doubles by {keyword}": doubling(keyword) for keyword in ("allOf", "anyOf", "oneOf")},
+}
+
+
+@pytest.mark.parametrize("schema", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_schema_costs_little_and_the_service_decides(schema: dict[str, Any]) -> None:
+    args = {"a": "a" * 60 + "!", "a" * 60 + "!": 1, "many": [{"n": n} for n in range(1_500)]}
+    assert object_to(msgspec.json.encode(args), [msgspec.json.encode(schema)]) is None
