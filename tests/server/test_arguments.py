@@ -38,7 +38,7 @@ def handle(
 def schema_of_handle() -> bytes:
     offers = Offers()
     offers.add("go", handle)
-    told: dict[str, Any] = msgspec.json.decode(offers.describe("run"))
+    told: dict[str, Any] = msgspec.json.decode(offers.describe("run", "0-0"))
     return msgspec.json.encode(told["commands"]["go"]["args"])
 
 

@@ -348,6 +348,22 @@ async def test_what_a_run_that_was_killed_listened_for_is_not_heard_by_the_next(
     assert till.post("count").json()["code"] == "nobody-listening"
 
 
+async def test_what_was_sent_to_a_run_that_was_killed_is_not_waited_for_once_the_next_listens(
+    till: Till, run_host: RunHost
+) -> None:
+    first = run_host("a")
+    await till.listens("a")
+    first.kill(signal.SIGSTOP)
+    sent = till.send("count", deadline_s=300)
+    first.kill()
+    first.wait()
+    run_host("a")
+    receipts = await till.settled(sent, "a")
+    assert [(each["receipt"], each["reason"]) for each in receipts["a"]] == [("expired", "nobody-began")]
+    assert "anew" in receipts["a"][0]["error"]
+    assert till.counted() == {}
+
+
 async def test_what_is_not_begun_in_time_expires_and_is_never_begun(till: Till, run_host: RunHost) -> None:
     host = run_host("a")
     await till.listens("a")

@@ -41,6 +41,15 @@ class Listener(msgspec.Struct, frozen=True):
 
     run: str
     commands: dict[str, CommandSpec]
+    since: str = "0-0"
+    """The entry of the commands' stream after which it began to listen."""
+
+    def began_after(self, place: Cursor) -> bool:
+        """Say whether it began to listen when what stands there was sent already, and so never hears it."""
+        try:
+            return Cursor.parse(self.since) >= place
+        except ValueError:
+            return False
 
 
 class Known(NamedTuple):
@@ -51,10 +60,11 @@ class Known(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A command, its feed id, who claimed it (instance to run), and its receipts in the order in which they came."""
+    """A command, its feed id, its place in the commands' stream, who claimed it (instance to run), and its receipts in order."""
 
     command: Command
     cursor: Cursor
+    place: Cursor
     claims: dict[str, str]
     settled: frozenset[str]
     receipts: list[Receipt]
@@ -209,6 +219,7 @@ def _parse_record(fields: dict[bytes, bytes]) -> Record:
     return Record(
         parse_command(fields[b"data"]),
         Cursor.parse(fields[b"cursor"]),
+        Cursor.parse(fields[b"place"]),
         claims,
         frozenset(settled),
         [receipt for _, receipt in receipts],

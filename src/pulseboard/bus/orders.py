@@ -42,6 +42,7 @@ class Orders:
         self._run = run
         self._claim = self._client.register_script(read_script("claim"))
         self._cursor: Cursor | None = None
+        self._since: Cursor | None = None
 
     def begin(self) -> None:
         """Find from where to read on: at first from now on, since what was said before was said to others."""
@@ -50,6 +51,12 @@ class Orders:
         last = Cursor.parse(latest[0][0]) if latest else ZERO
         # A failover may have lost what was read; what comes after it has a lower id then, and is no older for that.
         self._cursor = last if self._cursor is None else min(self._cursor, last)
+        self._since = last if self._since is None else min(self._since, last)
+
+    @property
+    def since(self) -> str:
+        """After which entry of the commands' stream this run listens; all up to it is for others, or for nobody."""
+        return str(self._since)
 
     def tell(self, listener: bytes) -> None:
         """Say that this run listens, and for what (JSON); for as long as it is said every LISTENER_EVERY_S."""

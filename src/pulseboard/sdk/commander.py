@@ -162,7 +162,7 @@ class Commander:
     def _turn(self) -> None:
         names = self._offers.names
         if names != self._told or time.monotonic() - self._told_at >= LISTENER_EVERY_S:
-            self._orders.tell(self._offers.describe(self._run))
+            self._orders.tell(self._offers.describe(self._run, self._orders.since))
             self._told, self._told_at = names, time.monotonic()
         # Whatever has no answer yet is asked about again, should Redis have gone away in the middle.
         if not self._waiting:

@@ -60,13 +60,16 @@ class Offers:
         """Return what is offered by that name."""
         return self._offers.get(name)
 
-    def describe(self, run: str) -> bytes:
-        """Return what is offered as JSON: for each command its description and the JSON Schema of its arguments."""
+    def describe(self, run: str, since: str) -> bytes:
+        """Return as JSON what is offered by a run, which listens since an entry of the commands' stream.
+
+        That is for each command its description and the JSON Schema of its arguments.
+        """
         commands = {
             name: {"description": offer.description, "args": msgspec.json.schema(offer.takes)}
             for name, offer in sorted(self._offers.items())
         }
-        return msgspec.json.encode({"run": run, "commands": commands})
+        return msgspec.json.encode({"run": run, "since": since, "commands": commands})
 
 
 def _takes(name: str, handler: Handler) -> type[msgspec.Struct]:

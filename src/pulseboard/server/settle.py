@@ -1,6 +1,6 @@
 """Settling: what became of commands that nobody says anything of any more, since their time is over or their instance is gone."""
 
-from pulseboard.bus.commands import OPEN_LOOKED_AT, Commands, Record
+from pulseboard.bus.commands import OPEN_LOOKED_AT, Commands, Listener, Record
 from pulseboard.hub.hub import Hub
 from pulseboard.wire.commands import Receipt, Step
 from pulseboard.wire.state import State
@@ -42,12 +42,14 @@ class Settler:
         states, now_ms = self._hub.states(service), self._hub.now_ms
         listeners = await self._commands.find_listeners(service, waiting)
         for instance in waiting:
-            run = listeners[instance].run if instance in listeners else None
-            if (receipt := _judge(record, instance, states.get(instance), run, now_ms)) is not None:
+            listener = listeners.get(instance)
+            if (receipt := _judge(record, instance, states.get(instance), listener, now_ms)) is not None:
                 await self._commands.settle(receipt, claimed=instance in record.claims)
 
 
-def _judge(record: Record, instance: str, state: State | None, run: str | None, now_ms: int) -> Receipt | None:
+def _judge(
+    record: Record, instance: str, state: State | None, listener: Listener | None, now_ms: int
+) -> Receipt | None:
     command = record.command
     claim = record.claims.get(instance)
 
@@ -58,13 +60,15 @@ def _judge(record: Record, instance: str, state: State | None, run: str | None, 
         if now_ms > command.expires + GRACE_MS:
             return tell("expired", "nobody-began", "it was not begun in time")
         # Who listened when it was sent and does so no more would otherwise be waited for, for as long as a day.
-        if run is None and now_ms > command.issued + DEAF_MS:
+        if listener is None and now_ms > command.issued + DEAF_MS:
             return tell("expired", "nobody-began", "the instance listens no more")
+        if listener is not None and listener.began_after(record.place):
+            return tell("expired", "nobody-began", "the instance was started anew, and listens only since")
         return None
     if state is State.STOPPED:
         return tell("failed", "stopped", f"the instance stopped; {_UNKNOWN}")
     if state is None or state is State.LOST:
         return tell("failed", "lost", f"the instance was lost; {_UNKNOWN}")
-    if run is not None and run != claim:
+    if listener is not None and listener.run != claim:
         return tell("failed", "restarted", f"the instance was started anew; {_UNKNOWN}")
     return None

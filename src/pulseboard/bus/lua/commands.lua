@@ -14,10 +14,10 @@ end
 
 local function append_command(record, commands, open, audit, json, command_id, service, signature, count, expires_ms)
   local id = put('command', json)
-  redis.call('XADD', commands, 'MAXLEN', '~', ON_THE_WAY[1], next_id(commands, KEYS[2]),
+  local place = redis.call('XADD', commands, 'MAXLEN', '~', ON_THE_WAY[1], next_id(commands, KEYS[2]),
     'service', service, 'data', json, 'signature', signature)
   tidy(commands, ON_THE_WAY)
-  redis.call('HSET', record, 'data', json, 'cursor', id, 'left', count)
+  redis.call('HSET', record, 'data', json, 'cursor', id, 'place', place, 'left', count)
   -- Whoever claims it needs the record, so it stays until the command's time is over.
   local left_s = math.ceil((tonumber(expires_ms) - read_clock(KEYS[2])) / 1000)
   redis.call('EXPIRE', record, math.max(0, left_s) + keep_for(commands, KEPT_S))
