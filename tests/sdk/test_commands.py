@@ -163,6 +163,31 @@ async def test_an_async_handler_runs_in_the_loop_that_the_service_was_started_in
     assert await asyncio.to_thread(do, "thread") is False
 
 
+def test_an_async_handler_whose_loop_is_closed_has_failed(make: MakeService, board: Board) -> None:
+    loop = asyncio.new_event_loop()
+    begun = threading.Event()
+    service = make(start=False)
+
+    @service.command("wait")
+    async def wait() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    async def start() -> None:
+        service.start()
+
+    loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    eventually(lambda: board.listens(service))
+    sent = board.send("wait", service)
+    assert begun.wait(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    assert "event loop was closed" in board.last(sent, "failed").error
+
+
 def test_an_async_handler_runs_without_a_loop_too(make: MakeService, board: Board) -> None:
     service = make()
 

@@ -13,8 +13,6 @@ from pulseboard.bus.address import RedisAddress
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/sdk.md", "docs/commands.md")
-PRELUDE = "rows = range(3)\n"
-"""What an example may take as given."""
 
 
 def examples() -> list[tuple[str, str]]:
@@ -38,7 +36,7 @@ def test_an_example_runs_and_says_goodbye(
     env = {"PYTHONPATH": str(SOURCE), "REDIS_URL": address.url}
     env |= {"PULSEBOARD_NAMESPACE": namespace, "PULSEBOARD_CHANNEL_PREFIX": prefix}
     host = subprocess.run(
-        [sys.executable, "-c", PRELUDE + code],
+        [sys.executable, "-c", code],
         env=os.environ | FORKING | env,
         capture_output=True,
         text=True,

@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import fractions
 import json
 import math
 import uuid
@@ -23,6 +24,19 @@ class Evil:
         raise RuntimeError("no")
 
     __repr__ = __str__
+
+
+class Share(float):
+    """As numpy's float64 is one, and its float32 is none."""
+
+
+class Scalar:
+    """As numpy has one for a bool."""
+
+    ndim = 0
+
+    def item(self) -> bool:
+        return True
 
 
 class Colour(enum.Enum):
@@ -53,6 +67,9 @@ def shown(value: object) -> Any:
         (dt.datetime(2025, 12, 13, tzinfo=dt.UTC), "2025-12-13T00:00:00Z"),
         (uuid.UUID(int=0), "00000000-0000-0000-0000-000000000000"),
         (decimal.Decimal("1.50"), "1.50"),
+        (Share(1.5), 1.5),
+        (fractions.Fraction(1, 4), 0.25),
+        ({"ok": Scalar(), "of": [Share(2.5)]}, {"ok": True, "of": [2.5]}),
         (Colour.RED, "red"),
         (Queue(3), {"length": 3}),
         (ValueError("bank is away"), "bank is away"),

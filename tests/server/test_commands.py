@@ -465,6 +465,30 @@ async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
     assert server.is_ready()
 
 
+async def test_what_somebody_puts_in_redis_among_the_open_commands_keeps_none_from_its_end(
+    till: Till, server: Server, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    host = run_host("a")
+    await till.listens("a")
+    raw.set(keys.command("c0ffee"), "no hash")
+    raw.zadd(keys.open, {b"\xff\xfe": 0, b"c0ffee": 1, b"nobody knows it": 2})
+    host.kill(signal.SIGSTOP)
+    await till.settled(till.send("count", deadline_s=0.5), "a")
+    assert server.is_ready()
+    await eventually(lambda: not raw.zcard(keys.open))
+
+
+async def test_an_idempotency_key_that_stands_for_nothing_sensible_is_refused(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    till.post("count", headers={"idempotency-key": "k"})
+    (key,) = raw.keys(keys.idempotency("*"))
+    raw.set(key, b"\xff")
+    assert till.post("count", headers={"idempotency-key": "k"}).json()["code"] == "idempotency-key-reused"
+
+
 async def test_arguments_that_nest_too_deep_to_be_read_are_refused(till: Till, server: Server) -> None:
     body = b'{"command": "count", "args": {"by": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}"
     answer = server.request(

@@ -1,6 +1,7 @@
 """Commands as a server sends them: who listens, what is on its way, and what became of it."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.commands import FINAL, Command, Receipt, Step, parse_command, parse_receipt, sign
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.errors import BusUnavailable, InvalidEvent
 from pulseboard.wire.events import decode, encode
 from pulseboard.wire.names import DEFAULT_PREFIX
 
@@ -70,6 +71,7 @@ class Record(NamedTuple):
     receipts: list[Receipt]
 
 
+_COMMAND_ID = re.compile(rb"[0-9a-f]{1,64}")
 _listeners = msgspec.json.Decoder(Listener)
 
 
@@ -117,21 +119,23 @@ class Commands:
         args += [len(command.instances), digest if key is not None else "", IDEMPOTENCY_TTL_S, command.expires]
         with told_as_unavailable():
             new, answer = await self._send(keys=keys, args=args)
-        return Cursor.parse(answer) if new else Known(*answer.decode().split(" ", 1))
+        return Cursor.parse(answer) if new else _parse_known(answer)
 
     async def find_known(self, service: str, key: str) -> Known | None:
         """Return what an idempotency key stands for, if it came before."""
         with told_as_unavailable():
             found: Any = await self._client.get(self._idempotency(service, key))
-        return None if found is None else Known(*found.decode().split(" ", 1))
+        return None if found is None else _parse_known(found)
 
     async def read(self, command_id: str) -> Record | None:
         """Return what became of a command; None when it is not known (any more)."""
-        with told_as_unavailable():
-            fields: Any = await self._client.hgetall(self._keys.command(command_id))
         try:
+            with told_as_unavailable():
+                fields: Any = await self._client.hgetall(self._keys.command(command_id))
             return _parse_record(fields) if fields else None
-        except (InvalidEvent, ValueError, KeyError) as error:
+        except (InvalidEvent, ValueError, KeyError, BusUnavailable) as error:
+            if isinstance(error, BusUnavailable) and not str(error.__cause__).startswith("WRONGTYPE"):
+                raise
             problem = error if isinstance(error, InvalidEvent) else InvalidEvent("malformed", str(error))
             self._rejections.add(problem, "the record of a command")
             return None
@@ -145,7 +149,9 @@ class Commands:
         """Return the ids of some commands of which not all is known yet, from the `start`-th on, the oldest first."""
         with told_as_unavailable():
             ids: Any = await self._client.zrange(self._keys.open, start, start + OPEN_LOOKED_AT - 1)
-        return [id.decode() for id in ids]
+            if foreign := [id for id in ids if not _COMMAND_ID.fullmatch(id)]:
+                await self._client.zrem(self._keys.open, *foreign)
+        return [id.decode() for id in ids if id not in foreign]
 
     async def forget(self, command_id: str) -> None:
         """Follow a command no further."""
@@ -194,6 +200,12 @@ class Commands:
         except InvalidEvent as error:
             self._rejections.add(error, f"what an instance of {service} listens for")
             return None
+
+
+def _parse_known(text: bytes) -> Known:
+    # What is none of ours matches no request: whoever asks with that key is told so.
+    command_id, _, digest = text.decode("utf-8", "replace").partition(" ")
+    return Known(command_id, digest)
 
 
 def _parse_deed(row: Row) -> Command | Receipt:

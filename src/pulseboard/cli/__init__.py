@@ -14,7 +14,9 @@ def main() -> NoReturn:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "pulseboard":
             raise
-        print(f"pulseboard: the command needs {error.name}: pip install 'pulseboard[demo]' brings it", file=sys.stderr)
+        print(
+            f"pulseboard: the command needs {error.name}: pip install 'pulseboard[server]' brings it", file=sys.stderr
+        )
         code = 2
     except KeyboardInterrupt:  # while the imports went on
         code = 130

@@ -39,6 +39,8 @@ CLOCKS_APART_S = 300.0
 """A signed command must have been issued within this of our own clock: Redis' clock is for those to say who can write there."""
 PATIENCE_S = 0.3
 """How long what is being done may take to finish once the service stops."""
+LOOP_LOOK_S = 1.0
+"""How often it is seen to whether the event loop that a handler waits in is still there."""
 RESULT_MAX, TEXT_MAX = 8_192, 2_000
 
 log = logging.getLogger("pulseboard.service")
@@ -265,7 +267,15 @@ class Commander:
         loop = self._loops.running()
         if loop is None:
             return asyncio.run(wait())
-        return asyncio.run_coroutine_threadsafe(wait(), loop).result()
+        future = asyncio.run_coroutine_threadsafe(wait(), loop)
+        while True:
+            try:
+                return future.result(LOOP_LOOK_S)
+            except TimeoutError:
+                if future.done():  # the handler raised it
+                    raise
+                if loop.is_closed():
+                    raise RuntimeError("its event loop was closed while it was being done") from None
 
     def _finish(self, command: Command, step: Step, *, began: float | None = None, **said: Unpack[_Said]) -> None:
         # Whoever takes it out says so: a service that stops does not wait for long.

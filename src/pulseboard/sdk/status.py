@@ -3,6 +3,7 @@
 What JSON has no word for is written as text: a stray value never costs the field beside it, nor the whole status.
 """
 
+from numbers import Integral, Real
 from typing import Any
 
 import msgspec
@@ -17,7 +18,8 @@ VALUE_DEPTH = MAX_DEPTH - 2  # the event and the status are around it
 def encode_value(value: Any) -> msgspec.Raw:
     """Return one field of a status as JSON; raise InvalidEvent when it nests too deep or runs in a circle.
 
-    Dates, UUIDs, decimals, sets, dataclasses and structs are written as msgspec writes them; any other object as `str()` of it.
+    Dates, UUIDs, decimals, sets, dataclasses and structs are written as msgspec writes them; numbers of other libraries
+    as numbers; any other object as `str()` of it.
     """
     try:
         json = _encoder.encode(value)
@@ -84,5 +86,18 @@ def _mend(value: Any, levels: int) -> Any:
 
 
 _FLAT = frozenset({int, float, bool, str, type(None)})
-_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def _say(value: Any) -> Any:
+    """Return a number of another library, such as numpy's, as a number; anything else as text."""
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # numpy's other scalars: a bool, a date
+        return value.item()
+    return str(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_say)
 _statuses = msgspec.json.Decoder(dict[str, msgspec.Raw])
