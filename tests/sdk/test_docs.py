@@ -2,12 +2,13 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.sdk.conftest import FORKING, SOURCE, Sight
+from tests.sdk.conftest import FORKING, SOURCE, Sight, eventually
 
 from pulseboard.bus.address import RedisAddress
 
@@ -35,14 +36,13 @@ def test_an_example_runs_and_says_goodbye(
 ) -> None:
     env = {"PYTHONPATH": str(SOURCE), "REDIS_URL": address.url}
     env |= {"PULSEBOARD_NAMESPACE": namespace, "PULSEBOARD_CHANNEL_PREFIX": prefix}
-    host = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | FORKING | env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (host.returncode, host.stderr) == (0, "")
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | FORKING | env, stderr=subprocess.PIPE, text=True
+    ) as host:
+        if endless := "while True" in code:
+            eventually(lambda: sight.board)
+            host.terminate()
+        _, said = host.communicate(timeout=60)
+    assert (host.returncode, said) == (-signal.SIGTERM if endless else 0, "")
     assert sight.board
     assert all(event["goodbye"] for event in sight.board.values())

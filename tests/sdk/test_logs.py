@@ -182,9 +182,10 @@ def test_what_was_logged_last_is_there_before_the_goodbye(make: MakeService, raw
         service.log("info", f"line {n}")
     service.stop()
     rows: Any = raw.xrange(keys.feed)
-    kinds = [fields[b"kind"] for _, fields in rows]
-    assert kinds[-1] == b"status"
-    last = json.loads(rows[-2][1][b"data"])
+    events = [(fields[b"kind"], json.loads(fields[b"data"])) for _, fields in rows]
+    assert events[-1][0] == b"status"
+    assert events[-1][1]["goodbye"] is True
+    last = [event for kind, event in events if kind == b"log"][-1]
     assert last["lines"][-1]["message"] == "line 1199"
 
 
@@ -283,13 +284,21 @@ def test_a_record_whose_arguments_do_not_fit_is_shown_as_it_is(run_host: RunHost
 def test_no_wrong_call_raises(make: MakeService, logs: LogSight) -> None:
     service = make()
     service.log("loud", "an unknown level")
-    service.log(7, object())  # type: ignore[arg-type]
+    service.log(object(), object())  # type: ignore[arg-type]
     service.log("info", "no error is being handled", exc_info=True)
     service.log("info", "strange", value=object(), nested={"a": {1, 2}}, bad="\ud800")
     eventually(lambda: len(logs.lines) == 4)
     assert [line["level"] for line in logs.lines] == ["info"] * 4
     assert "unknown level" in logs.messages[0]
     assert service.stats().internal_errors == 0
+
+
+def test_a_level_may_be_a_number_of_logging(make: MakeService, logs: LogSight) -> None:
+    service = make()
+    for level in (logging.ERROR, logging.WARNING + 5, logging.DEBUG, 99):
+        service.log(level, "x")
+    eventually(lambda: len(logs.lines) == 4)
+    assert [line["level"] for line in logs.lines] == ["error", "warning", "debug", "critical"]
 
 
 def test_a_line_that_is_too_long_is_cut_and_says_so(make: MakeService, logs: LogSight) -> None:

@@ -126,7 +126,6 @@ async def test_a_chart_is_of_the_time_asked_for(server: Server, past: Callable[.
     nothing = server.get("/api/services/report/metrics?name=load&from=5000000").json()
     assert nothing["series"] == []
     assert server.get("/api/services/report/metrics?name=none").json()["series"] == []
-    assert server.get("/api/services/nobody/metrics").json() == {"metrics": []}
 
 
 async def test_a_history_longer_than_is_looked_through_says_so(

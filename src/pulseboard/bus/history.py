@@ -5,7 +5,7 @@ Bounded in what is looked through for one question, and in what is held at once.
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import redis.asyncio
 
@@ -144,6 +144,13 @@ class History:
     async def services(self) -> list[str]:
         """Return the names of all services that something is kept of, or was, sorted."""
         return await find_services(self._client, self._keys.services, self._keys.lines)
+
+    async def is_kept(self, service: str) -> bool:
+        """Say whether there is anything of a service, of whatever kind."""
+        with told_as_unavailable():
+            return bool(
+                await self._client.exists(*(self._keys.history(service, kind) for kind in get_args(HistoryKind)))
+            )
 
     async def services_that_log(self) -> list[str]:
         """Return the names of all services that ever logged a line, sorted."""

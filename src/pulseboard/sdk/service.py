@@ -27,7 +27,7 @@ from pulseboard.sdk.desk import Desk
 from pulseboard.sdk.fields import FieldEncoder
 from pulseboard.sdk.guard import Guard, is_hosts_own
 from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Timer
-from pulseboard.sdk.log_handler import ServiceLogHandler
+from pulseboard.sdk.log_handler import ServiceLogHandler, name_level
 from pulseboard.sdk.logbook import Logbook
 from pulseboard.sdk.masks import Masks
 from pulseboard.sdk.meter import AnyInstrument, Meter
@@ -170,15 +170,16 @@ class Service:
             self._desk.outbox.replace(said)
             self._publish()
 
-    def log(self, level: str, message: str, /, **fields: Any) -> None:
-        """Log a line: it goes to the board, and nowhere else. `level` is debug, info, warning, error or critical.
+    def log(self, level: str | int, message: str, /, **fields: Any) -> None:
+        """Log a line: it goes to the board, and nowhere else.
 
-        Within an `except` block of yours, `exc_info=True` adds the traceback. The fields are read at once.
+        `level` is debug, info, warning, error or critical, or a number of `logging`. Within an `except` block of yours,
+        `exc_info=True` adds the traceback. The fields are read at once.
         """
         with self._desk.guard:
             traceback = format_exc() if fields.pop("exc_info", False) and sys.exc_info()[0] else ""
             try:
-                level = parse_level(level)
+                level = name_level(level) if isinstance(level, int) else parse_level(level)
             except (InvalidEvent, AttributeError) as error:
                 self._complaints.tell("level", f"{error}; it is shown as info")
                 level = "info"

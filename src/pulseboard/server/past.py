@@ -12,7 +12,9 @@ import msgspec
 
 from pulseboard.bus.entries import Entry
 from pulseboard.bus.history import PAGE, History, PlacedLine, Span, lines_of
+from pulseboard.hub.hub import Hub
 from pulseboard.server.asked import parse_lines, parse_place, parse_service, parse_span, told_as_problem
+from pulseboard.server.problems import Problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import StatusEvent
 from pulseboard.wire.logs import LinePlace, LineView, LogFilter, view_line
@@ -64,6 +66,19 @@ class Wanted(NamedTuple):
     def parse(cls, level: str | None, contains: str | None, start: str | None, end: str | None) -> "Wanted":
         """Read them from a query; raise a Problem."""
         return cls(parse_lines(level, contains), parse_span(start, end))
+
+
+async def check_known(hub: Hub, history: History, name: str, found: Sequence[object] = ()) -> None:
+    """Where nothing was found of a service, raise a Problem if it is not on the board, and nothing at all is kept of it.
+
+    Mostly its name was mistyped.
+    """
+    if found or name in hub.board.expected or hub.states(name):
+        return
+    with told_as_problem():
+        kept = await history.is_kept(name)
+    if not kept:
+        raise Problem(404, "unknown-service", f"No service {name!r} is on the board, and nothing of one is kept.")
 
 
 async def read_statuses(

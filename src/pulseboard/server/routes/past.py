@@ -33,6 +33,7 @@ from pulseboard.server.past import (
     all_lines,
     all_lines_of_all,
     all_statuses,
+    check_known,
     read_all_lines,
     read_lines,
     read_statuses,
@@ -48,7 +49,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         "/api/services/{name:str}/history",
         http_method=READ,
         summary="What a service said of its status, in order",
-        responses=answers(Statuses, 400, 503),
+        responses=answers(Statuses, 400, 404, 503),
     )
     async def history(
         request: Request[Any, Any, Any],
@@ -59,16 +60,20 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         limit: Limit = 100,
         form: Format = None,
     ) -> Response[bytes]:
+        service = parse_service(name)
         if wants_export(request, form):
-            service, span = parse_service(name), parse_span(start, end)
+            span = parse_span(start, end)
+            await check_known(core.hub, core.history, service)
             return await export(core, f"{service}-history.jsonl", all_statuses(core.history, service, span))
-        return json_answer(await read_statuses(core.history, name, start, end, before, limit))
+        found = await read_statuses(core.history, service, start, end, before, limit)
+        await check_known(core.hub, core.history, service, found.events)
+        return json_answer(found)
 
     @route(
         "/api/services/{name:str}/logs",
         http_method=READ,
         summary="What a service logged, in order",
-        responses=answers(Lines, 400, 503),
+        responses=answers(Lines, 400, 404, 503),
     )
     async def logs(
         request: Request[Any, Any, Any],
@@ -81,11 +86,13 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         limit: Limit = 100,
         form: Format = None,
     ) -> Response[bytes]:
-        wanted = Wanted.parse(level, contains, start, end)
+        service, wanted = parse_service(name), Wanted.parse(level, contains, start, end)
         if wants_export(request, form):
-            service = parse_service(name)
+            await check_known(core.hub, core.history, service)
             return await export(core, f"{service}-logs.jsonl", all_lines(core.history, service, wanted))
-        return json_answer(await read_lines(core.history, name, wanted, before, limit))
+        found = await read_lines(core.history, service, wanted, before, limit)
+        await check_known(core.hub, core.history, service, found.lines)
+        return json_answer(found)
 
     @route(
         "/api/logs",
@@ -121,7 +128,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         "/api/services/{name:str}/metrics",
         http_method=READ,
         summary="The latest metrics of a service; with `name` one of them as series, down-sampled to what a chart can show",
-        responses=answers(LatestMetrics | Chart, 400, 503),
+        responses=answers(LatestMetrics | Chart, 400, 404, 503),
     )
     async def metrics(
         name: ServiceName,
@@ -131,7 +138,11 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         points: Annotated[int, QueryParameter(ge=1, le=POINTS_MOST)] = 300,
     ) -> Response[bytes]:
         if metric is None:
-            return json_answer(await read_metrics(core.latest, name, start, end))
-        return json_answer(await read_chart(core.history, name, metric, start, end, points))
+            latest = await read_metrics(core.latest, name, start, end)
+            await check_known(core.hub, core.history, name, latest.metrics)
+            return json_answer(latest)
+        chart = await read_chart(core.history, name, metric, start, end, points)
+        await check_known(core.hub, core.history, name, chart.series)
+        return json_answer(chart)
 
     return [history, logs, merged_logs, board_at, metrics]
