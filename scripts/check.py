@@ -24,7 +24,7 @@ IN_CI = os.environ.get("CI") == "true"
 
 NPM = [str(BIN / "python"), "hatch_build.py", "npm"]
 PYTEST = [str(BIN / "python"), "-m", "pytest", "--quiet", "--dist", "loadfile"]
-UNIT = [*PYTEST, "-m", "not browser", "-n", "4"]
+UNIT = [*PYTEST, "-m", "not browser", "-n", "3"]
 BROWSER = [*PYTEST, "-m", "browser", "-n", "2"]
 LINTERS = {
     "ruff check": [str(BIN / "ruff"), "check", "--quiet", "."],

@@ -151,8 +151,9 @@ def test_what_was_measured_last_is_there_before_the_goodbye(make: MakeService, r
     service.counter("synced").add(3)
     service.stop()
     rows: Any = raw.xrange(keys.feed)
-    assert [fields[b"kind"] for _, fields in rows][-2:] == [b"metric", b"status"]
-    assert json.loads(rows[-2][1][b"data"])["metrics"] == {"synced": 3}
+    events = [(fields[b"kind"], json.loads(fields[b"data"])) for _, fields in rows]
+    assert events[-1][1]["goodbye"] is True
+    assert [event["metrics"] for kind, event in events if kind == b"metric"] == [{"synced": 3}]
 
 
 def test_what_did_not_change_is_not_told_again(make: MakeService, metrics: MetricSight) -> None:

@@ -155,8 +155,12 @@ async def check_the_rest_works(server: Server, service: Service) -> None:
     command_id = send().json()["id"]
     await eventually(lambda: len(server.get(f"/api/commands/{command_id}").json()["receipts"]) == 3)
     assert server.get(f"/api/commands/{command_id}").json()["receipts"][-1]["result"] == "hello"
-    await eventually(lambda: [line["message"] for line in server.get(f"{path}/logs").json()["lines"]] == ["hello"])
-    await eventually(lambda: [metric["name"] for metric in server.get(f"{path}/metrics").json()["metrics"]] == ["seen"])
+    await eventually(
+        lambda: [line["message"] for line in server.get(f"{path}/logs").json().get("lines", [])] == ["hello"]
+    )
+    await eventually(
+        lambda: [metric["name"] for metric in server.get(f"{path}/metrics").json().get("metrics", [])] == ["seen"]
+    )
     board = server.get("/api/board", params={"at": str(server.core.hub.now_ms)}).json()
     assert [each["state"] for each in board["instances"] if each["service"] == service.name] == ["alive"]
 

@@ -138,13 +138,10 @@ class Courier:
 
     def _turn(self) -> None:
         try:
-            if not self._arrived:
-                self._publisher.forget_listener(self._service, self._instance)
-                self._arrived = True
+            self._send_all()
             if self._desk.offers and self._commander is None and not self.dismissed:
                 self._commander = self._make_commander(self._tell)
                 self._commander.start()
-            self._send_all()
             if time.monotonic() >= self._next_beat:
                 if not self._said_goodbye:
                     self._beat()
@@ -173,6 +170,9 @@ class Courier:
         if self._attempt:
             # What was said during the pause between two attempts is history as well, not only what failed to be sent.
             outbox.keep_latest(run)
+        if not self._arrived:  # before anything is said of this run
+            self._publisher.forget_listener(self._service, self._instance)
+            self._arrived = True
         while not self._said_goodbye and (batch := outbox.take(run)):
             if batch[-1].word.goodbye:
                 self._settle_commands()
