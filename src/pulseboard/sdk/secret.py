@@ -178,20 +178,25 @@ _HINT = re.compile(
 
 def may_hold_one(text: str, lower: str) -> bool:
     """Return whether a text, as it is and in small letters, may hold a secret. Most do not: a look for words is cheapest."""
+    # One letter is found in a quarter of the time that a word takes, and a long word sooner than a short one.
     return (
         ("@" in lower and "://" in lower)
-        or ("ss" in lower and ("pass" in lower or "session" in lower))
-        or ("ok" in lower and ("token" in lower or "cookie" in lower))
-        or ("j" in lower and ("jwt" in lower or "eyj" in lower))
-        or "pw" in lower
-        or "secret" in lower
-        or "key" in lower
+        or "pass" in lower
         or "auth" in lower
+        or "secret" in lower
+        or "session" in lower
+        or "signature" in lower
         or "denti" in lower  # credential, identified by
-        or "bearer" in lower
-        or "basic" in lower
-        or "sig" in lower
-        or ("_" in lower and ("gh" in lower or "k_live_" in lower or "npm_" in lower or "github_" in lower))
-        or ("-" in lower and ("sk-" in lower or "xox" in lower or "glpat" in lower or "pypi" in lower))
-        or ("A" in text and ("IA" in text or "AIza" in text))
+        or ("b" in lower and ("bearer" in lower or "basic" in lower))
+        or ("j" in lower and ("jwt" in lower or "eyj" in lower))
+        or ("k" in lower and ("token" in lower or "cookie" in lower or ("y" in lower and "key" in lower)))
+        or ("w" in lower and "pw" in lower)
+        or ("x" in lower and "xox" in lower)
+        or ("=" in lower and "sig=" in lower)
+        or ("-" in lower and ("glpat-" in lower or "pypi-" in lower or ("k" in lower and "sk-" in lower)))
+        or (
+            "_" in lower
+            and ("npm_" in lower or "_live_" in lower or "github_" in lower or ("h" in lower and "gh" in lower))
+        )
+        or ("A" in text and "I" in text and ("AKIA" in text or "ASIA" in text or "AIza" in text))
     ) and _HINT.search(lower) is not None
