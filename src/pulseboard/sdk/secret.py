@@ -24,15 +24,17 @@ _TOKENS = (  # prompt_tokens and prompt_tokens_details are those of a language m
     r"(?P<many>s)?"
 )
 _WORD = (
-    rf"(?=[pstjcaemk])(?:{_PASSWORDS}|(?<![\w-])(?:pass|auth)(?![\w-])|secret(?!ar|ion)(?:\skey)?|{_TOKENS}|jwt|credential"
+    rf"(?:{_PASSWORDS}|(?<![\w-])(?:pass|auth)(?![\w-])|secret(?!ar|ion)(?:\skey)?|{_TOKENS}|jwt|credential"
     r"|(?:api|access)[\s_-]?key|(?:private|encryption|signing|account|shared|master|auth)[_-]?key|session[\s_-]?id"
     r"|amz[_-]signature|(?<![\w-])(?:signature|sig)(?==(?!SIG[A-Z]))|(?<=[?&])key(?==))"
 )
 _ABOUT = (
-    r"(?!s?[_-]?(?:count|type|limits?|usage|bucket|class|name|field|length|len|size|age|ttl|lifetime|expiry|expires|url|uri"
+    r"(?!s?[_-]?(?:count|type|limits?|usage|bucket|class|name|field|length|len|size|age|ttl|lifetime|expiry|expires"
     r"|endpoint|file|path|stdin|policy|manager|(?:changed|created|updated|reset|expires?|issued)[_-]?(?:at|on|in))(?![\w-]))"
 )
-_NAME = rf"(?=[pstjcaemk])(?:{_WORD}|authorization|cookie){_ABOUT}"
+_NAME = (
+    rf"(?=[pstjcaemk])(?:{_WORD}|authorization|cookie){_ABOUT}"  # the letters that they begin with: sooner looked for
+)
 _WHOLE_NAME = rf"(?=[\w-]{{0,32}}(?:{_NAME}))[\w-]{{1,96}}+"
 
 _NOTHING = re.compile(r"""[\s"'\\]{0,16}+(?:true|false|none|null|nil|undefined)?[\s"'\\.]{0,16}+""", re.IGNORECASE)
@@ -54,8 +56,8 @@ _NESTED = (
 _BARE = r"""[^\s,;&"'\])}]"""
 _VALUE = rf"(?P<value>(?:{_QUOTED}|{_NESTED}){_BARE}{_ANY}|(?:(?:Bearer|Basic)\s{{1,8}})?{_BARE}{_SOME})"
 _SCHEME = r"(?:Bearer|Basic|Digest|Token|Negotiate|NTLM|DPoP|OAuth|Hawk|Signature|ApiKey|SharedKey|AWS4-[\w-]{1,32})[ \t]{1,8}"
-_PARAMETERS = r"""(?:=\\{0,7}"[^"\r\n]{0,4096}"|[^\r\n"'\\]){1,4096}+"""
-_LIKE_RANDOMS = r"(?=[a-z._~+/-]{0,64}[0-9=+/_]|(?-i:[A-Z]{0,64}[a-z]{1,64}[A-Z]))"
+_PARAMETERS = r"""(?:=\\{0,7}"[^"\r\n]{0,4096}"|[^\r\n"'\\]){1,25000}+"""
+_NO_WORD = r"(?=[a-z._~+/-]{0,64}[0-9=+/_]|(?-i:[A-Z]{0,64}[a-z]{1,64}[A-Z]))"
 _KEY_END = r"PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 
 Hide = str | Callable[[re.Match[str]], str]
@@ -121,8 +123,8 @@ IN_TEXT = (
     # RFC 6750, 2.1 and RFC 7617: what follows the scheme, unless it is a word.
     _look(
         "bearer|basic",
-        rf"\b(Bearer\s{{1,8}})(?:{_LIKE_RANDOMS}[a-z0-9._~+/-]{{6,25000}}+|[a-z0-9]{{16,25000}}+)={{0,2}}"
-        rf"|\b(Basic\s{{1,8}}){_LIKE_RANDOMS}[a-z0-9+/_-]{{6,25000}}+={{0,2}}",
+        rf"\b(Bearer\s{{1,8}})(?:{_NO_WORD}[a-z0-9._~+/-]{{6,25000}}+|[a-z0-9]{{16,25000}}+)={{0,2}}"
+        rf"|\b(Basic\s{{1,8}}){_NO_WORD}[a-z0-9+/_-]{{6,25000}}+={{0,2}}",
         rf"\1\2{MASKED}",
     ),
     # An option of a command line and its argument, a pair (a header of ASGI), SQL; what is named; an element of XML.
