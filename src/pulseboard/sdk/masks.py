@@ -6,68 +6,11 @@ from typing import Any
 
 import msgspec
 
+from pulseboard.sdk.secret import IN_TEXT, MASKED, is_secret, may_hold_one
 from pulseboard.wire.errors import ConfigError
 
-MASKED = "***"
 REACH = 5_000
-"""Characters: no mask of ours is longer, with the name before it."""
-
-_NAMES = (
-    r"passw(?:or)?d|passphrase|passwd|pwd|secret|token|(?:api|access|private|encryption|signing)[_-]?key|jwt|credential|authorization"
-    r"|cookie|session[_-]?id"
-)
-
-_SECRET_NAME = re.compile(rf"{_NAMES}|^(?:pass|auth)$", re.IGNORECASE)
-# Every quantifier is bounded: a text is looked through once, however long its words are and whatever it nearly matches.
-_VALUE = (
-    r"""[bruf]{0,2}"(?:[^"\\]|\\.){0,4096}"|[bruf]{0,2}'(?:[^'\\]|\\.){0,4096}'"""  # quoted as Python and JSON do
-    r"""|\\"(?:[^"\\]|\\[^"]){0,4096}\\?"?"""  # JSON within a text
-    r"""|\[[^\]]{0,4096}\]?"""
-    r"""|["']?[^\s,;&"'\])}]{1,4096}"""
-)
-_IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
-    # The password of a URL (RFC 3986, 3.2.1); it may hold an @ that nobody escaped.
-    (re.compile(r"(?<=://)([^\s/:@]{0,256}):[^\s/]{0,1024}(?=@)"), rf"\1:{MASKED}"),
-    # RFC 6750, 2.1 and RFC 7617: what follows the scheme; then any other scheme (RFC 9110, 11.6.2), and cookies (RFC 6265).
-    (re.compile(r"\b(Bearer|Basic)\s{1,8}[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASKED}"),
-    (
-        re.compile(
-            r"""(authorization\\?["']?\s{0,8}[=:]\s{0,8}\\?["']?)(?!(?:Bearer|Basic)\s)([A-Za-z][\w-]{0,31}\s{1,8})?[^\s"',;\\]{1,4096}""",
-            re.IGNORECASE,
-        ),
-        rf"\1\2{MASKED}",
-    ),
-    # A JSON Web Token (RFC 7519) and a private key (RFC 7468), wherever they stand; and an option of a command line.
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{1,8192}\.[A-Za-z0-9_-]{0,1024}"), MASKED),
-    (
-        re.compile(r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[^-]{0,8192}(?:-----END [A-Z ]{0,32}PRIVATE KEY-----)?"),
-        MASKED,
-    ),
-    (
-        re.compile(rf"(--[\w-]{{0,32}}(?:{_NAMES})[\w-]{{0,32}}\s{{1,4}})[^\s-][^\s]{{0,1024}}", re.IGNORECASE),
-        rf"\1{MASKED}",
-    ),
-    (re.compile(r"""(cookie\\?["']?\s{0,8}[=:]\s{0,8}\\?["']?)[^\r\n"'\\]{1,4096}""", re.IGNORECASE), rf"\1{MASKED}"),
-    (
-        re.compile(
-            rf"""((?:(?:{_NAMES})[\w-]{{0,64}}|\b(?:pass|auth))\\?["']?\s{{0,8}}(?::=|[=:])\s{{0,8}})(?!(?:Bearer|Basic)\s|\\?["']?\*\*\*)(?:{_VALUE})""",
-            re.IGNORECASE,
-        ),
-        rf"\1{MASKED}",
-    ),
-    (
-        re.compile(
-            rf"(<[\w:-]{{0,32}}(?:{_NAMES})[\w-]{{0,32}}(?:\s[^<>]{{0,256}})?>)[^<]{{1,4096}}(?=</)", re.IGNORECASE
-        ),
-        rf"\1{MASKED}",
-    ),
-)
-_HINTS = re.compile(rf"://|\beyj|private key|bearer|basic|\b(?:pass|auth)\b|{_NAMES}", re.IGNORECASE)
-_STEMS = (
-    *("://", "eyj", "bearer", "basic", "pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie"),
-    "session",
-)
-"""Whatever matches the hints holds one of these. Most lines hold none, and a look for them costs a tenth of that expression."""
+"""Characters that are looked through beyond what is sent: room in which a secret at the cut is known as one."""
 
 
 class Masks:
@@ -84,39 +27,42 @@ class Masks:
 
     def text(self, text: str) -> str:
         """Return a text without the secrets in it."""
-        if _may_tell(text):
-            for pattern, replacement in _IN_TEXT:
-                text = pattern.sub(replacement, text)
+        lower = text.lower() if text.isascii() else _fold(text)
+        if may_hold_one(text, lower):
+            for holds, pattern, hide in IN_TEXT:
+                for part in holds:
+                    if part in lower:
+                        text = pattern.sub(hide, text)
+                        break
         for pattern in self._more:
             text = pattern.sub(_mask_groups, text)
         return text
 
     def fields(self, json: bytes) -> bytes:
         """Return the JSON of an object without the secrets in it, by the names of its members and by what its texts hold."""
-        if not self._more and not _may_tell(json.decode()):
-            return json
+        if not self._more:
+            text = json.decode()
+            if not may_hold_one(text, text.lower() if text.isascii() else _fold(text)):
+                return json
         return msgspec.json.encode(self._walk(msgspec.json.decode(json)))
 
     def _walk(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {
-                name: MASKED if _SECRET_NAME.search(name) and inner is not None else self._walk(inner)
-                for name, inner in value.items()
-            }
+            return {name: self._walk_member(name, inner) for name, inner in value.items()}
         if isinstance(value, list):
-            return [self._walk(inner) for inner in value]
+            # What follows an option of a command line, or is the other one of a pair, is named by it.
+            pair = len(value) == 2
+            names = [each if isinstance(each, str) and (pair or each.startswith("--")) else "" for each in value[:-1]]
+            return [self._walk_member(name, inner) for name, inner in zip(("", *names), value, strict=False)]
         return self.text(value) if isinstance(value, str) else value
 
+    def _walk_member(self, name: str, value: Any) -> Any:
+        return MASKED if is_secret(name, value) else self._walk(value)
 
-def _may_tell(text: str) -> bool:
-    if text.isascii():  # else there are letters that match another one in any case
-        lower = text.lower()
-        for stem in _STEMS:
-            if stem in lower:
-                break
-        else:
-            return False
-    return _HINTS.search(text) is not None
+
+def _fold(text: str) -> str:
+    # As re.IGNORECASE does: there are letters that match another one in any case.
+    return text.casefold().replace("\u0131", "i").replace("\u0307", "")
 
 
 def _mask_groups(match: re.Match[str]) -> str:
