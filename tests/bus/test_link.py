@@ -217,12 +217,19 @@ async def test_a_cluster_is_found_again_when_all_that_were_named_are_gone(cluste
         node.kill()
         await asyncio.to_thread(wait_for, functools.partial(is_replaced, cluster, node), "its replica to take over")
 
-    def is_published() -> bool:
-        with contextlib.suppress(BusUnavailable):
-            return bool(publisher.publish([outgoing(n=2)]))
-        return False
+    said: list[BusUnavailable] = []
 
-    await eventually(is_published)
+    def is_published() -> bool:
+        try:
+            return bool(publisher.publish([outgoing(n=2)]))
+        except BusUnavailable as error:
+            said.append(error)
+            return False
+
+    try:
+        await eventually(is_published)
+    except AssertionError:
+        raise said[-1]  # noqa: B904 - why it was in vain
     publisher.close()
 
 
