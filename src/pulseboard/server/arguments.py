@@ -64,9 +64,17 @@ def object_to(args: bytes, schemas: Iterable[bytes]) -> str | None:
             return None
         if error is None:
             return None
-        where = "".join(f"[{part!r}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        objection = f"args{where}: {error.message[:200]}"
+        objection = _explain(error)
     return objection
+
+
+def _explain(error: ValidationError) -> str:
+    where = "".join(f"[{part!r}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+    known = error.schema.get("properties") if isinstance(error.schema, dict) else None
+    told = f"; it takes {', '.join(known)}"[:200] if isinstance(known, dict) and known else ""
+    return (
+        f"args{where}: {error.message[:200]}{told if error.validator in ('required', 'additionalProperties') else ''}"
+    )
 
 
 def _count(keyword: Keyword, price: int) -> Keyword:
