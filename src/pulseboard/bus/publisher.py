@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import open_client, told_as_unavailable
+from pulseboard.bus.client import is_refusal, open_client, told_as_unavailable
 from pulseboard.bus.keys import BATCH_TTL_MS, BEATS_MAX, Keys, board_field, format_absence
 from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.orders import receipt_args, receipt_keys
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.commands import Receipt
 from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import BusUnavailable
 from pulseboard.wire.events import encode
 from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
 
@@ -90,8 +91,15 @@ class Publisher:
 
     def forget_listener(self, service: str, instance: str) -> None:
         """Take back what an earlier run of this instance listened for: it hears no more, though its word stands a while."""
-        with told_as_unavailable():
-            self._client.expire(self._keys.listener(service, instance), 0)  # which deletes it, and is allowed already
+        try:
+            with told_as_unavailable():
+                self._client.expire(
+                    self._keys.listener(service, instance), 0
+                )  # which deletes it, and is allowed already
+        except BusUnavailable as error:
+            # Who may not do that may not listen either, but is to be seen all the same.
+            if error.__cause__ is None or not is_refusal(error.__cause__):
+                raise
 
     def publish_receipt(self, receipt: Receipt) -> None:
         """Tell what became of a command; telling it twice is telling it once."""

@@ -5,6 +5,7 @@ keywords only those count that take a bounded time, and what is left over after 
 which checks all of it itself.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -14,10 +15,13 @@ import msgspec
 from jsonschema.exceptions import ValidationError, best_match
 from referencing import Registry
 
+from pulseboard.wire.events import encode
+
 MOST_WORK = 50_000
 """About a tenth of a second at the worst: what each keyword costs, and so much for each member of what it says and of what it is
 held against."""
-KEYWORD_COST, REF_COST, MEMBER_COST = 10, 500, 5
+KEYWORD_COST, REF_COST, MEMBER_COST, ERROR_COST = 10, 500, 5, 500
+SCHEMA_MAX_BYTES = 65_536
 
 _COUNTED = frozenset(
     {"$ref", "additionalProperties", "allOf", "anyOf", "const", "enum", "exclusiveMaximum", "exclusiveMinimum"}
@@ -36,6 +40,9 @@ _COUNTED = frozenset(
 )
 """What msgspec writes, and its kin. Not among them are regular expressions and whatever compares each item with each."""
 
+_LEADS_AWAY = re.compile(rb'"\$(?:schema|id|anchor|dynamic\w+)"')
+"""By these a part of a schema chooses another validator than ours, or has one look for it; msgspec writes none."""
+
 _left: ContextVar[int] = ContextVar("pulseboard_work_left")
 
 Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
@@ -45,20 +52,18 @@ class _Undecided(Exception):
     """The schema asks for too much work."""
 
 
-def object_to(args: bytes, schemas: Iterable[bytes]) -> str | None:
-    """Return why not one of these schemas takes the arguments; None where one does, or where that cannot be said here.
+def object_to(args: bytes, schemas: Iterable[dict[str, Any]]) -> str | None:
+    """Return why not one of these schemas (JSON Schema, draft 2020-12) takes the arguments, which are the JSON of an object.
 
-    `args` is the JSON of an object, each schema that of a JSON Schema (draft 2020-12).
+    None where one does, or where that cannot be said here.
     """
     _left.set(MOST_WORK)
     objection = None
-    for schema in schemas:
-        if b'"$schema"' in schema:  # by which a part of it chooses a validator other than ours
+    for json, schema in {encode(schema): schema for schema in schemas}.items():
+        if len(json) > SCHEMA_MAX_BYTES or _LEADS_AWAY.search(json):
             return None
         try:
-            error = best_match(
-                _Validator(msgspec.json.decode(schema), registry=_NOWHERE).iter_errors(msgspec.json.decode(args))
-            )
+            error = best_match(_Validator(schema, registry=_NOWHERE).iter_errors(msgspec.json.decode(args)))
         # What a hostile schema may raise has no end of kinds: it is for the service to say what it takes.
         except Exception:  # noqa: BLE001
             return None
@@ -78,12 +83,14 @@ def _explain(error: ValidationError) -> str:
 
 
 def _count(keyword: Keyword, price: int) -> Keyword:
-    def counted(validator: Any, value: Any, instance: Any, schema: Any) -> Iterable[ValidationError]:
+    def counted(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         left = _left.get() - price - MEMBER_COST * (_size(value) + _size(instance))
         _left.set(left)
         if left < 0:
             raise _Undecided
-        return keyword(validator, value, instance, schema) or ()
+        for error in keyword(validator, value, instance, schema) or ():
+            _left.set(_left.get() - ERROR_COST)  # it shows what it is about
+            yield error
 
     return counted
 
@@ -103,6 +110,15 @@ def _takes_type(validator: Any, types: Any, instance: Any, schema: Any) -> Itera
     return _STANDARD["type"](validator, types, instance, schema)
 
 
+def _takes_one(keyword: str) -> Keyword:
+    def takes(validator: Any, values: Any, instance: Any, schema: Any) -> Iterable[ValidationError] | None:
+        # Lists and objects would be compared with all that is in them; msgspec writes none.
+        flat = not any(isinstance(value, list | dict) for value in (values if isinstance(values, list) else [values]))
+        return _STANDARD[keyword](validator, values, instance, schema) if flat else None
+
+    return takes
+
+
 def _takes_more(validator: Any, more: Any, instance: Any, schema: Any) -> Iterable[ValidationError] | None:
     # What is additional beside these is told by their expressions, which are not looked at.
     return (
@@ -112,6 +128,7 @@ def _takes_more(validator: Any, more: Any, instance: Any, schema: Any) -> Iterab
 
 _STANDARD: dict[str, Keyword] = dict(jsonschema.Draft202012Validator.VALIDATORS)
 _OURS = _STANDARD | {"type": _takes_type, "additionalProperties": _takes_more}
+_OURS |= {keyword: _takes_one(keyword) for keyword in ("const", "enum")}
 _Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft202012Validator,
     {

@@ -83,7 +83,7 @@ class Dispatch:
                 f"{wish.service} does not offer {wish.command!r}: it offers {', '.join(offers)}.",
                 offers=offers,
             )
-        schemas = {encode(listener.commands[wish.command].args) for listener in able.values()}
+        schemas = (listener.commands[wish.command].args for listener in able.values())
         if (objection := object_to(wish.args, schemas)) is not None:
             raise Problem(422, "bad-arguments", f"{wish.command} does not take these arguments: {objection}.")
         with told_as_problem():
