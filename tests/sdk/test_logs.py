@@ -415,6 +415,12 @@ SECRETS = [
     ('password="' + "a" * 5_000 + '" n=1', "password=*** n=1"),
 ]
 NO_SECRETS = [
+    "botocore.exceptions.NoCredentialsError: Unable to locate credentials",
+    "psycopg.errors.InvalidPassword: FATAL: it does not fit",
+    "    token = get_token(user)",
+    "    def login(self, user: str, password: str) -> None:",
+    "cannot open /etc/passwd: permission denied",
+    "std::auth::Token::new failed",
     "max_tokens: 4096, prompt_tokens=12, total_tokens: 1234567, tokens=7",
     "{'prompt_tokens': 12, 'completion_tokens_details': {'cached_tokens': 0}}",
     "--max-tokens 4096 --token-type bearer",

@@ -15,7 +15,7 @@ _ANY = "{0,25000}+"  # more than is ever looked through
 _SOME = "{1,25000}+"
 
 _PASSWORDS = (
-    r"(?P<password>passw(?:or)?d(?!less)|passphrase|pwd|(?<![^\W_])pw(?![\w-])"
+    r"(?P<password>(?<!/etc/)passw(?:or)?d(?!less)|passphrase|pwd|(?<![^\W_])pw(?![\w-])"
     r"|(?:(?<=[a-z0-9]_)|(?-i:(?<=[a-z])(?=P))|(?<=db)|(?<=smtp)|(?<=ftp)|(?<=sql)|(?<=user)|(?<=mail)|(?<=root)|(?<=admin))"
     r"pass(?![\w-]))"
 )
@@ -30,14 +30,17 @@ _WORD = (
 )
 _ABOUT = (
     r"(?!s?[_-]?(?:count|type|limits?|usage|bucket|class|name|field|length|len|size|age|ttl|lifetime|expiry|expires"
-    r"|endpoint|file|path|stdin|policy|manager|(?:changed|created|updated|reset|expires?|issued)[_-]?(?:at|on|in))(?![\w-]))"
+    r"|endpoint|file|path|stdin|policy|manager|(?:changed|created|updated|reset|expires?|issued)[_-]?(?:at|on|in)"
+    r"|errors?|exceptions?|warnings?)(?![\w-]))"
 )
-_NAME = (
-    rf"(?=[pstjcaemk])(?:{_WORD}|authorization|cookie){_ABOUT}"  # the letters that they begin with: sooner looked for
-)
+# The letters that they begin with: sooner looked for.
+_NAME = rf"(?=[pstjcaemk])(?<!invalid)(?:{_WORD}|authorization|cookie){_ABOUT}"
 _WHOLE_NAME = rf"(?=[\w-]{{0,32}}(?:{_NAME}))[\w-]{{1,96}}+"
 
-_NOTHING = re.compile(r"""[\s"'\\]{0,16}+(?:true|false|none|null|nil|undefined)?[\s"'\\.]{0,16}+""", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"""[\s"'\\]{0,16}+(?:true|false|none|null|nil|undefined|str|bytes|int|bool)?[\s"'\\.]{0,16}+""", re.IGNORECASE
+)
+_CALL = re.compile(r"[A-Za-z_][\w.]{0,64}\(")  # a line of a program, in a traceback
 _FEW_DIGITS = re.compile(r"""[\s"'\\]{0,16}+[+-]?\d{1,5}(?:\.\d{0,6})?(?:%|[mµun]?s)?[\s"'\\.]{0,16}+""")
 _NUMBERS = re.compile(rf"""[\d\s,._/\[\](){{}}"'\\+-]{_ANY}[kKmM%]?\W?""")
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
@@ -77,7 +80,7 @@ def _tells(name: re.Match[str], value: Any) -> bool:
         return False
     if name["password"]:
         return True
-    return not (_NUMBERS if name["many"] else _FEW_DIGITS).fullmatch(text)
+    return not (_CALL.match(text) or (_NUMBERS if name["many"] else _FEW_DIGITS).fullmatch(text))
 
 
 def _hide(match: re.Match[str]) -> str:
@@ -144,7 +147,7 @@ IN_TEXT = (
     ),
     _look(
         "=|:",
-        rf"(?P<name>{_NAME}[\w-]{{0,64}}+(?<!authorization)(?<!cookie)(?:{_QUOTE})?\s{{0,8}}(?:=>|:=|[=:]{{1,2}})\s{{0,8}})"
+        rf"(?P<name>{_NAME}[\w-]{{0,64}}+(?<!authorization)(?<!cookie)(?:{_QUOTE})?\s{{0,8}}(?:=>|:=|={{1,2}}|:(?!:))\s{{0,8}})"
         rf"{_VALUE}",
     ),
     _look(
