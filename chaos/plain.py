@@ -73,5 +73,11 @@ def settle_plain(
     return account
 
 
+def overlap(one: Span, other: Span) -> bool:
+    """Say whether two spans have a moment in common."""
+    first, second = sorted((one, other), key=lambda span: span.since)
+    return first.until is None or second.since <= first.until
+
+
 def _within(batch: Taken, span: Span) -> bool:
     return batch.ended >= span.since and (span.until is None or batch.began <= span.until)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from chaos.ids import pack
 from chaos.ledger import Log, Streak
-from chaos.plain import Span
+from chaos.plain import Span, overlap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +56,9 @@ class Reader:
         """The id of the last event that came."""
         self.longest_blind_s = 0.0
         self.longest_silence_s = 0.0
-        self.deaf: set[Span] = set()
-        """When no server heard plain publishes, as it was told."""
+        self.deaf: list[Span] = []
+        """When no server heard plain publishes, as it was told: of each time the last word."""
+        self._deaf_told = False
         self.farthest_now_ms = 0
         """How far the `now` of a server was from this machine's clock, at most."""
         self.connects = 0
@@ -127,6 +128,7 @@ class Reader:
             sock.close()
             raise
         self._rest = b""
+        self._deaf_told = False
         try:
             self._writer.write(self._request())
             async with asyncio.timeout(WATCHDOG_S):
@@ -193,6 +195,19 @@ class Reader:
             if self._streak is not None:
                 self._streak.claim = max(self._streak.claim, pack(id))
 
+    def _note_deaf(self, word: re.Match[bytes] | None) -> None:
+        """Keep what a server says, in the place of what was said of the same time: it learns what others heard."""
+        if word is None:
+            if self._deaf_told:  # and this very server takes it back
+                self.deaf.pop()
+                self._deaf_told = False
+            return
+        span = Span(int(word[1]), None if word[2] == b"null" else int(word[2]))
+        if self.deaf and overlap(self.deaf[-1], span):
+            self.deaf.pop()
+        self.deaf.append(span)
+        self._deaf_told = True
+
     def _take_event(self, id: int, now: float) -> None:
         self.last = id
         if self._streak is None:
@@ -213,8 +228,7 @@ class Reader:
         head = data[:400]
         if (said := _NOW.search(head)) is not None:
             self.farthest_now_ms = max(self.farthest_now_ms, abs(int(said[1]) - time.time_ns() // 1_000_000))
-        if (said := _DEAF.search(head)) is not None:
-            self.deaf.add(Span(int(said[1]), None if said[2] == b"null" else int(said[2])))
+        self._note_deaf(_DEAF.search(head))
         blind = _BLIND.search(head)
         if blind is None:
             return

@@ -29,7 +29,7 @@ class Plan:
 
     rate: float = 2_000
     readers: int = 6
-    steady_s: float = 1.5
+    steady_s: float = 3.0
     """How long all is well before and after a fault."""
     times: float = 1.0
     """How often a fault is repeated, of the usual number."""
@@ -43,7 +43,7 @@ class Plan:
         return range(max(1, round(usual * self.times)))
 
 
-SHORT = Plan(rate=300, readers=4, steady_s=0.2, times=0.3, frozen=100, pause_s=1.0)
+SHORT = Plan(rate=300, readers=4, steady_s=0.5, times=0.3, frozen=100, pause_s=1.0)
 
 
 @dataclass

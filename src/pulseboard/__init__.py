@@ -38,12 +38,14 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    # When asked for, not before: every `pulseboard` command imports this package, and few of them need a client of Redis.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'wire.errors')}"), name)
-    return found
+if not TYPE_CHECKING:  # or every name would be one
+
+    def __getattr__(name: str) -> Any:
+        # When asked for, not before: every `pulseboard` command imports this package, and few of them need a client of Redis.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'wire.errors')}"), name)
+        return found
 
 
 def __dir__() -> list[str]:

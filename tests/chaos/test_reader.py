@@ -72,11 +72,12 @@ async def test_a_skipped_is_counted_and_an_event_before_its_board_is_an_orphan()
 
 
 async def test_each_time_in_which_nobody_heard_is_kept_as_it_was_told() -> None:
-    pings = [b'event: ping\ndata: {"now":9,"deaf":%b}\n\n' % deaf for deaf in (b"null", b'{"since":3,"until":null}')]
-    over = b'id: 5-0\nevent: ping\ndata: {"now":9,"blind":null,"deaf":{"since":3,"until":7}}\n\n'
-    async with reading(chunk(BOARD + b"".join(b"id: 5-0\n" + ping for ping in pings) + over)) as (reader, _):
-        assert await wait_until(lambda: len(reader.deaf) == 2, 5)
-    assert reader.deaf == {Span(3, None), Span(3, 7)}
+    words = [b"null", b'{"since":3,"until":null}', b'{"since":3,"until":7}', b'{"since":4,"until":6}']
+    words += [b'{"since":9,"until":null}', b"null", b'{"since":11,"until":12}', b'{"since":15,"until":null}']
+    pings = b"".join(b'id: 5-0\nevent: ping\ndata: {"now":9,"blind":null,"deaf":%b}\n\n' % word for word in words)
+    async with reading(chunk(BOARD + pings + status(6))) as (reader, _):
+        assert await wait_until(lambda: reader.last == 6 << 20, 5)
+    assert reader.deaf == [Span(4, 6), Span(11, 12), Span(15, None)]
 
 
 async def test_blindness_lasts_until_a_ping_says_that_it_is_over() -> None:

@@ -198,6 +198,17 @@ def test_a_reader_that_has_enough_ends_it_quietly(shouted: Board) -> None:
         program.stderr.close()
 
 
+def test_a_service_that_is_not_there_yet_can_be_followed(board: Board, ask_here: Ask) -> None:
+    following = board.start("logs", "-f", "later", "--json")
+    until(lambda: "Waiting for it" in following.err, "it did not wait")
+    board.shout("later", "here I am")
+    until(lambda: messages(following.out) == ["here I am"], "what came was not shown")
+    assert following.stop(signal.SIGINT) == 130
+    answer = ask_here("logs", "never")
+    assert (answer.code, answer.out) == (1, "")
+    assert "No service 'never'" in answer.err
+
+
 def test_following_on_a_terminal_ends_by_ctrl_c(shouted: Board) -> None:
     with Terminal(("logs", "-f"), shouted.url, 100, 20) as terminal:
         terminal.until("line 11")

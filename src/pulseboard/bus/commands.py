@@ -16,7 +16,7 @@ from pulseboard.bus.orders import receipt_args, receipt_keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.commands import FINAL, Command, Receipt, Step, parse_command, parse_receipt, sign
-from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.cursor import MAX_PART, Cursor
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
 from pulseboard.wire.events import decode, encode
 from pulseboard.wire.names import DEFAULT_PREFIX
@@ -71,6 +71,8 @@ class Record(NamedTuple):
     receipts: list[Receipt]
 
 
+_AFTER_ALL = str(Cursor(MAX_PART, MAX_PART))
+"""Where a record says no place, nobody is known to have begun to listen after it."""
 _COMMAND_ID = re.compile(rb"[0-9a-f]{1,64}")
 _listeners = msgspec.json.Decoder(Listener)
 
@@ -231,7 +233,7 @@ def _parse_record(fields: dict[bytes, bytes]) -> Record:
     return Record(
         parse_command(fields[b"data"]),
         Cursor.parse(fields[b"cursor"]),
-        Cursor.parse(fields[b"place"]),
+        Cursor.parse(fields.get(b"place", _AFTER_ALL)),
         claims,
         frozenset(settled),
         [receipt for _, receipt in receipts],

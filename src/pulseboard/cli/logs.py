@@ -15,7 +15,7 @@ from pulseboard.cli.moment import Moment
 from pulseboard.cli.notices import Notices
 from pulseboard.cli.pipe import check_reader
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.errors import ServerUnreachable
+from pulseboard.wire.errors import ServerRefused, ServerUnreachable
 from pulseboard.wire.logs import LinePlace
 
 DEFAULT_LINES = 100
@@ -144,10 +144,15 @@ async def _follow(api: Api, wanted: Wanted, since_ms: int | None, show: "_Printe
             match item.event:
                 case "board":
                     here = Cursor.parse(item.id)
-                    if last is None:
-                        await _print_past(api, wanted, since_ms, here, show)
-                    else:
-                        await _fill(api, wanted, last, here, show, notices)
+                    try:
+                        if last is None:
+                            await _print_past(api, wanted, since_ms, here, show)
+                        else:
+                            await _fill(api, wanted, last, here, show, notices)
+                    except ServerRefused as error:
+                        if error.code != "unknown-service":
+                            raise
+                        notices.remark(f"{error} Waiting for it")  # it may be about to start
                     last = LinePlace(here, sys.maxsize)
                 case "log" if last is not None:
                     last = _print_batch(item, last, show, notices)
