@@ -14,7 +14,7 @@ from tests.bus.test_adopter import plain, publish
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.adopter import Adopter
-from pulseboard.bus.ears import Deaf, Span, latest_gap
+from pulseboard.bus.ears import JOIN_MS, Deaf, Span, latest_gap
 from pulseboard.bus.keys import EARS_TTL_S, Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.embedded.valkey import EmbeddedValkey
@@ -218,19 +218,35 @@ async def test_a_redis_that_takes_no_notes_is_complained_of_once_and_plain_publi
         assert caplog.text.count("cannot note") == 1
 
 
-SPANS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted), max_size=8)
+SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted), max_size=8)
 
 
 @given(SPANS)
-def test_the_latest_gap_is_the_last_stretch_that_no_span_has(spans: list[list[int]]) -> None:
+def test_the_latest_gap_is_what_no_span_has_at_last_and_little_before(spans: list[list[int]]) -> None:
     covered = {at for since, until in spans for at in range(since, until)}
     ends = [at for span in spans for at in span]
     gaps = [at for at in range(min(ends), max(ends)) if at not in covered] if ends else []
-    found = latest_gap(Span(str(n), *span) for n, span in enumerate(spans))
+    found = latest_gap(Span(str(n), since * 1000, until * 1000) for n, (since, until) in enumerate(spans))
     if not gaps:
         assert found is None
         return
-    assert found is not None
-    assert found.until == gaps[-1] + 1
-    assert not covered & set(range(found.since, found.until))
-    assert found.since in {until for _, until in spans}
+    first = gaps[-1]
+    for at in reversed(gaps):
+        if first - at <= JOIN_MS // 1000:  # less than that was heard in between
+            first = at
+    assert found == Deaf(first * 1000, (gaps[-1] + 1) * 1000)
+
+
+async def test_losses_in_quick_succession_are_told_as_one(
+    address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
+) -> None:
+    async with listening(address, keys, prefix) as (adopter, _):
+        await proved(raw, keys)
+        first = now_ms(raw)
+        for _ in range(5):
+            await asyncio.wait_for(adopter.listening.wait(), PATIENCE_S)
+            raw.client_kill_filter(_type="pubsub")
+            await eventually(lambda: not adopter.listening.is_set())
+        await eventually(lambda: has_ended(adopter) and adopter._ears._settle_at is None)
+        assert adopter.deaf is not None
+        assert adopter.deaf.since <= first

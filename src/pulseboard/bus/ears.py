@@ -20,6 +20,8 @@ from pulseboard.bus.keys import EARS_TTL_S, Keys
 
 SETTLE_S = 3.0
 """So long after it hears again a server waits until the others, too, have noted up to when they heard: they do each second."""
+JOIN_MS = 10_000
+"""Times in which nobody heard that are no further apart are told as one: readers are told the latest alone, every few seconds."""
 EARS_MAX = 256
 """So many spans are kept, the latest; a link that breaks all day leaves one each time."""
 
@@ -42,15 +44,28 @@ class Span(NamedTuple):
     since: int
     until: int
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether there is a moment of which it is known that it was heard."""
+        return self.until > self.since
+
 
 def latest_gap(spans: Iterable[Span]) -> Deaf | None:
-    """Return the last time between the first and the last of some spans that is in none of them."""
-    gap, heard = None, None
+    """Return the last time between the first and the last of some spans that is in none of them, joined with those before it."""
+    gap: Deaf | None = None
+    heard: int | None = None
     for span in sorted(spans, key=lambda span: span.since):
         if heard is not None and span.since > heard:
-            gap = Deaf(heard, span.since)
+            gap = Deaf(_join(gap, heard), span.since)
         heard = span.until if heard is None else max(heard, span.until)
     return gap
+
+
+def _join(before: Deaf | None, since: int) -> int:
+    """Return since when nobody heard, if that goes on from or comes soon after what was before."""
+    if before is None:
+        return since
+    return before.since if before.until is None or since - before.until < JOIN_MS else since
 
 
 class Ears:
@@ -81,7 +96,7 @@ class Ears:
         """Note that the subscription hears from here on; proved is that only from when it was asked for."""
         now = self._at_most(time.monotonic())
         if self._before is not None:
-            self._set(Deaf(min(self._before.until, now), now))
+            self._set(Deaf(min(_join(self.deaf, self._before.until), now), now))
         self._span = Span(uuid.uuid4().hex[:16], now, self._at_least(asked_at))
         self._settle_at = time.monotonic() + SETTLE_S
 
@@ -94,8 +109,10 @@ class Ears:
     def lose(self) -> None:
         """Note that the subscription is lost, since when nobody can say: the last proof is what is known."""
         if self._span is not None:
-            self._before, self._span, self._settle_at = self._span, None, None
-            self._set(Deaf(self._before.until, None))
+            if self._before is None or self._span.is_proved:
+                self._before = self._span
+            self._span = self._settle_at = None
+            self._set(Deaf(_join(self.deaf, self._before.until), None))
 
     async def write(self, span: Span) -> None:
         """Note in Redis what was heard and is in the feed, for others; and look now and then what they have noted."""
