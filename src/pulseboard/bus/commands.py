@@ -71,7 +71,7 @@ class Record(NamedTuple):
     receipts: list[Receipt]
 
 
-_AFTER_ALL = str(Cursor(MAX_PART, MAX_PART))
+_AFTER_ALL = Cursor(MAX_PART, MAX_PART)
 """Where a record says no place, nobody is known to have begun to listen after it."""
 _COMMAND_ID = re.compile(rb"[0-9a-f]{1,64}")
 _listeners = msgspec.json.Decoder(Listener)
@@ -233,7 +233,7 @@ def _parse_record(fields: dict[bytes, bytes]) -> Record:
     return Record(
         parse_command(fields[b"data"]),
         Cursor.parse(fields[b"cursor"]),
-        Cursor.parse(fields.get(b"place", _AFTER_ALL)),
+        Cursor.parse(fields[b"place"]) if b"place" in fields else _AFTER_ALL,
         claims,
         frozenset(settled),
         [receipt for _, receipt in receipts],

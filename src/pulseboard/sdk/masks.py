@@ -27,7 +27,7 @@ class Masks:
 
     def text(self, text: str) -> str:
         """Return a text without the secrets in it."""
-        lower = text.lower() if text.isascii() else _fold(text)
+        lower = _fold(text)
         if may_hold_one(text, lower):
             for holds, pattern, hide in IN_TEXT:
                 for part in holds:
@@ -42,7 +42,7 @@ class Masks:
         """Return the JSON of an object without the secrets in it, by the names of its members and by what its texts hold."""
         if not self._more:
             text = json.decode()
-            if not may_hold_one(text, text.lower() if text.isascii() else _fold(text)):
+            if not may_hold_one(text, _fold(text)):
                 return json
         return msgspec.json.encode(self._walk(msgspec.json.decode(json)))
 
@@ -61,6 +61,8 @@ class Masks:
 
 
 def _fold(text: str) -> str:
+    if text.isascii():
+        return text.lower()
     # As re.IGNORECASE does: there are letters that match another one in any case.
     return text.casefold().replace("\u0131", "i").replace("\u0307", "")
 

@@ -59,17 +59,18 @@ def object_to(args: bytes, schemas: Iterable[dict[str, Any]]) -> str | None:
     """
     _left.set(MOST_WORK)
     objection = None
-    for json, schema in {encode(schema): schema for schema in schemas}.items():
-        if len(json) > SCHEMA_MAX_BYTES or _LEADS_AWAY.search(json):
-            return None
-        try:
-            error = best_match(_Validator(schema, registry=_NOWHERE).iter_errors(msgspec.json.decode(args)))
-        # What a hostile schema may raise has no end of kinds: it is for the service to say what it takes.
-        except Exception:  # noqa: BLE001
-            return None
-        if error is None:
-            return None
-        objection = _explain(error)
+    try:
+        instance = msgspec.json.decode(args)
+        for json, schema in {encode(schema): schema for schema in schemas}.items():
+            if len(json) > SCHEMA_MAX_BYTES or _LEADS_AWAY.search(json):
+                return None
+            error = best_match(_Validator(schema, registry=_NOWHERE).iter_errors(instance))
+            if error is None:
+                return None
+            objection = _explain(error)
+    # What a hostile schema may raise has no end of kinds: it is for the service to say what it takes.
+    except Exception:  # noqa: BLE001
+        return None
     return objection
 
 

@@ -13,7 +13,7 @@ import msgspec
 from pulseboard.bus.entries import Entry
 from pulseboard.bus.history import PAGE, History, PlacedLine, Span, lines_of
 from pulseboard.hub.hub import Hub
-from pulseboard.server.asked import parse_lines, parse_place, parse_service, parse_span, told_as_problem
+from pulseboard.server.asked import parse_lines, parse_place, parse_span, told_as_problem
 from pulseboard.server.problems import Problem
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events import StatusEvent
@@ -82,10 +82,10 @@ async def check_known(hub: Hub, history: History, name: str, found: Sequence[obj
 
 
 async def read_statuses(
-    history: History, name: str, start: str | None, end: str | None, before: str | None, limit: int
+    history: History, service: str, start: str | None, end: str | None, before: str | None, limit: int
 ) -> Statuses:
     """Return what a service said of its status; raise a Problem."""
-    service, span, place = parse_service(name), parse_span(start, end), parse_place(before, Cursor.parse)
+    span, place = parse_span(start, end), parse_place(before, Cursor.parse)
     with told_as_problem():
         found = await history.read("status", service, limit, span=span, before=place)
     views = _view_statuses(reversed(found))
@@ -107,9 +107,9 @@ def _view_statuses(entries: Iterable[Entry]) -> list[PastStatus]:
     ]
 
 
-async def read_lines(history: History, name: str, wanted: Wanted, before: str | None, limit: int) -> Lines:
+async def read_lines(history: History, service: str, wanted: Wanted, before: str | None, limit: int) -> Lines:
     """Return what a service logged; raise a Problem."""
-    service, place = parse_service(name), parse_place(before, LinePlace.parse)
+    place = parse_place(before, LinePlace.parse)
     with told_as_problem():
         found = await history.read_lines(service, limit, lines=wanted.lines, span=wanted.span, before=place)
     views = [view_past_line(service, line) for line in reversed(found.lines)]
