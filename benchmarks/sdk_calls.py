@@ -2,8 +2,8 @@
 
 A service with one field (and, in another row, with twenty) calls update() in a tight loop and, as hosts do, with a pause
 between two calls; it logs a line, adds to a counter, sets a gauge, takes a value into a histogram, and times a block. Redis is
-up, frozen (SIGSTOP) and down. Each call is timed by itself, and the clock with it. Redis is a Valkey of its own. A call of the
-standard library stands beside them: machines differ, and one machine from hour to hour.
+up, frozen (SIGSTOP) and down. Each call is timed by itself, and the clock with it, and the lambda around it. Redis is a Valkey
+of its own. A call of the standard library stands beside them: machines differ, and one machine from hour to hour.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ class Case(NamedTuple):
 
 
 def update(service: Service) -> Callable[[], object]:
-    return partial(service.update, n=1)
+    # Not partial(), which copies its keywords at each call: no host pays for that.
+    return lambda: service.update(n=1)
 
 
 def log(service: Service) -> Callable[[], object]:
-    return partial(service.log, "info", "synced", user=7)
+    return lambda: service.log("info", "synced", user=7)
 
 
 def time_nothing(service: Service) -> Callable[[], object]:
@@ -62,7 +63,7 @@ def time_nothing(service: Service) -> Callable[[], object]:
 
 
 def encode(_: Service) -> Callable[[], object]:
-    return partial(json.dumps, {"n": 1})
+    return lambda: json.dumps({"n": 1})
 
 
 CASES = (

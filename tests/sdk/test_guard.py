@@ -8,14 +8,18 @@ import pytest
 from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
 
 from pulseboard import Service
+from pulseboard.sdk.fields import Fields
 from pulseboard.sdk.guard import Guard
+from pulseboard.sdk.outbox import Outbox
 
 
 def break_offering(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(outbox: Outbox, _: object, changes: Fields | None = None) -> None:
+        outbox.merge(changes or {})
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("pulseboard.sdk.outbox.Outbox.offer", broken)
+    monkeypatch.setattr(Outbox, "say", broken)
+    monkeypatch.setattr(Outbox, "say_last", broken)
 
 
 every_call = pytest.mark.parametrize(
@@ -180,7 +184,7 @@ def test_the_variable_that_pytest_sets_is_what_counts(run_host: RunHost) -> None
         import os
         os.environ.pop("PYTEST_VERSION", None)
         from pulseboard.sdk.outbox import Outbox
-        Outbox.offer = None
+        Outbox.say = None
         service.start()
         service.update(n=1)
         print(service.stats().internal_errors)

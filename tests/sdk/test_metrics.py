@@ -124,17 +124,19 @@ def test_a_signal_handler_may_count_in_the_middle_of_counting(run_host: RunHost,
     host = run_host(
         """
         import signal
-        counter, timer = service.start().counter("n"), service.timer("t")
+        counter, fives, timer = service.start().counter("n"), service.counter("fives"), service.timer("t")
         handled = 0
         def handle(*_):
             global handled
             handled += 1
             with timer:
                 counter.add()
+                fives.add(5)
         signal.signal(signal.SIGALRM, handle)
         signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
         for _ in range(300_000):
             counter.add()
+            fives.add(5)
         signal.setitimer(signal.ITIMER_REAL, 0)
         service.counter("handled").add(handled)
         """
@@ -143,6 +145,7 @@ def test_a_signal_handler_may_count_in_the_middle_of_counting(run_host: RunHost,
     latest = metrics.latest
     assert latest["handled"] > 0
     assert latest["n"] == 300_000 + latest["handled"]
+    assert latest["fives"] == 5 * latest["n"]
     assert latest["t"]["count"] == latest["handled"]
 
 

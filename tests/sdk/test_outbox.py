@@ -1,9 +1,15 @@
 """The outbox: bounded, the latest status always wins, and its counts always add up."""
 
 import signal
+import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -18,8 +24,11 @@ WORD = Word(RUN)
 
 
 def say(outbox: Outbox, text: str, word: Word = WORD) -> None:
-    outbox.replace({"t": msgspec.Raw(msgspec.json.encode(text))})
-    outbox.offer(outbox.saying(word))
+    outbox.replace({"t": text})
+    if word.goodbye:
+        outbox.say_last(word)
+    else:
+        outbox.say(outbox.saying(word))
 
 
 def json_of(text: str) -> bytes:
@@ -66,10 +75,10 @@ def test_events_leave_in_the_order_they_came() -> None:
 
 def test_each_event_is_the_whole_status_at_its_moment() -> None:
     outbox = Outbox()
+    saying = outbox.saying(WORD)
     outbox.merge({"a": msgspec.Raw(b"1")})
-    outbox.offer(outbox.saying(Word(RUN)))
-    outbox.merge({"b": msgspec.Raw(b"2")})
-    outbox.offer(outbox.saying(Word(RUN)))
+    outbox.say(saying)
+    outbox.say(saying, {"b": 2})
     outbox.replace({})
     assert [said.json for said in outbox.take(RUN)] == [b'{"a":1}', b'{"a":1,"b":2}']
 
@@ -122,6 +131,76 @@ def test_what_is_said_after_the_goodbye_is_not_sent() -> None:
     outbox.keep_latest(RUN)
     assert take_all(outbox) == ["bye"]
     assert outbox.counts() == (3, 1, 0, 2, 0, 0)
+
+
+@contextmanager
+def held_up(code: CodeType, line: int, meanwhile: Callable[[], object]) -> Iterator[None]:
+    """Do `meanwhile` before this line that a function runs, as another thread would that gets its turn there."""
+    left = line
+
+    def at_line(_: FrameType, event: str, __: object) -> Any:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(before)
+                meanwhile()
+                return None
+        return at_line
+
+    def at_call(frame: FrameType, _: str, __: object) -> Any:
+        return at_line if frame.f_code is code else None
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+    assert left < 0, "the function has fewer lines"
+
+
+@pytest.mark.parametrize("line", range(6))
+@pytest.mark.parametrize("sends", [False, True])
+def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_is_newer(line: int, sends: bool) -> None:
+    outbox = Outbox()
+    saying = outbox.saying(WORD)
+    sent: list[dict[str, int]] = []
+
+    def send() -> None:
+        while batch := outbox.take(RUN):
+            sent.extend(msgspec.json.decode(said.json) for said in batch)
+            outbox.confirm()
+
+    def meanwhile() -> None:
+        outbox.say(saying, {"b": 2})
+        if sends:
+            send()
+
+    with held_up(Outbox.say.__code__, line, meanwhile):
+        outbox.say(saying, {"a": 1})
+    send()
+    assert sent[-1] == {"a": 1, "b": 2}
+    assert sent == sorted(sent, key=len)
+    counts = outbox.counts()
+    assert (counts.offered, counts.sent + counts.coalesced, counts.waiting) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("line", range(2))
+def test_a_goodbye_is_said_though_its_thread_is_held_up(line: int) -> None:
+    """What another thread says meanwhile may leave before it; a goodbye that came late would not be sent."""
+    outbox = Outbox()
+    sent: list[Said] = []
+
+    def meanwhile() -> None:
+        outbox.say(outbox.saying(WORD), {"b": 2})
+        sent.extend(outbox.take(RUN))
+        outbox.confirm()
+
+    with held_up(Outbox.say_last.__code__, line, meanwhile):
+        outbox.say_last(Word(RUN, goodbye=True))
+    sent.extend(outbox.take(RUN))
+    assert sent[-1].word.goodbye
 
 
 def test_a_run_sends_what_is_its_own() -> None:
@@ -204,11 +283,11 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
     done = threading.Event()
     wrong: list[object] = []
     sent: list[str] = []
+    saying = outbox.saying(WORD)
 
     def offer(worker: int) -> None:
         for n in range(1_000):
-            outbox.merge({str(worker): msgspec.Raw(b"%d" % n)})
-            outbox.offer(outbox.saying(Word(RUN)))
+            outbox.say(saying, {str(worker): n})
 
     def send() -> None:
         turn = 0

@@ -14,6 +14,7 @@ from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.sdk import host
 from pulseboard.sdk.commander import Commander
 from pulseboard.sdk.desk import Desk
+from pulseboard.sdk.fields import Fields
 from pulseboard.sdk.freight import Freight
 from pulseboard.sdk.outbox import Said, Word
 from pulseboard.sdk.status import fit_status, parse_status
@@ -76,9 +77,9 @@ class Courier:
         """Start the thread."""
         self._thread.start()
 
-    def say(self) -> None:
-        """Have the status sent as it is now."""
-        self._desk.outbox.offer(self._saying)
+    def say(self, changes: Fields | None = None) -> None:
+        """Have the status sent as it is, after these changes of it."""
+        self._desk.outbox.say(self._saying, changes)
         if self._wakes.empty():
             self._wakes.put(None)
 
@@ -96,8 +97,7 @@ class Courier:
     def dismiss(self, back_in_s: float | None) -> None:
         """Ask for an end: send what is waiting, then the goodbye, of which only the first counts. Does not wait for it."""
         try:
-            outbox = self._desk.outbox
-            outbox.offer(outbox.saying(self._word._replace(goodbye=True, back_in_s=back_in_s)))
+            self._desk.outbox.say_last(self._word._replace(goodbye=True, back_in_s=back_in_s))
         finally:
             if self._commander is not None:
                 self._commander.dismiss()

@@ -1,6 +1,6 @@
-"""Fields of a host's, made JSON one by one: what cannot be shown costs none of the others, and is complained of once."""
+"""Fields of a host's, read one by one: what cannot be shown costs none of the others, and is complained of once."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -11,20 +11,44 @@ from pulseboard.wire.events import encode
 
 NAME_MAX = 256
 """Characters of a field's name: one that is longer is a mistake, and costs its status the room."""
+NAMES_MAX = 1_000
+"""So many names are known again; hosts that make up names without end pay for the look at each."""
+
+Fields: TypeAlias = dict[str, msgspec.Raw | str | float | bool | None]
+"""Fields by name, of which none changes any more, and each is JSON or can be written as such."""
+
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_CONSTANTS = frozenset({float, bool, type(None)})
 
 
-class FieldEncoder:
-    """Encodes the fields of statuses and log lines of one service."""
+class FieldReader:
+    """Reads the fields of statuses and log lines of one service."""
 
     def __init__(self, complaints: Complaints) -> None:
         self._complain = complaints.tell
+        self._names: set[str] = set()
 
-    def encode(self, fields: dict[Any, Any]) -> dict[str, msgspec.Raw]:
-        """Return each field as JSON, read at this moment."""
-        said: dict[str, msgspec.Raw] = {}
+    def read(self, fields: dict[Any, Any]) -> Fields:
+        """Return the fields as they are at this moment; it may be the very dict, which is no longer the caller's then."""
+        for name, value in fields.items():
+            kind = type(value)
+            # Nearly all that is said: what cannot change is made JSON when the status is, at half the price.
+            if name in self._names and (
+                (kind is int and _INT_MIN <= value <= _INT_MAX)
+                or (kind is str and value.isascii())
+                or kind in _CONSTANTS
+            ):
+                continue
+            return self._encode(fields)
+        return fields
+
+    def _encode(self, fields: dict[Any, Any]) -> Fields:
+        said: Fields = {}
         for name, value in fields.items():
             if not (type(name) is str and len(name) <= NAME_MAX and name.isascii()):
                 name = self._name_of(name)  # noqa: PLW2901
+            elif len(self._names) < NAMES_MAX:
+                self._names.add(name)
             try:
                 said[name] = encode_value(value)
             # A container of the host's own may raise anything at all, and another thread may change it meanwhile.

@@ -1,14 +1,15 @@
 """A lane: what goes from any thread, and from any signal handler, to the one thread that takes it. Bounded; the oldest goes.
 
-Nobody who offers waits for anybody: it is done in single steps of C, between which the interpreter switches neither threads
+Nobody who offers waits for anybody: it is done in single steps of C, within which the interpreter switches neither threads
 nor to a signal handler (it holds its GIL). All else is the taker's alone. So the counts add up by construction: what is in
 nobody's hands any more and was not sent was dropped.
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import chain, count, islice
+from itertools import chain, count
 from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 Numbered = tuple[T, int]
 
 
-_item_of = itemgetter(0)
+_item_of, _number_of = itemgetter(0), itemgetter(1)
 
 
 class LaneCounts(NamedTuple):
@@ -71,31 +72,13 @@ class Lane(Generic[T]):
         if self._room < 0:
             self._make_room()
 
-    def number(self, making: Iterable[T]) -> Iterator[Numbered[T]]:
-        """Return what `making` yields without end, to be put in item by item with `offer_next`."""
-        return zip(making, self._numbers)  # noqa: B905 - neither ends
-
-    def offer_next(self, making: Iterator[Numbered[T]]) -> None:
-        """Put in the next item of what `number` returned. It is one step, where C makes it: nothing comes between."""
-        self._queue.extend(islice(making, 1))
-        try:
-            newest = self._queue[-1][0]
-        except IndexError:  # taken already
-            return
-        # Now and then another thread's by now, which then counts twice and ours not: when room is short all is summed up.
-        self._room -= self._size(newest)
-        if self._room < 0:
-            self._make_room()
-
     def look(self) -> tuple[_Ledger[T], list[Numbered[T]]]:
         """Return the book and what is queued at one moment, oldest first, each with its number."""
         while True:
             ledger = self.ledger
-            queue = self._queue.copy()
+            queue = sorted(self._queue.copy(), key=_number_of)
             if ledger is self.ledger:  # else items went from the one to the other between the two looks
-                while queue and queue[0][1] <= ledger.through:
-                    queue.popleft()
-                return ledger, list(queue)
+                return ledger, queue[bisect_right(queue, ledger.through, key=_number_of) :]
 
     def hold(self, held: tuple[T, ...], left: Sequence[Numbered[T]] = (), *, sent: int = 0, coalesced: int = 0) -> None:
         """Let `left` leave the queue, and keep `held` until it is sent or dropped. For the taker.
@@ -103,7 +86,7 @@ class Lane(Generic[T]):
         `sent` and `coalesced` are how many, of what was held before or has left, were so.
         """
         was = self.ledger
-        through = left[-1][1] if left else was.through
+        through = max(was.through, left[-1][1]) if left else was.through
         # The book first: who looks in between finds an item in both places, and knows by its number that it has left.
         self.ledger = _Ledger(through, held, was.sent + sent, was.coalesced + coalesced)
         for numbered in left:

@@ -5,18 +5,17 @@ Whoever offers, offers the whole status as it is at that moment; so of two the l
 
 import time
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import islice, repeat
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from pulseboard.sdk.lane import Lane, LaneCounts, Numbered
+from pulseboard.sdk.fields import Fields
+from pulseboard.sdk.lane import Lane, Numbered
 
 MAX_EVENTS = 256
 MAX_BYTES = 4 * 1024 * 1024
 BATCH_MAX = 64
-
-Fields = dict[str, msgspec.Raw]
 
 
 class Word(NamedTuple):
@@ -35,11 +34,13 @@ class Said(NamedTuple):
     word: Word
 
 
-Saying: TypeAlias = Iterator[Numbered[tuple[bytes, int, Word]]]
+Entry: TypeAlias = Numbered[tuple[bytes, int, Word]]
+
+Saying: TypeAlias = Iterator[Entry]
 """A status that is made when it is offered, over and over."""
 
 
-class Outbox:
+class Outbox(Lane[tuple[bytes, int, Word]]):
     """Statuses on their way out, oldest first. When it is full the oldest goes: a later one says all it said.
 
     What was said in a run after its goodbye, or is still here when a later run has begun, is not sent: a thread or a signal
@@ -47,10 +48,10 @@ class Outbox:
     """
 
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES, batch_max: int = BATCH_MAX) -> None:
-        # In a list, where the one step of C that offers it can find it.
+        super().__init__(max_events, max_bytes, batch_max, _size)
+        # In a list, where the one step of C that makes it JSON can find it.
         self._whole: list[Fields] = [{}]
         self._batch_max = batch_max
-        self._lane: Lane[tuple[bytes, int, Word]] = Lane(max_events, max_bytes, batch_max, _size)
 
     def merge(self, fields: Fields) -> None:
         """Change these fields of the status."""
@@ -61,30 +62,38 @@ class Outbox:
         self._whole[0] = fields
 
     def saying(self, word: Word) -> Saying:
-        """Return the status with this word, for `offer`: each time as it is then."""
+        """Return the status with this word, for `say`: each time as it is then."""
         whole = map(self._whole.__getitem__, repeat(0))
-        return self._lane.number(zip(map(_encode, whole), _clock, repeat(word)))
+        return zip(zip(map(_encode, whole), _clock, repeat(word)), self._numbers)  # noqa: B905 - none of them ends
 
-    def offer(self, saying: Saying) -> None:
-        """Put the status as it is in."""
-        # One step: were it made before and put in after, another thread's later status could get in between.
-        self._lane.offer_next(saying)
+    def say(self, saying: Saying, changes: Fields | None = None) -> None:
+        """Change these fields of the status, and put it in as it is then."""
+        if changes is not None:
+            self._whole[0].update(changes)
+        # It gets its number in the step of C that makes it, so that the numbers tell which is the later. To put it in within
+        # that step too would cost half as much again.
+        entry = next(saying)
+        self._queue.append(entry)
+        self._room -= len(entry[0][0])
+        if self._room < 0:
+            self._make_room()
+
+    def say_last(self, word: Word) -> None:
+        """Put the status in with a word that must not be lost: in one step, so it cannot come when a later one has left."""
+        self._queue.extend(islice(self.saying(word), 1))
+        self._make_room()
 
     def take(self, run: int) -> list[Said]:
         """Return what is to be sent next of this run; it waits until it is confirmed, or the latest alone is kept."""
-        return self._hold(run, self._batch_max)
+        return self._hold_of(run, self._batch_max)
 
     def confirm(self) -> None:
         """Say that what was taken has been sent."""
-        self._lane.hold((), sent=len(self._lane.ledger.held))
+        self.hold((), sent=len(self.ledger.held))
 
     def keep_latest(self, run: int) -> None:
         """Keep the latest of all that this run has said and not sent: in an outage nobody watches the steps."""
-        self._hold(run, None)
-
-    def counts(self) -> LaneCounts:
-        """Return what became of all that was offered, at one moment."""
-        return self._lane.counts()
+        self._hold_of(run, None)
 
     def renew(self) -> "Outbox":
         """Return an empty one with the same status: a forked child's."""
@@ -92,10 +101,10 @@ class Outbox:
         heir.replace(self._whole[0])
         return heir
 
-    def _hold(self, run: int, count: int | None) -> list[Said]:
-        ledger, queue = self._lane.look()
+    def _hold_of(self, run: int, count: int | None) -> list[Said]:
+        ledger, queue = self.look()
         held = [Said(*said) for said in ledger.held if said[2].run == run]
-        left = []
+        left = self._late()
         for said, number in queue:
             if said[2].run > run or (count is not None and len(held) >= count):
                 break
@@ -105,8 +114,13 @@ class Outbox:
         seen = len(ledger.held) + len(left)
         if count is None:
             held = held[-1:]
-        self._lane.hold(tuple(held), left, coalesced=seen - len(held))
+        self.hold(tuple(held), left, coalesced=seen - len(held))
         return held
+
+    def _late(self) -> list[Entry]:
+        """Return what was put in when a later one, which says all that it says, had left already."""
+        through = self.ledger.through
+        return [entry for entry in self._queue.copy() if entry[1] <= through]
 
 
 def _size(said: tuple[bytes, int, Word]) -> int:

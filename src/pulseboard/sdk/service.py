@@ -24,7 +24,7 @@ from pulseboard.sdk.commander import Commander, Signature
 from pulseboard.sdk.complaints import Complaints
 from pulseboard.sdk.courier import Courier
 from pulseboard.sdk.desk import Desk
-from pulseboard.sdk.fields import FieldEncoder
+from pulseboard.sdk.fields import FieldReader
 from pulseboard.sdk.guard import Guard, is_hosts_own
 from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Timer
 from pulseboard.sdk.log_handler import ServiceLogHandler, name_level
@@ -103,7 +103,7 @@ class Service:
         self._keys = Keys(namespace or os.environ.get("PULSEBOARD_NAMESPACE") or DEFAULT_NAMESPACE)
         self._prefix = channel_prefix or os.environ.get("PULSEBOARD_CHANNEL_PREFIX") or DEFAULT_PREFIX
         self._complaints = Complaints(name)
-        self._fields = FieldEncoder(self._complaints)
+        self._fields = FieldReader(self._complaints)
         # Taken to start alone: neither an update nor a stop waits for anybody. Reentrant, for a signal handler that starts.
         self._starting = threading.RLock()
         self._runs = itertools.count(1)
@@ -150,8 +150,13 @@ class Service:
         The fields are read at once, so the caller may change their values afterwards.
         """
         try:  # what the guard does as well, for a call that hosts make all the time
-            self._desk.outbox.merge(self._fields.encode(fields))
-            self._publish()
+            changes = self._fields.read(fields)
+            courier = self._find_courier()
+            if courier is not None and not courier.dismissed:
+                courier.say(changes)
+            else:
+                self._desk.outbox.merge(changes)
+                self._publish()
         except Exception as error:
             if not self._desk.guard.swallow(error):
                 raise
@@ -160,7 +165,7 @@ class Service:
         """Make `status` the whole status and publish it. It is read at once, so the caller may change it afterwards."""
         with self._desk.guard:
             try:
-                said = self._fields.encode(dict(status))
+                said = self._fields.read(dict(status))
             # Whatever was given instead of a dict may raise anything at all.
             except Exception as error:
                 if is_hosts_own(error):
@@ -306,7 +311,7 @@ class Service:
         )
 
     def _write_line(self, level: str, message: str, logger: str, fields: dict[str, Any], traceback: str) -> None:
-        json = encode(self._fields.encode(fields)) if fields else b""
+        json = encode(self._fields.read(fields)) if fields else b""
         self._desk.logbook.write(level, message, logger, json, traceback)
         if (courier := self._running()) is not None:
             courier.note_line()
