@@ -7,7 +7,9 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -31,6 +33,37 @@ def eventually(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
+
+
+@contextmanager
+def held_up(
+    function: Callable[..., object], line: int, meanwhile: Callable[[], object]
+) -> Iterator[Callable[[], bool]]:
+    """Do `meanwhile` before this line that a function runs, as a thread or a signal handler would that gets its turn there.
+
+    Yields a function that says whether it came to that.
+    """
+    code, left = function.__code__, line
+
+    def at_line(_: FrameType, event: str, __: object) -> Any:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(before)
+                meanwhile()
+                return None
+        return at_line
+
+    def at_call(frame: FrameType, _: str, __: object) -> Any:
+        return at_line if frame.f_code is code else None
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        yield lambda: left < 0
+    finally:
+        sys.settrace(before)
 
 
 class Sight:

@@ -8,14 +8,12 @@ import pytest
 from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
 
 from pulseboard import Service
-from pulseboard.sdk.fields import Fields
 from pulseboard.sdk.guard import Guard
 from pulseboard.sdk.outbox import Outbox
 
 
 def break_offering(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(outbox: Outbox, _: object, changes: Fields | None = None) -> None:
-        outbox.merge(changes or {})
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(Outbox, "say", broken)

@@ -53,6 +53,8 @@ def test_each_kind_is_sent_with_its_name_and_value(make: MakeService, metrics: M
     service = make(start=False, metrics_every_s=OFTEN_S, instance="w-1")
     service.counter("synced").add()
     service.counter("synced").add(4)
+    service.counter("seconds").add(0.5)
+    service.counter("seconds").add()
     service.gauge("queue").set(7)
     service.gauge("queue").add(-2.5)
     for value in (3, 1, 2.5):
@@ -60,9 +62,13 @@ def test_each_kind_is_sent_with_its_name_and_value(make: MakeService, metrics: M
     service.start()
     eventually(lambda: metrics.events)
     event = metrics.events[0]
-    assert (event["service"], event["instance"], event["kinds"]) == ("balance-sync", "w-1", {"synced": "counter"})
+    assert (event["service"], event["instance"], event["kinds"]) == (
+        *("balance-sync", "w-1"),
+        {"synced": "counter", "seconds": "counter"},
+    )
     assert abs(event["timestamp"] / 1000 - time.time()) < 60
-    assert event["metrics"] == {"synced": 5, "queue": 4.5, "rows": {"count": 3, "sum": 6.5, "min": 1.0, "max": 3.0}}
+    rows = {"count": 3, "sum": 6.5, "min": 1.0, "max": 3.0}
+    assert event["metrics"] == {"synced": 5, "seconds": 1.5, "queue": 4.5, "rows": rows}
 
 
 def test_what_has_not_changed_is_not_told_again(make: MakeService, metrics: MetricSight) -> None:

@@ -4,11 +4,15 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from tests.sdk.conftest import MakeService, Sight, eventually
+import pytest
+from tests.sdk.conftest import MakeService, Sight, eventually, held_up
 
 from pulseboard import Service
+from pulseboard.sdk.courier import Courier
+from pulseboard.sdk.outbox import Outbox
 
 THREADS, TASKS, UPDATES = 4, 3, 15
 """All in all fewer than the outbox holds, so that none may be dropped."""
@@ -110,3 +114,28 @@ def test_threads_may_start_and_stop_one_service_as_they_like(make: MakeService, 
     stats = service.stats()
     assert stats.offered == stats.sent + stats.dropped
     assert len([thread for thread in threading.enumerate() if thread.name == "pulseboard-balance-sync"]) == 1
+
+
+@pytest.mark.parametrize(
+    "function", [Service.update, Service._publish, Courier.say, Outbox.say], ids=lambda function: function.__qualname__
+)
+def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
+    make: MakeService, sight: Sight, function: Callable[..., object]
+) -> None:
+    """Another run of it says the status; what is put in for the one before is not sent any more."""
+    service = make()
+
+    def restart() -> None:
+        service.stop()
+        service.start()
+
+    def is_told(n: int) -> bool:
+        return sight.latest.get("n") == n
+
+    for line in itertools.count():
+        with held_up(function, line, restart) as was_held_up:
+            service.update(n=line)
+        eventually(partial(is_told, line))
+        if not was_held_up():
+            break
+    assert line > 1

@@ -14,7 +14,6 @@ from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.sdk import host
 from pulseboard.sdk.commander import Commander
 from pulseboard.sdk.desk import Desk
-from pulseboard.sdk.fields import Fields
 from pulseboard.sdk.freight import Freight
 from pulseboard.sdk.outbox import Said, Word
 from pulseboard.sdk.status import fit_status, parse_status
@@ -77,9 +76,9 @@ class Courier:
         """Start the thread."""
         self._thread.start()
 
-    def say(self, changes: Fields | None = None) -> None:
-        """Have the status sent as it is, after these changes of it."""
-        self._desk.outbox.say(self._saying, changes)
+    def say(self) -> None:
+        """Have the status sent as it is now."""
+        self._desk.outbox.say(self._saying)
         if self._wakes.empty():
             self._wakes.put(None)
 

@@ -33,7 +33,7 @@ class FieldReader:
         for name, value in fields.items():
             kind = type(value)
             # Nearly all that is said: what cannot change is made JSON when the status is, at half the price.
-            if name in self._names and (
+            if (type(name) is str and name in self._names) and (
                 (kind is int and _INT_MIN <= value <= _INT_MAX)
                 or (kind is str and value.isascii())
                 or kind in _CONSTANTS

@@ -113,7 +113,7 @@ class Counter(Instrument):
             self._added.append(0)  # so that there is one
             with suppress(IndexError):  # who adds meanwhile may take that along
                 total = [next(self._totals) for _ in range(len(self._added))][-1]
-                return _to_json(total + _ALL_ONES - length_hint(self._ones))
+                return _to_json(total + (_ALL_ONES - length_hint(self._ones)))
 
 
 class Gauge(Instrument):

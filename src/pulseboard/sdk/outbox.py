@@ -66,10 +66,8 @@ class Outbox(Lane[tuple[bytes, int, Word]]):
         whole = map(self._whole.__getitem__, repeat(0))
         return zip(zip(map(_encode, whole), _clock, repeat(word)), self._numbers)  # noqa: B905 - none of them ends
 
-    def say(self, saying: Saying, changes: Fields | None = None) -> None:
-        """Change these fields of the status, and put it in as it is then."""
-        if changes is not None:
-            self._whole[0].update(changes)
+    def say(self, saying: Saying) -> None:
+        """Put the status in as it is now."""
         # It gets its number in the step of C that makes it, so that the numbers tell which is the later. To put it in within
         # that step too would cost half as much again.
         entry = next(saying)
