@@ -139,3 +139,51 @@ def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
         if not was_held_up():
             break
     assert line > 1
+
+
+def starts(service: Service) -> bool:
+    service.start()
+    return True
+
+
+def restarts(service: Service) -> bool:
+    service.stop()
+    service.start()
+    return True
+
+
+def stops(service: Service) -> bool:
+    service.stop()
+    return False
+
+
+@pytest.mark.parametrize("handle", [starts, restarts, stops])
+@pytest.mark.parametrize("function", [Service._appear, Service._launch, Courier.start])
+def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
+    make: MakeService, sight: Sight, function: Callable[..., object], handle: Callable[[Service], bool]
+) -> None:
+    """Two couriers of one service waited for each other's end: nothing was told any more, and a stop took its two seconds."""
+
+    def is_told(name: str, n: int) -> bool:
+        return name in sight.board and sight.board[name]["status"] == {"n": n}
+
+    handled: list[bool] = []
+
+    def do(service: Service) -> None:
+        handled.append(handle(service))
+
+    for line in itertools.count():
+        handled.clear()
+        service = make(start=False, instance=f"line-{line}")
+        name = f"balance-sync/{service.instance}"
+        with held_up(function, line, partial(do, service)) as was_held_up:
+            service.start()
+        service.update(n=line)
+        if handled in ([], [True]):
+            eventually(partial(is_told, name, line))
+        service.stop()
+        assert name not in sight.board or sight.board[name]["goodbye"]
+        assert not any(thread.name == "pulseboard-balance-sync" for thread in threading.enumerate())
+        if not was_held_up():
+            break
+    assert line > 0

@@ -106,6 +106,7 @@ class Service:
         self._fields = FieldReader(self._complaints)
         # Taken to start alone: neither an update nor a stop waits for anybody. Reentrant, for a signal handler that starts.
         self._starting = threading.RLock()
+        self._launching = self._wanted = False
         self._runs = itertools.count(1)
         self._masks = Masks(mask)
         self._desk = Desk(Guard(name), Logbook(self._masks), Meter(self._complaints.tell), float(metrics_every_s))
@@ -124,9 +125,8 @@ class Service:
         with self._desk.guard:
             with contextlib.suppress(RuntimeError):  # not called in one
                 self._desk.loops.add(asyncio.get_running_loop())
-            with self._starting:
-                if self._running() is None:
-                    self._launch()
+            self._wanted = True
+            self._appear()
         return self
 
     def stop(self, *, back_in_s: float | None = None) -> None:
@@ -272,11 +272,8 @@ class Service:
         await asyncio.to_thread(self.stop)
 
     def _publish(self) -> None:
-        if self._forked:
-            with self._starting:
-                if self._forked:
-                    self._launch()
-                    return
+        if self._forked and self._appear():
+            return
         # Should the service be stopped between these two steps, what this says comes after the goodbye and is not sent.
         courier = self._find_courier()
         if courier is not None and not courier.dismissed:
@@ -337,13 +334,30 @@ class Service:
         )
         return None
 
-    def _launch(self) -> None:
+    def _appear(self) -> bool:
+        """Begin a run, if one is wanted and there is none; return whether it was done here."""
+        launched = False
+        with self._starting:
+            # A signal handler may start and stop it in the middle of this: it leaves that to the loop, which looks once more.
+            while self._wanted and self._running() is None and not self._launching:
+                self._launching = True
+                try:
+                    if self._running() is None and not self._launch():
+                        break
+                    launched = True
+                finally:
+                    self._launching = False
+            if not self._wanted:
+                self.dismiss()
+        return launched
+
+    def _launch(self) -> bool:
         self._forked = False
         try:
             address = RedisAddress.from_env(url=self._redis_url)
         except ConfigError as error:
             log.error("service %s stays off the board: %s", self.name, error)
-            return
+            return False
         courier = Courier(
             self.name,
             self.instance,
@@ -366,12 +380,13 @@ class Service:
                 raise
             # No more threads, or the interpreter is shutting down.
             log.error("service %s stays off the board: %s", self.name, error)
-            return
+            return False
         host.watch_the_end(sigterm=self._goodbye_on_sigterm)
+        return True
 
     def dismiss(self, back_in_s: float | None = None) -> Courier | None:
         """Begin to stop, and return what is to be waited for: also one who is on the way out already. For `host` only."""
-        self._forked = False
+        self._forked = self._wanted = False
         courier = self._find_courier()
         if courier is not None and not courier.dismissed:
             courier.dismiss(back_in_s)
@@ -387,7 +402,7 @@ class Service:
         # Only the forking thread lives on in the child: locks may be held by threads that are gone, and the connection is
         # the parent's. The child becomes an instance of its own when it first says something, not before: most children
         # are about to exec another program.
-        self._starting = threading.RLock()
+        self._starting, self._launching = threading.RLock(), False
         self._desk = self._desk.renew(Guard(self.name))
         self._pause = self._pause.renew()
         self._forked = self._forked or self._running() is not None
