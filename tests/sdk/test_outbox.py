@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -32,7 +33,7 @@ def json_of(text: str) -> bytes:
 
 
 def texts(batch: list[Said]) -> list[str]:
-    return [msgspec.json.decode(said.json)["t"] for said in batch]
+    return [msgspec.json.decode(said.json).get("t", "") for said in batch]
 
 
 def size(waiting: list[str]) -> int:
@@ -175,6 +176,37 @@ def test_a_goodbye_is_said_though_its_thread_is_held_up(line: int) -> None:
     assert was_held_up()
     sent.extend(outbox.take(RUN))
     assert sent[-1].word.goodbye
+
+
+def test_it_knows_of_a_status_that_was_made_and_never_put_in() -> None:
+    outbox = Outbox()
+    saying = outbox.saying(WORD)
+
+    def tear_away() -> None:
+        raise TimeoutError
+
+    for line, misses in enumerate([False, True, False, False]):
+        with suppress(TimeoutError), held_up(Outbox.say, line, tear_away):
+            outbox.say(saying)
+        assert not outbox.misses_latest or misses
+        take_all(outbox)
+        assert outbox.misses_latest == misses
+        say(outbox, "next")
+        take_all(outbox)
+        assert not outbox.misses_latest
+
+
+def test_it_knows_of_a_status_that_came_behind_one_of_an_earlier_run() -> None:
+    outbox = Outbox()
+
+    def meanwhile() -> None:
+        outbox.say(outbox.saying(Word(1)))
+        outbox.take(2)
+
+    with held_up(Outbox.say, 1, meanwhile):
+        outbox.say(outbox.saying(Word(2)))
+    assert outbox.take(2) == []
+    assert outbox.misses_latest
 
 
 def test_a_run_sends_what_is_its_own() -> None:

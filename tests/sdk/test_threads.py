@@ -141,6 +141,18 @@ def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
     assert line > 1
 
 
+def test_an_update_that_is_torn_away_in_the_middle_is_told_with_the_next_beat(make: MakeService, sight: Sight) -> None:
+    """A signal handler raised, as that of a soft time limit does, when the status was made and not put in yet."""
+    service = make(beat_s=0.2)
+
+    def tear_away() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError), held_up(Outbox.say, 1, tear_away):
+        service.update(n=1)
+    eventually(lambda: sight.latest == {"n": 1})
+
+
 def starts(service: Service) -> bool:
     service.start()
     return True

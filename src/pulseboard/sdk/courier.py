@@ -27,6 +27,9 @@ ENVELOPE_MAX_BYTES = 2_048
 LOOK_ROUND_S = 0.5
 """How often the thread sees to it whether it is the last in a child that began in a thread, and would keep it for ever."""
 
+LATE_S = 0.1
+"""How long a status may be about to be put in before it is said by this thread instead."""
+
 log = logging.getLogger("pulseboard.service")
 
 
@@ -152,7 +155,11 @@ class Courier:
             self._pause()
             return
         self._note_success()
-        self._wait(self._freight.next_due(self._next_beat) - time.monotonic())
+        outbox = self._desk.outbox
+        misses, timeout_s = outbox.misses_latest, self._freight.next_due(self._next_beat) - time.monotonic()
+        self._wait(min(timeout_s, LATE_S) if misses else timeout_s)
+        if misses and outbox.misses_latest and not self.dismissed:
+            self.say()
 
     def _tell(self, receipt: Receipt) -> None:
         self._desk.receipts.offer(receipt)

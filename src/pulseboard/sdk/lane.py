@@ -5,19 +5,20 @@ nor to a signal handler (it holds its GIL). All else is the taker's alone. So th
 nobody's hands any more and was not sent was dropped.
 """
 
-from bisect import bisect_right
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import chain, count
-from operator import itemgetter
+from itertools import chain
+from operator import itemgetter, length_hint
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 Numbered = tuple[T, int]
 
 
-_item_of, _number_of = itemgetter(0), itemgetter(1)
+_item_of = itemgetter(0)
+_ENDLESS = sys.maxsize
 
 
 class LaneCounts(NamedTuple):
@@ -26,7 +27,7 @@ class LaneCounts(NamedTuple):
     offered: int
     sent: int
     overflowed: int
-    """Dropped, the oldest first, because the lane was full."""
+    """Dropped, the oldest first, because the lane was full; or not put in yet, by a thread that is in the middle of it."""
     coalesced: int
     """Dropped by the taker, because a later one says all that they said."""
     waiting: int
@@ -62,7 +63,7 @@ class Lane(Generic[T]):
         self._room = max_bytes
         # A full deque drops its oldest in the same step that appends.
         self._queue: deque[Numbered[T]] = deque(maxlen=max_items - batch_max)
-        self._numbers = count(1)
+        self._numbers = iter(range(1, _ENDLESS))
         self.ledger: _Ledger[T] = _Ledger()
 
     def offer(self, item: T) -> None:
@@ -76,9 +77,11 @@ class Lane(Generic[T]):
         """Return the book and what is queued at one moment, oldest first, each with its number."""
         while True:
             ledger = self.ledger
-            queue = sorted(self._queue.copy(), key=_number_of)
+            queue = self._copy_queue()
             if ledger is self.ledger:  # else items went from the one to the other between the two looks
-                return ledger, queue[bisect_right(queue, ledger.through, key=_number_of) :]
+                while queue and queue[0][1] <= ledger.through:
+                    queue.popleft()
+                return ledger, list(queue)
 
     def hold(self, held: tuple[T, ...], left: Sequence[Numbered[T]] = (), *, sent: int = 0, coalesced: int = 0) -> None:
         """Let `left` leave the queue, and keep `held` until it is sent or dropped. For the taker.
@@ -91,6 +94,11 @@ class Lane(Generic[T]):
         self.ledger = _Ledger(through, held, was.sent + sent, was.coalesced + coalesced)
         for numbered in left:
             self._remove(numbered)
+
+    @property
+    def latest(self) -> int:
+        """The number of the latest item; that may be about to be put in."""
+        return _ENDLESS - 1 - length_hint(self._numbers)
 
     def __bool__(self) -> bool:
         """Whether anything is queued."""
@@ -107,6 +115,10 @@ class Lane(Generic[T]):
     def overflowed(self) -> int:
         """Return how many were dropped so far because the lane was full; what waits is not summed up for it."""
         return _count_overflowed(*self.look())
+
+    def _copy_queue(self) -> deque[Numbered[T]]:
+        """Return a copy of the queue, by number."""
+        return self._queue.copy()
 
     def _make_room(self) -> None:
         ledger, queue = self.look()

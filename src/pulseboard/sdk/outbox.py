@@ -4,8 +4,10 @@ Whoever offers, offers the whole status as it is at that moment; so of two the l
 """
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice, repeat
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -52,6 +54,7 @@ class Outbox(Lane[tuple[bytes, int, Word]]):
         # In a list, where the one step of C that makes it JSON can find it.
         self._whole: list[Fields] = [{}]
         self._batch_max = batch_max
+        self._taken = 0
 
     def merge(self, fields: Fields) -> None:
         """Change these fields of the status."""
@@ -93,6 +96,13 @@ class Outbox(Lane[tuple[bytes, int, Word]]):
         """Keep the latest of all that this run has said and not sent: in an outage nobody watches the steps."""
         self._hold_of(run, None)
 
+    @property
+    def misses_latest(self) -> bool:
+        """Whether nothing is queued and yet the latest was not taken: its thread is held up, or was torn away, by what a signal
+        handler raised. For the taker.
+        """
+        return not self._queue and self._taken < self.latest
+
     def renew(self) -> "Outbox":
         """Return an empty one with the same status: a forked child's."""
         heir = Outbox()
@@ -109,11 +119,15 @@ class Outbox(Lane[tuple[bytes, int, Word]]):
             left.append((said, number))
             if said[2].run == run and not (held and held[-1].word.goodbye):
                 held.append(Said(*said))
+                self._taken = number
         seen = len(ledger.held) + len(left)
         if count is None:
             held = held[-1:]
         self.hold(tuple(held), left, coalesced=seen - len(held))
         return held
+
+    def _copy_queue(self) -> deque[Entry]:
+        return deque(sorted(self._queue.copy(), key=_number_of))
 
     def _late(self) -> list[Entry]:
         """Return what was put in when a later one, which says all that it says, had left already."""
@@ -125,5 +139,6 @@ def _size(said: tuple[bytes, int, Word]) -> int:
     return len(said[0])
 
 
+_number_of = itemgetter(1)
 _encode = msgspec.json.Encoder().encode
 _clock = iter(time.time_ns, None)
