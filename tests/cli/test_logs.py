@@ -164,6 +164,10 @@ def test_lines_that_a_service_dropped_are_told_with_their_number(board: Board, s
     until(lambda: len(messages(following.out)) == lines.sent, "not every line came")
     told = re.findall(r"^\(([\d,]+) lines? dropped by report\)$", following.err, re.MULTILINE)
     assert sum(int(count.replace(",", "")) for count in told) == lines.overflowed
+    _, out, err = board.ask("logs", "report", "-n", "10000", "--json")
+    assert messages(out) == messages(following.out)
+    assert sum(json.loads(line).get("dropped", 0) for line in out.splitlines()) == lines.overflowed
+    assert re.findall(r"^\(([\d,]+) lines? dropped by report\)$", err, re.MULTILINE) == told
 
 
 def test_filters_hold_for_what_is_followed(board: Board) -> None:

@@ -32,15 +32,16 @@ class Span(NamedTuple):
     end_ms: int | None = None
 
 
-ALL_TIME = Span()
+ALL_TIME, ALL_LINES = Span(), LogFilter()
 
 
 class PlacedLine(NamedTuple):
-    """One line with its place, and whose it is."""
+    """One line with its place, whose it is, and how many of that instance were dropped before it."""
 
     place: LinePlace
     instance: str
     line: LogLine
+    dropped: int = 0
 
 
 class FoundLines(NamedTuple):
@@ -107,8 +108,8 @@ class History:
         async with aclosing(self._backwards("log", service, span, end, PAGE)) as pages:
             async for entries, reached in pages:
                 on = reached
-                for placed in (placed for entry in entries for placed in reversed(lines_of(entry))):
-                    if (before is None or placed.place < before) and lines.takes(placed.line):
+                for placed in (placed for entry in entries for placed in reversed(lines_of(entry, lines))):
+                    if before is None or placed.place < before:
                         found.append(placed)
                         if len(found) == limit:
                             return FoundLines(found, placed.place, truncated=False)
@@ -211,11 +212,16 @@ async def find_services(client: redis.asyncio.Redis, *hashes: str) -> list[str]:
     return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
 
 
-def lines_of(entry: Entry) -> list[PlacedLine]:
-    """Return the lines of an entry, in order."""
+def lines_of(entry: Entry, wanted: LogFilter = ALL_LINES) -> list[PlacedLine]:
+    """Return the lines of an entry that are wanted, in order; the first says how many were dropped before the entry."""
     event = entry.event
     if not isinstance(event, LogEvent):
         return []
-    return [
-        PlacedLine(LinePlace(entry.cursor, number), event.instance, line) for number, line in enumerate(event.lines)
+    lines = [
+        PlacedLine(LinePlace(entry.cursor, number), event.instance, line)
+        for number, line in enumerate(event.lines)
+        if wanted.takes(line)
     ]
+    if lines and event.dropped:
+        lines[0] = lines[0]._replace(dropped=event.dropped)
+    return lines

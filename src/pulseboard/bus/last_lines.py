@@ -44,9 +44,9 @@ class LastLines:
                 lambda row: parse_kept("log", row, LOOKED_THROUGH_BYTES),
                 lambda _: f"the log history of {service}",
             ):
-                for place, instance, line in reversed(lines_of(entry)):
+                for place, instance, line, dropped in reversed(lines_of(entry)):
                     if (tail := tails.get(instance)) is not None:
-                        tail.add(view_line(line, place))
+                        tail.add(view_line(line, place, dropped))
             if len(rows) < PAGE:
                 break
             entries -= len(rows)

@@ -34,6 +34,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     logger: str = ""
     fields: dict[str, object] = {}
     traceback: str = ""
+    dropped: int = 0
 
     @property
     def place(self) -> LinePlace:
@@ -74,15 +75,16 @@ class Wanted(NamedTuple):
 
 async def show_logs(server: str, wanted: Wanted, *, follow: bool, json: bool) -> int:
     """Print lines of log, and with `follow` those that come, until Ctrl-C."""
-    show = _Printer(named=wanted.service is None, json=json)
+    notices = Notices()
+    show = _Printer(notices, named=wanted.service is None, json=json)
     async with Api(server) as api:
         since_ms = await _since_ms(api, wanted.since)
         if follow:
-            await _follow(api, wanted, since_ms, show)
+            await _follow(api, wanted, since_ms, show, notices)
         else:
             await _print_past(api, wanted, since_ms, None, show)
             if not show.shown:
-                Notices().remark("no lines")
+                notices.remark("no lines")
     return 0
 
 
@@ -128,9 +130,8 @@ async def _all_lines(
                 yield line
 
 
-async def _follow(api: Api, wanted: Wanted, since_ms: int | None, show: "_Printer") -> None:
+async def _follow(api: Api, wanted: Wanted, since_ms: int | None, show: "_Printer", notices: Notices) -> None:
     """Print history up to where the stream begins, and from there what comes; after a gap, history again."""
-    notices = Notices()
     live = Live(api, {"kinds": "log", "services": wanted.service, **wanted.filter})
     last: LinePlace | None = None  # up to here everything was printed
     async with aclosing(live.read()) as items:
@@ -155,7 +156,7 @@ async def _follow(api: Api, wanted: Wanted, since_ms: int | None, show: "_Printe
                         notices.remark(f"{error} Waiting for it")  # it may be about to start
                     last = LinePlace(here, sys.maxsize)
                 case "log" if last is not None:
-                    last = _print_batch(item, last, show, notices)
+                    last = _print_batch(item, last, show)
                 case "skipped" | "reset":
                     notices.remark(f"{_gap(item)}; reading them from history")
                 case _:
@@ -163,11 +164,9 @@ async def _follow(api: Api, wanted: Wanted, since_ms: int | None, show: "_Printe
             show.flush()
 
 
-def _print_batch(message: Message, last: LinePlace, show: "_Printer", notices: Notices) -> LinePlace:
+def _print_batch(message: Message, last: LinePlace, show: "_Printer") -> LinePlace:
     batch = msgspec.json.decode(message.data, type=_Batch)
-    if batch.dropped:
-        show.flush()
-        notices.remark(f"{batch.dropped:,} line{'' if batch.dropped == 1 else 's'} dropped by {batch.service}")
+    show.dropped(batch.dropped, batch.service)
     for line in batch.lines:
         if (place := line.place) > last:
             line.service, line.instance = batch.service, batch.instance
@@ -195,7 +194,8 @@ def _gap(message: Message) -> str:
 
 
 class _Printer:
-    def __init__(self, *, named: bool, json: bool) -> None:
+    def __init__(self, notices: Notices, *, named: bool, json: bool) -> None:
+        self._notices = notices
         self._console = open_console()
         self._named = named
         self._json = json
@@ -204,12 +204,19 @@ class _Printer:
 
     def line(self, line: Line) -> None:
         self.shown += 1
+        self.dropped(line.dropped, line.service)
         if self._pretty:
             self._console.print(self._draw(line), soft_wrap=True)
         elif self._json:
             print(msgspec.json.encode(line).decode())
         else:
             print(self._plain(line))
+
+    def dropped(self, count: int, service: str) -> None:
+        """Say how many lines a service dropped here."""
+        if count:
+            self.flush()
+            self._notices.remark(f"{count:,} line{'' if count == 1 else 's'} dropped by {service}")
 
     def flush(self) -> None:
         sys.stdout.flush()

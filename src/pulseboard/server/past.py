@@ -145,12 +145,7 @@ async def all_lines(
     """Yield the lines of a service that are wanted, the oldest first."""
     async with aclosing(history.forwards("log", service, span=wanted.span, page=page)) as pages:
         async for entries in pages:
-            yield [
-                view_past_line(service, placed)
-                for entry in entries
-                for placed in lines_of(entry)
-                if wanted.lines.takes(placed.line)
-            ]
+            yield [view_past_line(service, placed) for entry in entries for placed in lines_of(entry, wanted.lines)]
 
 
 async def all_lines_of_all(history: History, wanted: Wanted) -> AsyncGenerator[Sequence[PastLine], None]:
@@ -187,5 +182,5 @@ async def all_lines_of_all(history: History, wanted: Wanted) -> AsyncGenerator[S
 
 def view_past_line(service: str, placed: PlacedLine) -> PastLine:
     """Return one line of a service as readers get it."""
-    place, instance, line = placed
-    return PastLine(**msgspec.structs.asdict(view_line(line, place)), service=service, instance=instance)
+    place, instance, line, dropped = placed
+    return PastLine(**msgspec.structs.asdict(view_line(line, place, dropped)), service=service, instance=instance)

@@ -70,9 +70,13 @@ class LinePlace(NamedTuple):
 
 
 class LineView(LogLine, frozen=True, omit_defaults=True):
-    """One line of a log, with the id by which readers know it; `timestamp` is when it came, where nobody said."""
+    """One line of a log, with the id by which readers know it; `timestamp` is when it came, where nobody said.
+
+    `dropped` is how many lines of its instance were lost before it; live it is the frame that tells.
+    """
 
     id: str = ""
+    dropped: int = 0
 
 
 class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -151,8 +155,8 @@ def parse_log_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LogEven
     return event
 
 
-def view_line(line: LogLine, place: LinePlace) -> LineView:
-    """Return one line as readers get it, live and from history."""
+def view_line(line: LogLine, place: LinePlace, dropped: int = 0) -> LineView:
+    """Return one line as readers get it, live and from history, where `dropped` lines were lost before it."""
     return LineView(
         level=line.level,
         message=line.message,
@@ -161,6 +165,7 @@ def view_line(line: LogLine, place: LinePlace) -> LineView:
         fields=line.fields,
         traceback=line.traceback,
         id=str(place),
+        dropped=dropped,
     )
 
 
