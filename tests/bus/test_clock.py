@@ -137,7 +137,7 @@ def test_a_clock_that_was_set_right_again_is_the_boards_at_once(raw: redis.Redis
     raw.xadd(keys.beats, {"service": "x", "instance": "1"}, id=f"{own - 5_000}-0")
     raw.hset(keys.clock, mapping={"at": own - HOUR_MS, "ahead": HOUR_MS})  # it was an hour behind until just now
     pairs: Any = raw.eval(
-        f"{read_script('beat')}", 4, keys.beats, keys.clock, keys.board, keys.seen, 100, "s", "i", "0", ""
+        read_script("beat"), 5, keys.beats, keys.clock, keys.board, keys.seen, keys.lost, 100, "s", "i", "0", ""
     )
     assert pairs == 0
     assert own <= last_ms(raw, keys.beats) <= own_clock(raw), "not an hour ahead"

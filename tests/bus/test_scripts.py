@@ -232,7 +232,8 @@ def test_who_beats_under_the_name_of_one_that_said_goodbye_must_say_its_status_a
 
 def test_beats_are_capped(raw: redis.Redis, keys: Keys) -> None:
     for _ in range(500):
-        raw.eval(read_script("beat"), 3, keys.beats, keys.board, keys.seen, 100, "balance-sync", "w-1", 0)
+        names = (keys.beats, keys.clock, keys.board, keys.seen, keys.lost)
+        raw.eval(read_script("beat"), len(names), *names, 100, "balance-sync", "w-1", 0, "")
     assert 100 <= raw.xlen(keys.beats) <= 200
 
 
@@ -528,6 +529,23 @@ class TestIncidents:
         assert await incidents.declare([self.loss(first, int(beaten))]) == 0
         assert await incidents.declare([self.loss(second, int(beaten))]) == 1
         assert await incidents.declare([self.loss(second, instance="stranger")]) == 0
+
+    async def test_one_that_beats_again_says_its_status_again_once(
+        self, publisher: Publisher, incidents: Incidents
+    ) -> None:
+        """Of a return by beats alone nothing would stay in history."""
+        (first,) = publisher.publish([outgoing()])
+        assert await incidents.declare([self.loss(first)]) == 1
+        assert not publisher.beat("balance-sync", "w-1")
+        assert publisher.beat("balance-sync", "w-1")
+
+    async def test_one_that_said_something_since_need_not_say_it_again(
+        self, publisher: Publisher, incidents: Incidents
+    ) -> None:
+        (first,) = publisher.publish([outgoing()])
+        assert await incidents.declare([self.loss(first)]) == 1
+        publisher.publish([outgoing(n=2)])
+        assert publisher.beat("balance-sync", "w-1")
 
     async def test_one_that_came_back_can_be_lost_again(self, publisher: Publisher, incidents: Incidents) -> None:
         (first,) = publisher.publish([outgoing()])

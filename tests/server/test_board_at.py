@@ -1,6 +1,7 @@
 """The board as it stood: what was said, who was there, and what was being done, at moments gone by."""
 
 import json
+import signal
 import time
 from typing import Any
 
@@ -82,6 +83,33 @@ async def test_states_are_told_by_what_came_before_and_after(
     assert states(then) == {"till/a": "lost", "till/b": "stopped"}
     assert [each["instance"] for each in then["incidents"]] == ["a"]
     assert states(board_at(server, again)) == {"till/a": "alive", "till/b": "stopped"}
+
+
+async def test_one_that_was_lost_and_beats_again_is_alive_from_then_on(
+    server: Server, run_host: RunHost, till: Till, raw: redis.Redis
+) -> None:
+    """It says nothing of its own accord: of its return nothing would be kept."""
+    host = run_host("a")
+    await till.listens("a")
+
+    def losses() -> int:
+        return len(server.get("/api/incidents").json()["incidents"])
+
+    host.kill(signal.SIGSTOP)
+    await eventually(lambda: losses() == 1)
+    gone = now_ms(raw)
+    await pass_on(raw, gone)
+    host.kill(signal.SIGCONT)
+    await eventually(lambda: server.core.hub.states("till") == {"a": "alive"})
+    await eventually(lambda: states(board_at(server, now_ms(raw))) == {"till/a": "alive"})
+    back = now_ms(raw)
+    host.kill()
+    await eventually(lambda: losses() == 2)
+    assert [states(board_at(server, moment)) for moment in (gone, back, now_ms(raw))] == [
+        {"till/a": "lost"},
+        {"till/a": "alive"},
+        {"till/a": "lost"},
+    ]
 
 
 async def test_commands_in_work_then_are_told(server: Server, run_host: RunHost, till: Till, raw: redis.Redis) -> None:

@@ -511,10 +511,14 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
     command_id = till.send("count")
     assert [each["receipt"] for each in (await till.settled(command_id, "a"))["a"]] == ["received", "accepted", "done"]
     # Whoever has Redis alone may publish, send again what was signed, change it, or make one up.
-    raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "till"}))
+    raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "till", "args": {"by": 7}}))
     await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 1})
+    await eventually(lambda: [each for _, each in till.audit() if each.get("source") == "publish"])
+    (attempt,) = (each for _, each in till.audit() if each.get("source") == "publish")
+    assert (attempt["command"], attempt["args"], attempt["instances"]) == ("count", {"by": 7}, [])
+    assert attempt["refused"] == "not-obeyed: plain commands are not passed on here"
     rows: Any = raw.xrange(keys.commands)
-    _, signed = rows[-1]
+    (signed,) = (fields for _, fields in rows if fields.get(b"signature"))
     command = json.loads(signed[b"data"])
     forged = [signed]
     for change in ({"args": {"by": 100}}, {"command_id": "f" * 32, "expires": command["expires"] + 10**9}):

@@ -65,7 +65,7 @@ class _Proof(NamedTuple):
 class Adopter(Watcher):
     """Hears `service:*` and puts what has no id into the feed. `run` it for as long as the server lives.
 
-    `make_command` finds out to whom a plain command goes; without it none is passed on.
+    `make_command` finds out to whom a plain command goes, or why to nobody; without it plain commands are not looked at.
     """
 
     def __init__(
@@ -155,9 +155,7 @@ class Adopter(Watcher):
                 except InvalidEvent as error:
                     self._rejections.add(error, channel)
                     continue
-                if isinstance(event, Wanted) and self._make_command is None:
-                    self._rejections.add(InvalidEvent("not-obeyed", "plain commands are not passed on here"), channel)
-                elif event is not None:
+                if event is not None and not (isinstance(event, Wanted) and self._make_command is None):
                     await self._queue.put(_Plain(self._epoch, event))
 
     async def _adopt_all(self) -> None:

@@ -116,10 +116,11 @@ class Publisher:
     def beat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
         """Give one sign of life; return False when the board does not know the instance, or not its last event.
 
-        Then its status must be sent again: Redis lost its data, or a failover lost what was not passed on.
+        Then its status must be sent again: Redis lost its data, a failover lost what was not passed on, or it was lost and
+        is back.
         `lag_ms` is for how long the event loop of an async host has not answered; 0 when it does, or there is none.
         """
-        keys = [self._keys.beats, self._keys.clock, self._keys.board, self._keys.seen]
+        keys = [self._keys.beats, self._keys.clock, self._keys.board, self._keys.seen, self._keys.lost]
         taken = self._taken.get(board_field(service, instance), "")
         with told_as_unavailable():
             return bool(self._beat(keys=keys, args=[BEATS_MAX, service, instance, lag_ms, str(taken)]))

@@ -79,7 +79,7 @@ class Core:
         self._adopter = Adopter(
             *where,
             self.rejections,
-            make_command=self.dispatch.make_plain if settings.obeys_plain_commands else None,
+            make_command=self.dispatch.make_plain if settings.obeys_plain_commands else self.dispatch.refuse_plain,
             prefix=settings.channel_prefix,
             max_event_bytes=settings.max_event_bytes,
             on_deaf=lambda deaf: self.hub.listen(None if deaf is None else DeafView(*deaf)),

@@ -98,7 +98,7 @@ class Dispatch:
 
     async def make_plain(self, plain: PlainCommand) -> Command:
         """Return the command that a plain publish asks for; where nobody can fulfil it, it says why and goes to nobody."""
-        wish = Wish(plain.service, plain.command, plain.instance, encode(plain.args), plain.deadline_s)
+        wish = _wish_of(plain)
         give_up_at = time.monotonic() + min(plain.deadline_s, BLIND_S)
         while True:
             check_cancelled()
@@ -109,9 +109,15 @@ class Dispatch:
                 if problem.status == HTTPStatus.SERVICE_UNAVAILABLE and time.monotonic() < give_up_at:
                     await asyncio.sleep(BLIND_CHECK_S)
                     continue
-                refused = f"{problem.document['code']}: {problem}"
-                made = msgspec.structs.replace(self._make(wish, []), refused=refused)
+                return self._refuse(wish, f"{problem.document['code']}: {problem}")
             return msgspec.structs.replace(made, source="publish")
+
+    async def refuse_plain(self, plain: PlainCommand) -> Command:
+        """Return the command that a plain publish asks for where none is passed on: it says so, and goes to nobody."""
+        return self._refuse(_wish_of(plain), "not-obeyed: plain commands are not passed on here")
+
+    def _refuse(self, wish: Wish, reason: str) -> Command:
+        return msgspec.structs.replace(self._make(wish, []), refused=reason, source="publish")
 
     def _make(self, wish: Wish, instances: list[str]) -> Command:
         now_ms = self._hub.now_ms
@@ -127,6 +133,10 @@ class Dispatch:
             "api",
             wish.origin,
         )
+
+
+def _wish_of(plain: PlainCommand) -> Wish:
+    return Wish(plain.service, plain.command, plain.instance, encode(plain.args), plain.deadline_s)
 
 
 def _check(wish: Wish) -> None:
