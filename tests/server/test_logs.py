@@ -171,6 +171,9 @@ async def test_the_status_history_is_read_in_order(server: Server, publish: Any)
         ("limit=0", None),
         ("limit=-1", None),
         ("limit=1001", None),
+        ("lvl=error", "bad-parameter"),
+        ("Level=error", "bad-parameter"),
+        ("limit=1&limit=2", "bad-parameter"),
     ],
 )
 async def test_a_question_that_cannot_be_meant_is_a_problem(server: Server, query: str, code: str | None) -> None:

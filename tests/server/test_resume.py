@@ -125,7 +125,7 @@ async def test_filters_hold_for_what_is_read_from_redis(
         assert numbers(await read_status(stream, 4)) == [1, 3, 5, 7]
 
 
-@pytest.mark.parametrize("way", ["?since={}", "header", "seed"])
+@pytest.mark.parametrize("way", ["?since={}", "?lastEventId={}", "header", "seed"])
 @pytest.mark.parametrize("since", ["yesterday", "1-0\r\nevil: 1", "9" * 400, "1-0-0", "-1", "1-0", "99999999999999-7"])
 async def test_no_id_whatever_it_is_gives_a_silent_gap_or_an_error(
     server: Server, publish: Publisher, raw: redis.Redis, keys: Keys, since: str, way: str
@@ -134,7 +134,7 @@ async def test_no_id_whatever_it_is_gives_a_silent_gap_or_an_error(
     await ids_of(server, publish, 3)
     raw.xtrim(keys.feed, maxlen=2, approximate=False)
     head, path = "", "/api/stream"
-    if way == "?since={}":
+    if way.startswith("?"):
         path += way.format(quote(since))
     else:
         head = f"Last-Event-ID: {since.splitlines()[0]}\r\n"
@@ -156,8 +156,10 @@ async def test_what_was_trimmed_is_a_reset(fresh: tuple[list[str], Server], raw:
     raw.xtrim(keys.feed, maxlen=5, approximate=False)
     async with await other.open(f"/api/stream?since={ids[3]}") as stream:
         assert [(await stream.next()).event for _ in range(2)] == ["reset", "board"]
-    async with await other.open(f"/api/stream?since={ids[5]}") as stream:
-        assert [message.id for message in await read_status(stream, 4)] == ids[6:]
+    # What stands in for EventSource repeats the older address, and adds where it is.
+    for query in (f"since={ids[5]}", f"since={ids[3]}&lastEventId={ids[5]}"):
+        async with await other.open(f"/api/stream?{query}") as stream:
+            assert [message.id for message in await read_status(stream, 4)] == ids[6:]
 
 
 async def test_more_than_is_worth_reading_is_a_reset(

@@ -173,6 +173,8 @@ async def test_a_question_that_cannot_be_meant_is_a_problem_document(server: Ser
         ("kinds=" + "x" * 5_000, "unknown-kind", "xxx"),
         ("services=Balance", "bad-name", "Balance"),
         ("services=logs", "bad-name", "logs"),
+        ("service=report", "bad-parameter", "service"),
+        ("level=info&level=error", "bad-parameter", "level"),
     ):
         answer = server.get(f"/api/stream?{query}")
         problem = answer.json()

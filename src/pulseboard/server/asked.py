@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,6 +17,20 @@ from pulseboard.wire.names import check_service_name
 T = TypeVar("T")
 
 _MS = re.compile(r"\d{1,16}", re.ASCII)
+
+
+def check_parameters(given: Sequence[str], known: Collection[str], *, lists: Collection[str] = ()) -> None:
+    """Raise a Problem for a parameter that nobody looks at, or for one that is given twice and is no list.
+
+    A filter with a slip in its name would filter nothing, and say nothing.
+    """
+    for name in given:
+        if name not in known:
+            takes = f"only {', '.join(f'`{each}`' for each in known)}" if known else "none"
+            detail = f"There is no parameter {name[:40]!a} here: it takes {takes}."
+            raise Problem(400, "bad-parameter", detail, parameter=name[:40])
+        if name not in lists and given.count(name) > 1:
+            raise Problem(400, "bad-parameter", f"`{name}` is given more than once.", parameter=name)
 
 
 def parse_service(name: str) -> str:

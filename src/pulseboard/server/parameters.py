@@ -1,11 +1,14 @@
 """Parameters that several routes take. What the schema says of them is for its readers: the checks are in `asked`, which say
 what is wrong in their own words."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import Schema
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
+from pulseboard.server.asked import check_parameters
 from pulseboard.wire.logs import LEVELS
 from pulseboard.wire.names import RESERVED
 
@@ -76,3 +79,10 @@ IdempotencyKey = Annotated[
     ),
 ]
 CommandId = Annotated[str, PathParameter(description="The id of a command", schema_extra={"pattern": "^[0-9a-f]{32}$"})]
+
+
+def takes_no_others(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raise a Problem for a query parameter that the route does not take. A guard of the framework's."""
+    kinds = {name: field.kwarg_definition for name, field in handler.parsed_fn_signature.parameters.items()}
+    known = [kind.name or name for name, kind in kinds.items() if isinstance(kind, QueryParameter)]
+    check_parameters([name for name, _ in connection.query_params.multi_items()], known)

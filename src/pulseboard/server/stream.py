@@ -14,12 +14,13 @@ from pulseboard.hub.catch_up import catch_up
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.fan_out import WRITE_MAX_BYTES
 from pulseboard.hub.hub import Hub
-from pulseboard.server.asked import parse_lines, parse_service
+from pulseboard.server.asked import check_parameters, parse_lines, parse_service
 from pulseboard.server.problems import Problem, send_problem
 from pulseboard.server.protocol import EXTENSION, LAST_WORDS_S, Extension, StreamProtocol, TransportSink, plain
 from pulseboard.wire.cursor import Cursor
 
 KINDS = frozenset({"status", "beats", "lifecycle", "log", "metric", "command", "receipt"})
+PARAMETERS = ("kinds", "services", "level", "contains", "since", "lastEventId")
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -73,6 +74,8 @@ def _parse_view(scope: HTTPScope, *, seed: bool) -> View:
     if seed:
         return View(seed=True)
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    given = [name for name, values in query.items() for _ in values]
+    check_parameters(given, PARAMETERS, lists=("kinds", "services"))
     kinds = _parse_names(query.get("kinds"))
     if kinds is not None and (unknown := kinds - KINDS):
         raise Problem(
@@ -94,9 +97,11 @@ def _parse_names(values: list[str] | None) -> frozenset[str] | None:
 
 def _parse_since(scope: HTTPScope) -> tuple[Cursor | None, str | None]:
     """Return where the reader is, or why that cannot be told: an EventSource would take an error for an answer for ever."""
-    # A browser that reconnects by itself says where it is in the header, and repeats the older address.
+    # A browser that reconnects by itself says where it is in the header, and repeats the older address; what stands in for
+    # EventSource where there is none, and cannot set the header, adds a parameter.
     header = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"), "")
-    text = header or parse_qs(scope["query_string"].decode("latin-1")).get("since", [""])[0]
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    text = header or query.get("lastEventId", query.get("since", [""]))[0]
     if not text:
         return None, None
     try:

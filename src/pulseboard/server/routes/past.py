@@ -24,6 +24,7 @@ from pulseboard.server.parameters import (
     ServiceName,
     Services,
     To,
+    takes_no_others,
 )
 from pulseboard.server.past import (
     MOST,
@@ -48,6 +49,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
     @route(
         "/api/services/{name:str}/history",
         http_method=READ,
+        guards=[takes_no_others],
         summary="What a service said of its status, in order",
         responses=answers(Statuses, 400, 404, 503),
     )
@@ -72,6 +74,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
     @route(
         "/api/services/{name:str}/logs",
         http_method=READ,
+        guards=[takes_no_others],
         summary="What a service logged, in order",
         responses=answers(Lines, 400, 404, 503),
     )
@@ -97,6 +100,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
     @route(
         "/api/logs",
         http_method=READ,
+        guards=[takes_no_others],
         summary="What all services logged, merged in order",
         responses=answers(Lines, 400, 503),
     )
@@ -118,6 +122,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
     @route(
         "/api/board",
         http_method=READ,
+        guards=[takes_no_others],
         summary="The board as it stood at a moment, from what is kept",
         responses=answers(PastBoard, 400, 503),
     )
@@ -127,6 +132,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
     @route(
         "/api/services/{name:str}/metrics",
         http_method=READ,
+        guards=[takes_no_others],
         summary="The latest metrics of a service; with `name` one of them as series, down-sampled to what a chart can show",
         responses=answers(LatestMetrics | Chart, 400, 404, 503),
     )

@@ -9,7 +9,7 @@ from litestar.types import ControllerRouterHandler
 from pulseboard.server.answers import READ, answers, json_answer
 from pulseboard.server.core import Core
 from pulseboard.server.incidents import INCIDENTS_MOST, IncidentsView, read_incidents
-from pulseboard.server.parameters import Before, OfService, ServiceName
+from pulseboard.server.parameters import Before, OfService, ServiceName, takes_no_others
 from pulseboard.server.services import ServiceNow, ServicesNow, read_service, read_services
 
 
@@ -29,6 +29,7 @@ def make_reads(core: Core) -> list[ControllerRouterHandler]:
     @route(
         "/api/incidents",
         http_method=READ,
+        guards=[takes_no_others],
         summary="Losses of instances, the latest first, each with the last words of its instance",
         responses=answers(IncidentsView, 400, 503),
     )
