@@ -199,3 +199,43 @@ def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
         if not was_held_up():
             break
     assert line > 0
+
+
+def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
+    make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread starts, another stops in the middle of that and starts again: the first had undone the second start as well."""
+    launch = Service._launch
+    stopped: list[Service] = []
+
+    def is_told(name: str, n: int) -> bool:
+        return name in sight.board and sight.board[name]["status"] == {"n": n}
+
+    def launch_and_stop(service: Service) -> bool:
+        launched = launch(service)
+        if service not in stopped:
+            service.stop()
+            stopped.append(service)
+        return launched
+
+    monkeypatch.setattr(Service, "_launch", launch_and_stop)
+    tried = 0
+    for line in itertools.count():
+        service = make(start=False, instance=f"line-{line}")
+        again = threading.Thread(target=service.start)
+
+        def start_again(service: Service = service, again: threading.Thread = again) -> None:
+            if service in stopped:
+                again.start()
+                eventually(partial(getattr, service, "_wanted"))  # from here on it waits for this one
+
+        with held_up(Service._appear, line, start_again) as was_held_up:
+            service.start()
+        if not was_held_up():
+            break
+        if again.ident is not None:
+            tried += 1
+            again.join()
+            service.update(n=line)
+            eventually(partial(is_told, f"balance-sync/{service.instance}", line))
+    assert tried > 3

@@ -339,17 +339,20 @@ class Service:
         launched = False
         with self._starting:
             # A signal handler may start and stop it in the middle of this: it leaves that to the loop, which looks once more.
-            while self._wanted and self._running() is None and not self._launching:
+            while self._is_due() and not self._launching:
                 self._launching = True
                 try:
-                    if self._running() is None and not self._launch():
+                    if self._is_due() and not self._launch():
                         break
                     launched = True
+                    if not self._wanted:  # any more; and who wants it again by now is seen to by the next look
+                        self._dismiss_courier(None)
                 finally:
                     self._launching = False
-            if not self._wanted:
-                self.dismiss()
         return launched
+
+    def _is_due(self) -> bool:
+        return self._wanted and self._running() is None
 
     def _launch(self) -> bool:
         self._forked = False
@@ -387,6 +390,9 @@ class Service:
     def dismiss(self, back_in_s: float | None = None) -> Courier | None:
         """Begin to stop, and return what is to be waited for: also one who is on the way out already. For `host` only."""
         self._forked = self._wanted = False
+        return self._dismiss_courier(back_in_s)
+
+    def _dismiss_courier(self, back_in_s: float | None) -> Courier | None:
         courier = self._find_courier()
         if courier is not None and not courier.dismissed:
             courier.dismiss(back_in_s)
