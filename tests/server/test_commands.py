@@ -440,6 +440,19 @@ async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_rea
     await eventually(lambda: [each["refused"].split(":")[0] for _, each in till.audit()] == ["nobody-listening"])
 
 
+async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_did(
+    till: Till, server: Server, raw: redis.Redis, keys: Keys, prefix: str
+) -> None:
+    for n in range(300):
+        command = {"command": "count", "service": "balance-sync", "args": {"n": n, "text": "x" * 15_000}}
+        raw.publish(f"{prefix}commands", json.dumps(command))
+    await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 300})
+    await eventually(lambda: len(till.audit()) == 10)
+    assert [(each["args"], "args left out: 15" in each["refused"]) for _, each in till.audit()] == [({}, True)] * 10
+    assert raw.xlen(keys.commands) == 0
+    assert list(raw.scan_iter(keys.command("*"))) == []
+
+
 HOSTILE = [  # more of them in test_arguments
     {"$ref": "#"},
     {"properties": {"by": {"pattern": "^(a+)+$"}}},

@@ -8,10 +8,14 @@ Invariant: who counts in an epoch has heard all of it, so the n-th of the same m
 import asyncio
 import logging
 import re
+import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import NamedTuple
+
+import msgspec
 
 from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.client import (
@@ -37,6 +41,8 @@ from pulseboard.wire.names import DEFAULT_PREFIX
 
 QUEUE_MAX = 1_024
 BATCH_MAX = 128
+REFUSALS_MOST, REFUSALS_IN_S, REFUSED_ARGS_BYTES = 10, 60.0, 1_000
+"""So many plain commands that are refused are written down in such a time, each with arguments of up to so many bytes."""
 
 _FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}"}\Z')
 _LINE_FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}\.\d{1,4}"}\Z')
@@ -87,6 +93,8 @@ class Adopter(Watcher):
         self._server = uuid.uuid4().hex[:16]
         self._epoch = ""
         self._batch = 0
+        self._written_down: deque[float] = deque(maxlen=REFUSALS_MOST)
+        self._not_written_down = 0
         self._queue: asyncio.Queue[_Plain | _Proof] = asyncio.Queue(QUEUE_MAX)
         self._client = open_async_client(address, keys)
         self._ears = Ears(self._client, keys, on_deaf)
@@ -170,7 +178,7 @@ class Adopter(Watcher):
             for span in spans.values():
                 await self._ears.write(span)
 
-    async def _complete(self, event: Adoptable | Wanted) -> Adoptable:
+    async def _complete(self, event: Adoptable | Wanted) -> Adoptable | None:
         if isinstance(event, Adoptable):
             return event
         if self._make_command is None:
@@ -178,13 +186,37 @@ class Adopter(Watcher):
         command = await self._make_command(event.command)
         if command.refused:
             self._rejections.add(InvalidEvent("not-obeyed", command.refused), f"a command to {command.service}")
+            if not self._may_write_down():
+                return None
+            command = self._shorten(command)
         return adopt_command(command, event.digest, self._keys)
+
+    def _may_write_down(self) -> bool:
+        # Whoever may publish must not push out of the audit what others did.
+        times, now = self._written_down, time.monotonic()
+        if len(times) == times.maxlen and now - times[0] < REFUSALS_IN_S:
+            self._not_written_down += 1
+            return False
+        times.append(now)
+        return True
+
+    def _shorten(self, command: Command) -> Command:
+        """Return a refused command as it is written down: with few arguments, and how many before it were not."""
+        reason, args = command.refused, command.args
+        if len(bytes(args)) > REFUSED_ARGS_BYTES:
+            reason, args = f"{reason} (args left out: {len(bytes(args))} bytes)", msgspec.Raw(b"{}")
+        if self._not_written_down:
+            reason = f"{reason} ({self._not_written_down} refused before it are not written down)"
+            self._not_written_down = 0
+        return msgspec.structs.replace(command, refused=reason, args=args)
 
     async def _adopt_batch(self, batch: list[_Plain]) -> None:
         self._batch += 1
         keys = [*self._keys.shared, self._keys.adopter(self._server), self._keys.open, self._keys.audit]
         args: list[str | bytes | int] = [DEFAULT_LIMITS, self._server, ADOPTION_TTL_MS, self._batch, BATCH_TTL_MS]
         for epoch, event in [(plain.epoch, await self._complete(plain.event)) for plain in batch]:
+            if event is None:
+                continue
             keys += [event.history, event.other, self._keys.adopted(epoch, event.digest)]
             args += [event.kind, event.subject, event.json, event.more]
         attempt = 0

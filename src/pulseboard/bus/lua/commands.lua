@@ -14,6 +14,9 @@ end
 
 local function append_command(record, commands, open, audit, json, command_id, service, signature, count, expires_ms)
   local id = put('command', json)
+  note_deed(audit, 'command', json)
+  -- What goes to nobody was refused: no service reads it, and there will be no receipt.
+  if tonumber(count) == 0 then return id end
   local place = redis.call('XADD', commands, 'MAXLEN', '~', ON_THE_WAY[1], next_id(commands, KEYS[2]),
     'service', service, 'data', json, 'signature', signature)
   tidy(commands, ON_THE_WAY)
@@ -21,9 +24,6 @@ local function append_command(record, commands, open, audit, json, command_id, s
   -- Whoever claims it needs the record, so it stays until the command's time is over.
   local left_s = math.ceil((tonumber(expires_ms) - read_clock(KEYS[2])) / 1000)
   redis.call('EXPIRE', record, math.max(0, left_s) + keep_for(commands, KEPT_S))
-  if tonumber(count) > 0 then
-    redis.call('ZADD', open, string.format('%.0f', (read_clock(KEYS[2]))), command_id)
-  end
-  note_deed(audit, 'command', json)
+  redis.call('ZADD', open, string.format('%.0f', (read_clock(KEYS[2]))), command_id)
   return id
 end
