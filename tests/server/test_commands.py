@@ -453,6 +453,17 @@ async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_d
     assert list(raw.scan_iter(keys.command("*"))) == []
 
 
+async def test_records_of_many_large_commands_go_soon(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    assert raw.ttl(keys.command(till.send("count"))) > 86_400
+    for _ in range(150):
+        raw.xadd(keys.commands, {"service": "other", "data": "x" * 15_000, "signature": ""})
+    assert 0 < raw.ttl(keys.command(till.send("count"))) < 1_000
+
+
 HOSTILE = [  # more of them in test_arguments
     {"$ref": "#"},
     {"properties": {"by": {"pattern": "^(a+)+$"}}},

@@ -9,7 +9,10 @@ local ON_THE_WAY = {1000, 4000000, 86400}
 -- Of more than so many a day the records go sooner, or somebody's loop would fill Redis with them.
 local KEPT_S, KEPT_OF_MANY_S = 7 * 86400, 600
 local function keep_for(commands, wanted_s)
-  return redis.call('XLEN', commands) < ON_THE_WAY[1] and wanted_s or math.min(wanted_s, KEPT_OF_MANY_S)
+  -- By bytes as well: large ones are trimmed from the stream long before they are so many.
+  local many = redis.call('XLEN', commands) >= ON_THE_WAY[1]
+    or (redis.call('MEMORY', 'USAGE', commands, 'SAMPLES', 0) or 0) > ON_THE_WAY[2] / 2
+  return many and math.min(wanted_s, KEPT_OF_MANY_S) or wanted_s
 end
 
 local function append_command(record, commands, open, audit, json, command_id, service, signature, count, expires_ms)
