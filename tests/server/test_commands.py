@@ -453,6 +453,17 @@ async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_d
     assert list(raw.scan_iter(keys.command("*"))) == []
 
 
+async def test_refused_plain_commands_that_are_not_written_down_are_counted_all_the_same(
+    till: Till, server: Server, raw: redis.Redis, keys: Keys, prefix: str
+) -> None:
+    """Servers pass over different ones: were these not counted, the command might be lost when it can be obeyed again."""
+    for _ in range(15):
+        raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"}))
+    await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 15})
+    await eventually(lambda: [raw.hget(key, "n") for key in raw.scan_iter(keys.adopted("*", "*"))] == [b"15"])
+    assert len(till.audit()) == 10
+
+
 async def test_records_of_many_large_commands_go_soon(
     till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
 ) -> None:

@@ -178,7 +178,7 @@ class Adopter(Watcher):
             for span in spans.values():
                 await self._ears.write(span)
 
-    async def _complete(self, event: Adoptable | Wanted) -> Adoptable | None:
+    async def _complete(self, event: Adoptable | Wanted) -> Adoptable:
         if isinstance(event, Adoptable):
             return event
         if self._make_command is None:
@@ -187,7 +187,8 @@ class Adopter(Watcher):
         if command.refused:
             self._rejections.add(InvalidEvent("not-obeyed", command.refused), f"a command to {command.service}")
             if not self._may_write_down():
-                return None
+                # It is counted like any other, or the counts of servers that pass over different ones would differ.
+                return adopt_command(command, event.digest, self._keys)._replace(kind="none")
             command = self._shorten(command)
         return adopt_command(command, event.digest, self._keys)
 
@@ -215,8 +216,6 @@ class Adopter(Watcher):
         keys = [*self._keys.shared, self._keys.adopter(self._server), self._keys.open, self._keys.audit]
         args: list[str | bytes | int] = [DEFAULT_LIMITS, self._server, ADOPTION_TTL_MS, self._batch, BATCH_TTL_MS]
         for epoch, event in [(plain.epoch, await self._complete(plain.event)) for plain in batch]:
-            if event is None:
-                continue
             keys += [event.history, event.other, self._keys.adopted(epoch, event.digest)]
             args += [event.kind, event.subject, event.json, event.more]
         attempt = 0

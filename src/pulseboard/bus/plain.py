@@ -13,7 +13,7 @@ from pulseboard.wire.metrics import parse_metric_message
 class Adoptable(NamedTuple):
     """One event for adopt.lua: its kind, the two keys and the three arguments that this takes, and the digest it is known by."""
 
-    kind: HistoryKind | Literal["command"]
+    kind: HistoryKind | Literal["command", "none"]
     history: str
     other: str
     subject: str

@@ -10,6 +10,7 @@
 --         status  planned returns (list); "<service>/<instance>"; back_in_s ('' or a number)
 --         log     counts (hash); the service; levels ("info=3 error=1")
 --         metric  latest (hash); "<service>/<instance>"; nothing
+--         none     the same as command: it is counted, and goes nowhere
 --         command  commands (stream); "<command id> <service> <to how many instances> <ms until
 --                 which it may be begun>"; its signature ('': none)
 -- Returns the feed ids of those adopted.
@@ -33,7 +34,11 @@ if behind then
   ttl_ms = string.format('%.0f', ttl_ms + math.min(ahead_ms, MOST_AHEAD_MS))
 end
 
-local adopt = {status = append, log = append_log, metric = append_metric, command = adopt_command}
+local function pass_over() end
+
+local adopt = {
+  status = append, log = append_log, metric = append_metric, command = adopt_command, none = pass_over,
+}
 for n = 1, (#KEYS - 11) / 3 do
   local key, arg = 9 + 3 * n, 2 + 4 * n
   local adoptions = KEYS[key + 2]
