@@ -99,6 +99,11 @@ async def run_for_ever(work: Coroutine[Any, Any, None]) -> None:
         raise RuntimeError("a part of the server was cancelled by nobody") from error
 
 
+def was_refused(error: BusUnavailable) -> bool:
+    """Say whether it is by a refusal of Redis' that it could not be asked."""
+    return error.__cause__ is not None and is_refusal(error.__cause__)
+
+
 def is_refusal(error: BaseException) -> bool:
     """Say whether Redis answered with a no that will be a no again, so that trying once more is in vain."""
     if not isinstance(error, redis.ResponseError | redis.DataError):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import is_refusal, open_client, told_as_unavailable
+from pulseboard.bus.client import open_client, told_as_unavailable, was_refused
 from pulseboard.bus.keys import BATCH_TTL_MS, BEATS_MAX, Keys, board_field, format_absence
 from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.orders import receipt_args, receipt_keys
@@ -93,12 +93,11 @@ class Publisher:
         """Take back what an earlier run of this instance listened for: it hears no more, though its word stands a while."""
         try:
             with told_as_unavailable():
-                self._client.expire(
-                    self._keys.listener(service, instance), 0
-                )  # which deletes it, and is allowed already
+                # Which deletes it, and is allowed already.
+                self._client.expire(self._keys.listener(service, instance), 0)
         except BusUnavailable as error:
             # Who may not do that may not listen either, but is to be seen all the same.
-            if error.__cause__ is None or not is_refusal(error.__cause__):
+            if not was_refused(error):
                 raise
 
     def publish_receipt(self, receipt: Receipt) -> None:

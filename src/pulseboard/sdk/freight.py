@@ -6,7 +6,7 @@ What Redis refuses is complained of and must not hold up what comes after it; wh
 import time
 from collections.abc import Callable
 
-from pulseboard.bus.client import is_refusal
+from pulseboard.bus.client import was_refused
 from pulseboard.bus.publisher import Publisher
 from pulseboard.sdk.desk import RECEIPTS_BATCH, Desk
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
@@ -79,7 +79,7 @@ class Freight:
             try:
                 self._publisher.publish_receipt(first)
             except BusUnavailable as error:
-                if not _is_refused(error):
+                if not was_refused(error):
                     raise
                 self._complain("receipt", f"Redis refused a receipt, which is lost: {error}")
             receipts.hold(tuple(rest), sent=1)
@@ -98,7 +98,7 @@ class Freight:
         except InvalidEvent as error:
             self._complain("metrics", f"the metrics are not sent: {error}")
         except BusUnavailable as error:
-            if not _is_refused(error):
+            if not was_refused(error):
                 self._next_metrics = now_s
                 raise
             self._complain("metrics", f"Redis refused metrics, and is asked again with the next: {error}")
@@ -122,7 +122,7 @@ class Freight:
             self._publisher.publish_lines(self._service, self._instance, batch)
         except BusUnavailable as error:
             self.lines_wait = True
-            if not _is_refused(error):
+            if not was_refused(error):
                 raise
             logbook.refuse()
             self._complain("lines", f"Redis refused log lines, which are lost: {error}")
@@ -130,7 +130,3 @@ class Freight:
         logbook.confirm()
         self.lines_wait = logbook.waits
         return self.lines_wait
-
-
-def _is_refused(error: BusUnavailable) -> bool:
-    return error.__cause__ is not None and is_refusal(error.__cause__)

@@ -88,7 +88,7 @@ class Counter(Instrument):
     def reset(self) -> None:
         # What is to be added, on its way into the total, which `accumulate` holds. Whoever puts a value in has one added after
         # it: its own, or one that another thread or a signal handler put in meanwhile.
-        self._added: deque[Number] = deque((0,))
+        self._added: deque[Number] = deque()
         self._totals = accumulate(map(_call, repeat(self._added.popleft)))
         self._ones = repeat(None, _ALL_ONES)
 
