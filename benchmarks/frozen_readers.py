@@ -50,7 +50,9 @@ class Reader(threading.Thread):
                     self.latencies.append((time.time() - sent) * 1000)
 
 
-def measure(frozen: int, rate: float, seconds: float, size: int, instances: int, apart_s: float) -> Figures:
+def measure(
+    frozen: int, rate: float, seconds: float, size: int, instances: int, apart_s: float
+) -> Figures:
     """Run one turn on a server of its own."""
     with rig() as serving, ExitStack() as crowd, redis.Redis(port=serving.address.port) as client:
         fill(client, instances, size)
@@ -63,15 +65,28 @@ def measure(frozen: int, rate: float, seconds: float, size: int, instances: int,
         publish(client, rate, SETTLE_S, size)
         settled = len(reader.latencies)
         publish(client, rate, seconds, size)
-        rss = next(line for line in Path(f"/proc/{serving.pid}/status").read_text().splitlines() if "VmRSS" in line)
-        pages = Path("/proc/net/sockstat").read_text().partition("TCP:")[2].split("mem ")[1].split()[0]
-        return Figures(reader.latencies[settled:], int(rss.split()[1]) / 1024, int(pages) * 4 / 1024)
+        rss = next(
+            line
+            for line in Path(f"/proc/{serving.pid}/status").read_text().splitlines()
+            if "VmRSS" in line
+        )
+        pages = (
+            Path("/proc/net/sockstat").read_text().partition("TCP:")[2].split("mem ")[1].split()[0]
+        )
+        return Figures(
+            reader.latencies[settled:], int(rss.split()[1]) / 1024, int(pages) * 4 / 1024
+        )
 
 
 def fill(client: redis.Redis, instances: int, size: int) -> None:
     """Put so many instances on the board, and wait until they are there."""
     for n in range(instances):
-        message = {"service": "crowd", "timestamp": 1, "status": {"text": "x" * size}, "instance": f"{n}"}
+        message = {
+            "service": "crowd",
+            "timestamp": 1,
+            "status": {"text": "x" * size},
+            "instance": f"{n}",
+        }
         client.publish("service:crowd", json.dumps(message))
     while client.hlen("{pulseboard}:board") < instances:
         time.sleep(0.05)
@@ -82,7 +97,9 @@ def publish(client: redis.Redis, rate: float, seconds: float, size: int) -> None
     began = time.monotonic()
     for n in range(int(rate * seconds)):
         status = {"sent": time.time(), "text": "x" * size}
-        client.publish("service:report", json.dumps({"service": "report", "timestamp": 1, "status": status}))
+        client.publish(
+            "service:report", json.dumps({"service": "report", "timestamp": 1, "status": status})
+        )
         time.sleep(max(0.0, began + (n + 1) / rate - time.monotonic()))
 
 
@@ -92,8 +109,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500.0, help="events a second")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each turn")
     parser.add_argument("--size", type=int, default=300, help="bytes of text in each event")
-    parser.add_argument("--instances", type=int, default=3_000, help="on the board, with a text of that size each")
-    parser.add_argument("--apart", type=float, default=0.02, help="seconds between two of the crowd")
+    parser.add_argument(
+        "--instances", type=int, default=3_000, help="on the board, with a text of that size each"
+    )
+    parser.add_argument(
+        "--apart", type=float, default=0.02, help="seconds between two of the crowd"
+    )
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     print_head(__doc__)
@@ -104,11 +125,21 @@ def main() -> None:
     p99s: dict[int, list[float]] = {0: [], options.frozen: []}
     for _ in range(options.turns):
         for frozen, p99_of_turns in p99s.items():
-            figures = measure(frozen, options.rate, options.seconds, options.size, options.instances, options.apart)
+            figures = measure(
+                frozen,
+                options.rate,
+                options.seconds,
+                options.size,
+                options.instances,
+                options.apart,
+            )
             ordered = sorted(figures.latencies)
             p50, p99 = percentile(ordered, 50), percentile(ordered, 99)
             p99_of_turns.append(p99)
-            print(f"  {frozen:>8}{p50:>10.1f}{p99:>10.1f}{figures.rss_mb:>12.0f}{figures.kernel_mb:>12.0f}", flush=True)
+            print(
+                f"  {frozen:>8}{p50:>10.1f}{p99:>10.1f}{figures.rss_mb:>12.0f}{figures.kernel_mb:>12.0f}",
+                flush=True,
+            )
     ratio = sorted(p99s[options.frozen])[options.turns // 2] / sorted(p99s[0])[options.turns // 2]
     print(f"  p99 with them, in the median turn: {ratio:.2f} times that without")
 

@@ -20,15 +20,28 @@ import redis
 
 from benchmarks._rig import free_port, print_head, print_table
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.limits import MB, Limit, Limits
 from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.bus.retention.limits import MB, Limit, Limits
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.sdk.logbook import LineBatch
-from pulseboard.wire.events import StatusEvent, encode
+from pulseboard.sdk.log_buffer import LineBatch
+from pulseboard.wire.codec import encode
+from pulseboard.wire.events.status import StatusEvent
 
 TARGET_MB = 256
 KEYS = Keys("bench")
-WORDS = ("account", "balance", "synced", "user", "queue", "retry", "timeout", "fetched", "customer", "row", "skipped")
+WORDS = (
+    "account",
+    "balance",
+    "synced",
+    "user",
+    "queue",
+    "retry",
+    "timeout",
+    "fetched",
+    "customer",
+    "row",
+    "skipped",
+)
 
 
 class Sizes(NamedTuple):
@@ -48,20 +61,36 @@ LARGE = Sizes(fields=100, text=200, lines=100, words=40, metrics=200)
 class Writer:
     """One service that says all it can."""
 
-    def __init__(self, publisher: Publisher, raw: redis.Redis, name: str, sizes: Sizes, dice: random.Random) -> None:
-        self._publisher, self._raw, self.name, self._sizes, self._dice = publisher, raw, name, sizes, dice
+    def __init__(
+        self, publisher: Publisher, raw: redis.Redis, name: str, sizes: Sizes, dice: random.Random
+    ) -> None:
+        self._publisher, self._raw, self.name, self._sizes, self._dice = (
+            publisher,
+            raw,
+            name,
+            sizes,
+            dice,
+        )
         self._number = 0
 
     def turn(self) -> bool:
         """Publish a few events of each kind and each instance whose history is not full; return whether there was any."""
-        kinds = [kind for kind, (key, limit) in self._histories().items() if not self._is_full(key, limit)]
+        kinds = [
+            kind
+            for kind, (key, limit) in self._histories().items()
+            if not self._is_full(key, limit)
+        ]
         for instance in ("host-a:4711", "host-b:4712") * 10 if kinds else ():
             self._number += 1
             if "status" in kinds:
-                self._publisher.publish([Outgoing(self.name, instance, self._status(instance)) for _ in range(20)])
+                self._publisher.publish(
+                    [Outgoing(self.name, instance, self._status(instance)) for _ in range(20)]
+                )
             if "log" in kinds:
                 for part in range(4):
-                    batch = LineBatch(f"{self.name}:{self._number}:{part}", self._lines(), "info=1", 0)
+                    batch = LineBatch(
+                        f"{self.name}:{self._number}:{part}", self._lines(), "info=1", 0
+                    )
                     self._publisher.publish_lines(self.name, instance, batch)
             if "metric" in kinds:
                 for _ in range(10):
@@ -78,25 +107,49 @@ class Writer:
 
     def _is_full(self, key: str, limit: Limit) -> bool:
         """Whether a history has reached its limit, in entries or nearly in bytes."""
-        return bool(self._raw.xlen(key) >= limit.entries or size_of(self._raw, key) >= 0.9 * limit.size_bytes)
+        return bool(
+            self._raw.xlen(key) >= limit.entries
+            or size_of(self._raw, key) >= 0.9 * limit.size_bytes
+        )
 
     def _status(self, instance: str) -> bytes:
         status = {
             f"field_{n}": self._text(self._sizes.text) if n % 3 else self._dice.random()
             for n in range(self._sizes.fields)
         }
-        return encode(StatusEvent(self.name, 1_765_584_000_000, msgspec.Raw(encode(status)), instance, 5.0))
+        return encode(
+            StatusEvent(self.name, 1_765_584_000_000, msgspec.Raw(encode(status)), instance, 5.0)
+        )
 
     def _lines(self) -> list[bytes]:
-        message = {"level": "info", "message": "", "timestamp": 1_765_584_000_000, "logger": "service.work"}
+        message = {
+            "level": "info",
+            "message": "",
+            "timestamp": 1_765_584_000_000,
+            "logger": "service.work",
+        }
         return [
-            encode(message | {"message": self._say(self._sizes.words), "fields": {"user": self._dice.randrange(10**6)}})
+            encode(
+                message
+                | {
+                    "message": self._say(self._sizes.words),
+                    "fields": {"user": self._dice.randrange(10**6)},
+                }
+            )
             for _ in range(self._sizes.lines)
         ]
 
     def _metrics(self, instance: str) -> bytes:
-        values = {f"requests_{n}": round(self._dice.random() * 1_000, 3) for n in range(self._sizes.metrics)}
-        event = {"service": self.name, "instance": instance, "timestamp": 1_765_584_000_000, "metrics": values}
+        values = {
+            f"requests_{n}": round(self._dice.random() * 1_000, 3)
+            for n in range(self._sizes.metrics)
+        }
+        event = {
+            "service": self.name,
+            "instance": instance,
+            "timestamp": 1_765_584_000_000,
+            "metrics": values,
+        }
         return encode(event | {"kinds": dict.fromkeys(list(values)[::2], "counter")})
 
     def _say(self, words: int) -> str:
@@ -145,7 +198,9 @@ def used(raw: redis.Redis) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--services", type=int, default=50)
     options = parser.parse_args()
     print_head(__doc__)
@@ -156,7 +211,9 @@ def main() -> int:
         most = max(most, total)
     print_table(["MB", "status", "logs", "metrics", "feed", "empty", "used_memory", "s"], rows)
     met = most <= TARGET_MB
-    print(f"\nTarget for {options.services} services: used_memory <= {TARGET_MB} MB: {'met' if met else 'MISSED'}")
+    print(
+        f"\nTarget for {options.services} services: used_memory <= {TARGET_MB} MB: {'met' if met else 'MISSED'}"
+    )
     return 0 if met else 1
 
 

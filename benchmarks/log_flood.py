@@ -26,7 +26,7 @@ import redis
 from benchmarks._rig import free_port, percentile, print_head, print_table
 from pulseboard import Service
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.limits import DAY_S, MB, Limit, Limits
+from pulseboard.bus.retention.limits import DAY_S, MB, Limit, Limits
 from pulseboard.embedded.valkey import EmbeddedValkey
 
 TARGET_US = 10.0
@@ -40,7 +40,9 @@ PATIENCE_S = 60.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rate", type=int, default=20_000, help="lines a second")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--host", help=argparse.SUPPRESS)
@@ -64,14 +66,27 @@ def main() -> int:
                 f"Redis {state}",
                 f"{told['rate']:.0f}",
                 *(f"{told[name]:.1f}" for name in ("null_p50", "null_p99", "p50", "p99")),
-                *(f"{told[name]:.1f}" for name in ("rss_before", "rss_peak", "rss_after", "null_cpu", "cpu")),
+                *(
+                    f"{told[name]:.1f}"
+                    for name in ("rss_before", "rss_peak", "rss_after", "null_cpu", "cpu")
+                ),
                 *(counts[name] for name in ("offered", "sent", "dropped")),
                 "yes" if exact else "NO",
             ]
         )
     print_table(
         [
-            *("", "lines/s", "null p50", "null p99", "p50 us", "p99 us", "MB before", "peak", "after"),
+            *(
+                "",
+                "lines/s",
+                "null p50",
+                "null p99",
+                "p50 us",
+                "p99 us",
+                "MB before",
+                "peak",
+                "after",
+            ),
             *("null cpu %", "cpu %", "offered", "sent", "dropped", "exact"),
         ],
         rows,
@@ -144,13 +159,19 @@ def be_host(url: str, rate: int, seconds: float) -> None:
     null_logger.setLevel(logging.INFO)
     null_logger.propagate = False
     null_logger.addHandler(logging.NullHandler())
-    took, null_took = (array("I", bytes(4 * int(rate * seconds / part))) for part in (1, NULL_EVERY))
+    took, null_took = (
+        array("I", bytes(4 * int(rate * seconds / part))) for part in (1, NULL_EVERY)
+    )
     warm_up = array("I", bytes(4 * int(rate * WARM_UP_S)))
-    null_cpu = log_lines(logger, warm_up, null_logger, array("I", warm_up[: len(warm_up) // NULL_EVERY]), rate)[1]
-    service = Service("flood", redis_url=url, beat_s=1).start()
+    null_cpu = log_lines(
+        logger, warm_up, null_logger, array("I", warm_up[: len(warm_up) // NULL_EVERY]), rate
+    )[1]
+    service = Service("flood", redis_url=url, heartbeat_s=1).start()
     logger.addHandler(service.log_handler())
     deadline = time.monotonic() + PATIENCE_S
-    while not (service.stats().connected or service.stats().failures) and time.monotonic() < deadline:
+    while (
+        not (service.stats().connected or service.stats().failures) and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -183,7 +204,11 @@ def be_host(url: str, rate: int, seconds: float) -> None:
 
 
 def log_lines(
-    logger: logging.Logger, took: array[int], null_logger: logging.Logger, null_took: array[int], rate: int
+    logger: logging.Logger,
+    took: array[int],
+    null_logger: logging.Logger,
+    null_took: array[int],
+    rate: int,
 ) -> tuple[float, float, float]:
     """Log in an even rhythm; return for how long (s), the share of a core that the process took (%), and its most memory (MB)."""
     clock = time.perf_counter_ns
@@ -206,7 +231,11 @@ def log_lines(
 
 
 def rss_mb() -> float:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB
+    return (
+        int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        * os.sysconf("SC_PAGE_SIZE")
+        / MB
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ PLAIN = '{"service":"night-report","timestamp":1765600000000,"status":{"pages":%
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60.0)
     seconds = parser.parse_args().seconds
     print_head(__doc__)
@@ -37,7 +39,10 @@ def main() -> int:
         page.on("request", lambda request: requests.append((time.monotonic(), request)))
         messages = count_messages(page)
         page.goto(f"http://127.0.0.1:{server.port}/services")
-        services = [Service(name, beat_s=1, redis_url=server.address.url, instance="bench").start() for name in NAMES]
+        services = [
+            Service(name, heartbeat_s=1, redis_url=server.address.url, instance="bench").start()
+            for name in NAMES
+        ]
         expect(page.locator("[data-testid=card][data-state=alive]")).to_have_count(len(NAMES))
         there = time.monotonic()
         sent = 0
@@ -49,9 +54,9 @@ def main() -> int:
                 sent += 1
                 page.wait_for_timeout(250)
         for service in services:
-            expect(page.locator(f"[data-service={service.name}] [data-field=done] [data-value]")).to_have_text(
-                f"{sent - 1:,}"
-            )
+            expect(
+                page.locator(f"[data-service={service.name}] [data-field=done] [data-value]")
+            ).to_have_text(f"{sent - 1:,}")
             service.stop()
     kinds = Counter(kind_of(request) for _, request in requests)
     late = Counter(kind_of(request) for at, request in requests if at > there)
@@ -59,7 +64,9 @@ def main() -> int:
     rows = [("stream", streams, late["stream"]), (OTHER, others, late[OTHER])]
     rows += [(kind, count, late[kind]) for kind, count in sorted(kinds.items())]
     print_table(["requests", "in all", f"in the {seconds:g} s after"], rows)
-    print(f"\n{messages['message']} messages came on the stream; {(len(NAMES) + 1) * sent} updates were published")
+    print(
+        f"\n{messages['message']} messages came on the stream; {(len(NAMES) + 1) * sent} updates were published"
+    )
     good = streams == 1 and others == 0 and not late
     print("One stream, no polling: met" if good else "One stream, no polling: MISSED")
     return 0 if good else 1

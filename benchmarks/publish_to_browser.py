@@ -23,7 +23,7 @@ from pulseboard import Service
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
 TARGET_P50_MS, TARGET_P99_MS = 15.0, 60.0
 NAME = "balance-sync"
@@ -59,7 +59,9 @@ class Run(NamedTuple):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--per-second", type=float, default=50.0)
     parser.add_argument("--runs", type=int, default=3)
@@ -68,19 +70,34 @@ def main() -> int:
     print(f"{options.updates} updates at {options.per_second:g}/s, {options.runs} runs")
     rows: list[list[object]] = []
     lost, met = 0, True
-    with rig("--expect", NAME) as server, browsing(f"http://127.0.0.1:{server.port}/services") as page:
+    with (
+        rig("--expect", NAME) as server,
+        browsing(f"http://127.0.0.1:{server.port}/services") as page,
+    ):
         for number in range(1, options.runs + 1):
             run = measure(page, server.address, options.updates, options.per_second)
             lost += run.sent - len(run.in_page)
             for where, values in (("in the page", run.in_page), ("next frame", run.in_frame)):
-                figures = [percentile(sorted(values), percent) for percent in (50, 90, 99, 100)] if values else []
-                rows.append([f"run {number}, {where}", *(f"{ms:.1f}" for ms in figures), f"{len(values)}/{run.sent}"])
+                figures = (
+                    [percentile(sorted(values), percent) for percent in (50, 90, 99, 100)]
+                    if values
+                    else []
+                )
+                rows.append(
+                    [
+                        f"run {number}, {where}",
+                        *(f"{ms:.1f}" for ms in figures),
+                        f"{len(values)}/{run.sent}",
+                    ]
+                )
             met &= percentile(sorted(run.in_page), 50) < TARGET_P50_MS
             met &= percentile(sorted(run.in_page), 99) < TARGET_P99_MS
             print(f"run {number}: clocks agree to {run.error_ms:.2f} ms")
     print()
     print_table(["update() to browser, ms", "p50", "p90", "p99", "max", "seen"], rows)
-    print(f"\nTarget in the page: p50 < {TARGET_P50_MS:g}, p99 < {TARGET_P99_MS:g}: {'met' if met else 'MISSED'}")
+    print(
+        f"\nTarget in the page: p50 < {TARGET_P50_MS:g}, p99 < {TARGET_P99_MS:g}: {'met' if met else 'MISSED'}"
+    )
     if lost:
         print(f"{lost} updates were never shown")
     return 1 if lost else 0
@@ -106,7 +123,9 @@ def measure(page: Page, address: RedisAddress, updates: int, per_second: float) 
         after = compare_clocks(page)
         clock = min(before, after, key=lambda clock: clock.error_ms)
         drift_ms = abs(after.offset_ms - before.offset_ms)
-        shown, framed = (first_times(page.evaluate(f"window.{name}")) for name in ("shown", "framed"))
+        shown, framed = (
+            first_times(page.evaluate(f"window.{name}")) for name in ("shown", "framed")
+        )
     return Run(
         [at + clock.offset_ms - sent[step] for step, at in shown.items() if step in sent],
         [at + clock.offset_ms - sent[step] for step, at in framed.items() if step in sent],

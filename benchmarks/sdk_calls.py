@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 REDIS = ("up", "frozen", "down")
 WIDE = {f"field{n}": n for n in range(20)}
-TARGETS_US = {"update(n=1)": 3.0, "counter.add()": 1.0, "counter.add(5)": 1.0, 'log("info", "synced", user=7)': 10.0}
+TARGETS_US = {
+    "update(n=1)": 3.0,
+    "counter.add()": 1.0,
+    "counter.add(5)": 1.0,
+    'log("info", "synced", user=7)': 10.0,
+}
 
 
 class Case(NamedTuple):
@@ -73,16 +78,25 @@ CASES = (
     Case("update(n=1) beside 19 fields", update, WIDE),
     Case('log("info", "synced", user=7)', log),
     Case("counter.add()", lambda service: service.counter("bench.counter").add),
-    Case("counter.add(), a pause of 1 ms", lambda service: service.counter("bench.counter").add, pause_s=0.001),
+    Case(
+        "counter.add(), a pause of 1 ms",
+        lambda service: service.counter("bench.counter").add,
+        pause_s=0.001,
+    ),
     Case("counter.add(5)", lambda service: partial(service.counter("bench.counter").add, 5)),
     Case("gauge.set(1.5)", lambda service: partial(service.gauge("bench.gauge").set, 1.5)),
-    Case("histogram.record(1.5)", lambda service: partial(service.histogram("bench.histogram").record, 1.5)),
+    Case(
+        "histogram.record(1.5)",
+        lambda service: partial(service.histogram("bench.histogram").record, 1.5),
+    ),
     Case("with timer: pass", time_nothing),
 )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--paused-calls", type=int, default=2_000)
     options = parser.parse_args()
@@ -104,7 +118,9 @@ def main() -> int:
     print_table(["us a call", "p50", "p90", "p99", "p99.9"], rows)
     print()
     for name, target_us in TARGETS_US.items():
-        print(f"Target for {name}: p50 <= {target_us:g} us: {'met' if medians[name] <= target_us else 'MISSED'}")
+        print(
+            f"Target for {name}: p50 <= {target_us:g} us: {'met' if medians[name] <= target_us else 'MISSED'}"
+        )
     if lost:
         print("the counts of a service did not add up")
     return 1 if lost else 0

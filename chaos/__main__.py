@@ -27,17 +27,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--list", action="store_true", help="say what faults there are")
     parser.add_argument("--only", metavar="NAME", help="faults to make happen, separated by commas")
-    parser.add_argument("--short", action="store_true", help="the short run that is part of `make test`")
-    parser.add_argument("--rate", type=float, help="events per second in total (default: 2000, short: 300)")
+    parser.add_argument(
+        "--short", action="store_true", help="the short run that is part of `make test`"
+    )
+    parser.add_argument(
+        "--rate", type=float, help="events per second in total (default: 2000, short: 300)"
+    )
     parser.add_argument("--readers", type=int, help="how many read (default: 6, short: 4)")
-    parser.add_argument("--random", type=int, metavar="SEED", help="the number that decides what is random")
+    parser.add_argument(
+        "--random", type=int, metavar="SEED", help="the number that decides what is random"
+    )
     options = parser.parse_args()
     if options.list:
         for fault in FAULTS:
             print(f"{fault.name:<20}{'short  ' if fault.short else '       '}{fault.what}")
         return 0
     plan = SHORT if options.short else Plan()
-    given = {name: value for name in ("rate", "readers") if (value := getattr(options, name)) is not None}
+    given = {
+        name: value for name in ("rate", "readers") if (value := getattr(options, name)) is not None
+    }
     plan = Plan(**{**vars(plan), **given})
     try:
         faults = choose(options.only, short=options.short)

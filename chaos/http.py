@@ -21,7 +21,9 @@ async def get(port: int, path: str) -> Answer:
         async with asyncio.timeout(LIMIT_S):
             source, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+                writer.write(
+                    f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+                )
                 head, _, body = (await source.read()).partition(b"\r\n\r\n")
                 return Answer(int(head.split()[1]), body)
             finally:

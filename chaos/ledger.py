@@ -114,7 +114,9 @@ def settle(log: Log, truth: Truth) -> Account:
     """Return the account of one reader."""
     account = Account(unnoticed=log.orphans)
     if log.orphans:
-        account.notes.append(f"{log.orphans} events came after a reset or skipped and before its board")
+        account.notes.append(
+            f"{log.orphans} events came after a reset or skipped and before its board"
+        )
     if not log.streaks:
         account.unnoticed += 1
         account.notes.append("a reader never got a board")
@@ -140,20 +142,26 @@ def _settle_streak(streak: Streak, truth: Truth, gone: frozenset[int], account: 
     lost = missing - gone
     if lost:
         account.unnoticed += len(lost)
-        account.notes.append(f"{len(lost)} events never came, the first is {unpack(min(lost))}, in {_describe(streak)}")
+        account.notes.append(
+            f"{len(lost)} events never came, the first is {unpack(min(lost))}, in {_describe(streak)}"
+        )
     account.vanished += len(missing & gone)
     unknown = {id for id in got - owed if id > start}
     _settle_breaks(streak, truth, got, unknown, account)
 
 
-def _settle_breaks(streak: Streak, truth: Truth, got: set[int], unknown: set[int], account: Account) -> None:
+def _settle_breaks(
+    streak: Streak, truth: Truth, got: set[int], unknown: set[int], account: Account
+) -> None:
     """A reader that saw what Redis then lost, and events after that, must be told that what it holds is not true."""
     for each in truth.breaks:
         untrue = (each.vanished & got) | {id for id in unknown if id < each.resumes_at}
         unknown = unknown - untrue
         if untrue and (when := _told_too_late(streak, each.resumes_at)):
             account.unnoticed += len(untrue)
-            account.notes.append(f"Redis lost {len(untrue)} events that a reader had seen, and it was told {when}")
+            account.notes.append(
+                f"Redis lost {len(untrue)} events that a reader had seen, and it was told {when}"
+            )
     # Read by a server and by nobody else before a master died: lost as well, unless it is taken back.
     if unknown and (streak.ended is None or _told_too_late(streak, max(unknown) + 1)):
         account.unnoticed += len(unknown)
@@ -173,15 +181,17 @@ def _told_too_late(streak: Streak, resumed_at: int) -> str:
     return f"{late_s:.1f} s later" if late_s > TOLD_WITHIN_S else ""
 
 
-def _settle_gap(before: Streak, after: Streak, truth: Truth, gone: frozenset[int], account: Account) -> None:
+def _settle_gap(
+    before: Streak, after: Streak, truth: Truth, gone: frozenset[int], account: Account
+) -> None:
     last = max(before.claim, before.start)
-    left_out = set(truth.between(last, after.start)) if after.start else set()
-    account.vanished += len(left_out & gone)
-    left_out -= gone
-    if before.skipped is not None and before.skipped != len(left_out):
-        account.unnoticed += max(0, len(left_out) - before.skipped)
-        account.notes.append(f"skipped said {before.skipped}, and it were {len(left_out)}")
-    account.told += len(left_out)
+    omitted = set(truth.between(last, after.start)) if after.start else set()
+    account.vanished += len(omitted & gone)
+    omitted -= gone
+    if before.skipped is not None and before.skipped != len(omitted):
+        account.unnoticed += max(0, len(omitted) - before.skipped)
+        account.notes.append(f"skipped said {before.skipped}, and it were {len(omitted)}")
+    account.told += len(omitted)
 
 
 def _describe(streak: Streak) -> str:

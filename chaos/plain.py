@@ -42,7 +42,10 @@ class PlainAccount:
 
 
 def settle_plain(
-    taken: Sequence[Taken], adoptions: Mapping[int, int], told: Collection[Collection[Span]], keeping: Keeping
+    taken: Sequence[Taken],
+    adoptions: Mapping[int, int],
+    told: Collection[Collection[Span]],
+    keeping: Keeping,
 ) -> PlainAccount:
     """Return the account of what was taken, given how often each number is in the feed and what each reader was told."""
     account = PlainAccount()
@@ -65,7 +68,12 @@ def settle_plain(
     for count, text in (
         (account.twice, "are in the feed more than once"),
         (overheard, "never reached the feed, though a server that heard them stayed"),
-        (unheard, "were heard by no server" if keeping == "unsure" else "never reached the feed, and nobody was told"),
+        (
+            unheard,
+            "were heard by no server"
+            if keeping == "unsure"
+            else "never reached the feed, and nobody was told",
+        ),
         (account.told, "were heard by no server that stayed, and readers were told when"),
     ):
         if count:

@@ -29,7 +29,12 @@ def footprint(pid: int) -> Footprint:
 def descendants(pid: int) -> Iterator[tuple[int, str]]:
     """Yield (process id, command line) of a process's children and theirs."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
-        line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        line = (
+            Path(f"/proc/{child}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode("utf-8", "replace")
+        )
         yield int(child), line
         yield from descendants(int(child))
 
@@ -37,6 +42,8 @@ def descendants(pid: int) -> Iterator[tuple[int, str]]:
 def kernel_tcp_mb() -> float:
     """Return what the kernel holds for the TCP sockets of this machine (or container), in no process's memory."""
     tcp = next(
-        line for line in Path("/proc/net/sockstat").read_text(encoding="ascii").splitlines() if line.startswith("TCP:")
+        line
+        for line in Path("/proc/net/sockstat").read_text(encoding="ascii").splitlines()
+        if line.startswith("TCP:")
     )
     return int(tcp.split()[-1]) * resource.getpagesize() / 1_048_576

@@ -28,12 +28,18 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True, help="events per second")
     parser.add_argument("--services", required=True, help="names, separated by commas")
     parser.add_argument("--plain", action="store_true")
-    parser.add_argument("--pad", type=int, default=0, metavar="BYTES", help="how much larger to make each event")
+    parser.add_argument(
+        "--pad", type=int, default=0, metavar="BYTES", help="how much larger to make each event"
+    )
     options = parser.parse_args()
     names = options.services.split(",")
     # Numbers go on from where a predecessor that was killed can have been at most.
     first = time.time_ns() // 1_000_000 * NUMBERS_PER_MS
-    send = publish_plainly(options.url, names) if options.plain else publish(options.url, names, "x" * options.pad)
+    send = (
+        publish_plainly(options.url, names)
+        if options.plain
+        else publish(options.url, names, "x" * options.pad)
+    )
     pace(options.rate, first, send)
 
 
@@ -52,11 +58,13 @@ def pace(rate: float, first: int, send: Callable[[range], None]) -> None:
 
 def publish(url: str, names: list[str], pad: str) -> Callable[[range], None]:
     """Return what hands events to the SDK."""
-    services = [Service(name, redis_url=url, beat_s=1).start() for name in names]
+    services = [Service(name, redis_url=url, heartbeat_s=1).start() for name in names]
 
     def send(numbers: range) -> None:
         for n in numbers:
-            services[n % len(services)].update(n=n, isRunning=n % 2 == 0, queueLength=n % 31, phase="working", pad=pad)
+            services[n % len(services)].update(
+                n=n, isRunning=n % 2 == 0, queueLength=n % 31, phase="working", pad=pad
+            )
 
     return send
 
@@ -66,7 +74,9 @@ def connect(url: str) -> redis.Redis:
     if not url.startswith("redis+sentinel://"):
         return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
     hosts, _, master = url.removeprefix("redis+sentinel://").partition("/")
-    places = [(host, int(port)) for host, _, port in (place.partition(":") for place in hosts.split(","))]
+    places = [
+        (host, int(port)) for host, _, port in (place.partition(":") for place in hosts.split(","))
+    ]
     sentinel: Any = Sentinel  # redis-py gives it no types
     client: redis.Redis = sentinel(places, socket_timeout=2).master_for(master, socket_timeout=2)
     return client

@@ -24,10 +24,12 @@ SMALL_BUFFER_BYTES = 4_096
 EVENTS = (b"status", b"lifecycle")
 """What has a place in the feed of its own, and so is owed."""
 
-_BLOCK = re.compile(rb"(?:id: (\d+-\d+)\n)?(?:event: (\w+)\n)?(?:retry: (\d+)\n)?(?:data: ([^\n]*)\n)?\Z")
+_BLOCK = re.compile(
+    rb"(?:id: (\d+-\d+)\n)?(?:event: (\w+)\n)?(?:retry: (\d+)\n)?(?:data: ([^\n]*)\n)?\Z"
+)
 _NOW = re.compile(rb'"now":(\d+)')
 _BLIND = re.compile(rb'"blind":(null|\{)')
-_DEAF = re.compile(rb'"deaf":\{"since":(\d+),"until":(\d+|null)')
+_DEAF = re.compile(rb'"gap":\{"since":(\d+),"until":(\d+|null)')
 _SKIPPED = re.compile(rb'"(\w+)":(\d+)')
 
 
@@ -56,7 +58,7 @@ class Reader:
         """The id of the last event that came."""
         self.longest_blind_s = 0.0
         self.longest_silence_s = 0.0
-        self.deaf: list[Span] = []
+        self.gap: list[Span] = []
         """When no server heard plain publishes, as it was told: of each time the last word."""
         self._deaf_told = False
         self.farthest_now_ms = 0
@@ -199,13 +201,13 @@ class Reader:
         """Keep what a server says, in the place of what was said of the same time: it learns what others heard."""
         if word is None:
             if self._deaf_told:  # and this very server takes it back
-                self.deaf.pop()
+                self.gap.pop()
                 self._deaf_told = False
             return
         span = Span(int(word[1]), None if word[2] == b"null" else int(word[2]))
-        if self.deaf and overlap(self.deaf[-1], span):
-            self.deaf.pop()
-        self.deaf.append(span)
+        if self.gap and overlap(self.gap[-1], span):
+            self.gap.pop()
+        self.gap.append(span)
         self._deaf_told = True
 
     def _take_event(self, id: int, now: float) -> None:
@@ -227,7 +229,9 @@ class Reader:
     def _look(self, data: bytes, now: float) -> None:
         head = data[:400]
         if (said := _NOW.search(head)) is not None:
-            self.farthest_now_ms = max(self.farthest_now_ms, abs(int(said[1]) - time.time_ns() // 1_000_000))
+            self.farthest_now_ms = max(
+                self.farthest_now_ms, abs(int(said[1]) - time.time_ns() // 1_000_000)
+            )
         self._note_deaf(_DEAF.search(head))
         blind = _BLIND.search(head)
         if blind is None:

@@ -36,7 +36,9 @@ class Recorder:
         self._connect = connect
         self._feed = feed
         self._cursor = "0-0"
-        self._added = self._counted_to = 0  # how many entries the feed was ever given, up to which id
+        self._added = self._counted_to = (
+            0  # how many entries the feed was ever given, up to which id
+        )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos-recorder", daemon=True)
         self.ids: array[int] = array("q")
@@ -114,7 +116,10 @@ class Recorder:
                 self._added, self._unfinished = 0, self._vanish(self.ids[-REMEMBERED:])
             return
         self._counted_to = pack(info["last-generated-id"])
-        first, added = pack(info["first-entry"][0]) if info["first-entry"] else 0, int(info["entries-added"])
+        first, added = (
+            pack(info["first-entry"][0]) if info["first-entry"] else 0,
+            int(info["entries-added"]),
+        )
         restarted, self._added = added < self._added, added
         cursor = pack(self._cursor.encode())
         if self._unfinished is not None:
@@ -137,7 +142,9 @@ class Recorder:
         present = {pack(text) for text, _ in rows}
         known = self.ids[-REMEMBERED:]
         shares_some = not present.isdisjoint(known)
-        return self._vanish(id for id in known if id not in present and (id >= first or not shares_some))
+        return self._vanish(
+            id for id in known if id not in present and (id >= first or not shares_some)
+        )
 
     def _vanish(self, ids: Iterable[int]) -> frozenset[int]:
         vanished = frozenset(ids)

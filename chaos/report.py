@@ -31,7 +31,10 @@ def print_report(results: Sequence[Result]) -> None:
     print()
     print_table(HEAD, [_row(result) for result in results])
     for result in results:
-        for line in (*result.failures, *dict.fromkeys((*result.account.notes, *result.scene.notes))):
+        for line in (
+            *result.failures,
+            *dict.fromkeys((*result.account.notes, *result.scene.notes)),
+        ):
             print(f"{result.fault.name}: {line}")
 
 

@@ -50,7 +50,9 @@ class Program:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, stdout: int | IO[bytes] = subprocess.DEVNULL, skew_s: float = 0) -> subprocess.Popen[bytes]:
+    def start(
+        self, stdout: int | IO[bytes] = subprocess.DEVNULL, skew_s: float = 0
+    ) -> subprocess.Popen[bytes]:
         """Start it, with a wall clock that is wrong by `skew_s`."""
         skewed = ["chaos.skewed", str(skew_s)] if skew_s else []
         with self._log.open("ab") as log:
@@ -77,7 +79,9 @@ class Program:
 def environment() -> dict[str, str]:
     """Return an environment without any option of whoever runs this; and what we start is under no test."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PULSEBOARD_", "REDIS_", "PYTEST_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PULSEBOARD_", "REDIS_", "PYTEST_"))
     }
     return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
 
@@ -87,7 +91,17 @@ class Server(Program):
 
     def __init__(self, url: str, folder: Path, name: str) -> None:
         self.port = free_port()
-        argv = ["pulseboard", "serve", "--quiet", "--port", str(self.port), "--redis-url", url, "--ping-s", str(PING_S)]
+        argv = [
+            "pulseboard",
+            "serve",
+            "--quiet",
+            "--port",
+            str(self.port),
+            "--redis-url",
+            url,
+            "--ping-s",
+            str(PING_S),
+        ]
         super().__init__(argv, folder, name)
 
     async def ready(self) -> None:
@@ -103,7 +117,15 @@ class Publisher(Program):
     """One publishing process. Of a plain one it is known which numbers Redis took while a server was subscribed."""
 
     def __init__(
-        self, url: str, folder: Path, name: str, services: list[str], rate: float, *, plain: bool, pad: int = 0
+        self,
+        url: str,
+        folder: Path,
+        name: str,
+        services: list[str],
+        rate: float,
+        *,
+        plain: bool,
+        pad: int = 0,
     ) -> None:
         argv = [
             "chaos.publisher",
@@ -150,7 +172,9 @@ class Publisher(Program):
             first, last, hearers, began, ended = line.split()
             ahead_ms = (time.time() - time.monotonic()) * 1000
             began_ms, ended_ms = (float(moment) * 1000 + ahead_ms for moment in (began, ended))
-            self.taken.append(Taken(range(int(first), int(last) + 1), began_ms, ended_ms, int(hearers)))
+            self.taken.append(
+                Taken(range(int(first), int(last) + 1), began_ms, ended_ms, int(hearers))
+            )
 
 
 class Rig:
@@ -181,8 +205,12 @@ class Rig:
         self.rate = rate
         shares = [("sdk-1", ["chaos-1", "chaos-2"]), ("sdk-2", ["chaos-3", "chaos-4", "chaos-5"])]
         url, folder = self.store.url, self.folder
-        self.publishers = [Publisher(url, folder, *share, rate * 3 / 8, plain=False) for share in shares]
-        self.publishers.append(Publisher(self.store.plain_url, folder, "plain", ["chaos-plain"], rate / 4, plain=True))
+        self.publishers = [
+            Publisher(url, folder, *share, rate * 3 / 8, plain=False) for share in shares
+        ]
+        self.publishers.append(
+            Publisher(self.store.plain_url, folder, "plain", ["chaos-plain"], rate / 4, plain=True)
+        )
         for publisher in self.publishers:
             await publisher.open()
         going = len(self.recorder.ids) + rate / 2

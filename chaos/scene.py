@@ -88,11 +88,15 @@ class Scene:
         """Note the end of a fault, and wait until every reader got an event that was sent after it."""
         self.runs += 1
         ended_ms, ended = time.time_ns() // 1_000_000, time.monotonic()
-        if await wait_until(lambda: all(ms_of(reader.last) > ended_ms for reader in self.readers), RECOVERY_S):
+        if await wait_until(
+            lambda: all(ms_of(reader.last) > ended_ms for reader in self.readers), RECOVERY_S
+        ):
             self.recoveries_s.append(time.monotonic() - ended)
         else:
             behind = sum(ms_of(reader.last) <= ended_ms for reader in self.readers)
-            self.failures.append(f"{behind} readers got nothing within {RECOVERY_S:.0f} s after the fault")
+            self.failures.append(
+                f"{behind} readers got nothing within {RECOVERY_S:.0f} s after the fault"
+            )
 
 
 @dataclass(frozen=True)
@@ -152,8 +156,12 @@ async def perform(fault: Fault, rig: Rig, plan: Plan) -> Result:
         for task in scene.tasks:
             task.cancel()
         ends = await asyncio.gather(*scene.tasks, return_exceptions=True)
-    scene.failures += [f"a reader failed: {end!r}" for end in ends if not isinstance(end, asyncio.CancelledError)]
-    await wait_until(lambda: rig.recorder.last >= max(reader.claim for reader in scene.readers), CATCH_UP_S)
+    scene.failures += [
+        f"a reader failed: {end!r}" for end in ends if not isinstance(end, asyncio.CancelledError)
+    ]
+    await wait_until(
+        lambda: rig.recorder.last >= max(reader.claim for reader in scene.readers), CATCH_UP_S
+    )
     account = _settle_all(scene, goal)
     account.duplicated += plain.twice
     account.unnoticed += plain.lost
@@ -170,7 +178,9 @@ def _settle_all(scene: Scene, goal: int) -> Account:
         account.add(settle(reader.log, truth))
         if never := len(truth.between(reader.claim, goal)):
             account.unnoticed += never
-            account.notes.append(f"a reader never caught up: {never} events behind, {reader.connects} connects")
+            account.notes.append(
+                f"a reader never caught up: {never} events behind, {reader.connects} connects"
+            )
     return account
 
 
@@ -178,7 +188,7 @@ async def _settle_plain(scene: Scene, fault: Fault, taken: list[Taken]) -> Plain
     """Settle what was taken by now, as soon as none of it is lost: adopting, and telling what nobody heard, takes a while."""
 
     def settle_now() -> PlainAccount:
-        told = [reader.deaf for reader in scene.readers]
+        told = [reader.gap for reader in scene.readers]
         return settle_plain(taken, scene.rig.recorder.adoptions, told, fault.redis)
 
     await wait_until(lambda: not settle_now().lost, ADOPTION_S)

@@ -109,7 +109,10 @@ async def soak(seconds: float, visitors: int) -> list[Sample]:
                     if (failure := crowd.failure()) is not None:
                         raise RigFailed(f"a visitor failed: {failure!r}")
                     if len(samples) % 12 == 0:
-                        print(f"{now:6.0f} s  {crowd.visits:,} visits  {shown(samples[-1])}", flush=True)
+                        print(
+                            f"{now:6.0f} s  {crowd.visits:,} visits  {shown(samples[-1])}",
+                            flush=True,
+                        )
                     await asyncio.sleep(every_s)
                 print(f"{crowd.visits:,} visits\n", flush=True)
     return samples
@@ -122,12 +125,23 @@ async def running_demo() -> AsyncIterator[tuple[str, int, int, Path]]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pulseboard-soak-")))
         store = await stack.enter_async_context(Valkey(folder))
         port = free_port()
-        argv = [sys.executable, "-m", "pulseboard", "demo", "--port", str(port), "--redis-url", store.url]
+        argv = [
+            sys.executable,
+            "-m",
+            "pulseboard",
+            "demo",
+            "--port",
+            str(port),
+            "--redis-url",
+            store.url,
+        ]
         log = stack.enter_context((folder / "demo.log").open("wb"))
         demo = spawn(argv, env=environment(), cwd=folder, stdout=log, stderr=log)
         stack.callback(end, demo)
         if not await wait_until(lambda: is_ready(port), START_S):
-            raise RigFailed(f"the demo did not start:\n{(folder / 'demo.log').read_text(errors='replace')[-2_000:]}")
+            raise RigFailed(
+                f"the demo did not start:\n{(folder / 'demo.log').read_text(errors='replace')[-2_000:]}"
+            )
         server = next(pid for pid, line in descendants(demo.pid) if " pulseboard serve " in line)
         yield store.url, port, server, folder
 
@@ -161,10 +175,12 @@ async def take_sample(port: int, server: int, service: int) -> dict[str, float]:
     """Return what both processes hold at this moment."""
     health = json.loads((await get(port, "/healthz")).body)
     its, services = footprint(server), footprint(service)
-    readers, tasks = health["readers"], health["tasks"]
+    readers, tasks = health["clients"], health["tasks"]
     values = (its.rss_mb, its.descriptors - readers, tasks - readers, its.threads)
     more = (services.rss_mb, services.descriptors, services.threads)
-    return dict(zip((figure.name for figure in FIGURES), (*values, *more), strict=True)) | {SHOWN.name: readers}
+    return dict(zip((figure.name for figure in FIGURES), (*values, *more), strict=True)) | {
+        SHOWN.name: readers
+    }
 
 
 def shown(sample: Sample) -> str:
@@ -179,7 +195,9 @@ def report(samples: Sequence[Sample], minutes: float) -> int:
         print(f"soak: {len(warm)} samples say nothing; give it more minutes", file=sys.stderr)
         return 1
     print(f"{minutes:g} minutes, of which {warm_s / 60:.1f} to warm up; {len(warm)} samples\n")
-    print("| figure | start | lower quartile | median | upper quartile | end | per hour | grew | allowed | |")
+    print(
+        "| figure | start | lower quartile | median | upper quartile | end | per hour | grew | allowed | |"
+    )
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|")
     grew = list(rows(warm))
     return 1 if any(grew) else 0
@@ -191,7 +209,10 @@ def rows(samples: Sequence[Sample]) -> Iterator[bool]:
         trend = fit([(sample.at, sample.values[figure.name]) for sample in samples])
         grew = trend.growth > figure.may_grow(trend)
         numbers = (trend.start, *trend.quartiles, trend.end)
-        cells = [f"{number:.1f}" for number in numbers] + [f"{trend.per_hour:+.1f}", f"{trend.growth:+.1f}"]
+        cells = [f"{number:.1f}" for number in numbers] + [
+            f"{trend.per_hour:+.1f}",
+            f"{trend.growth:+.1f}",
+        ]
         allowed = "" if figure is SHOWN else f"{figure.may_grow(trend):.1f}"
         print(f"| {figure.name} | {' | '.join(cells)} | {allowed} | {'GREW' if grew else 'flat'} |")
         yield grew

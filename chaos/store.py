@@ -68,7 +68,15 @@ class Valkey:
     async def start(self, *, skew_s: float = 0.0) -> None:
         """Start it, its clock ahead by `skew_s`, and wait until it has loaded what it has and answers."""
         self._folder.mkdir(exist_ok=True)
-        argv = [str(find_binary()), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
+        argv = [
+            str(find_binary()),
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--dir",
+            str(self._folder),
+        ]
         argv += ["--appendonly", "yes", "--save", "", "--logfile", "", "--loglevel", "warning"]
         env = {**os.environ, **_wrong_clock(skew_s)} if skew_s else None
         self._process = spawn(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -148,9 +156,16 @@ def _wrong_clock(skew_s: float) -> dict[str, str]:
     """Return the environment of a process whose clock is ahead by so much."""
     # Not under `faketime` itself, which stays between us and its child: a kill would not reach that one.
     preload = subprocess.run(
-        ["faketime", "-f", "+0s", "printenv", "LD_PRELOAD"], capture_output=True, check=True, text=True
+        ["faketime", "-f", "+0s", "printenv", "LD_PRELOAD"],
+        capture_output=True,
+        check=True,
+        text=True,
     )
-    return {"LD_PRELOAD": preload.stdout.strip(), "FAKETIME": f"{skew_s:+.0f}s", "DONT_FAKE_MONOTONIC": "1"}
+    return {
+        "LD_PRELOAD": preload.stdout.strip(),
+        "FAKETIME": f"{skew_s:+.0f}s",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def _unsent_bytes(master: Node) -> int:
@@ -161,4 +176,6 @@ def _unsent_bytes(master: Node) -> int:
 def client_of(port: int) -> redis.Redis:
     """Return a client that tries each command once."""
     retry = Retry(NoBackoff(), 0)
-    return redis.Redis(port=port, protocol=2, socket_timeout=5, socket_connect_timeout=2, retry=retry)
+    return redis.Redis(
+        port=port, protocol=2, socket_timeout=5, socket_connect_timeout=2, retry=retry
+    )

@@ -36,7 +36,9 @@ class Visitors:
 
     def failure(self) -> BaseException | None:
         """Return why a visitor ended by itself, which none should."""
-        return next((task.exception() for task in self._tasks if task.done() and not task.cancelled()), None)
+        return next(
+            (task.exception() for task in self._tasks if task.done() and not task.cancelled()), None
+        )
 
     async def _come_and_go(self) -> None:
         reader = Reader([self._port])

@@ -72,7 +72,9 @@ def lint() -> list[Tally]:
     """Run the linters and type checkers two at a time, and show what one says only if it objects."""
     tallies = []
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for name, (ok, output, took_s) in zip(LINTERS, pool.map(run_quietly, LINTERS.values()), strict=True):
+        for name, (ok, output, took_s) in zip(
+            LINTERS, pool.map(run_quietly, LINTERS.values()), strict=True
+        ):
             say(f"{name}: {'ok' if ok else 'FAILED'} ({took_s:.1f} s)")
             if not ok:
                 print(output, flush=True)
@@ -82,7 +84,9 @@ def lint() -> list[Tally]:
 
 def run_quietly(command: list[str]) -> tuple[bool, str, float]:
     began = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     return done.returncode == 0, done.stdout.strip(), time.monotonic() - began
 
 
@@ -90,7 +94,11 @@ def test() -> list[Tally]:
     browser = browser_path()
     with tempfile.TemporaryDirectory(prefix="pulseboard-reports-") as folder:
         reports = Path(folder)
-        vitest, pytest, browsed = reports / "vitest.xml", reports / "pytest.xml", reports / "browser.xml"
+        vitest, pytest, browsed = (
+            reports / "vitest.xml",
+            reports / "pytest.xml",
+            reports / "browser.xml",
+        )
         say("The page's unit tests (Vitest)")
         to_vitest = ["--reporter=default", "--reporter=junit", f"--outputFile.junit={vitest}"]
         tallies = [run_tests([*NPM, "run", "--silent", "test", "--", *to_vitest], vitest)]
@@ -98,7 +106,11 @@ def test() -> list[Tally]:
         tallies.append(run_tests([*UNIT, f"--junit-xml={pytest}"], pytest))
         if browser:
             say(f"Browser tests (pytest, {browser})")
-            tallies.append(run_tests([*BROWSER, f"--junit-xml={browsed}"], browsed, PULSEBOARD_CHROMIUM=browser))
+            tallies.append(
+                run_tests(
+                    [*BROWSER, f"--junit-xml={browsed}"], browsed, PULSEBOARD_CHROMIUM=browser
+                )
+            )
         else:
             say("Browser tests: skipped, there is no Chromium")
             tallies.append(Tally(skipped=1))
@@ -109,7 +121,9 @@ def run_tests(command: list[str], report: Path, **environment: str) -> Tally:
     """Run tests, their output on ours, and count them from the JUnit file they write."""
     done = subprocess.run(command, env={**os.environ, **environment}, check=False)
     tally = count(report) if report.is_file() else Tally()
-    if done.returncode and not tally.failed:  # it ended before it could test, or for a reason that is no test's
+    if (
+        done.returncode and not tally.failed
+    ):  # it ended before it could test, or for a reason that is no test's
         print(f"pulseboard: {' '.join(command)} ended with exit code {done.returncode}")
         tally = tally._replace(failed=1)
     return tally
@@ -130,7 +144,9 @@ def count(report: Path) -> Tally:
 def browser_path() -> str | None:
     """Return the Chromium that `scripts/prepare.py test` found."""
     note = ROOT / ".venv" / ".chromium"
-    return os.environ.get("PULSEBOARD_CHROMIUM") or (note.read_text(encoding="utf-8") if note.is_file() else None)
+    return os.environ.get("PULSEBOARD_CHROMIUM") or (
+        note.read_text(encoding="utf-8") if note.is_file() else None
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def main() -> int:
         help="lock: uv alone; run: the environment and the page; check: also Node.js; test: also what tests alone need",
     )
     purpose = parser.parse_args().purpose
-    os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # what is here is what counts; a download would only fail late
+    os.environ["UV_PYTHON_DOWNLOADS"] = (
+        "never"  # what is here is what counts; a download would only fail late
+    )
     os.chdir(ROOT)
     try:
         if purpose == "lock":
@@ -156,8 +158,21 @@ def find_uv() -> Path:
             wanted,
         )
         if answer(sys.executable, "-c", "import ensurepip, venv") is not None:
-            run(sys.executable, "-m", "venv", PRIVATE_UV, failure="could not make a virtual environment in .uv/")
-            run(PRIVATE_UV / "bin" / "python", "-m", "pip", "install", *pip_options, failure="could not install uv")
+            run(
+                sys.executable,
+                "-m",
+                "venv",
+                PRIVATE_UV,
+                failure="could not make a virtual environment in .uv/",
+            )
+            run(
+                PRIVATE_UV / "bin" / "python",
+                "-m",
+                "pip",
+                "install",
+                *pip_options,
+                failure="could not install uv",
+            )
         elif answer(sys.executable, "-m", "pip", "--version") is not None:
             run(
                 sys.executable,
@@ -202,7 +217,10 @@ def install_locked() -> None:
     (VENV / ".project-stamp").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "requirements.txt")
-        wanted.write_text("".join(text for name, text in entries.items() if name not in leave_out), encoding="utf-8")
+        wanted.write_text(
+            "".join(text for name, text in entries.items() if name not in leave_out),
+            encoding="utf-8",
+        )
         uv_pip(
             *("sync", "--compile-bytecode", "--require-hashes", wanted),
             failure="could not install the packages in requirements.lock",
@@ -235,7 +253,14 @@ def install_project() -> None:
     if is_done("project", state):
         return
     say("Installing pulseboard itself (editable)")
-    uv_pip("install", "--no-deps", "--no-build-isolation", "-e", ROOT, failure="could not install pulseboard")
+    uv_pip(
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "-e",
+        ROOT,
+        failure="could not install pulseboard",
+    )
     mark_done("project", state)
 
 
@@ -332,7 +357,10 @@ def find_or_install_promtool() -> None:
     Out of its package, which is not installed: that would start a Prometheus.
     """
     ours = VENV / "bin" / "promtool"
-    if any(found and answer(found, "--version") is not None for found in (shutil.which("promtool"), ours)):
+    if any(
+        found and answer(found, "--version") is not None
+        for found in (shutil.which("promtool"), ours)
+    ):
         return
     if is_root_on_debian():
         say("Bringing promtool for the tests of /metrics (apt-get, into .venv)")
@@ -340,7 +368,11 @@ def find_or_install_promtool() -> None:
             for step in (
                 (*APT, "update"),
                 (*APT, "-o=APT::Sandbox::User=root", "download", "prometheus"),
-                ("sh", "-c", "dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool"),
+                (
+                    "sh",
+                    "-c",
+                    "dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool",
+                ),
             ):
                 subprocess.run(step, cwd=folder, stdout=subprocess.DEVNULL, check=False)
             brought = Path(folder, "usr", "bin", "promtool")

@@ -15,7 +15,7 @@ import redis.asyncio
 from tests.topology import MissingProgram
 from tests.topology.node import Topology
 
-from pulseboard.bus.address import ENVIRONMENT, RedisAddress
+from pulseboard.bus.connection.address import ENVIRONMENT, RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
@@ -44,7 +44,9 @@ def run_valkey(port: int | None = None) -> Iterator[EmbeddedValkey]:
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let no test see the options, the Redis or the data of whoever runs it."""
     for name in os.environ:
-        if name in ENVIRONMENT or (name.startswith("PULSEBOARD_") and name != "PULSEBOARD_CHROMIUM"):
+        if name in ENVIRONMENT or (
+            name.startswith("PULSEBOARD_") and name != "PULSEBOARD_CHROMIUM"
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PULSEBOARD_DATA_DIR", str(tmp_path / "data"))
 

@@ -18,7 +18,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from pulseboard.bus.address import ENVIRONMENT as REDIS_NAMES
+from pulseboard.bus.connection.address import ENVIRONMENT as REDIS_NAMES
 from pulseboard.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ SEED_REDIS = {
     "command": "redis-server --appendonly yes",
     "ports": ["6379:6379"],
     "volumes": ["./redis_data:/data"],
-    "healthcheck": {"test": ["CMD", "redis-cli", "ping"], "interval": "10s", "timeout": "5s", "retries": 5},
+    "healthcheck": {
+        "test": ["CMD", "redis-cli", "ping"],
+        "interval": "10s",
+        "timeout": "5s",
+        "retries": 5,
+    },
     "restart": "unless-stopped",
     "networks": ["service_manager_network"],
 }
@@ -48,7 +53,9 @@ def project() -> dict[str, Any]:
 
 @cache
 def compose() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load(
+        (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    )
     return loaded
 
 
@@ -61,7 +68,11 @@ def example_environment() -> dict[str, str]:
 
 def setting_names() -> set[str]:
     """Return the environment name of every setting."""
-    own = {f"PULSEBOARD_{field}".upper() for field in Settings.model_fields if not field.startswith("redis_")}
+    own = {
+        f"PULSEBOARD_{field}".upper()
+        for field in Settings.model_fields
+        if not field.startswith("redis_")
+    }
     return own | set(REDIS_NAMES)
 
 
@@ -76,7 +87,16 @@ def lock_entries() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    build = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "--target",
+        "wheel",
+        "--directory",
+        str(folder),
+    ]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     with zipfile.ZipFile(built) as opened:
@@ -106,11 +126,17 @@ class TestWheel:
 
     def test_holds_nothing_but_the_package(self, wheel: zipfile.ZipFile) -> None:
         assert {name.split("/")[0].split("-")[0] for name in wheel.namelist()} == {"pulseboard"}
-        assert not [name for name in wheel.namelist() if "node_modules" in name or "/." in name or ".map" in name]
+        assert not [
+            name
+            for name in wheel.namelist()
+            if "node_modules" in name or "/." in name or ".map" in name
+        ]
 
     def test_base_install_needs_redis_and_msgspec_and_no_more(self, metadata: Message) -> None:
         requirements = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
-        assert {r.name for r in requirements if not r.marker or r.marker.evaluate({"extra": ""})} == {
+        assert {
+            r.name for r in requirements if not r.marker or r.marker.evaluate({"extra": ""})
+        } == {
             "redis",
             "msgspec",
         }
@@ -119,13 +145,17 @@ class TestWheel:
         requirements = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
 
         def names(extra: str) -> set[str]:
-            return {r.name for r in requirements if r.marker and r.marker.evaluate({"extra": extra})}
+            return {
+                r.name for r in requirements if r.marker and r.marker.evaluate({"extra": extra})
+            }
 
         assert names("server") >= {"litestar", "uvicorn", "typer", "pydantic-settings"}
         assert names("demo") >= names("server") - {"redis", "msgspec"}
 
     def test_installs_the_command(self, wheel: zipfile.ZipFile) -> None:
-        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        (name,) = (
+            name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt")
+        )
         assert "pulseboard = pulseboard.cli:main" in wheel.read(name).decode()
 
     def test_carries_its_licence_and_readme(self, metadata: Message) -> None:
@@ -160,7 +190,11 @@ class TestLocks:
         asked = [
             *project()["build-system"]["requires"],
             *project()["project"]["dependencies"],
-            *(line for extra in project()["project"]["optional-dependencies"].values() for line in extra),
+            *(
+                line
+                for extra in project()["project"]["optional-dependencies"].values()
+                for line in extra
+            ),
             *(line for group in groups.values() for line in group if isinstance(line, str)),
         ]
         for requirement in map(Requirement, asked):
@@ -169,7 +203,9 @@ class TestLocks:
             assert requirement.name in entries, f"{requirement.name} is not locked: make lock"
             pin = re.match(r"[^=]+==([^\s;]+)", entries[requirement.name])
             assert pin
-            assert requirement.specifier.contains(Version(pin[1])), f"{requirement} against {pin[0]}: make lock"
+            assert requirement.specifier.contains(Version(pin[1])), (
+                f"{requirement} against {pin[0]}: make lock"
+            )
 
     def test_there_is_no_second_lock(self) -> None:
         assert not (ROOT / "uv.lock").exists()
@@ -182,7 +218,9 @@ class TestEnvironment:
     def test_example_names_every_setting_and_nothing_else(self) -> None:
         assert set(example_environment()) == setting_names()
 
-    def test_example_states_the_defaults(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_example_states_the_defaults(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         for name in setting_names():
             monkeypatch.delenv(name, raising=False)
@@ -194,7 +232,10 @@ class TestEnvironment:
 
     def test_example_points_at_the_seeds_redis(self) -> None:
         text = (ROOT / ".env.example").read_text(encoding="utf-8")
-        assert re.findall(r"^[A-Z].*$", text, re.MULTILINE) == ["REDIS_HOST=localhost", "REDIS_PORT=6379"]
+        assert re.findall(r"^[A-Z].*$", text, re.MULTILINE) == [
+            "REDIS_HOST=localhost",
+            "REDIS_PORT=6379",
+        ]
 
 
 class TestCompose:
@@ -229,8 +270,12 @@ class TestCompose:
     def test_health_check_is_a_program_that_fails_when_nobody_answers(self) -> None:
         command, python, *arguments = compose()["services"]["pulseboard"]["healthcheck"]["test"]
         assert (command, python) == ("CMD", "python")
-        program = arguments[1].replace(str(Settings.model_fields["port"].default), "9")  # the discard port: refused
-        done = subprocess.run([sys.executable, arguments[0], program], capture_output=True, check=False)
+        program = arguments[1].replace(
+            str(Settings.model_fields["port"].default), "9"
+        )  # the discard port: refused
+        done = subprocess.run(
+            [sys.executable, arguments[0], program], capture_output=True, check=False
+        )
         assert done.returncode == 1
         assert b"URLError" in done.stderr
 
@@ -243,8 +288,17 @@ class TestDockerfile:
         assert re.search(r"^USER (?!root)\w+$", final, re.MULTILINE)
 
     def test_build_sees_every_file_that_it_copies_or_reads(self) -> None:
-        admitted = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
-        assert {"src", "web", "scripts", "hatch_build.py", "pyproject.toml", "requirements.lock"} <= set(admitted)
+        admitted = re.findall(
+            r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        assert {
+            "src",
+            "web",
+            "scripts",
+            "hatch_build.py",
+            "pyproject.toml",
+            "requirements.lock",
+        } <= set(admitted)
         metadata = project()["project"]
         assert {metadata["readme"], *metadata["license-files"]} <= set(admitted)
         for path in admitted:

@@ -45,9 +45,13 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
 
 def group_of(pgid: int) -> list[int]:
     """The live members of a process group."""
-    table = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    table = subprocess.run(
+        ["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True
+    ).stdout
     rows = [row.split() for row in table.splitlines()]
-    return [int(pid) for pid, group, stat in rows if int(group) == pgid and not stat.startswith("Z")]
+    return [
+        int(pid) for pid, group, stat in rows if int(group) == pgid and not stat.startswith("Z")
+    ]
 
 
 def wait_until_gone(pgid: int, limit_s: float = 5.0) -> None:
@@ -133,7 +137,9 @@ def test_watcher_goes_with_a_child_that_ended(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_child_spawned_off_the_main_thread_outlives_the_thread() -> None:
-    child = await asyncio.to_thread(process.spawn, [sys.executable, "-S", "-c", SLEEPER], stdout=subprocess.PIPE)
+    child = await asyncio.to_thread(
+        process.spawn, [sys.executable, "-S", "-c", SLEEPER], stdout=subprocess.PIPE
+    )
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"up\n"

@@ -4,4 +4,11 @@ from __future__ import annotations
 
 from chaos.faults import links, masters, publishers, readers, servers, stores
 
-FAULTS = (*stores.FAULTS, *servers.FAULTS, *readers.FAULTS, *publishers.FAULTS, *links.FAULTS, *masters.FAULTS)
+FAULTS = (
+    *stores.FAULTS,
+    *servers.FAULTS,
+    *readers.FAULTS,
+    *publishers.FAULTS,
+    *links.FAULTS,
+    *masters.FAULTS,
+)

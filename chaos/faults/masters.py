@@ -24,7 +24,12 @@ async def fail_over_with_loss(scene: Scene) -> None:
 
 
 FAULTS = (
-    Fault("sentinel-failover", "kill -9 of the master that three sentinels watch", fail_over, kind="sentinel"),
+    Fault(
+        "sentinel-failover",
+        "kill -9 of the master that three sentinels watch",
+        fail_over,
+        kind="sentinel",
+    ),
     Fault(
         "sentinel-lossy-failover",
         "the same, when it is ahead of its replica",
@@ -32,5 +37,10 @@ FAULTS = (
         kind="sentinel",
         must_reset=True,
     ),
-    Fault("cluster-failover", "kill -9 of the cluster's node that holds the feed", fail_over, kind="cluster"),
+    Fault(
+        "cluster-failover",
+        "kill -9 of the cluster's node that holds the feed",
+        fail_over,
+        kind="cluster",
+    ),
 )

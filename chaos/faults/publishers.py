@@ -37,6 +37,18 @@ async def skew(scene: Scene) -> None:
 
 
 FAULTS = (
-    Fault("publisher-kill", "kill -9 of publishers between two events", kill, short=True, redis="stays"),
-    Fault("clock-wrong", "clocks wrong by an hour: two publishers' and a server's", skew, short=True, redis="stays"),
+    Fault(
+        "publisher-kill",
+        "kill -9 of publishers between two events",
+        kill,
+        short=True,
+        redis="stays",
+    ),
+    Fault(
+        "clock-wrong",
+        "clocks wrong by an hour: two publishers' and a server's",
+        skew,
+        short=True,
+        redis="stays",
+    ),
 )

@@ -33,7 +33,9 @@ async def drop(scene: Scene) -> None:
 
 async def pause(scene: Scene) -> None:
     """One reader of each server takes nothing for a while, and then reads on."""
-    slow = [Reader(scene.rig.ports, first=n, small_buffer=True) for n in range(len(scene.rig.ports))]
+    slow = [
+        Reader(scene.rig.ports, first=n, small_buffer=True) for n in range(len(scene.rig.ports))
+    ]
     await scene.admit(slow)
     for reader in slow:
         reader.pause()
@@ -53,12 +55,16 @@ async def freeze(scene: Scene) -> None:
     with ExitStack() as crowd:
         for _ in range(scene.plan.frozen):
             crowd.enter_context(await _open_frozen(server.port))
-        await asyncio.sleep(FILL_S * min(1, scene.plan.times))  # what the kernel buffers for them fills first
+        await asyncio.sleep(
+            FILL_S * min(1, scene.plan.times)
+        )  # what the kernel buffers for them fills first
         await asyncio.sleep(seconds)
         after_ms, after_mb = _p99s_ms(scene, seconds), footprint(server.pid).rss_mb
         kernel_mb = kernel_tcp_mb() - kernel_mb
     await scene.recover()
-    here, there = (f"{before:.0f} -> {after:.0f} ms" for before, after in zip(before_ms, after_ms, strict=True))
+    here, there = (
+        f"{before:.0f} -> {after:.0f} ms" for before, after in zip(before_ms, after_ms, strict=True)
+    )
     scene.notes += [
         f"{scene.plan.frozen} frozen: server {before_mb:.0f} -> {after_mb:.0f} MB, the kernel's sockets {kernel_mb:+.0f} MB",
         f"p99 of others at that server {here}, at the other server, where nobody is frozen, {there}",
@@ -76,12 +82,16 @@ async def _open_frozen(port: int) -> socket.socket:
 
 def _p99s_ms(scene: Scene, seconds: float) -> list[float]:
     """Return the p99, for the readers of each server, of the time from an event's place in the feed to its reader."""
-    return [_p99_ms([r for r in scene.readers if r.port == port], seconds) for port in scene.rig.ports]
+    return [
+        _p99_ms([r for r in scene.readers if r.port == port], seconds) for port in scene.rig.ports
+    ]
 
 
 def _p99_ms(readers: Sequence[Reader], seconds: float) -> float:
     since = time.monotonic() - seconds
-    latencies = sorted(latency for reader in readers for latency in _latencies_ms(reader.log.streaks[-1], since))
+    latencies = sorted(
+        latency for reader in readers for latency in _latencies_ms(reader.log.streaks[-1], since)
+    )
     return percentile(latencies, 99) if latencies else 0.0
 
 
@@ -105,6 +115,12 @@ FAULTS = (
         short=True,
         redis="stays",
     ),
-    Fault("slow-readers", "readers that do not read for a while, and then read on", pause, redis="stays", short=True),
+    Fault(
+        "slow-readers",
+        "readers that do not read for a while, and then read on",
+        pause,
+        redis="stays",
+        short=True,
+    ),
     Fault("frozen-readers", "readers that never read", freeze, short=True, redis="stays"),
 )

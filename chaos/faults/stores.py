@@ -37,7 +37,9 @@ async def kill_clients(scene: Scene) -> None:
     for _ in scene.plan.repeats(20):
         with scene.rig.store.connect() as client:
             for kind in ("normal", "pubsub"):
-                await asyncio.to_thread(client.execute_command, "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+                await asyncio.to_thread(
+                    client.execute_command, "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"
+                )
         await scene.recover()
         await asyncio.sleep(random.uniform(0, 0.4))
 
@@ -49,7 +51,9 @@ async def flush(scene: Scene) -> None:
             await asyncio.to_thread(client.flushall)
         await scene.recover()
         # The next one comes when this one was noticed, or it could not be told from it.
-        await scene.until(lambda: all(len(reader.log.streaks) > scene.runs for reader in scene.readers))
+        await scene.until(
+            lambda: all(len(reader.log.streaks) > scene.runs for reader in scene.readers)
+        )
 
 
 FAULTS = (
@@ -60,9 +64,18 @@ FAULTS = (
         short=True,
         redis="returns",
     ),
-    Fault("redis-clock-back", "Redis' clock set back by an hour, and right again", set_back, short=True),
-    Fault("redis-restart-15s", "the same, back after 15 s", restart(15, forget=False), redis="returns"),
-    Fault("redis-restart-60s", "the same, back after 60 s", restart(60, forget=False), redis="returns"),
+    Fault(
+        "redis-clock-back",
+        "Redis' clock set back by an hour, and right again",
+        set_back,
+        short=True,
+    ),
+    Fault(
+        "redis-restart-15s", "the same, back after 15 s", restart(15, forget=False), redis="returns"
+    ),
+    Fault(
+        "redis-restart-60s", "the same, back after 60 s", restart(60, forget=False), redis="returns"
+    ),
     Fault(
         "redis-forgets-1s",
         "kill -9 of Redis without persistence, back empty after 1 s",
@@ -70,8 +83,24 @@ FAULTS = (
         short=True,
         must_reset=True,
     ),
-    Fault("redis-forgets-15s", "the same, back empty after 15 s", restart(15, forget=True), must_reset=True),
-    Fault("redis-forgets-60s", "the same, back empty after 60 s", restart(60, forget=True), must_reset=True),
-    Fault("client-kill", "CLIENT KILL of every connection to Redis", kill_clients, short=True, redis="returns"),
+    Fault(
+        "redis-forgets-15s",
+        "the same, back empty after 15 s",
+        restart(15, forget=True),
+        must_reset=True,
+    ),
+    Fault(
+        "redis-forgets-60s",
+        "the same, back empty after 60 s",
+        restart(60, forget=True),
+        must_reset=True,
+    ),
+    Fault(
+        "client-kill",
+        "CLIENT KILL of every connection to Redis",
+        kill_clients,
+        short=True,
+        redis="returns",
+    ),
     Fault("flushall", "FLUSHALL", flush, short=True, must_reset=True),
 )

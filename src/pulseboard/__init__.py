@@ -7,12 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pulseboard.bus.client import RedisClient
+    from pulseboard.bus.connection.client import RedisClient
     from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
     from pulseboard.sdk.service import Service
     from pulseboard.sdk.stats import ServiceStats
-    from pulseboard.wire.errors import BusUnavailable, ConfigError, InvalidEvent, InvalidName, PulseboardError
-    from pulseboard.wire.events import ServiceStatusUpdate
+    from pulseboard.wire.errors import (
+        BusUnavailable,
+        ConfigError,
+        InvalidEvent,
+        InvalidName,
+        PulseboardError,
+    )
+    from pulseboard.wire.events.status import ServiceStatusUpdate
 
 __all__ = [
     "BusUnavailable",
@@ -29,12 +35,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "RedisClient": "bus.client",
+    "RedisClient": "bus.connection.client",
     "ServiceChannel": "bus.pubsub",
     "ServicePubSub": "bus.pubsub",
     "Service": "sdk.service",
     "ServiceStats": "sdk.stats",
-    "ServiceStatusUpdate": "wire.events",
+    "ServiceStatusUpdate": "wire.events.status",
 }
 
 
@@ -44,7 +50,9 @@ if not TYPE_CHECKING:  # or every name would be one
         # When asked for, not before: every `pulseboard` command imports this package, and few of them need a client of Redis.
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'wire.errors')}"), name)
+        found = globals()[name] = getattr(
+            import_module(f"{__name__}.{_MODULES.get(name, 'wire.errors')}"), name
+        )
         return found
 
 

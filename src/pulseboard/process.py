@@ -125,7 +125,15 @@ def _tether(argv: Sequence[str], death_signal: signal.Signals) -> Iterator[_Teth
         raise FileNotFoundError(f"no such program: {argv[0]}")
     read_end, write_end = os.pipe()
     try:
-        watched = ["/bin/sh", "-c", _WATCHED, "sh", str(read_end), death_signal.name.removeprefix("SIG"), *argv]
+        watched = [
+            "/bin/sh",
+            "-c",
+            _WATCHED,
+            "sh",
+            str(read_end),
+            death_signal.name.removeprefix("SIG"),
+            *argv,
+        ]
         yield _Tether(watched, pass_fds=(read_end,), keep_fd=write_end)
     except BaseException:
         os.close(write_end)

@@ -21,7 +21,7 @@ from pulseboard.bus.keys import Keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
 SEED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
 
@@ -34,7 +34,9 @@ AWAY = (
     "status of 503",
 )
 
-expect.set_options(timeout=15_000)  # two busy cores; nothing here waits so long for a page that works
+expect.set_options(
+    timeout=15_000
+)  # two busy cores; nothing here waits so long for a page that works
 
 
 class Publisher:
@@ -44,28 +46,50 @@ class Publisher:
         self.address = address
         self.namespace = namespace
 
-    def service(self, name: str, *, beat_s: float = 5.0, instance: str = "one") -> Service:
+    def service(self, name: str, *, heartbeat_s: float = 5.0, instance: str = "one") -> Service:
         return Service(
             name,
-            beat_s=beat_s,
+            heartbeat_s=heartbeat_s,
             instance=instance,
             redis_url=self.address.url,
             namespace=self.namespace,
             channel_prefix=f"{self.namespace}:",
         )
 
-    def record(self, service: str, status: dict[str, Any], *, instance: str = "one", beat_s: float = 60) -> None:
+    def record(
+        self,
+        service: str,
+        status: dict[str, Any],
+        *,
+        instance: str = "one",
+        heartbeat_s: float = 60,
+    ) -> None:
         """Publish as our own SDK does, but here and now, and each status by itself."""
         now_ms = time.time_ns() // 1_000_000
-        event = {"service": service, "timestamp": now_ms, "status": status, "instance": instance, "beat_s": beat_s}
-        with contextlib.closing(bus.Publisher(self.address, Keys(self.namespace), prefix=f"{self.namespace}:")) as out:
+        event = {
+            "service": service,
+            "timestamp": now_ms,
+            "status": status,
+            "instance": instance,
+            "heartbeat_s": heartbeat_s,
+        }
+        with contextlib.closing(
+            bus.Publisher(self.address, Keys(self.namespace), prefix=f"{self.namespace}:")
+        ) as out:
             out.publish([bus.Outgoing(service, instance, json.dumps(event).encode())])
 
     def publish(self, service: str, status: dict[str, Any], **more: Any) -> None:
         """PUBLISH as any program may, in the seed's shape."""
-        event = {"service": service, "timestamp": time.time_ns() // 1_000_000, "status": status, **more}
+        event = {
+            "service": service,
+            "timestamp": time.time_ns() // 1_000_000,
+            "status": status,
+            **more,
+        }
         with redis.Redis(host=self.address.host, port=self.address.port, protocol=2) as client:
-            assert client.publish(f"{self.namespace}:{service}", json.dumps(event)), "no server listens"
+            assert client.publish(f"{self.namespace}:{service}", json.dumps(event)), (
+                "no server listens"
+            )
 
 
 class Board:
@@ -115,13 +139,18 @@ def find_chromium() -> str:
     named = os.environ.get("PULSEBOARD_CHROMIUM")
     found = named or shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium: name one in PULSEBOARD_CHROMIUM")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "no Chromium: name one in PULSEBOARD_CHROMIUM"
+        )
     return found
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=find_chromium()) as browser:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=find_chromium()) as browser,
+    ):
         yield browser
 
 
@@ -171,7 +200,9 @@ def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Ite
         allowed = ("",)
 
     def listen(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not any(text in message.text for text in allowed):
+        if message.type in ("error", "warning") and not any(
+            text in message.text for text in allowed
+        ):
             complaints.append(f"{message.type}: {message.text}")
 
     with browser.new_context(viewport={"width": 1280, "height": 800}) as context:

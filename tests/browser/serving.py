@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.context import ForkServerProcess
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
 START_S = 30.0
 
@@ -35,7 +35,14 @@ class Server:
 
     def __init__(self, address: RedisAddress, namespace: str, *options: str) -> None:
         self.port = free_port()
-        self._options = ["--port", str(self.port), "--redis-url", address.url, "--namespace", namespace]
+        self._options = [
+            "--port",
+            str(self.port),
+            "--redis-url",
+            address.url,
+            "--namespace",
+            namespace,
+        ]
         self._options += ["--channel-prefix", f"{namespace}:", *options]
         self._process: ForkServerProcess | None = None
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed in close()

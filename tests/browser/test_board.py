@@ -34,7 +34,9 @@ STATUS = {
 }
 
 
-def test_the_page_says_that_it_waits_until_the_board_has_come(page: Page, board: Board, server: Server) -> None:
+def test_the_page_says_that_it_waits_until_the_board_has_come(
+    page: Page, board: Board, server: Server
+) -> None:
     held: list[Route] = []
     page.route("**/api/stream*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(server.url)
@@ -47,7 +49,9 @@ def test_the_page_says_that_it_waits_until_the_board_has_come(page: Page, board:
     board.expect_link("connected")
 
 
-def test_cards_change_as_messages_arrive(page: Page, board: Board, server: Server, publisher: Publisher) -> None:
+def test_cards_change_as_messages_arrive(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
     page.goto(server.url)
     services = [publisher.service(name).start() for name in SEED_SERVICES]
     try:
@@ -76,7 +80,9 @@ def test_a_plain_publish_appears_and_changes_its_card(
     board.expect_state("balance-sync", "silent")  # it declares no rhythm
 
 
-def test_every_field_of_a_status_can_be_read(page: Page, board: Board, server: Server, publisher: Publisher) -> None:
+def test_every_field_of_a_status_can_be_read(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", STATUS)
     board.expect_value("balance-sync", "isRunning", "Running")
@@ -121,7 +127,9 @@ def test_a_service_that_nobody_expected_appears_by_itself(
     expect(page.get_by_test_id("empty")).to_have_count(0)
 
 
-def test_expected_services_stand_on_the_board_before_they_are_seen(page: Page, board: Board, server: Server) -> None:
+def test_expected_services_stand_on_the_board_before_they_are_seen(
+    page: Page, board: Board, server: Server
+) -> None:
     page.goto(server.url)
     for name in SEED_SERVICES:
         board.expect_state(name, "missing")
@@ -133,11 +141,16 @@ def test_instances_of_a_service_have_a_card_each_and_many_of_them_a_heading(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
-    with publisher.service("balance-sync", instance="a") as a, publisher.service("balance-sync", instance="b") as b:
+    with (
+        publisher.service("balance-sync", instance="a") as a,
+        publisher.service("balance-sync", instance="b") as b,
+    ):
         a.update(done=1)
         b.update(done=2)
         for instance, done in (("a", "1"), ("b", "2")):
-            expect(board.card("balance-sync", instance).locator("[data-field=done] [data-value]")).to_have_text(done)
+            expect(
+                board.card("balance-sync", instance).locator("[data-field=done] [data-value]")
+            ).to_have_text(done)
         expect(page.get_by_test_id("group")).to_have_count(0)
         with publisher.service("balance-sync", instance="c") as c:
             c.update(done=3)
@@ -149,7 +162,7 @@ KILLED = """
 import sys, time
 from pulseboard import Service
 name, url, namespace = sys.argv[1:]
-with Service(name, beat_s=1, instance="one", redis_url=url, namespace=namespace, channel_prefix=namespace + ":") as s:
+with Service(name, heartbeat_s=1, instance="one", redis_url=url, namespace=namespace, channel_prefix=namespace + ":") as s:
     s.update(done=1)
     time.sleep(600)
 """
@@ -159,9 +172,19 @@ def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
-    argv = [sys.executable, "-c", KILLED, "balance-sync", publisher.address.url, publisher.namespace]
+    argv = [
+        sys.executable,
+        "-c",
+        KILLED,
+        "balance-sync",
+        publisher.address.url,
+        publisher.namespace,
+    ]
     # The living one has a slower rhythm than the test is long: a busy machine cannot make it late.
-    with publisher.service("account-discovery", beat_s=60) as living, spawn(argv, stdout=subprocess.DEVNULL) as killed:
+    with (
+        publisher.service("account-discovery", heartbeat_s=60) as living,
+        spawn(argv, stdout=subprocess.DEVNULL) as killed,
+    ):
         living.update(done=1)
         for name in ("balance-sync", "account-discovery"):
             board.expect_state(name, "alive")
@@ -188,7 +211,7 @@ def test_a_service_that_says_goodbye_is_stopped_not_lost(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
-    with publisher.service("balance-sync", beat_s=0.5) as service:
+    with publisher.service("balance-sync", heartbeat_s=0.5) as service:
         service.update(done=7)
         board.expect_state("balance-sync", "alive")
     board.expect_state("balance-sync", "stopped")

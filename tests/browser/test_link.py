@@ -43,7 +43,11 @@ class Wire:
 
     def values(self, service: str, key: str) -> list[Any]:
         """What the statuses of a service said under this key, in the order in which they came."""
-        said = [data for _, name, _, data in self.frames if name == "status" and data["service"] == service]
+        said = [
+            data
+            for _, name, _, data in self.frames
+            if name == "status" and data["service"] == service
+        ]
         return [data["status"][key] for data in said]
 
     def _note_request(self, event: dict[str, Any]) -> None:
@@ -51,7 +55,9 @@ class Wire:
             self.asked.append((event["timestamp"], event["request"]["url"]))
 
     def _note_frame(self, event: dict[str, Any]) -> None:
-        self.frames.append((event["timestamp"], event["eventName"], event["eventId"], json.loads(event["data"])))
+        self.frames.append(
+            (event["timestamp"], event["eventName"], event["eventId"], json.loads(event["data"]))
+        )
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -123,7 +129,7 @@ def test_a_frozen_server_is_noticed_within_three_of_its_pings(
     server = serve("--ping-s", "1")
     server.wait_until_ready()
     page.goto(server.url)
-    with publisher.service("balance-sync", beat_s=60) as service:
+    with publisher.service("balance-sync", heartbeat_s=60) as service:
         service.update(done=1)
         board.expect_state("balance-sync", "alive")
         with server.frozen():
@@ -132,7 +138,9 @@ def test_a_frozen_server_is_noticed_within_three_of_its_pings(
             # Three pings and what two busy cores need; without what the server declared it would be fifteen seconds.
             assert time.monotonic() - frozen_at < 9
             board.expect_state("balance-sync", "unknown")
-            expect(page.get_by_test_id("banner-lost")).to_contain_text("The server has fallen silent.")
+            expect(page.get_by_test_id("banner-lost")).to_contain_text(
+                "The server has fallen silent."
+            )
             service.update(done=2)
         board.expect_stale(False)
         board.expect_link("connected")
@@ -147,7 +155,12 @@ def test_a_refused_stream_is_asked_for_again(page: Page, board: Board, server: S
 
     def refuse(route: Route) -> None:
         refused.append(route)
-        route.fulfill(status=503, headers={"retry-after": "1"}, body="{}", content_type="application/problem+json")
+        route.fulfill(
+            status=503,
+            headers={"retry-after": "1"},
+            body="{}",
+            content_type="application/problem+json",
+        )
 
     page.route("**/api/stream*", refuse, times=3)
     page.goto(server.url)
@@ -164,7 +177,9 @@ def test_pages_come_back_spread_out_when_a_server_ends_as_it_asked_them_to(
         wires = [Wire(context.new_page()) for _ in range(count)]
         for wire in wires:
             wire.page.goto(server.url)
-            expect(wire.page.get_by_test_id("connection")).to_have_attribute("data-status", "connected")
+            expect(wire.page.get_by_test_id("connection")).to_have_attribute(
+                "data-status", "connected"
+            )
         server.stop()
         deadline = time.monotonic() + 15
         while not all(len(wire.asked) > 1 for wire in wires):

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 
-def test_a_late_service_counts_down_to_its_loss(page: Page, board: Board, server: Server, publisher: Publisher) -> None:
+def test_a_late_service_counts_down_to_its_loss(
+    page: Page, board: Board, server: Server, publisher: Publisher
+) -> None:
     page.goto(server.url)
-    publisher.publish("balance-sync", {"phase": "syncing"}, beat_s=2, instance="one")
+    publisher.publish("balance-sync", {"phase": "syncing"}, heartbeat_s=2, instance="one")
     board.expect_value("balance-sync", "phase", "Syncing")
     expect(board.outlook("balance-sync")).to_have_text(re.compile(r"^lost in 0:0[0-2]$"))
     board.expect_state("balance-sync", "lost")
     expect(board.outlook("balance-sync")).to_have_count(0)
     expect(board.end("balance-sync")).to_have_text(re.compile(r"^No beat for \d+ s$"))
     board.expect_value("balance-sync", "phase", "syncing")  # among the rows: it is not what it does
-    publisher.publish("balance-sync", {"phase": "syncing"}, beat_s=60, instance="one")
+    publisher.publish("balance-sync", {"phase": "syncing"}, heartbeat_s=60, instance="one")
     board.expect_state("balance-sync", "alive")
     board.expect_value("balance-sync", "phase", "Syncing")
 
@@ -84,7 +86,9 @@ def test_incidents_and_their_last_words_are_read_by_the_keyboard_alone_and_the_a
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
-    publisher.publish("balance-sync", {"done": 41, "lastError": "boom"}, beat_s=0.5, instance="one")
+    publisher.publish(
+        "balance-sync", {"done": 41, "lastError": "boom"}, heartbeat_s=0.5, instance="one"
+    )
     board.expect_state("balance-sync", "lost")
     tally = page.get_by_test_id("incident-tally")
     focus(page, tally)
@@ -117,7 +121,7 @@ def test_a_loss_is_told_while_the_page_looks_on_and_costs_no_request(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for name in ("balance-sync", "account-discovery"):
-        publisher.publish(name, {"done": 1}, beat_s=0.5, instance="one")
+        publisher.publish(name, {"done": 1}, heartbeat_s=0.5, instance="one")
         board.expect_state(name, "lost")
         expect(page.get_by_test_id("incident").first).to_have_attribute("data-service", name)
     expect(page.get_by_test_id("incident")).to_have_count(2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from tests.browser.conftest import Board, Publisher
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
 pytestmark = pytest.mark.browser
 

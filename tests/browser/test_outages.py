@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Publisher
 from tests.conftest import free_port, run_valkey
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def test_redis_stopped_is_shown_as_blindness_and_ends_when_it_returns(
     port = free_port()
     address = RedisAddress(host="127.0.0.1", port=port)
     server = serve("--expect", "balance-sync", redis=address)
-    with Publisher(address, namespace).service("balance-sync", beat_s=0.5) as service:
+    with Publisher(address, namespace).service("balance-sync", heartbeat_s=0.5) as service:
         with run_valkey(port):
             server.wait_until_ready()
             page.goto(server.url)
@@ -130,7 +130,9 @@ def test_an_open_board_says_that_it_is_open(page: Page, serve: Callable[..., Ser
     expect(page.get_by_test_id("banner-insecure")).to_be_visible()
 
 
-def test_a_private_board_does_not_say_that_it_is_open(page: Page, board: Board, server: Server) -> None:
+def test_a_private_board_does_not_say_that_it_is_open(
+    page: Page, board: Board, server: Server
+) -> None:
     page.goto(server.url)
     board.expect_state("balance-sync", "missing")
     expect(page.get_by_test_id("banner-insecure")).to_have_count(0)

@@ -49,16 +49,20 @@ def test_one_stream_and_no_other_request_while_services_speak(
     requests: list[Request] = []
     page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(server.url)
-    with publisher.service("balance-sync", beat_s=0.5) as ours:
+    with publisher.service("balance-sync", heartbeat_s=0.5) as ours:
         for second in range(WATCHED_S):
             ours.update(done=second)
             publisher.publish("account-discovery", {"done": second})
             board.expect_value("balance-sync", "done", str(second))
             board.expect_value("account-discovery", "done", str(second))
-            page.wait_for_timeout(1_000)  # what a timer in the page would ask for needs time to be asked
-    (asked,) = [urlsplit(request.url) for request in requests if request.resource_type not in STATIC]
+            page.wait_for_timeout(
+                1_000
+            )  # what a timer in the page would ask for needs time to be asked
+    (asked,) = [
+        urlsplit(request.url) for request in requests if request.resource_type not in STATIC
+    ]
     # Of log lines, of which there may be thousands a second, it shows none.
-    assert (asked.path, asked.query) == ("/api/stream", "kinds=status,beats,lifecycle")
+    assert (asked.path, asked.query) == ("/api/stream", "kinds=status,heartbeats,lifecycle")
     assert [request.resource_type for request in requests].count("document") == 1
     assert len(requests) <= 5, [request.url for request in requests]
     assert {urlsplit(request.url).netloc for request in requests} == {urlsplit(server.url).netloc}
@@ -78,7 +82,9 @@ def test_hostile_input_is_shown_as_text_and_runs_nothing(
     for field in ("html", "<b>key</b>", "entities", "__proto__", "emoji", "javascript", "rtl"):
         board.expect_value("balance-sync", field, HOSTILE[field])
     expect(board.value("balance-sync", "constructor.prototype")).to_have_text("neither")
-    expect(board.card("account-discovery").locator("[data-field=phase]")).to_contain_text("<img src=x")
+    expect(board.card("account-discovery").locator("[data-field=phase]")).to_contain_text(
+        "<img src=x"
+    )
     assert page.evaluate("window.pwned") is None
     assert page.locator("main").locator("img, script, h1, b, u, a, iframe").count() == 0
     # A service that lies does not take the others with it.
@@ -90,7 +96,9 @@ def test_text_of_another_direction_does_not_turn_its_surroundings(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
-    publisher.publish("balance-sync", {"name": "\u202e\u05ea\u05d5\u05d3\u05d4 123", "after": "plain"})
+    publisher.publish(
+        "balance-sync", {"name": "\u202e\u05ea\u05d5\u05d3\u05d4 123", "after": "plain"}
+    )
     value = board.value("balance-sync", "name")
     expect(value).to_be_visible()
     assert value.locator("bdi").count() == 1
@@ -154,8 +162,16 @@ def test_text_stands_out_from_its_ground_in_both_colour_schemes(
     page.goto(server.url)
     publisher.publish("balance-sync", {"done": 1})
     board.expect_value("balance-sync", "done", "1")
-    for selector in ("h1", ".card-title", "[data-field=done] dt", "[data-field=done] dd", ".card-state"):
-        ratio = contrast(page, f"[data-service=balance-sync] {selector}" if selector != "h1" else selector)
+    for selector in (
+        "h1",
+        ".card-title",
+        "[data-field=done] dt",
+        "[data-field=done] dd",
+        ".card-state",
+    ):
+        ratio = contrast(
+            page, f"[data-service=balance-sync] {selector}" if selector != "h1" else selector
+        )
         assert ratio >= 4.5, f"{selector}: {ratio:.1f}"  # WCAG 2.2, 1.4.3
 
 
@@ -166,17 +182,22 @@ def test_a_grey_board_and_what_is_in_trouble_can_be_read_too(
 ) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(server.url)
-    publisher.publish("account-discovery", {"done": 1}, beat_s=0.2, instance="one")
+    publisher.publish("account-discovery", {"done": 1}, heartbeat_s=0.2, instance="one")
     board.expect_state("account-discovery", "lost")
-    publisher.publish("balance-sync", {"done": 1}, beat_s=30, instance="one")
+    publisher.publish("balance-sync", {"done": 1}, heartbeat_s=30, instance="one")
     board.expect_state("balance-sync", "alive")
-    for selector in (f"[data-state=lost] {part}" for part in (".card-state", ".card-end", "dd", ".card-foot")):
+    for selector in (
+        f"[data-state=lost] {part}" for part in (".card-state", ".card-end", "dd", ".card-foot")
+    ):
         ratio = contrast(page, selector)
         assert ratio >= 4.5, f"{selector}: {ratio:.1f}"
     server.kill()
     board.expect_stale(True)
     expect(page.get_by_test_id("banner-lost")).to_be_visible()
-    grey = [f"[data-service=balance-sync] {part}" for part in (".card-title", "dt", "dd", ".card-state", ".card-foot")]
+    grey = [
+        f"[data-service=balance-sync] {part}"
+        for part in (".card-title", "dt", "dd", ".card-state", ".card-foot")
+    ]
     for selector in [".banner-lost strong", ".banner-more", ".tally-word", *grey]:
         ratio = contrast(page, selector)
         assert ratio >= 4.5, f"{selector}: {ratio:.1f}"
@@ -249,7 +270,10 @@ RGB = """colour => {
 def luminance_of(page: Page, colour: str) -> float:
     """Relative luminance (WCAG 2.2)."""
     channels: list[int] = page.evaluate(RGB, colour)
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in channels[:3])]
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (v / 255 for v in channels[:3])
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 

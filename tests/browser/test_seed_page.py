@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
     from tests.browser.serving import Server
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
 pytestmark = pytest.mark.browser
 
@@ -26,9 +26,7 @@ KEYS = {
     "account-discovery": "accountDiscovery",
     "account-enrichment": "accountEnrichment",
 }
-SHELL = (
-    '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/seed-test/page.js"></script>'
-)
+SHELL = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/seed-test/page.js"></script>'
 
 
 @pytest.fixture
@@ -40,7 +38,9 @@ def own_redis() -> Iterator[RedisAddress]:
 
 @pytest.fixture
 def seed_server(serve: Callable[..., Server], own_redis: RedisAddress) -> Server:
-    server = serve("--expect", ",".join(SEED_SERVICES), "--channel-prefix", "service:", redis=own_redis)
+    server = serve(
+        "--expect", ",".join(SEED_SERVICES), "--channel-prefix", "service:", redis=own_redis
+    )
     server.wait_until_ready()
     return server
 
@@ -51,7 +51,8 @@ def messages(page: Page) -> list[tuple[str, Any]]:
     seen: list[tuple[str, Any]] = []
     session = page.context.new_cdp_session(page)
     session.on(
-        "Network.eventSourceMessageReceived", lambda event: seen.append((event["eventName"], json.loads(event["data"])))
+        "Network.eventSourceMessageReceived",
+        lambda event: seen.append((event["eventName"], json.loads(event["data"]))),
     )
     session.send("Network.enable")
     return seen
@@ -80,8 +81,19 @@ def updates(count: int) -> list[tuple[str, dict[str, Any]]]:
             made.append(made[-3])
             continue
         service = SEED_SERVICES[n % 3]
-        status = {"isRunning": n % 2 == 0, "done": n, "queue": {"high": n % 5}, "lastError": None, "name": "é ☃"}
-        made.append((f"service:{service}", {"service": service, "timestamp": 1_765_600_000_000 + n, "status": status}))
+        status = {
+            "isRunning": n % 2 == 0,
+            "done": n,
+            "queue": {"high": n % 5},
+            "lastError": None,
+            "name": "é ☃",
+        }
+        made.append(
+            (
+                f"service:{service}",
+                {"service": service, "timestamp": 1_765_600_000_000 + n, "status": status},
+            )
+        )
     return made
 
 
@@ -99,7 +111,9 @@ def test_the_seeds_page_shows_all_that_the_seeds_publisher_says_in_its_order(
     expect(page.get_by_text("● Connected")).to_be_visible()
     expect(page.get_by_role("heading", name="Background Services Monitor")).to_be_visible()
     expect_status(page, {"balanceSync": {}, "accountDiscovery": {}, "accountEnrichment": {}})
-    assert messages == [("message", {"balanceSync": {}, "accountDiscovery": {}, "accountEnrichment": {}})]
+    assert messages == [
+        ("message", {"balanceSync": {}, "accountDiscovery": {}, "accountEnrichment": {}})
+    ]
 
     sent = updates(300)
     node.publish(own_redis, sent)
@@ -134,7 +148,9 @@ def test_the_seeds_polling_fallback_and_its_first_message_say_the_same(
     node.publish(own_redis, updates(6))
     open_seed_page(page, seed_server)
     expect(page.get_by_text("● Connected")).to_be_visible()
-    assert messages[0][1] == page.evaluate("fetch('/api/services/status').then(answer => answer.json())")
+    assert messages[0][1] == page.evaluate(
+        "fetch('/api/services/status').then(answer => answer.json())"
+    )
 
 
 @pytest.mark.usefixtures("tells_of_its_errors")

@@ -12,16 +12,16 @@ import pytest
 import redis
 from tests.conftest import run_valkey
 
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.adopter import Adopter
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Batch, Beat, Blind, Entry, Reset
-from pulseboard.bus.feed import Feed
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.feed.entries import Batch, Blind, Entry, Heartbeat, Reset
+from pulseboard.bus.feed.reader import FeedReader
+from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.bus.rejections import Rejections
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.wire.events import StatusEvent
+from pulseboard.wire.events.status import StatusEvent
 
 PATIENCE_S = 20.0
 
@@ -125,7 +125,9 @@ class Proxy:
 def numbers_of(entries: Iterable[Entry]) -> list[int]:
     """Return the `n` of each status among these."""
     events = [entry.event for entry in entries]
-    return [json.loads(bytes(event.status))["n"] for event in events if isinstance(event, StatusEvent)]
+    return [
+        json.loads(bytes(event.status))["n"] for event in events if isinstance(event, StatusEvent)
+    ]
 
 
 class Reader:
@@ -135,16 +137,26 @@ class Reader:
         self.clock = RedisClock()
         self.rejections = Rejections()
         self.items: list[Batch | Reset | Blind] = []
-        self._feed = Feed(address, keys, self.clock, self.rejections)
+        self._feed = FeedReader(address, keys, self.clock, self.rejections)
 
     @property
     def entries(self) -> list[Entry]:
         """Every event since the last reset, that one's board not included."""
-        return [entry for item in self._since_reset() if isinstance(item, Batch) for entry in item.entries]
+        return [
+            entry
+            for item in self._since_reset()
+            if isinstance(item, Batch)
+            for entry in item.entries
+        ]
 
     @property
-    def beats(self) -> list[Beat]:
-        return [beat for item in self._since_reset() if isinstance(item, Batch) for beat in item.beats]
+    def heartbeats(self) -> list[Heartbeat]:
+        return [
+            heartbeat
+            for item in self._since_reset()
+            if isinstance(item, Batch)
+            for heartbeat in item.heartbeats
+        ]
 
     @property
     def resets(self) -> list[Reset]:
@@ -198,20 +210,31 @@ async def reading(address: RedisAddress, keys: Keys) -> AsyncIterator[Reader]:
 
 
 @asynccontextmanager
-async def adopting(
-    address: RedisAddress, keys: Keys, prefix: str, count: int = 1, rejections: Rejections | None = None
-) -> AsyncIterator[list[Adopter]]:
+async def ingesting(
+    address: RedisAddress,
+    keys: Keys,
+    prefix: str,
+    count: int = 1,
+    rejections: Rejections | None = None,
+) -> AsyncIterator[list[Ingestor]]:
     """Run as many adopters as servers would; entered once all of them hear."""
-    adopters = [Adopter(address, keys, rejections or Rejections(), prefix=prefix) for _ in range(count)]
-    async with running(*(adopter.run() for adopter in adopters)):
-        for adopter in adopters:
-            await asyncio.wait_for(adopter.listening.wait(), PATIENCE_S)
-        yield adopters
+    ingestors = [
+        Ingestor(address, keys, rejections or Rejections(), prefix=prefix) for _ in range(count)
+    ]
+    async with running(*(ingestor.run() for ingestor in ingestors)):
+        for ingestor in ingestors:
+            await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
+        yield ingestors
 
 
 def event(service: str = "balance-sync", instance: str = "w-1", n: int = 0, **more: Any) -> bytes:
     """Return an event's JSON as the SDK writes it."""
-    fields = {"service": service, "timestamp": 1_765_584_000_000, "status": {"n": n}, "instance": instance}
+    fields = {
+        "service": service,
+        "timestamp": 1_765_584_000_000,
+        "status": {"n": n},
+        "instance": instance,
+    }
     return json.dumps(fields | more, separators=(",", ":")).encode()
 
 

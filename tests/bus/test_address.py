@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulseboard.bus.address import ENVIRONMENT, Endpoint, RedisAddress
+from pulseboard.bus.connection.address import ENVIRONMENT, Endpoint, RedisAddress
 from pulseboard.wire.errors import ConfigError
 
 SECRET = "hunter2"
@@ -23,7 +23,10 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
         ("rediss://u:p@cache", RedisAddress("cache", username="u", password="p", tls=True)),
         ("redis://:p@cache", RedisAddress("cache", password="p")),
         ("redis://u@cache", RedisAddress("cache", username="u")),
-        ("redis://u:p%40s%2Fs%3A%25@cache", RedisAddress("cache", username="u", password="p@s/s:%")),
+        (
+            "redis://u:p%40s%2Fs%3A%25@cache",
+            RedisAddress("cache", username="u", password="p@s/s:%"),
+        ),
         ("redis://:p@ss@cache", RedisAddress("cache", password="p@ss")),
         ("redis://[::1]:6380", RedisAddress("::1", 6380)),
         ("redis://[2001:db8::1]", RedisAddress("2001:db8::1")),
@@ -52,7 +55,9 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
         ),
         (
             "redis+cluster://:p@one,TWO:7001/0",
-            RedisAddress("one", password="p", nodes=(Endpoint("one", 6_379), Endpoint("two", 7_001))),
+            RedisAddress(
+                "one", password="p", nodes=(Endpoint("one", 6_379), Endpoint("two", 7_001))
+            ),
         ),
         (
             "rediss+cluster://one?ssl_ca_certs=/etc/my%20ca.pem&ssl_check_hostname=false",
@@ -69,7 +74,10 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
             RedisAddress("one", 6_379, 2, tls=True, ssl_certfile="/c.pem", ssl_keyfile="/k.pem"),
         ),
         ("unix:///run/redis.sock", RedisAddress(path="/run/redis.sock")),
-        ("unix://u:p@/run/my%20redis.sock", RedisAddress(path="/run/my redis.sock", username="u", password="p")),
+        (
+            "unix://u:p@/run/my%20redis.sock",
+            RedisAddress(path="/run/my redis.sock", username="u", password="p"),
+        ),
     ],
 )
 def test_every_form_of_url_is_read(url: str, expected: RedisAddress) -> None:
@@ -85,7 +93,9 @@ def test_every_form_of_url_is_read(url: str, expected: RedisAddress) -> None:
     password=st.none() | TEXT,
     tls=st.booleans(),
     master=st.none() | TEXT,
-    nodes=st.lists(st.builds(Endpoint, st.sampled_from(["a", "::1"]), st.integers(1, 65_535)), max_size=3),
+    nodes=st.lists(
+        st.builds(Endpoint, st.sampled_from(["a", "::1"]), st.integers(1, 65_535)), max_size=3
+    ),
     sentinel_password=st.none() | TEXT,
 )
 def test_an_address_survives_its_url(
@@ -105,7 +115,9 @@ def test_an_address_survives_its_url(
     if master is None:
         address = replace(several, db=0)
     else:
-        address = replace(several, master=master, sentinel_username=username, sentinel_password=sentinel_password)
+        address = replace(
+            several, master=master, sentinel_username=username, sentinel_password=sentinel_password
+        )
     assert RedisAddress.parse(address.url) == address
 
 
@@ -212,7 +224,10 @@ def test_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("env", "named"),
     [
-        ({"REDIS_PORT": "tcp://10.0.0.1:6379"}, "REDIS_PORT"),  # what Kubernetes sets for a service named redis
+        (
+            {"REDIS_PORT": "tcp://10.0.0.1:6379"},
+            "REDIS_PORT",
+        ),  # what Kubernetes sets for a service named redis
         ({"REDIS_PORT": "0"}, "REDIS_PORT"),
         ({"REDIS_PORT": "65536"}, "REDIS_PORT"),
         ({"REDIS_DB": "-1"}, "REDIS_DB"),

@@ -1,4 +1,4 @@
-"""adopt.lua against servers that join, hear, report late, report twice and die in any order: each publish once."""
+"""ingest.lua against servers that join, hear, report late, report twice and die in any order: each publish once."""
 
 import uuid
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.limits import DEFAULT_LIMITS
+from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
 
 PAYLOADS = ("a", "b")
@@ -37,7 +37,7 @@ class Ear:
         told.mark()
         self.reported: set[int] = set()
         self._told, self._keys = told, keys
-        self._adopt = raw.register_script(read_script("adopt"))
+        self._adopt = raw.register_script(read_script("ingest"))
         self._epoch = ""
         self._batches = 0
         self._last: tuple[list[str], list[str | bytes | int]] | None = None
@@ -45,14 +45,23 @@ class Ear:
     def report(self, most: int) -> None:
         """Report up to so many of what it heard and did not report yet."""
         self._batches += 1
-        keys = [*self._keys.shared, self._keys.adopter(self.server), self._keys.open, self._keys.audit]
+        keys = [
+            *self._keys.shared,
+            self._keys.ingestor(self.server),
+            self._keys.open_commands,
+            self._keys.audit,
+        ]
         args: list[str | bytes | int] = [DEFAULT_LIMITS, self.server, 60_000, self._batches, 60_000]
         while most and self.at < len(self._told.words):
             kind, word = self._told.words[self.at]
             if kind == "epoch":
                 self._epoch = word
             else:
-                keys += [self._keys.history("x"), self._keys.planned("x"), self._keys.adopted(self._epoch, word)]
+                keys += [
+                    self._keys.history("x"),
+                    self._keys.planned_returns("x"),
+                    self._keys.ingested(self._epoch, word),
+                ]
                 args += ["status", "x/", '{"status":{}}', ""]
                 self.reported.add(self.at)
                 most -= 1
@@ -88,7 +97,9 @@ def names(raw: redis.Redis) -> Iterator[list[str]]:
             raw.delete(*found)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(steps=STEPS)
 def test_what_any_server_heard_and_lived_to_report_is_adopted_once(
     raw: redis.Redis, names: list[str], steps: list[tuple[str, int, int]]

@@ -11,11 +11,18 @@ import redis
 from tests.bus.conftest import Reader, eventually, outgoing, running
 from tests.conftest import free_port, run_valkey
 
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.adopter import Adopter
-from pulseboard.bus.client import FAILURES, RedisClient, describe, is_refusal, open_client, retry_delay_s
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import (
+    FAILURES,
+    RedisClient,
+    describe,
+    is_refusal,
+    open_client,
+    retry_delay_s,
+)
+from pulseboard.bus.connection.probe import answers
+from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.probe import answers
 from pulseboard.bus.publisher import Publisher
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.errors import BusUnavailable, ConfigError
@@ -27,13 +34,24 @@ WRONG = "correct-horse"
 @pytest.fixture(scope="module")
 def locked() -> Iterator[RedisAddress]:
     """A Valkey that wants a password; the address has it."""
-    with run_valkey() as server, redis.Redis(host=server.address.host, port=server.address.port) as raw:
+    with (
+        run_valkey() as server,
+        redis.Redis(host=server.address.host, port=server.address.port) as raw,
+    ):
         raw.config_set("requirepass", SECRET)
         yield RedisAddress(server.address.host, server.address.port, password=SECRET)
 
 
 def test_the_pause_before_reconnecting_is_the_seeds() -> None:
-    assert [retry_delay_s(attempt) for attempt in (0, 1, 2, 39, 40, 41, 10_000)] == [0, 0.05, 0.1, 1.95, 2, 2, 2]
+    assert [retry_delay_s(attempt) for attempt in (0, 1, 2, 39, 40, 41, 10_000)] == [
+        0,
+        0.05,
+        0.1,
+        1.95,
+        2,
+        2,
+        2,
+    ]
 
 
 def test_a_password_opens_the_door(locked: RedisAddress) -> None:
@@ -44,7 +62,9 @@ def test_a_password_opens_the_door(locked: RedisAddress) -> None:
     publisher.close()
 
 
-async def test_a_wrong_password_is_told_and_never_shown(locked: RedisAddress, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_password_is_told_and_never_shown(
+    locked: RedisAddress, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     wrong = RedisAddress(locked.host, locked.port, username="default", password=WRONG)
     publisher = Publisher(wrong, Keys("locked"))
@@ -55,13 +75,15 @@ async def test_a_wrong_password_is_told_and_never_shown(locked: RedisAddress, ca
     assert WRONG not in f"{refusal.value!r} {refusal.value.__cause__!r}"
 
     reader = Reader(wrong, Keys("locked"))
-    adopter = Adopter(wrong, Keys("locked"), Rejections())
-    async with running(reader.run(), adopter.run()):
+    ingestor = Ingestor(wrong, Keys("locked"), Rejections())
+    async with running(reader.run(), ingestor.run()):
         await eventually(lambda: len(reader.blinds) >= 3)
     assert WRONG not in caplog.text + reader.blinds[0].reason
     assert "password" in reader.blinds[0].reason
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(errors) <= 2, "one line for the feed and one for the subscription, however long it lasts"
+    assert len(errors) <= 2, (
+        "one line for the feed and one for the subscription, however long it lasts"
+    )
 
 
 def test_a_client_shows_no_password(locked: RedisAddress) -> None:
@@ -108,7 +130,9 @@ def test_the_seeds_client_reads_the_seeds_variables(monkeypatch: pytest.MonkeyPa
     assert RedisClient().address == RedisAddress("cache", 6380)
 
 
-async def test_the_seeds_publisher_waits_out_an_outage_with_one_error_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_seeds_publisher_waits_out_an_outage_with_one_error_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     port = free_port()
     async with RedisClient(RedisAddress("127.0.0.1", port)) as client:
         asking = asyncio.ensure_future(client.get_publisher().publish("service:x", "{}"))
@@ -120,15 +144,23 @@ async def test_the_seeds_publisher_waits_out_an_outage_with_one_error_line(caplo
 
 def test_no_client_waits_for_ever_in_a_handshake() -> None:
     """A subscriber's socket had no deadline: a Redis that froze while it connected left it deaf for good."""
-    for client in (RedisClient().get_subscriber(), RedisClient().get_publisher(), open_client(RedisAddress(), None)):
+    for client in (
+        RedisClient().get_subscriber(),
+        RedisClient().get_publisher(),
+        open_client(RedisAddress(), None),
+    ):
         options = client.connection_pool.connection_kwargs
         assert options["socket_timeout"]
         assert options["socket_connect_timeout"]
 
 
-def test_the_probe_tells_redis_from_nobody_and_from_somebody_else(address: RedisAddress, locked: RedisAddress) -> None:
+def test_the_probe_tells_redis_from_nobody_and_from_somebody_else(
+    address: RedisAddress, locked: RedisAddress
+) -> None:
     assert answers(address)
-    assert answers(RedisAddress(locked.host, locked.port)), "one that wants a password is there as well"
+    assert answers(RedisAddress(locked.host, locked.port)), (
+        "one that wants a password is there as well"
+    )
     assert not answers(RedisAddress("127.0.0.1", free_port()))
 
 
@@ -148,7 +180,8 @@ async def test_the_probe_refuses_a_web_server() -> None:
 
 def test_every_failure_of_the_link_is_among_failures() -> None:
     assert all(
-        issubclass(kind, FAILURES) for kind in (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError)
+        issubclass(kind, FAILURES)
+        for kind in (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError)
     )
 
 
@@ -156,7 +189,7 @@ def test_connecting_imports_nothing_that_a_fork_could_cut_in_half() -> None:
     """A child of multiprocessing that was forked while the SDK's thread connected could never connect itself."""
     program = """
 import sys, threading
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.wire.errors import BusUnavailable
@@ -171,6 +204,10 @@ print(sorted(set(sys.modules) - before))
     with run_valkey() as valkey:
         for port in (valkey.address.port, 1):
             done = subprocess.run(
-                [sys.executable, "-c", program, str(port)], capture_output=True, text=True, check=True, timeout=60
+                [sys.executable, "-c", program, str(port)],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
             )
             assert done.stdout == "[]\n"

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import redis
-from tests.bus.conftest import adopting, eventually, outgoing, reading
+from tests.bus.conftest import eventually, ingesting, outgoing, reading
 
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import open_async_client
 from pulseboard.bus.clock import look
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import open_async_client
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.limits import DEFAULT_LIMITS
 from pulseboard.bus.publisher import Publisher
+from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
 
 HOUR_MS = 3_600_000
@@ -28,18 +28,18 @@ def own_clock(raw: redis.Redis) -> int:
 def set_back(raw: redis.Redis, keys: Keys, by_ms: int = HOUR_MS) -> int:
     """Leave Redis as it is when its clock has been set back: with ids that are ahead of it. Returns when that was (ms)."""
     was = own_clock(raw) + by_ms
-    raw.xadd(keys.beats, {"service": "x", "instance": "1"}, id=f"{was}-7")
+    raw.xadd(keys.heartbeats, {"service": "x", "instance": "1"}, id=f"{was}-7")
     return was
 
 
 def look_at(raw: redis.Redis, keys: Keys) -> int:
-    answer: Any = raw.eval(read_script("look"), 3, keys.feed, keys.clock, keys.beats)
+    answer: Any = raw.eval(read_script("sync_clock"), 3, keys.feed, keys.clock, keys.heartbeats)
     return int(answer)
 
 
 def script_time(raw: redis.Redis, keys: Keys) -> int:
     """Return what the scripts take for the time (ms)."""
-    source = read_script("look").partition("-- Look at the clock")[0]
+    source = read_script("sync_clock").partition("-- Look at the clock")[0]
     answer: Any = raw.eval(source + "return (read_clock(KEYS[1]))", 1, keys.clock)
     return int(answer)
 
@@ -49,15 +49,17 @@ def last_ms(raw: redis.Redis, key: str) -> int:
     return int(rows[0][0].split(b"-")[0])
 
 
-def test_a_clock_that_goes_forwards_is_redis_own(raw: redis.Redis, keys: Keys, publisher: Publisher) -> None:
+def test_a_clock_that_goes_forwards_is_redis_own(
+    raw: redis.Redis, keys: Keys, publisher: Publisher
+) -> None:
     publisher.publish([outgoing()])
-    publisher.beat("balance-sync", "w-1")
+    publisher.heartbeat("balance-sync", "w-1")
     before = own_clock(raw)
     assert before <= look_at(raw, keys) <= own_clock(raw)
     assert not raw.exists(keys.clock)
 
 
-@pytest.mark.parametrize("stream", ["beats", "feed"])
+@pytest.mark.parametrize("stream", ["heartbeats", "feed"])
 def test_set_back_by_an_hour_it_goes_on_from_where_it_was(
     raw: redis.Redis, keys: Keys, publisher: Publisher, stream: str
 ) -> None:
@@ -67,11 +69,11 @@ def test_set_back_by_an_hour_it_goes_on_from_where_it_was(
     assert was <= look_at(raw, keys) <= was + 1_000
     began = own_clock(raw)
     cursors = publisher.publish([outgoing(n=n) for n in range(70)])
-    publisher.beat("balance-sync", "w-1")
+    publisher.heartbeat("balance-sync", "w-1")
     took = own_clock(raw) - began + 1_000
     assert cursors == sorted(set(cursors))
     assert was <= cursors[0].ms <= was + took
-    assert was <= last_ms(raw, keys.beats) <= was + took
+    assert was <= last_ms(raw, keys.heartbeats) <= was + took
     assert was <= int(raw.hget(keys.seen, "balance-sync/w-1") or 0) <= was + took
     statuses: Any = raw.xrange(keys.history("balance-sync"))
     assert len(statuses) == 70
@@ -81,19 +83,21 @@ def test_what_stands_still_before_the_first_look_moves_on_with_it(
     raw: redis.Redis, keys: Keys, publisher: Publisher
 ) -> None:
     was = set_back(raw, keys)
-    publisher.beat("balance-sync", "w-1")
-    assert last_ms(raw, keys.beats) == was
+    publisher.heartbeat("balance-sync", "w-1")
+    assert last_ms(raw, keys.heartbeats) == was
     look_at(raw, keys)
     began = time.monotonic()
-    while last_ms(raw, keys.beats) == was:
-        publisher.beat("balance-sync", "w-1")
+    while last_ms(raw, keys.heartbeats) == was:
+        publisher.heartbeat("balance-sync", "w-1")
         assert time.monotonic() < began + 10, "the ids stand still"
 
 
 def test_an_hour_is_given_back_a_little_at_a_time(raw: redis.Redis, keys: Keys) -> None:
     was = set_back(raw, keys, HOUR_MS - 60_000)  # when something was written last
     own = own_clock(raw)
-    raw.hset(keys.clock, mapping={"at": own - 5_000, "ahead": HOUR_MS})  # the last look was five seconds ago
+    raw.hset(
+        keys.clock, mapping={"at": own - 5_000, "ahead": HOUR_MS}
+    )  # the last look was five seconds ago
     assert look_at(raw, keys) - own == HOUR_MS - 100, "a fiftieth of them is given back"
     assert look_at(raw, keys) >= was
 
@@ -132,15 +136,30 @@ def test_between_two_looks_it_does_not_go_back(raw: redis.Redis, keys: Keys) -> 
     assert script_time(raw, keys) == own + 2 * HOUR_MS
 
 
-def test_a_clock_that_was_set_right_again_is_the_boards_at_once(raw: redis.Redis, keys: Keys) -> None:
+def test_a_clock_that_was_set_right_again_is_the_boards_at_once(
+    raw: redis.Redis, keys: Keys
+) -> None:
     own = own_clock(raw)
-    raw.xadd(keys.beats, {"service": "x", "instance": "1"}, id=f"{own - 5_000}-0")
-    raw.hset(keys.clock, mapping={"at": own - HOUR_MS, "ahead": HOUR_MS})  # it was an hour behind until just now
+    raw.xadd(keys.heartbeats, {"service": "x", "instance": "1"}, id=f"{own - 5_000}-0")
+    raw.hset(
+        keys.clock, mapping={"at": own - HOUR_MS, "ahead": HOUR_MS}
+    )  # it was an hour behind until just now
     pairs: Any = raw.eval(
-        read_script("beat"), 5, keys.beats, keys.clock, keys.board, keys.seen, keys.lost, 100, "s", "i", "0", ""
+        read_script("heartbeat"),
+        5,
+        keys.heartbeats,
+        keys.clock,
+        keys.board,
+        keys.seen,
+        keys.lost,
+        100,
+        "s",
+        "i",
+        "0",
+        "",
     )
     assert pairs == 0
-    assert own <= last_ms(raw, keys.beats) <= own_clock(raw), "not an hour ahead"
+    assert own <= last_ms(raw, keys.heartbeats) <= own_clock(raw), "not an hour ahead"
     assert own <= look_at(raw, keys) <= own_clock(raw)
     assert not raw.exists(keys.clock)
 
@@ -154,12 +173,14 @@ async def test_a_feed_that_reads_while_the_clock_is_set_back_hears_on(
         was = set_back(raw, keys)
         await eventually(lambda: raw.exists(keys.clock))
         await asyncio.to_thread(publisher.publish, [outgoing(n=2)])
-        await asyncio.to_thread(publisher.beat, "balance-sync", "w-1")
+        await asyncio.to_thread(publisher.heartbeat, "balance-sync", "w-1")
         await eventually(lambda: 2 in reader.numbers)
-        await eventually(lambda: any(beat.instance == "w-1" for beat in reader.beats))
+        await eventually(
+            lambda: any(heartbeat.instance == "w-1" for heartbeat in reader.heartbeats)
+        )
         assert all(was <= entry.cursor.ms < was + 30_000 for entry in reader.entries)
-        heard = reader.items[-1].heard  # type: ignore[union-attr]
-        await eventually(lambda: reader.items[-1].heard > heard + 1_000)  # type: ignore[union-attr]
+        observed_until = reader.items[-1].observed_until  # type: ignore[union-attr]
+        await eventually(lambda: reader.items[-1].observed_until > observed_until + 1_000)  # type: ignore[union-attr]
         assert was <= reader.clock.now_ms() < was + 30_000
         assert not reader.blinds
         assert len(reader.resets) == 1
@@ -173,12 +194,14 @@ async def test_silence_before_a_clock_was_set_back_proves_nothing(
         await eventually(lambda: raw.exists(keys.clock))
         ahead = reader.clock.now_ms()
         # The other way round: it is set right again, an hour back for us who were ahead.
-        raw.delete(keys.beats, keys.clock)
-        await eventually(lambda: any(item.since for item in reader.items[1:]))  # type: ignore[union-attr]
+        raw.delete(keys.heartbeats, keys.clock)
+        await eventually(lambda: any(item.observed_since for item in reader.items[1:]))  # type: ignore[union-attr]
         await eventually(lambda: reader.clock.now_ms() < ahead - HOUR_MS // 2)
 
 
-async def test_every_asker_is_told_the_same(address: RedisAddress, raw: redis.Redis, keys: Keys) -> None:
+async def test_every_asker_is_told_the_same(
+    address: RedisAddress, raw: redis.Redis, keys: Keys
+) -> None:
     was = set_back(raw, keys)
     client = open_async_client(address, keys)
     times = [await look(client, keys) for _ in range(5)]
@@ -187,13 +210,22 @@ async def test_every_asker_is_told_the_same(address: RedisAddress, raw: redis.Re
     assert was <= times[0] <= times[-1] <= was + 10_000
 
 
-def test_a_loss_is_declared_at_the_boards_time(raw: redis.Redis, keys: Keys, publisher: Publisher) -> None:
+def test_a_loss_is_declared_at_the_boards_time(
+    raw: redis.Redis, keys: Keys, publisher: Publisher
+) -> None:
     was = set_back(raw, keys)
     look_at(raw, keys)
     (cursor,) = publisher.publish([outgoing()])
     names = (*keys.shared, keys.incidents)
-    args: list[Any] = [DEFAULT_LIMITS, "balance-sync/w-1", str(cursor), cursor.ms, '{"service":"x"}', "[]"]
-    assert raw.eval(read_script("declare"), len(names), *names, *args) == 1
+    args: list[Any] = [
+        DEFAULT_LIMITS,
+        "balance-sync/w-1",
+        str(cursor),
+        cursor.ms,
+        '{"service":"x"}',
+        "[]",
+    ]
+    assert raw.eval(read_script("declare_lost"), len(names), *names, *args) == 1
     rows: Any = raw.xrange(keys.feed)
     event = json.loads(rows[-1][1][b"data"])
     assert event["event"] == "lost"
@@ -203,11 +235,11 @@ def test_a_loss_is_declared_at_the_boards_time(raw: redis.Redis, keys: Keys, pub
 async def test_what_was_adopted_while_the_clock_was_behind_is_known_when_it_is_set_right(
     address: RedisAddress, raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
-    async with reading(address, keys), adopting(address, keys, prefix):
+    async with reading(address, keys), ingesting(address, keys, prefix):
         set_back(raw, keys)
         await eventually(lambda: raw.exists(keys.clock))
         raw.publish(f"{prefix}report", '{"service":"report","timestamp":1,"status":{"n":1}}')
-        await eventually(lambda: raw.keys(f"{{{keys.namespace}}}:adopted:*"))
-        (adopted,) = raw.keys(f"{{{keys.namespace}}}:adopted:*")
+        await eventually(lambda: raw.keys(f"{{{keys.namespace}}}:ingested:*"))
+        (adopted,) = raw.keys(f"{{{keys.namespace}}}:ingested:*")
         # Set right again, Redis' clock jumps by an hour: what one server has adopted another may still have to report.
         assert raw.pttl(adopted) > HOUR_MS

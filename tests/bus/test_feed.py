@@ -9,13 +9,23 @@ from typing import Any
 
 import pytest
 import redis
-from tests.bus.conftest import Proxy, Reader, event, eventually, numbers_of, outgoing, reading, restart, running
+from tests.bus.conftest import (
+    Proxy,
+    Reader,
+    event,
+    eventually,
+    numbers_of,
+    outgoing,
+    reading,
+    restart,
+    running,
+)
 from tests.conftest import free_port, run_valkey
 
-from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Batch, Reset
-from pulseboard.bus.feed import Feed
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.feed.entries import Batch, Reset
+from pulseboard.bus.feed.reader import FeedReader
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Publisher
 from pulseboard.embedded.valkey import EmbeddedValkey
@@ -25,18 +35,28 @@ async def publish(publisher: Publisher, *numbers: int) -> None:
     await asyncio.to_thread(publisher.publish, [outgoing(n=n) for n in numbers])
 
 
-async def test_the_first_item_is_the_whole_board(address: RedisAddress, keys: Keys, publisher: Publisher) -> None:
-    publisher.publish([outgoing(instance="b", n=1), outgoing(instance="a", n=2), outgoing(instance="b", n=3)])
-    publisher.beat("balance-sync", "a")
+async def test_the_first_item_is_the_whole_board(
+    address: RedisAddress, keys: Keys, publisher: Publisher
+) -> None:
+    publisher.publish(
+        [outgoing(instance="b", n=1), outgoing(instance="a", n=2), outgoing(instance="b", n=3)]
+    )
+    publisher.heartbeat("balance-sync", "a")
     async with reading(address, keys) as reader:
         (reset,) = reader.resets
-        assert numbers_of(reset.board) == [2, 3], "in the order of the feed, the latest of each instance"
-        assert [(beat.service, beat.instance) for beat in reset.beats] == [("balance-sync", "a")]
+        assert numbers_of(reset.board) == [2, 3], (
+            "in the order of the feed, the latest of each instance"
+        )
+        assert [(heartbeat.service, heartbeat.instance) for heartbeat in reset.heartbeats] == [
+            ("balance-sync", "a")
+        ]
         assert reset.cursor == reset.board[-1].cursor
         assert reader.entries == []
 
 
-async def test_every_event_comes_in_order_and_once(address: RedisAddress, keys: Keys, publisher: Publisher) -> None:
+async def test_every_event_comes_in_order_and_once(
+    address: RedisAddress, keys: Keys, publisher: Publisher
+) -> None:
     async with reading(address, keys) as reader, reading(address, keys) as other:
         total = 0
         while total < 3_000:  # several reads of COUNT entries
@@ -45,27 +65,36 @@ async def test_every_event_comes_in_order_and_once(address: RedisAddress, keys: 
             total += batch
         await eventually(lambda: len(reader.entries) >= total and len(other.entries) >= total)
         assert reader.numbers == list(range(total))
-        assert [entry.cursor for entry in reader.entries] == [entry.cursor for entry in other.entries]
+        assert [entry.cursor for entry in reader.entries] == [
+            entry.cursor for entry in other.entries
+        ]
         assert len(reader.resets) == 1
 
 
-async def test_beats_come_with_redis_time(address: RedisAddress, keys: Keys, publisher: Publisher) -> None:
+async def test_beats_come_with_redis_time(
+    address: RedisAddress, keys: Keys, publisher: Publisher
+) -> None:
     async with reading(address, keys) as reader:
-        await asyncio.to_thread(publisher.beat, "balance-sync", "w-1")
-        await eventually(lambda: reader.beats)
-        (beat,) = reader.beats
-        assert abs(beat.seen - reader.clock.now_ms()) < 10_000
+        await asyncio.to_thread(publisher.heartbeat, "balance-sync", "w-1")
+        await eventually(lambda: reader.heartbeats)
+        (heartbeat,) = reader.heartbeats
+        assert abs(heartbeat.seen - reader.clock.now_ms()) < 10_000
 
 
 async def test_silence_still_brings_signs_of_life(
     address: RedisAddress, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.feed.BLOCK_MS", 50)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
     async with reading(address, keys) as reader:
         await eventually(lambda: sum(isinstance(item, Batch) for item in reader.items) >= 3)
         quiet = [item for item in reader.items if isinstance(item, Batch)]
-        assert all(not item.entries and not item.beats for item in quiet)
-        assert quiet[0].heard < quiet[1].heard < quiet[2].heard <= reader.clock.now_ms() + 50
+        assert all(not item.entries and not item.heartbeats for item in quiet)
+        assert (
+            quiet[0].observed_until
+            < quiet[1].observed_until
+            < quiet[2].observed_until
+            <= reader.clock.now_ms() + 50
+        )
 
 
 async def test_garbage_in_the_feed_is_dropped_and_counted_and_stops_nothing(
@@ -78,9 +107,12 @@ async def test_garbage_in_the_feed_is_dropped_and_counted_and_stops_nothing(
             {"kind": "status"},
             {"kind": "status", "data": b"\xff\x00"},
             {"kind": "status", "data": event("logs")},
-            {"kind": "status", "data": b'{"service":"a","timestamp":1,"status":' + b'{"a":' * 5_000},
+            {
+                "kind": "status",
+                "data": b'{"service":"a","timestamp":1,"status":' + b'{"a":' * 5_000,
+            },
             {"kind": "status", "data": event(instance="a/b")},
-            {"kind": "status", "data": event(beat_s=-1)},
+            {"kind": "status", "data": event(heartbeat_s=-1)},
             {"kind": "status", "data": b"x" * 100_000},
         ]
         for row in rows:
@@ -119,17 +151,17 @@ async def test_garbage_on_the_board_is_dropped_and_counted(
 async def test_garbage_among_the_beats_stops_nothing(
     address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
 ) -> None:
-    raw.xadd(keys.beats, {"x": "y"})
+    raw.xadd(keys.heartbeats, {"x": "y"})
     for name in (keys.seen, keys.lost):
         raw.hset(name, mapping={"a/b": "9" * 5_000, "a": "x", "balance-sync/w-2": "1"})
     async with reading(address, keys) as reader:
         assert reader.resets[0].lost == {("balance-sync", "w-2"): 1}
-        raw.xadd(keys.beats, {"service": b"\xff", "instance": b"\x00", "lag": "9" * 5_000})
+        raw.xadd(keys.heartbeats, {"service": b"\xff", "instance": b"\x00", "lag": "9" * 5_000})
         await publish(publisher, 1)
-        await eventually(lambda: reader.entries and reader.beats)
+        await eventually(lambda: reader.entries and reader.heartbeats)
 
 
-@pytest.mark.parametrize("part", ["feed", "board", "beats"])
+@pytest.mark.parametrize("part", ["feed", "board", "heartbeats"])
 async def test_a_key_of_another_type_blinds_until_it_is_gone(
     address: RedisAddress, keys: Keys, raw: redis.Redis, part: str
 ) -> None:
@@ -153,7 +185,16 @@ async def test_no_redis_is_blind_with_one_error_line_until_it_comes(
         with run_valkey(port):
             await eventually(lambda: reader.sees)
             assert [reset.reason for reset in reader.resets] == ["the server started"]
-            assert len([record for record in caplog.records if "cannot read the feed" in record.message]) == 1
+            assert (
+                len(
+                    [
+                        record
+                        for record in caplog.records
+                        if "cannot read the feed" in record.message
+                    ]
+                )
+                == 1
+            )
 
 
 async def test_a_restart_that_keeps_its_data_costs_no_event_and_gives_none_twice(
@@ -172,7 +213,9 @@ async def test_a_restart_that_keeps_its_data_costs_no_event_and_gives_none_twice
     publisher.close()
 
 
-async def test_a_restart_without_its_data_is_a_reset(own_valkey: EmbeddedValkey, keys: Keys) -> None:
+async def test_a_restart_without_its_data_is_a_reset(
+    own_valkey: EmbeddedValkey, keys: Keys
+) -> None:
     publisher = Publisher(own_valkey.address, keys)
     async with reading(own_valkey.address, keys) as reader:
         await publish(publisher, 1)
@@ -192,8 +235,8 @@ async def test_an_emptied_redis_is_a_reset_though_no_connection_broke(
     own_valkey: EmbeddedValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch, goes_on: bool
 ) -> None:
     """After a FLUSHDB the feed went on from nothing, and each server showed what it happened to remember."""
-    monkeypatch.setattr("pulseboard.bus.feed.LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr("pulseboard.bus.feed.BLOCK_MS", 50)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
     publisher = Publisher(own_valkey.address, keys)
     raw = redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port)
     async with reading(own_valkey.address, keys) as reader:
@@ -219,8 +262,8 @@ async def test_what_was_trimmed_while_the_link_was_down_is_a_reset(
     raw: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.feed.DEADLINE_S", 0.6)
-    monkeypatch.setattr("pulseboard.bus.feed.BLOCK_MS", 100)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
     async with reading(proxy.address, keys) as reader:
         await publish(publisher, 1)
         await eventually(lambda: reader.entries)
@@ -236,8 +279,8 @@ async def test_a_half_open_link_is_condemned_and_nothing_is_lost_over_it(
     keys: Keys, proxy: Proxy, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No error ever comes over such a link (redis-py issue 2417); only silence tells."""
-    monkeypatch.setattr("pulseboard.bus.feed.DEADLINE_S", 0.6)
-    monkeypatch.setattr("pulseboard.bus.feed.BLOCK_MS", 100)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
     async with reading(proxy.address, keys) as reader:
         await publish(publisher, 0)
         await eventually(lambda: reader.entries)
@@ -253,8 +296,8 @@ async def test_a_half_open_link_is_condemned_and_nothing_is_lost_over_it(
 async def test_a_frozen_redis_is_blind_and_comes_back(
     own_valkey: EmbeddedValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.feed.DEADLINE_S", 0.6)
-    monkeypatch.setattr("pulseboard.bus.feed.BLOCK_MS", 100)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
     assert own_valkey.pid is not None
     async with reading(own_valkey.address, keys) as reader:
         os.kill(own_valkey.pid, signal.SIGSTOP)
@@ -267,9 +310,13 @@ async def test_a_frozen_redis_is_blind_and_comes_back(
 
 
 async def test_a_reader_that_fell_behind_what_is_kept_is_told(
-    address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    address: RedisAddress,
+    keys: Keys,
+    publisher: Publisher,
+    raw: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.feed.COUNT", 5)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.COUNT", 5)
     async with reading(address, keys) as reader:
         await publish(publisher, 0)
         await eventually(lambda: reader.entries)
@@ -281,7 +328,9 @@ async def test_a_reader_that_fell_behind_what_is_kept_is_told(
         assert numbers_of(reader.resets[1].board) == [40]
 
 
-async def test_a_reader_leaves_no_connection_behind(address: RedisAddress, keys: Keys, raw: redis.Redis) -> None:
+async def test_a_reader_leaves_no_connection_behind(
+    address: RedisAddress, keys: Keys, raw: redis.Redis
+) -> None:
     def names() -> int:
         clients = raw.client_list()
         return len([client for client in clients if client["name"] == "pulseboard"])
@@ -294,7 +343,9 @@ async def test_a_reader_leaves_no_connection_behind(address: RedisAddress, keys:
 
 def test_the_clock_follows_redis_and_takes_off_half_the_way() -> None:
     clock = RedisClock()
-    assert abs(clock.now_ms() - time.time() * 1000) < 1_000, "before the first look it is this machine's"
+    assert abs(clock.now_ms() - time.time() * 1000) < 1_000, (
+        "before the first look it is this machine's"
+    )
     asked_at = time.monotonic() - 10
     clock.set(1_000_000_000, asked_at)
     assert 1_000_005_000 <= clock.now_ms() < 1_000_006_000
@@ -307,7 +358,9 @@ async def test_the_feed_sets_the_clock(address: RedisAddress, keys: Keys, raw: r
         assert abs(reader.clock.now_ms() - (seconds * 1000 + microseconds // 1000)) < 1_000
 
 
-async def test_what_was_read_when_the_link_broke_is_read_again(proxy: Proxy, keys: Keys, publisher: Publisher) -> None:
+async def test_what_was_read_when_the_link_broke_is_read_again(
+    proxy: Proxy, keys: Keys, publisher: Publisher
+) -> None:
     """The reader looked whether the feed was whole after each full read; a link that broke there cost it the batch in hand."""
     async with reading(proxy.address, keys) as reader:
         proxy.cut_after(b"EVAL")
@@ -330,18 +383,21 @@ async def test_a_failover_is_told_also_when_the_first_try_to_read_the_board_fail
         latest = next(origins, latest)
         return 0, latest
 
-    take_snapshot, failures = Feed._take_snapshot, iter([False, True])
+    take_snapshot, failures = FeedReader._take_snapshot, iter([False, True])
 
-    async def fail_once(self: Feed, *args: Any) -> Reset:
+    async def fail_once(self: FeedReader, *args: Any) -> Reset:
         if next(failures, False):
             raise redis.ConnectionError("gone again")
         return await take_snapshot(self, *args)
 
-    monkeypatch.setattr(Feed, "_read_origin", read_origin)
-    monkeypatch.setattr(Feed, "_take_snapshot", fail_once)
+    monkeypatch.setattr(FeedReader, "_read_origin", read_origin)
+    monkeypatch.setattr(FeedReader, "_take_snapshot", fail_once)
     await publish(publisher, 1)
     async with Proxy(address) as proxy, reading(proxy.address, keys) as reader:
         proxy.cut_after(b"XREAD")
         await eventually(lambda: proxy.cuts == 1)
         await eventually(lambda: len(reader.blinds) == 2 and reader.sees)
-        assert [reset.reason[:19] for reset in reader.resets] == ["the server started", "Redis failed over t"]
+        assert [reset.reason[:19] for reset in reader.resets] == [
+            "the server started",
+            "Redis failed over t",
+        ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pulseboard.bus.limits import DAY_S, MB, Limit, Limits
+from pulseboard.bus.retention.limits import DAY_S, MB, Limit, Limits
 from pulseboard.wire.errors import ConfigError
 
 DEFAULT = Limit(1_000, 2 * MB, 7 * DAY_S)
@@ -52,4 +52,7 @@ def test_by_default_fifty_services_fit_into_256_mb_whatever_they_say() -> None:
     """As far as the bounds go; that Redis keeps to them is measured by benchmarks/history_memory.py."""
     limits = Limits()
     each = limits.status.size_bytes + limits.log.size_bytes + limits.metric.size_bytes
-    assert 50 * each + limits.feed.size_bytes + limits.audit.size_bytes + limits.incident.size_bytes <= 256 * MB
+    assert (
+        50 * each + limits.feed.size_bytes + limits.audit.size_bytes + limits.incident.size_bytes
+        <= 256 * MB
+    )

@@ -9,16 +9,22 @@ from typing import Any
 
 import pytest
 import redis
-from tests.bus.conftest import Reader, adopting, eventually, numbers_of, outgoing, reading, running
+from tests.bus.conftest import Reader, eventually, ingesting, numbers_of, outgoing, reading, running
 from tests.conftest import free_port, provide
 from tests.topology import Cluster, Sentinel, Standalone, Tls, wait_for
 from tests.topology.node import Node
 
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import RedisClient, describe, is_refusal, open_async_client, open_client
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import (
+    RedisClient,
+    describe,
+    is_refusal,
+    open_async_client,
+    open_client,
+)
+from pulseboard.bus.connection.discovery import Locator
+from pulseboard.bus.connection.probe import answers
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.locate import Locator
-from pulseboard.bus.probe import answers
 from pulseboard.bus.publisher import Publisher
 from pulseboard.wire.errors import BusUnavailable
 
@@ -50,7 +56,9 @@ def fail(client: redis.Redis, *command: Any) -> redis.RedisError:
     return failure.value
 
 
-def test_an_answer_that_means_another_node_or_another_time_ends_the_link(standalone: Standalone) -> None:
+def test_an_answer_that_means_another_node_or_another_time_ends_the_link(
+    standalone: Standalone,
+) -> None:
     (node,) = standalone.nodes
     address = RedisAddress.parse(standalone.url)
     admin = node.client
@@ -77,7 +85,9 @@ def test_an_answer_that_means_another_node_or_another_time_ends_the_link(standal
         assert "MasterDownError" in describe(error)
 
 
-async def test_a_read_that_waits_on_a_master_which_becomes_a_replica_ends_its_link(standalone: Standalone) -> None:
+async def test_a_read_that_waits_on_a_master_which_becomes_a_replica_ends_its_link(
+    standalone: Standalone,
+) -> None:
     address = RedisAddress.parse(standalone.url)
     client = open_async_client(address, None, timeout_s=None)
     reading: Any = client.blpop(["k"], timeout=0)
@@ -128,7 +138,10 @@ async def test_a_master_that_does_not_know_that_it_was_replaced_is_left_by_all(
     publisher = Publisher(address, keys, prefix=prefix)
     old = sentinel.master
     try:
-        async with adopting(address, keys, prefix) as (adopter,), reading(address, keys) as reader:
+        async with (
+            ingesting(address, keys, prefix) as (ingestor,),
+            reading(address, keys) as reader,
+        ):
             publisher.publish([outgoing(n=1)])
             await eventually(lambda: reader.numbers == [1])
             isolate(old)
@@ -145,14 +158,16 @@ async def test_a_master_that_does_not_know_that_it_was_replaced_is_left_by_all(
             # As part of a reset: of what the old one took nobody knows how much was passed on.
             await eventually(lambda: 2 in numbers_of(reader.resets[-1].board))
             assert "failed over" in reader.resets[-1].reason
-            await eventually(lambda: adopter.listening.is_set() and new.client.pubsub_numpat())
+            await eventually(lambda: ingestor.listening.is_set() and new.client.pubsub_numpat())
             assert old.client.role()[0] == b"master"
             assert not old.client.pubsub_numpat()
     finally:
         publisher.close()
 
 
-def test_a_replica_that_a_sentinel_takes_for_the_master_is_none(sentinel: Sentinel, keys: Keys) -> None:
+def test_a_replica_that_a_sentinel_takes_for_the_master_is_none(
+    sentinel: Sentinel, keys: Keys
+) -> None:
     master = sentinel.master
     (replica,) = (node for node in sentinel.nodes if node is not master)
     for node in sentinel.sentinels:
@@ -174,7 +189,11 @@ def test_a_replica_that_a_sentinel_takes_for_the_master_is_none(sentinel: Sentin
     ],
 )
 async def test_links_show_no_password_and_neither_do_their_failures(
-    sentinel: Sentinel, keys: Keys, caplog: pytest.LogCaptureFixture, changed: tuple[str, str], reason: str
+    sentinel: Sentinel,
+    keys: Keys,
+    caplog: pytest.LogCaptureFixture,
+    changed: tuple[str, str],
+    reason: str,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     address = RedisAddress.parse(sentinel.url.replace(*changed))
@@ -191,7 +210,9 @@ async def test_links_show_no_password_and_neither_do_their_failures(
     assert "correct-horse" not in told
 
 
-async def test_the_seeds_client_publishes_and_subscribes_in_a_cluster(cluster: Cluster, prefix: str) -> None:
+async def test_the_seeds_client_publishes_and_subscribes_in_a_cluster(
+    cluster: Cluster, prefix: str
+) -> None:
     """Its two links go to one node, and the cluster's bus brings what is published at any other."""
     address = RedisAddress.parse(cluster.url)
     assert answers(address)
@@ -200,8 +221,10 @@ async def test_the_seeds_client_publishes_and_subscribes_in_a_cluster(cluster: C
         await pubsub.get_message(timeout=5)
         for node in cluster.nodes:
             node.client.publish(f"{prefix}x", node.port)
-        heard = [await pubsub.get_message(timeout=5) for _ in cluster.nodes]
-        assert {int(message["data"]) for message in heard if message} == {node.port for node in cluster.nodes}
+        observed_until = [await pubsub.get_message(timeout=5) for _ in cluster.nodes]
+        assert {int(message["data"]) for message in observed_until if message} == {
+            node.port for node in cluster.nodes
+        }
         assert await client.get_publisher().publish(f"{prefix}x", "1") is not None
 
 
@@ -209,13 +232,17 @@ def is_replaced(cluster: Cluster, node: Node) -> bool:
     return node not in cluster.masters
 
 
-async def test_a_cluster_is_found_again_when_all_that_were_named_are_gone(cluster: Cluster, keys: Keys) -> None:
+async def test_a_cluster_is_found_again_when_all_that_were_named_are_gone(
+    cluster: Cluster, keys: Keys
+) -> None:
     publisher = Publisher(RedisAddress.parse(cluster.url), keys)
     publisher.publish([outgoing(n=1)])
     owner = cluster.master
     for node in (*(node for node in cluster.nodes[:3] if node is not owner), owner):
         node.kill()
-        await asyncio.to_thread(wait_for, functools.partial(is_replaced, cluster, node), "its replica to take over")
+        await asyncio.to_thread(
+            wait_for, functools.partial(is_replaced, cluster, node), "its replica to take over"
+        )
 
     said: list[BusUnavailable] = []
 

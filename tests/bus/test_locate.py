@@ -7,9 +7,9 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from pulseboard.bus.address import Endpoint, RedisAddress
+from pulseboard.bus.connection.address import Endpoint, RedisAddress
+from pulseboard.bus.connection.discovery import NODES_MAX, Locator, make_locator
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.locate import NODES_MAX, Locator, make_locator
 
 KEYS = Keys("pulseboard")
 SLOT = key_slot(b"pulseboard")
@@ -69,7 +69,9 @@ def test_a_sentinel_that_was_cut_off_is_outvoted() -> None:
     assert search(locator(SENTINELS), {A: master(A), B: master(D), C: master(D)}) == (D, [A, B, C])
 
 
-def test_the_word_of_one_counts_when_the_others_are_gone_and_they_are_asked_last_next_time() -> None:
+def test_the_word_of_one_counts_when_the_others_are_gone_and_they_are_asked_last_next_time() -> (
+    None
+):
     sentinels = locator(SENTINELS)
     assert search(sentinels, {C: master(D)}) == (D, [A, B, C])
     assert search(sentinels, {A: master(D), B: master(D), C: master(D)}) == (D, [C, A])
@@ -95,7 +97,9 @@ def test_a_search_that_is_given_up_has_still_learnt_who_was_silent() -> None:
     ],
 )
 def test_nobody_to_tell_is_no_connection_and_says_why(answer: Any, told: str) -> None:
-    with pytest.raises(redis.ConnectionError, match="no sentinel says where the master 'pulse' is") as failure:
+    with pytest.raises(
+        redis.ConnectionError, match="no sentinel says where the master 'pulse' is"
+    ) as failure:
         search(locator(SENTINELS), dict.fromkeys((A, B, C), answer))
     assert told in str(failure.value)
 
@@ -132,7 +136,9 @@ def test_a_cluster_of_hundreds_is_not_asked_through() -> None:
 
 
 @pytest.mark.parametrize("host", [b"", None, b"?"])
-def test_a_node_that_does_not_know_its_own_name_is_the_one_that_was_asked(host: bytes | None) -> None:
+def test_a_node_that_does_not_know_its_own_name_is_the_one_that_was_asked(
+    host: bytes | None,
+) -> None:
     cluster = locator("redis+cluster://a:7000")
     assert search(cluster, {A: slots(D, host=[host])})[0] == A
 

@@ -5,7 +5,9 @@ from array import array
 from chaos.ledger import Account, Break, Log, Streak, Truth, settle
 
 
-def streak(start: int, *ids: int, claim: int = 0, ended: str | None = None, skipped: int | None = None) -> Streak:
+def streak(
+    start: int, *ids: int, claim: int = 0, ended: str | None = None, skipped: int | None = None
+) -> Streak:
     made = Streak(start)
     for n, id in enumerate(ids):
         made.add(id, float(n))
@@ -23,7 +25,12 @@ FEED = Truth(array("q", range(1, 11)))
 
 def test_a_reader_that_got_all_since_its_board_lacks_nothing() -> None:
     account = settled(FEED, streak(4, 5, 6, 7, 8, 9, 10))
-    assert (account.delivered, account.unnoticed, account.duplicated, account.disordered) == (6, 0, 0, 0)
+    assert (account.delivered, account.unnoticed, account.duplicated, account.disordered) == (
+        6,
+        0,
+        0,
+        0,
+    )
 
 
 def test_an_event_that_never_came_between_two_that_did_is_lost_unnoticed() -> None:
@@ -52,7 +59,9 @@ def test_an_event_that_came_twice_without_a_reset_is_a_duplicate() -> None:
 
 
 def test_an_event_that_comes_again_after_a_reset_is_none() -> None:
-    assert settled(FEED, streak(4, 5, 6, 7, ended="reset"), streak(5, 6, 7, 8, 9, 10)).duplicated == 0
+    assert (
+        settled(FEED, streak(4, 5, 6, 7, ended="reset"), streak(5, 6, 7, 8, 9, 10)).duplicated == 0
+    )
 
 
 def test_whoever_saw_what_redis_lost_must_be_told() -> None:

@@ -56,7 +56,10 @@ async def reading(*answers: bytes) -> AsyncIterator[tuple[Reader, list[bytes]]]:
 async def test_a_streak_goes_on_over_connections_and_ends_with_a_reset() -> None:
     torn = status(8)[:-9]
     told = b'id: 9-0\nevent: reset\ndata: {"reason":"x"}\n\n' + BOARD.replace(b"5-0", b"9-0")
-    async with reading(chunk(BOARD + status(6) + torn), chunk(status(7) + told + status(10))) as (reader, requests):
+    async with reading(chunk(BOARD + status(6) + torn), chunk(status(7) + told + status(10))) as (
+        reader,
+        requests,
+    ):
         assert await wait_until(lambda: reader.last == 10 << 20, 5)
     first, second = reader.log.streaks
     assert ([id >> 20 for id in first.ids], first.ended) == ([6, 7], "reset")
@@ -65,19 +68,33 @@ async def test_a_streak_goes_on_over_connections_and_ends_with_a_reset() -> None
 
 
 async def test_a_skipped_is_counted_and_an_event_before_its_board_is_an_orphan() -> None:
-    skipped = b'event: skipped\ndata: {"reason":"slow","skipped":{"status":3,"lifecycle":1,"log":9}}\n\n'
+    skipped = (
+        b'event: skipped\ndata: {"reason":"slow","skipped":{"status":3,"lifecycle":1,"log":9}}\n\n'
+    )
     async with reading(chunk(BOARD + skipped + status(7) + BOARD + status(8))) as (reader, _):
         assert await wait_until(lambda: reader.last == 8 << 20, 5)
     assert (reader.log.streaks[0].skipped, reader.log.orphans) == (4, 1)
 
 
 async def test_each_time_in_which_nobody_heard_is_kept_as_it_was_told() -> None:
-    words = [b"null", b'{"since":3,"until":null}', b'{"since":3,"until":7}', b'{"since":4,"until":6}']
-    words += [b'{"since":9,"until":null}', b"null", b'{"since":11,"until":12}', b'{"since":15,"until":null}']
-    pings = b"".join(b'id: 5-0\nevent: ping\ndata: {"now":9,"blind":null,"deaf":%b}\n\n' % word for word in words)
+    words = [
+        b"null",
+        b'{"since":3,"until":null}',
+        b'{"since":3,"until":7}',
+        b'{"since":4,"until":6}',
+    ]
+    words += [
+        b'{"since":9,"until":null}',
+        b"null",
+        b'{"since":11,"until":12}',
+        b'{"since":15,"until":null}',
+    ]
+    pings = b"".join(
+        b'id: 5-0\nevent: ping\ndata: {"now":9,"blind":null,"gap":%b}\n\n' % word for word in words
+    )
     async with reading(chunk(BOARD + pings + status(6))) as (reader, _):
         assert await wait_until(lambda: reader.last == 6 << 20, 5)
-    assert reader.deaf == [Span(4, 6), Span(11, 12), Span(15, None)]
+    assert reader.gap == [Span(4, 6), Span(11, 12), Span(15, None)]
 
 
 async def test_blindness_lasts_until_a_ping_says_that_it_is_over() -> None:

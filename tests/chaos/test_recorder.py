@@ -36,14 +36,18 @@ def publish(store: EmbeddedValkey, count: int) -> None:
     publisher.close()
 
 
-async def test_all_that_is_in_the_feed_is_recorded_in_order(store: EmbeddedValkey, recorder: Recorder) -> None:
+async def test_all_that_is_in_the_feed_is_recorded_in_order(
+    store: EmbeddedValkey, recorder: Recorder
+) -> None:
     publish(store, 50)
     assert await wait_until(lambda: len(recorder.ids) == 50, PATIENCE_S)
     assert list(recorder.ids) == sorted(set(recorder.ids))
     assert (recorder.breaks, recorder.problem) == ([], None)
 
 
-async def test_a_restart_that_keeps_everything_is_no_break(store: EmbeddedValkey, recorder: Recorder) -> None:
+async def test_a_restart_that_keeps_everything_is_no_break(
+    store: EmbeddedValkey, recorder: Recorder
+) -> None:
     publish(store, 5)
     assert await wait_until(lambda: len(recorder.ids) == 5, PATIENCE_S)
     with restart(store):
@@ -65,7 +69,9 @@ async def test_what_redis_lost_has_vanished(store: EmbeddedValkey, recorder: Rec
         )
 
 
-async def test_a_flush_is_a_break_though_the_connection_stays(store: EmbeddedValkey, recorder: Recorder) -> None:
+async def test_a_flush_is_a_break_though_the_connection_stays(
+    store: EmbeddedValkey, recorder: Recorder
+) -> None:
     publish(store, 30)
     assert await wait_until(lambda: len(recorder.ids) == 30, PATIENCE_S)
     with redis.Redis(port=store.address.port) as client:
@@ -76,7 +82,9 @@ async def test_a_flush_is_a_break_though_the_connection_stays(store: EmbeddedVal
     assert recorder.breaks[0].resumes_at == recorder.ids[30]
 
 
-async def test_of_a_master_that_died_only_the_last_is_lost(store: EmbeddedValkey, recorder: Recorder) -> None:
+async def test_of_a_master_that_died_only_the_last_is_lost(
+    store: EmbeddedValkey, recorder: Recorder
+) -> None:
     """What a replica lacks: here the same server, without the last two entries."""
     publish(store, 10)
     assert await wait_until(lambda: len(recorder.ids) == 10, PATIENCE_S)

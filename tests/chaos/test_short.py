@@ -12,7 +12,10 @@ LIMIT_S = 100.0
 
 def test_no_event_is_lost_unnoticed_whatever_breaks() -> None:
     with spawn(
-        [sys.executable, "-m", "chaos", "--short"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "chaos", "--short"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as chaos:
         said, _ = chaos.communicate(timeout=LIMIT_S)
     assert chaos.returncode == 0, said.decode()

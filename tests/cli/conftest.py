@@ -22,7 +22,7 @@ import pytest
 import redis
 
 from pulseboard import Service
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.cli.app import run
 
 LIMIT_S = 20.0
@@ -54,7 +54,10 @@ class Program:
     @property
     def url(self) -> str:
         """Where the board is, once it is said."""
-        until(lambda: "  board  " in self.out or self.process.poll() is not None, "no address was announced")
+        until(
+            lambda: "  board  " in self.out or self.process.poll() is not None,
+            "no address was announced",
+        )
         assert "  board  " in self.out, self.err
         return self.out.split("  board  ")[1].split("\n")[0].removesuffix("/services")
 
@@ -100,7 +103,9 @@ class Answer(NamedTuple):
 class Board:
     """A board that is served, and whoever speaks to it: publishers, and commands that ask it."""
 
-    def __init__(self, program: Program, start: "Pulseboard", env: dict[str, str], raw: redis.Redis) -> None:
+    def __init__(
+        self, program: Program, start: "Pulseboard", env: dict[str, str], raw: redis.Redis
+    ) -> None:
         self.program = program
         self.url = program.url
         self._start = start
@@ -110,11 +115,20 @@ class Board:
     def serve(self, *arguments: str) -> None:
         """Serve it again at its address, after it ended."""
         port = self.url.rpartition(":")[2]
-        self.program = self._start("serve", "--port", port, "--expect", "balance-sync", *arguments, **self._env)
+        self.program = self._start(
+            "serve", "--port", port, "--expect", "balance-sync", *arguments, **self._env
+        )
         until(lambda: is_ready(self.url), "it did not become ready again")
 
-    def publish(self, service: str, instance: str = "", status: dict[str, Any] | None = None, **more: Any) -> None:
-        event = {"service": service, "timestamp": 1, "status": status or {}, "instance": instance} | more
+    def publish(
+        self, service: str, instance: str = "", status: dict[str, Any] | None = None, **more: Any
+    ) -> None:
+        event = {
+            "service": service,
+            "timestamp": 1,
+            "status": status or {},
+            "instance": instance,
+        } | more
         self._raw.publish(f"{self._env['PULSEBOARD_CHANNEL_PREFIX']}{service}", json.dumps(event))
 
     def shout(self, service: str, message: str, **more: Any) -> None:
@@ -155,7 +169,11 @@ class Terminal:
     def __init__(self, arguments: Sequence[str], url: str, width: int, height: int) -> None:
         self._fd, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-        env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("COLUMNS", "LINES", "NO_COLOR")
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pulseboard", *arguments],
             env=env | {"TERM": "xterm-256color", "PULSEBOARD_SERVER": url},
@@ -174,7 +192,9 @@ class Terminal:
 
     def rest(self) -> str:
         """Wait for its end, and return all that it showed."""
-        until(lambda: self._read() is not None and self.process.poll() is not None, "it did not end")
+        until(
+            lambda: self._read() is not None and self.process.poll() is not None, "it did not end"
+        )
         return self._read()
 
     def _read(self) -> str:
@@ -240,7 +260,9 @@ def redis_env(address: RedisAddress, namespace: str, prefix: str) -> dict[str, s
 @pytest.fixture
 def board(pulseboard: Pulseboard, redis_env: dict[str, str], raw: redis.Redis) -> Board:
     """A board that is ready, and expects `balance-sync`."""
-    program = pulseboard("serve", "--port", str(steady_port()), "--expect", "balance-sync", **redis_env)
+    program = pulseboard(
+        "serve", "--port", str(steady_port()), "--expect", "balance-sync", **redis_env
+    )
     until(lambda: is_ready(program.url), "it did not become ready")
     return Board(program, pulseboard, redis_env, raw)
 
@@ -249,7 +271,9 @@ Ask = Callable[..., Answer]
 
 
 @pytest.fixture
-def ask_here(board: Board, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+def ask_here(
+    board: Board, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Ask:
     """Run commands that end at once in this process: a dozen of them would take long to start."""
     monkeypatch.setenv("PULSEBOARD_SERVER", board.url)
 

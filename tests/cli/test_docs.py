@@ -20,7 +20,7 @@ def examples() -> list[str]:
 @pytest.fixture
 def living(board: Board) -> Iterator[Board]:
     """The board of the document: one service, at work."""
-    service = board.service("balance-sync", instance="web-1:4711", beat_s=1)
+    service = board.service("balance-sync", instance="web-1:4711", heartbeat_s=1)
 
     @service.command("trigger")
     def trigger(user_id: int) -> str:

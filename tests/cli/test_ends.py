@@ -14,10 +14,12 @@ from tests.cli.crowd import gather
 from tests.cli.test_demo import alive, children
 
 from pulseboard.hub.hub import RETRY_MS
-from pulseboard.server.listen import raise_file_limit
+from pulseboard.server.hosting.socket import raise_file_limit
 
 
-def serve(pulseboard: Pulseboard, redis_env: dict[str, str], *arguments: str) -> tuple[Program, int]:
+def serve(
+    pulseboard: Pulseboard, redis_env: dict[str, str], *arguments: str
+) -> tuple[Program, int]:
     """Run one that is ready, on a free port."""
     program = pulseboard("serve", "--port", "0", *arguments, **redis_env)
     until(lambda: is_ready(program.url), "it did not become ready")
@@ -44,20 +46,27 @@ def test_a_thousand_streams_end_with_a_spread_of_retries_and_the_process_within_
             update = {"service": "loud", "timestamp": 1, "status": {"n": n, "text": "x" * 60_000}}
             raw.publish(f"{prefix}loud", json.dumps(update))
         for _ in range(10):  # of each worker
-            until(lambda: read_status(program).get("loud", {}).get("n") == 79, "not every status came")
+            until(
+                lambda: read_status(program).get("loud", {}).get("n") == 79, "not every status came"
+            )
         crowd.join_slow(port, "/api/stream", 240)
         crowd.join_frozen(port, "/api/stream", 240)
         crowd.join(port, "/api/stream", 400)
         crowd.join(port, "/api/services/status/stream", 100)
         ours, seeds = crowd.readers[:400], crowd.readers[400:]
-        crowd.read_until(lambda: all(reader.data.endswith(b"\n\n\r\n") for reader in crowd.readers), "not all came")
+        crowd.read_until(
+            lambda: all(reader.data.endswith(b"\n\n\r\n") for reader in crowd.readers),
+            "not all came",
+        )
 
         started = time.monotonic()
         program.process.send_signal(signal.SIGTERM)
         crowd.read_until(lambda: program.process.poll() is not None, "it did not end")
         assert time.monotonic() - started < 3
         assert program.process.returncode == 0
-        crowd.read_until(lambda: all(reader.ended for reader in crowd.readers), "a stream was left open")
+        crowd.read_until(
+            lambda: all(reader.ended for reader in crowd.readers), "a stream was left open"
+        )
 
     for reader in crowd.readers:
         assert not reader.broken
@@ -82,7 +91,10 @@ class TestWorkers:
         before = set(children(program.process.pid))
         victim = min(before)
         os.kill(victim, signal.SIGKILL)
-        until(lambda: len(set(children(program.process.pid)) - before) == 1, "nothing was started in its place")
+        until(
+            lambda: len(set(children(program.process.pid)) - before) == 1,
+            "nothing was started in its place",
+        )
         assert set(children(program.process.pid)) & before == before - {victim}
         assert httpx.get(f"{program.url}/healthz").status_code == 200
         assert program.stop(signal.SIGINT) == 0
@@ -100,7 +112,9 @@ class TestWorkers:
         program.wait()
         until(lambda: not alive(workers), "a worker was left")
 
-    def test_a_frozen_worker_is_killed_in_time(self, pulseboard: Pulseboard, redis_env: dict[str, str]) -> None:
+    def test_a_frozen_worker_is_killed_in_time(
+        self, pulseboard: Pulseboard, redis_env: dict[str, str]
+    ) -> None:
         program, _ = serve(pulseboard, redis_env, "--workers", "2")
         workers = set(children(program.process.pid))
         os.kill(min(workers), signal.SIGSTOP)
@@ -112,7 +126,9 @@ class TestWorkers:
     def test_what_was_given_by_flag_reaches_every_worker(
         self, pulseboard: Pulseboard, redis_env: dict[str, str]
     ) -> None:
-        program = pulseboard("serve", "--port", "0", "--expect", "a,b", PULSEBOARD_WORKERS="2", **redis_env)
+        program = pulseboard(
+            "serve", "--port", "0", "--expect", "a,b", PULSEBOARD_WORKERS="2", **redis_env
+        )
         until(lambda: is_ready(program.url), "it did not become ready")
         assert len(children(program.process.pid)) == 2
         # New connections, so that both are asked.

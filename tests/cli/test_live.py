@@ -3,8 +3,8 @@
 import pytest
 
 from pulseboard.cli.live import Message, SseParser
-from pulseboard.cli.look import format_age, format_fields, safe
 from pulseboard.cli.moment import Moment
+from pulseboard.cli.output_style import format_age, format_fields, safe
 from pulseboard.cli.table import shorten
 from pulseboard.wire.errors import ConfigError
 
@@ -84,13 +84,21 @@ def test_values_are_shown_in_one_line() -> None:
         "deep": {"a": [1, "b"]},
         "bad": "\n",
     }
-    assert format_fields(fields) == 'n=1 text="in work" word=idle none=null empty="" deep={"a":[1,"b"]} bad="\\n"'
+    assert (
+        format_fields(fields)
+        == 'n=1 text="in work" word=idle none=null empty="" deep={"a":[1,"b"]} bad="\\n"'
+    )
     assert safe("a\x1b\u202e\x9b é日") == r"a\x1b\u202e\x9b é日"
 
 
 @pytest.mark.parametrize(
     ("text", "width", "shown"),
-    [("short", 5, "short"), ("host.example:4001", 11, "host.…:4001"), ("日本語日本語", 7, "日…語"), ("abc", 1, "…")],
+    [
+        ("short", 5, "short"),
+        ("host.example:4001", 11, "host.…:4001"),
+        ("日本語日本語", 7, "日…語"),
+        ("abc", 1, "…"),
+    ],
 )
 def test_a_name_is_cut_in_its_middle(text: str, width: int, shown: str) -> None:
     assert shorten(text, width) == shown

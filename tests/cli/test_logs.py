@@ -32,7 +32,14 @@ def kept(board: Board, count: int, query: str = "limit=1000") -> None:
 def shouted(board: Board) -> Board:
     for n in range(SHOUTED):
         level = "error" if n % 4 == 0 else "info"
-        board.shout("report" if n % 3 else "sync", f"line {n}", level=level, instance="host:1", logger="core", user=n)
+        board.shout(
+            "report" if n % 3 else "sync",
+            f"line {n}",
+            level=level,
+            instance="host:1",
+            logger="core",
+            user=n,
+        )
     kept(board, SHOUTED)
     return board
 
@@ -40,7 +47,7 @@ def shouted(board: Board) -> Board:
 @pytest.fixture
 def service(board: Board) -> Iterator[Service]:
     """A service that logs whether a server is there or not."""
-    with board.service("report", instance="host:1", beat_s=60) as service:
+    with board.service("report", instance="host:1", heartbeat_s=60) as service:
         yield service
 
 
@@ -55,10 +62,19 @@ def test_all_services_are_merged_one_plain_line_a_record(shouted: Board) -> None
     assert [(row[2], row[4]) for row in columns] == [
         ("report" if n % 3 else "sync", f"core: line {n}") for n in range(SHOUTED)
     ]
-    assert columns[4] == ["2026-11-18T11:06:40.123Z", "error", "report", "host:1", "core: line 4", "user=4"]
+    assert columns[4] == [
+        "2026-11-18T11:06:40.123Z",
+        "error",
+        "report",
+        "host:1",
+        "core: line 4",
+        "user=4",
+    ]
 
 
-def test_what_has_several_lines_is_still_one_record_in_a_pipe_and_a_block_on_a_terminal(board: Board) -> None:
+def test_what_has_several_lines_is_still_one_record_in_a_pipe_and_a_block_on_a_terminal(
+    board: Board,
+) -> None:
     board.shout("sync", "a\nb \x1b[31m", level="error", traceback="Traceback:\n  x\nValueError: no")
     kept(board, 1)
     (line,) = board.ask("logs", "sync").lines
@@ -101,8 +117,12 @@ def test_more_than_a_page_is_read_in_order(board: Board, service: Service) -> No
     for n in range(2_300):
         service.log("info", f"{n}")
     sent(service)
-    assert messages(board.ask("logs", "report", "-n", "2200", "--json").out) == [f"{n}" for n in range(100, 2_300)]
-    assert messages(board.ask("logs", "--since", "1h", "--json").out) == [f"{n}" for n in range(2_300)]
+    assert messages(board.ask("logs", "report", "-n", "2200", "--json").out) == [
+        f"{n}" for n in range(100, 2_300)
+    ]
+    assert messages(board.ask("logs", "--since", "1h", "--json").out) == [
+        f"{n}" for n in range(2_300)
+    ]
 
 
 def test_following_goes_on_over_a_killed_server_without_losing_or_doubling_a_line(
@@ -152,7 +172,9 @@ def test_what_the_stream_cannot_bring_again_is_read_from_history(
     assert "(699 lines read from history; what it no longer held is missing)" in following.err
 
 
-def test_lines_that_a_service_dropped_are_told_with_their_number(board: Board, service: Service) -> None:
+def test_lines_that_a_service_dropped_are_told_with_their_number(
+    board: Board, service: Service
+) -> None:
     following = board.start("logs", "report", "-f", "--json")
     service.log("info", "begin")
     until(lambda: messages(following.out) == ["begin"], "it did not begin")
@@ -182,7 +204,10 @@ def test_filters_hold_for_what_is_followed(board: Board) -> None:
         board.shout(service, message, level=level)
     board.shout("sync", "the end of the disk", level="critical")
     until(lambda: "the end" in following.out, "the last was not shown")
-    assert [line.split("  ")[-1] for line in following.out.splitlines()] == ["disk full", "the end of the disk"]
+    assert [line.split("  ")[-1] for line in following.out.splitlines()] == [
+        "disk full",
+        "the end of the disk",
+    ]
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(shouted: Board) -> None:
@@ -244,12 +269,14 @@ class TestHistory:
     @pytest.fixture
     def spoken(self, board: Board) -> Board:
         for n in range(30):
-            board.publish("report", "host:1", {"n": n, "phase": "in work"}, goodbye=n == 29)
+            board.publish("report", "host:1", {"n": n, "phase": "in work"}, stopped=n == 29)
         until(lambda: self.read(board)[-1:] == [29], "not all is kept")
         return board
 
     def read(self, board: Board) -> list[Any]:
-        return [event["status"]["n"] for event in board.read("/api/services/report/history")["events"]]
+        return [
+            event["status"]["n"] for event in board.read("/api/services/report/history")["events"]
+        ]
 
     def test_in_a_pipe_each_event_is_a_plain_line(self, spoken: Board) -> None:
         code, out, err = spoken.ask("history", "report", "-n", "2")
@@ -257,22 +284,34 @@ class TestHistory:
         columns = [re.split(r" {2,}", line) for line in out.splitlines()]
         assert [row[1:] for row in columns] == [
             ["host:1", "status", 'n=28 phase="in work"'],
-            ["host:1", "goodbye", 'n=29 phase="in work"'],
+            ["host:1", "stopped", 'n=29 phase="in work"'],
         ]
-        assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", row[0]) for row in columns)
+        assert all(
+            re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", row[0]) for row in columns
+        )
 
     def test_as_json_it_is_what_the_server_says(self, spoken: Board) -> None:
         there = spoken.read("/api/services/report/history")["events"]
-        for arguments, wanted in (((), there[-20:]), (("--since", "1h"), there), (("-n", "5"), there[-5:])):
+        for arguments, wanted in (
+            ((), there[-20:]),
+            (("--since", "1h"), there),
+            (("-n", "5"), there[-5:]),
+        ):
             lines = spoken.ask("history", "report", "--json", *arguments).lines
             assert [json.loads(line) for line in lines] == wanted
 
     def test_it_is_bounded_by_moments(self, spoken: Board) -> None:
         middle = spoken.read("/api/services/report/history")["events"][10]["id"].split("-")[0]
         since = spoken.ask("history", "report", "--since", middle, "--json").lines
-        until_then = spoken.ask("history", "report", "--until", f"{int(middle) - 1}", "-n", "1000", "--json").lines
+        until_then = spoken.ask(
+            "history", "report", "--until", f"{int(middle) - 1}", "-n", "1000", "--json"
+        ).lines
         assert len(since) + len(until_then) == 30
-        assert spoken.ask("history", "report", "--until", "2026-01-01T00:00:00Z") == (0, "", "(nothing kept)\n")
+        assert spoken.ask("history", "report", "--until", "2026-01-01T00:00:00Z") == (
+            0,
+            "",
+            "(nothing kept)\n",
+        )
 
     def test_on_a_terminal_what_changed_stands_out(self, spoken: Board) -> None:
         shown = spoken.ask_on_terminal("history", "report", "-n", "2")
@@ -286,13 +325,26 @@ class TestHistory:
         assert err == "pulseboard: `to` is before `from`.\n"
 
 
-def test_an_export_that_is_broken_off_is_an_error(board: Board, raw: redis.Redis, keys: Keys) -> None:
+def test_an_export_that_is_broken_off_is_an_error(
+    board: Board, raw: redis.Redis, keys: Keys
+) -> None:
     """What came before is printed; that something is missing must not be overlooked."""
     for n in range(600):
         event = {"service": "report", "timestamp": 1, "status": {"n": n, "text": "x" * 30_000}}
         raw.xadd(keys.history("report"), {"data": json.dumps(event)})
     program = subprocess.Popen(
-        [sys.executable, "-m", "pulseboard", "history", "report", "--since", "1h", "--json", "--server", board.url],
+        [
+            sys.executable,
+            "-m",
+            "pulseboard",
+            "history",
+            "report",
+            "--since",
+            "1h",
+            "--json",
+            "--server",
+            board.url,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

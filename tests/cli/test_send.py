@@ -14,7 +14,7 @@ def till(board: Board) -> Iterator[Board]:
     """A board on which two instances of the service `till` offer commands."""
     services: list[Service] = []
     for name in ("host:1", "host:2"):
-        service = board.service("till", instance=name, beat_s=1)
+        service = board.service("till", instance=name, heartbeat_s=1)
 
         @service.command("count")
         def count(by: int = 1, name: str = name) -> dict[str, object]:
@@ -55,7 +55,11 @@ def test_with_wait_each_receipt_is_a_line_and_done_by_all_is_0(till: Board) -> N
 def test_one_that_fails_is_told_and_is_1(till: Board) -> None:
     code, out, err = till.ask("send", "till", "break", "--wait")
     assert (code, err) == (1, "")
-    assert [line for line in out.splitlines() if line.startswith("failed    host:2") and "it is stuck" in line]
+    assert [
+        line
+        for line in out.splitlines()
+        if line.startswith("failed    host:2") and "it is stuck" in line
+    ]
     assert [line for line in out.splitlines() if line.startswith("done      host:1")]
 
 
@@ -66,19 +70,29 @@ def test_without_wait_it_is_enough_that_the_board_took_it(till: Board) -> None:
     assert record["instances"] == ["host:2"]
 
     def receipts() -> list[str]:
-        return [receipt["receipt"] for receipt in till.read(f"/api/commands/{record['id']}")["receipts"]]
+        return [
+            receipt["receipt"] for receipt in till.read(f"/api/commands/{record['id']}")["receipts"]
+        ]
 
     until(lambda: receipts() == ["received", "accepted", "done"], "it was not done")
 
 
 def test_the_same_key_does_it_once(till: Board) -> None:
-    first = till.ask("send", "till", "count", "--key", "deploy-42", "--json", "--instance", "host:1")
-    again = till.ask("send", "till", "count", "--key", "deploy-42", "--wait", "--json", "--instance", "host:1")
+    first = till.ask(
+        "send", "till", "count", "--key", "deploy-42", "--json", "--instance", "host:1"
+    )
+    again = till.ask(
+        "send", "till", "count", "--key", "deploy-42", "--wait", "--json", "--instance", "host:1"
+    )
     assert (first.code, again.code) == (0, 0)
     receipts = [json.loads(line) for line in again.lines]
     assert [receipt["receipt"] for receipt in receipts] == ["received", "accepted", "done"]
     record = till.read(f"/api/commands/{json.loads(first.out)['id']}")
-    assert [receipt["receipt"] for receipt in record["receipts"]] == ["received", "accepted", "done"]
+    assert [receipt["receipt"] for receipt in record["receipts"]] == [
+        "received",
+        "accepted",
+        "done",
+    ]
 
 
 WRONG: tuple[tuple[list[str], int, str], ...] = (

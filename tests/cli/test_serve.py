@@ -23,14 +23,18 @@ from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
 
-def serve(pulseboard: Pulseboard, redis_env: dict[str, str], *arguments: str) -> tuple[Program, int]:
+def serve(
+    pulseboard: Pulseboard, redis_env: dict[str, str], *arguments: str
+) -> tuple[Program, int]:
     """Run one that is ready, on a free port."""
     program = pulseboard("serve", "--port", "0", *arguments, **redis_env)
     until(lambda: is_ready(program.url), "it did not become ready")
     return program, int(program.url.rpartition(":")[2])
 
 
-def test_it_says_where_the_board_is_and_which_redis_it_reads(pulseboard: Pulseboard, redis_env: dict[str, str]) -> None:
+def test_it_says_where_the_board_is_and_which_redis_it_reads(
+    pulseboard: Pulseboard, redis_env: dict[str, str]
+) -> None:
     program, port = serve(pulseboard, redis_env)
     assert f"board  http://127.0.0.1:{port}/services\n" in program.out
     assert f"redis  {redis_env['REDIS_URL']}\n" in program.out
@@ -84,7 +88,9 @@ async def test_a_reader_whose_way_is_full_does_not_hold_up_the_end(
     assert "ERROR" not in program.err
 
 
-async def test_an_insecure_server_says_so_on_its_board(pulseboard: Pulseboard, redis_env: dict[str, str]) -> None:
+async def test_an_insecure_server_says_so_on_its_board(
+    pulseboard: Pulseboard, redis_env: dict[str, str]
+) -> None:
     program, port = serve(pulseboard, redis_env, "--host", "0.0.0.0", "--insecure-no-auth")
     assert f"http://localhost:{port}/services" in program.out
     async with await Stream.open(port) as stream:
@@ -96,7 +102,10 @@ def test_options_come_from_file_environment_and_flags(
 ) -> None:
     (tmp_path / "pulseboard.toml").write_text('expect = ["from-file"]\nping_s = 7')
     program, _ = serve(pulseboard, redis_env | {"PULSEBOARD_EXPECT": "from-env,balance-sync"})
-    assert httpx.get(f"{program.url}/api/services/status").json() == {"fromEnv": {}, "balanceSync": {}}
+    assert httpx.get(f"{program.url}/api/services/status").json() == {
+        "fromEnv": {},
+        "balanceSync": {},
+    }
 
 
 def test_it_waits_for_a_redis_that_was_named_and_recovers_when_that_comes(
@@ -114,7 +123,9 @@ def test_it_waits_for_a_redis_that_was_named_and_recovers_when_that_comes(
     assert program.stop() == 0
 
 
-def test_an_inherited_socket_is_served(pulseboard: Pulseboard, redis_env: dict[str, str], tmp_path: Path) -> None:
+def test_an_inherited_socket_is_served(
+    pulseboard: Pulseboard, redis_env: dict[str, str], tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         with subprocess.Popen(

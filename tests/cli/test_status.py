@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from tests.cli.conftest import Ask, Board, Pulseboard, Terminal, is_ready, until
 from tests.conftest import free_port, run_valkey
 
-from pulseboard.cli.look import SHAPES
+from pulseboard.cli.output_style import SHAPES
 from pulseboard.wire.state import State
 
 LONG = "ip-10-0-3-17.eu-central-1.compute.internal"
@@ -18,10 +18,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def fill(board: Board) -> None:
-    board.publish("worker-pool", f"{LONG}:4001", {"jobs": 3}, beat_s=600)
-    board.publish("worker-pool", f"{LONG}:4002", {"jobs": 4}, beat_s=0.2)
+    board.publish("worker-pool", f"{LONG}:4001", {"jobs": 3}, heartbeat_s=600)
+    board.publish("worker-pool", f"{LONG}:4002", {"jobs": 4}, heartbeat_s=0.2)
     board.publish("a" * 64, "host:1", {"note": "日本語のステータス " * 9})
-    board.publish("stopper", "host:9", {"done": 1}, goodbye=True, back_in_s=900)
+    board.publish("stopper", "host:9", {"done": 1}, stopped=True, back_in_s=900)
     until(lambda: "lost" in states(board), "nobody was lost")
 
 
@@ -61,7 +61,10 @@ def test_as_json_it_is_what_the_server_says(board: Board) -> None:
     assert (code, err) == (0, "")
     (service,) = json.loads(out)["services"]
     there = board.read("/api/services/worker-pool")
-    assert {key: service[key] for key in ("name", "expected")} == {"name": "worker-pool", "expected": False}
+    assert {key: service[key] for key in ("name", "expected")} == {
+        "name": "worker-pool",
+        "expected": False,
+    }
     assert [instance["status"] for instance in service["instances"]] == [
         instance["status"] for instance in there["instances"]
     ]
@@ -69,7 +72,9 @@ def test_as_json_it_is_what_the_server_says(board: Board) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 140])
-def test_on_a_terminal_it_is_a_table_that_fits_with_word_shape_and_colour(board: Board, width: int) -> None:
+def test_on_a_terminal_it_is_a_table_that_fits_with_word_shape_and_colour(
+    board: Board, width: int
+) -> None:
     fill(board)
     shown = board.ask_on_terminal("status", width=width)
     lines = [line.rstrip("\r") for line in _ANSI.sub("", shown).split("\n")]
@@ -84,18 +89,27 @@ def test_on_a_terminal_it_is_a_table_that_fits_with_word_shape_and_colour(board:
 
 
 def test_what_others_wrote_moves_no_cursor(board: Board) -> None:
-    board.publish("evil", "host:1", {"\x1b[31mred": "\x1b]0;title\x07", "line": "a\nb", "turned": "\u202eabc"})
+    board.publish(
+        "evil", "host:1", {"\x1b[31mred": "\x1b]0;title\x07", "line": "a\nb", "turned": "\u202eabc"}
+    )
     until(lambda: states(board), "it did not come")
-    for said in (board.ask("status", "evil").out, _ANSI.sub("", board.ask_on_terminal("status", "evil", width=200))):
+    for said in (
+        board.ask("status", "evil").out,
+        _ANSI.sub("", board.ask_on_terminal("status", "evil", width=200)),
+    ):
         assert "\x1b" not in said
         assert "\u202e" not in said
         assert r"\x1b[31mred" in said
         assert r"line=\"a\nb\"".replace('\\"', '"') in said
 
 
-def test_a_blind_board_says_so_and_vouches_for_nothing(pulseboard: Pulseboard, redis_env: dict[str, str]) -> None:
+def test_a_blind_board_says_so_and_vouches_for_nothing(
+    pulseboard: Pulseboard, redis_env: dict[str, str]
+) -> None:
     with run_valkey() as valkey:
-        program = pulseboard("serve", "--port", "0", **redis_env | {"REDIS_URL": valkey.address.url})
+        program = pulseboard(
+            "serve", "--port", "0", **redis_env | {"REDIS_URL": valkey.address.url}
+        )
         until(lambda: is_ready(program.url), "it did not become ready")
         valkey.stop()
         until(lambda: not is_ready(program.url), "it did not notice")
@@ -109,7 +123,11 @@ WRONG: tuple[tuple[list[str], int, str], ...] = (
     (["status", "No-Name"], 2, "cannot name a service"),
     (["status", "--server", "ftp://x"], 2, "--server"),
     (["status", "--server", "http://[::1"], 2, "--server"),
-    (["status", "--server", "http://127.0.0.1:1"], 3, "no board answers at http://127.0.0.1:1: connection refused"),
+    (
+        ["status", "--server", "http://127.0.0.1:1"],
+        3,
+        "no board answers at http://127.0.0.1:1: connection refused",
+    ),
     (["status", "--watch", "--server", "http://127.0.0.1:1"], 3, "connection refused"),
 )
 
@@ -124,17 +142,17 @@ def test_what_is_wrong_is_one_line_and_a_code(board: Board, ask_here: Ask) -> No
 
 
 def test_watched_in_a_pipe_each_change_is_a_line_over_a_restart_of_the_server(board: Board) -> None:
-    board.publish("report", "host:1", {"n": 1}, beat_s=600)
+    board.publish("report", "host:1", {"n": 1}, heartbeat_s=600)
     until(lambda: states(board) == ["alive"], "it did not come")
     watching = board.start("status", "report", "--watch", "--json")
     until(lambda: watching.out.count("\n") == 1, "the first was not told")
-    board.publish("report", "host:1", {"n": 2}, beat_s=600)
+    board.publish("report", "host:1", {"n": 2}, heartbeat_s=600)
     until(lambda: watching.out.count("\n") == 2, "the change was not told")
     board.program.stop(signal.SIGKILL)
     until(lambda: "trying again" in watching.err, "that the server is away was not told")
     board.serve()
     until(lambda: "connected again" in watching.err, "it did not come back")
-    board.publish("report", "host:1", {"n": 3}, beat_s=600, goodbye=True)
+    board.publish("report", "host:1", {"n": 3}, heartbeat_s=600, stopped=True)
     until(lambda: '"n":3' in watching.out, "what came after was not told")
     assert watching.stop(signal.SIGINT) == 130
     told = [(change["state"], change["status"]) for change in changes(watching.out)]
@@ -144,12 +162,14 @@ def test_watched_in_a_pipe_each_change_is_a_line_over_a_restart_of_the_server(bo
     assert "Traceback" not in watching.err
 
 
-def test_watched_on_a_terminal_it_is_a_live_table_that_says_when_its_server_is_away(board: Board) -> None:
-    board.publish("report", "host:1", {"n": 1}, beat_s=600)
+def test_watched_on_a_terminal_it_is_a_live_table_that_says_when_its_server_is_away(
+    board: Board,
+) -> None:
+    board.publish("report", "host:1", {"n": 1}, heartbeat_s=600)
     with Terminal(("status", "--watch"), board.url, 100, 20) as terminal:
         terminal.until("● live")
         terminal.until("n=1")
-        board.publish("report", "host:1", {"n": 2}, beat_s=600)
+        board.publish("report", "host:1", {"n": 2}, heartbeat_s=600)
         terminal.until("n=2")
         board.program.stop(signal.SIGKILL)
         terminal.until("trying again")
@@ -157,13 +177,15 @@ def test_watched_on_a_terminal_it_is_a_live_table_that_says_when_its_server_is_a
         terminal.process.send_signal(signal.SIGINT)
         shown = terminal.rest()
     assert terminal.process.returncode == 130
-    assert shown.endswith("\x1b[?25h\x1b[?1049l") or "\x1b[?1049l" in shown[-40:]  # the terminal is as it was
+    assert (
+        shown.endswith("\x1b[?25h\x1b[?1049l") or "\x1b[?1049l" in shown[-40:]
+    )  # the terminal is as it was
     assert "Traceback" not in shown
 
 
 def test_a_table_higher_than_the_terminal_keeps_what_is_in_trouble(board: Board) -> None:
     for n in range(40):
-        board.publish("pool", f"host:{n:02d}", beat_s=0.2 if n == 37 else 600)
+        board.publish("pool", f"host:{n:02d}", heartbeat_s=0.2 if n == 37 else 600)
     until(lambda: states(board).count("lost") == 1, "nobody was lost")
     with Terminal(("status", "--watch"), board.url, 100, 12) as terminal:
         terminal.until("host:37")

@@ -81,8 +81,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--port", "many"], "--port"),
         (["serve", "--port", "65536"], "65536"),
         (["serve", "--port", "-1"], "-1"),
-        (["serve", "--heartbeat-s", "0"], "heartbeat_s"),
-        (["serve", "--heartbeat-s", "nan"], "heartbeat_s"),
+        (["serve", "--keepalive-s", "0"], "keepalive_s"),
+        (["serve", "--keepalive-s", "nan"], "keepalive_s"),
         (["serve", "--ping-s", "inf"], "ping_s"),
         (["serve", "--namespace", "a b"], "namespace"),
         (["serve", "--channel-prefix", ""], "channel_prefix"),
@@ -101,7 +101,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_bad_command_line_says_what_is_bad(complaint: Say, arguments: list[str], named: str) -> None:
+def test_a_bad_command_line_says_what_is_bad(
+    complaint: Say, arguments: list[str], named: str
+) -> None:
     assert named in complaint(*arguments)
 
 
@@ -120,7 +122,11 @@ def test_a_bad_variable_says_which(
     complaint: Say, monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert named in complaint("serve", "--port", "0") if name != "PULSEBOARD_PORT" else complaint("serve")
+    assert (
+        named in complaint("serve", "--port", "0")
+        if name != "PULSEBOARD_PORT"
+        else complaint("serve")
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +151,9 @@ def test_a_dotenv_that_cannot_be_read_says_so(complaint: Say) -> None:
     assert ".env" in complaint("serve")
 
 
-def test_a_dotenv_file_is_read_but_does_not_win_over_the_environment(pulseboard: Pulseboard, tmp_path: Path) -> None:
+def test_a_dotenv_file_is_read_but_does_not_win_over_the_environment(
+    pulseboard: Pulseboard, tmp_path: Path
+) -> None:
     (tmp_path / ".env").write_text("PULSEBOARD_PORT=from-the-file\n")
     program = pulseboard("serve")
     assert program.wait() == 2
@@ -202,14 +210,18 @@ def test_a_taken_port_says_so(complaint: Say, command: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])
 @pytest.mark.parametrize("command", ["serve", "demo"])
-def test_an_address_that_others_can_reach_is_refused_without_a_login(complaint: Say, command: str, host: str) -> None:
+def test_an_address_that_others_can_reach_is_refused_without_a_login(
+    complaint: Say, command: str, host: str
+) -> None:
     said = complaint(command, "--host", host)
     assert host in said
     assert "--insecure-no-auth" in said
 
 
 class TestPrecedence:
-    def test_flag_over_environment_over_file_over_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_flag_over_environment_over_file_over_default(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         assert Settings.load().port == 8765
         Path("pulseboard.toml").write_text('port = 1001\nexpect = ["a", "b"]\nheartbeat_s = 30')
         assert Settings.load().port == 1001
@@ -217,7 +229,7 @@ class TestPrecedence:
         assert Settings.load().port == 1002
         assert Settings.load(port=1003, host=None).port == 1003
         assert Settings.load().expect == ("a", "b")
-        assert Settings.load().heartbeat_s == 30
+        assert Settings.load().keepalive_s == 30
         monkeypatch.setenv("PULSEBOARD_EXPECT", " c , d,")
         assert Settings.load().expect == ("c", "d")
 
@@ -230,7 +242,9 @@ class TestPrecedence:
         assert Settings.load().address.host == "environment"
         assert Settings.load(redis_url="redis://flag").address.host == "flag"
 
-    def test_every_setting_is_a_flag_that_arrives(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_every_setting_is_a_flag_that_arrives(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         arrived: list[Settings] = []
 
         def note(settings: Settings, **_: object) -> None:
@@ -245,8 +259,8 @@ class TestPrecedence:
             "redis_url": "redis://there",
             "insecure_no_auth": True,
             "command_key": "k" * 16,
-            "refuse_plain_commands": True,
-            "heartbeat_s": 1.5,
+            "refuse_external_commands": True,
+            "keepalive_s": 1.5,
             "ping_s": 2.5,
             "write_deadline_s": 3.5,
             "forget_s": 90.0,
@@ -264,7 +278,11 @@ class TestPrecedence:
         assert set(given) == set(Settings.model_fields)
         arguments = []
         for name, value in given.items():
-            text = [] if value is True else [",".join(value) if isinstance(value, tuple) else str(value)]
+            text = (
+                []
+                if value is True
+                else [",".join(value) if isinstance(value, tuple) else str(value)]
+            )
             arguments += [f"--{name.replace('_', '-')}", *text]
         assert run(["serve", *arguments]) == 0
         assert arrived[0].model_dump() == given
@@ -281,10 +299,14 @@ def test_a_missing_extra_says_what_to_install(
             raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
         return real(name, *more, **other)
 
-    for name in [name for name in sys.modules if name.startswith(("pulseboard.cli.", "pulseboard.server"))]:
+    for name in [
+        name for name in sys.modules if name.startswith(("pulseboard.cli.", "pulseboard.server"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setattr(sys, "argv", ["pulseboard", "serve", "--port", "0", "--redis-url", "redis://127.0.0.1:1"])
+    monkeypatch.setattr(
+        sys, "argv", ["pulseboard", "serve", "--port", "0", "--redis-url", "redis://127.0.0.1:1"]
+    )
     with pytest.raises(SystemExit) as ended:
         cli.main()
     said = capsys.readouterr().err

@@ -7,8 +7,8 @@ import pytest
 from tests.cli.conftest import Ask, Board, Program, Pulseboard, is_ready, steady_port, until
 from tests.cli.test_status import states
 
+from pulseboard.cli.board_mirror import InstanceSeen
 from pulseboard.cli.condition import Condition, find
-from pulseboard.cli.mirror import InstanceSeen
 from pulseboard.wire.errors import ConfigError
 from pulseboard.wire.state import State
 
@@ -19,9 +19,11 @@ def waits(board: Board) -> bool:
 
 
 def test_what_holds_already_is_not_waited_for(board: Board) -> None:
-    board.publish("report", "host:1", {"phase": "idle", "queue": {"depth": 0}}, beat_s=60)
+    board.publish("report", "host:1", {"phase": "idle", "queue": {"depth": 0}}, heartbeat_s=60)
     until(lambda: states(board) == ["alive"], "it did not come")
-    code, out, err = board.ask("wait", "report=alive,phase=idle,queue.depth=0", "balance-sync=missing")
+    code, out, err = board.ask(
+        "wait", "report=alive,phase=idle,queue.depth=0", "balance-sync=missing"
+    )
     assert (code, err) == (0, "")
     first, second = out.splitlines()
     assert first.startswith("report=alive,phase=idle,queue.depth=0  held by host:1 after ")
@@ -31,25 +33,31 @@ def test_what_holds_already_is_not_waited_for(board: Board) -> None:
 def test_it_ends_with_the_event_that_makes_all_of_it_hold(board: Board) -> None:
     waiting = board.start("wait", "report=alive,done=7", "balance-sync=stopped")
     until(lambda: waits(board), "it does not listen")
-    board.publish("report", "host:1", {"done": 7}, beat_s=60)
-    board.publish("report", "host:2", {"done": 8}, beat_s=60)
+    board.publish("report", "host:1", {"done": 7}, heartbeat_s=60)
+    board.publish("report", "host:2", {"done": 8}, heartbeat_s=60)
     until(lambda: len(states(board)) == 2, "they did not come")
     assert waiting.process.poll() is None
-    board.publish("balance-sync", "host:1", goodbye=True)
+    board.publish("balance-sync", "host:1", stopped=True)
     assert waiting.wait() == 0
     assert "report=alive,done=7  held by host:1" in waiting.out
 
 
 def test_a_death_can_be_waited_for(board: Board) -> None:
-    board.publish("report", "host:1", beat_s=0.2)
+    board.publish("report", "host:1", heartbeat_s=0.2)
     assert board.ask("wait", "report=lost").code == 0
 
 
 def test_what_does_not_hold_in_time_is_told_with_what_was_last_seen(board: Board) -> None:
-    board.publish("report", "host:1", {"phase": "warm up"}, beat_s=60)
+    board.publish("report", "host:1", {"phase": "warm up"}, heartbeat_s=60)
     until(lambda: states(board) == ["alive"], "it did not come")
     code, out, err = board.ask(
-        "wait", "report=alive,phase=idle", "report=alive", "nobody=alive", "balance-sync=alive", "--timeout", "1"
+        "wait",
+        "report=alive,phase=idle",
+        "report=alive",
+        "nobody=alive",
+        "balance-sync=alive",
+        "--timeout",
+        "1",
     )
     assert (code, out) == (1, "")
     assert err.splitlines() == [
@@ -64,13 +72,17 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
 ) -> None:
     port = steady_port()
     waiting = pulseboard("wait", "balance-sync=missing", "--server", f"http://127.0.0.1:{port}")
-    server: Program = pulseboard("serve", "--port", str(port), "--expect", "balance-sync", **redis_env)
+    server: Program = pulseboard(
+        "serve", "--port", str(port), "--expect", "balance-sync", **redis_env
+    )
     until(lambda: is_ready(server.url), "it did not become ready")
     assert waiting.wait() == 0
 
 
 def test_a_server_that_never_answers_is_another_code(board: Board) -> None:
-    code, out, err = board.ask("wait", "a=alive", "--timeout", "1", "--server", "http://127.0.0.1:1")
+    code, out, err = board.ask(
+        "wait", "a=alive", "--timeout", "1", "--server", "http://127.0.0.1:1"
+    )
     assert (code, out) == (3, "")
     assert err == "pulseboard: no board answers at http://127.0.0.1:1: connection refused\n"
 
@@ -80,7 +92,7 @@ def test_it_goes_on_when_the_server_is_restarted(board: Board) -> None:
     until(lambda: waits(board), "it does not listen")
     board.program.stop(signal.SIGKILL)
     board.serve()
-    board.publish("report", "host:1", beat_s=60)
+    board.publish("report", "host:1", heartbeat_s=60)
     assert waiting.wait() == 0
 
 
@@ -140,7 +152,10 @@ class TestCondition:
 
     def test_all_fields_must_be_those_of_one_instance(self) -> None:
         one, other = (
-            InstanceSeen(service="a", instance=f"{n}", status={"n": n, "m": 3 - n}, state=State.ALIVE) for n in (1, 2)
+            InstanceSeen(
+                service="a", instance=f"{n}", status={"n": n, "m": 3 - n}, state=State.ALIVE
+            )
+            for n in (1, 2)
         )
         assert Condition.parse("a=alive,n=1,m=2").held_by([one, other]) == "1"
         assert Condition.parse("a=alive,n=1,m=1").held_by([one, other]) is None

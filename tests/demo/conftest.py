@@ -39,14 +39,18 @@ class Bank:
     step: int = 0
     asked: list[str] = field(default_factory=list)
     """Paths in the order of asking."""
-    troubles: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=lambda: defaultdict(list))
+    troubles: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     """By the end of a path: statuses, headers and bodies to answer next instead; one is used up by each request."""
     gate: asyncio.Event | None = None
     """When set, requests wait for it."""
     in_flight: int = 0
     most_in_flight: int = 0
 
-    def trouble(self, ending: str, *statuses: int, body: bytes = b"no json", **headers: str) -> None:
+    def trouble(
+        self, ending: str, *statuses: int, body: bytes = b"no json", **headers: str
+    ) -> None:
         """Answer the next requests for paths that end so with these statuses."""
         self.troubles[ending] += [(status, headers, body) for status in statuses]
 
@@ -71,7 +75,10 @@ def stand_before(app: ASGIApp, bank: Bank) -> Callable[[Any, Receive, Send], Any
             for ending, troubles in bank.troubles.items():
                 if scope["path"].endswith(ending) and troubles:
                     status, headers, body = troubles.pop(0)
-                    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+                    raw = [
+                        (name.replace("_", "-").encode(), value.encode())
+                        for name, value in headers.items()
+                    ]
                     await send({"type": "http.response.start", "status": status, "headers": raw})
                     await send({"type": "http.response.body", "body": body, "more_body": False})
                     return
@@ -92,14 +99,22 @@ def plan() -> LedgerPlan:
 async def bank(plan: LedgerPlan) -> AsyncIterator[Bank]:
     """Run the bank in fair weather, its time standing still until the test moves `step`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the bank's own command does
+        listener.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # as the bank's own command does
         ledger = Ledger(plan, lambda: running.step)
-        running = Bank(f"http://127.0.0.1:{listener.getsockname()[1]}", ledger, Weather(CLEAR, plan.seed))
+        running = Bank(
+            f"http://127.0.0.1:{listener.getsockname()[1]}", ledger, Weather(CLEAR, plan.seed)
+        )
         app = stand_before(create_app(ledger, running.weather, page_size=4), running)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         yield running
-        server.should_exit = server.force_exit = True  # clients that are still connected are not waited for
+        server.should_exit = server.force_exit = (
+            True  # clients that are still connected are not waited for
+        )
         if running.gate is not None:
             running.gate.set()
         await serving
@@ -174,12 +189,21 @@ class Users:
     def accounts_of(self, user_id: int) -> list[int]:
         """Places of a user's accounts in the bank's list."""
         places = range(self.bank.ledger.account_count())
-        return [index for index in places if self.ids[self.bank.ledger.account_entry(index).customer_id] == user_id]
+        return [
+            index
+            for index in places
+            if self.ids[self.bank.ledger.account_entry(index).customer_id] == user_id
+        ]
 
     def asked(self) -> list[int]:
         """Users in the order in which the bank was first asked for a balance of theirs."""
-        owners = {self.bank.ledger.account_entry(i).account_id: i for i in range(self.bank.ledger.account_count())}
-        entries = [self.bank.ledger.account_entry(owners[path.split("/")[-2]]) for path in self.bank.asked]
+        owners = {
+            self.bank.ledger.account_entry(i).account_id: i
+            for i in range(self.bank.ledger.account_count())
+        }
+        entries = [
+            self.bank.ledger.account_entry(owners[path.split("/")[-2]]) for path in self.bank.asked
+        ]
         return list(dict.fromkeys(self.ids[entry.customer_id] for entry in entries))
 
 
@@ -187,7 +211,9 @@ class Users:
 async def users(bank: Bank, database: Database) -> Users:
     """Store all accounts of the bank, as discovery does."""
     ledger = bank.ledger
-    await add_accounts(database, [ledger.account_entry(index) for index in range(ledger.account_count())])
+    await add_accounts(
+        database, [ledger.account_entry(index) for index in range(ledger.account_count())]
+    )
     async with database.read() as connection:
         found = await connection.execute(select(User.customer_id, User.id))
         return Users(bank, {row[0]: row[1] for row in found})

@@ -48,7 +48,10 @@ async def test_two_discoveries_at_once_store_each_account_once(
     client: BankClient, database: Database, database_url: str
 ) -> None:
     async with await Database.open(database_url) as another:
-        runs = [AccountDiscoveryService(client, each, Board()).discover_new_accounts() for each in (database, another)]
+        runs = [
+            AccountDiscoveryService(client, each, Board()).discover_new_accounts()
+            for each in (database, another)
+        ]
         found = await asyncio.gather(*runs)
     assert sum(new or 0 for new in found) == await count_accounts(database) == 12
 
@@ -85,8 +88,12 @@ async def test_run_that_the_database_fails_ends_idle_too(
     assert "no such table" in board.last["lastError"]
 
 
-async def test_run_told_to_stop_ends_after_its_page(client: BankClient, database: Database, board: Board) -> None:
-    service = AccountDiscoveryService(client, database, board, AccountDiscoverySettings(page_pause_s=60))
+async def test_run_told_to_stop_ends_after_its_page(
+    client: BankClient, database: Database, board: Board
+) -> None:
+    service = AccountDiscoveryService(
+        client, database, board, AccountDiscoverySettings(page_pause_s=60)
+    )
     stop = asyncio.Event()
     running = asyncio.create_task(service.run(stop))
     await board.until(lambda status: status["accountsSeen"] == 4)

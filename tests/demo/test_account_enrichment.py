@@ -16,8 +16,12 @@ from pulseboard.demo.store.models import Account, User
 pytestmark = pytest.mark.usefixtures("users")
 
 
-def make(bank: BankClient, database: Database, board: Board, *, first_wait_s: float = 0) -> AccountEnrichmentService:
-    settings = AccountEnrichmentSettings(interval_s=0.01, batch_size=20, max_tries=2, first_wait_s=first_wait_s)
+def make(
+    bank: BankClient, database: Database, board: Board, *, first_wait_s: float = 0
+) -> AccountEnrichmentService:
+    settings = AccountEnrichmentSettings(
+        interval_s=0.01, batch_size=20, max_tries=2, first_wait_s=first_wait_s
+    )
     return AccountEnrichmentService(bank, database, board, settings)
 
 
@@ -30,20 +34,36 @@ async def test_rows_are_completed_with_what_the_bank_says(
     service: AccountEnrichmentService, database: Database, bank: Bank
 ) -> None:
     assert await service.enrich_accounts() == 12
-    columns = (Account.account_id, User.name, Account.title, Account.product, Account.iban, Account.branch)
+    columns = (
+        Account.account_id,
+        User.name,
+        Account.title,
+        Account.product,
+        Account.iban,
+        Account.branch,
+    )
     async with database.read() as connection:
         found = await connection.execute(select(*columns).join(User, User.id == Account.user_id))
         rows = [tuple(row) for row in found]
     details = [bank.ledger.account_detail(index) for index in range(12)]
     names = {(person := bank.ledger.customer(index)).customer_id: person.name for index in range(5)}
     assert sorted(rows) == sorted(
-        (detail.account_id, names[detail.customer_id], detail.title, detail.product, detail.iban, detail.branch)
+        (
+            detail.account_id,
+            names[detail.customer_id],
+            detail.title,
+            detail.product,
+            detail.iban,
+            detail.branch,
+        )
         for detail in details
     )
     assert await service.enrich_accounts() == 0
 
 
-async def test_run_is_published_at_its_start_and_at_its_end(service: AccountEnrichmentService, board: Board) -> None:
+async def test_run_is_published_at_its_start_and_at_its_end(
+    service: AccountEnrichmentService, board: Board
+) -> None:
     await service.enrich_accounts()
     assert board.column("phase") == ["enriching"] * 13 + ["idle"]
     assert board.column("isRunning") == [True] * 13 + [False]
@@ -91,7 +111,9 @@ async def test_run_that_the_database_fails_ends_idle_too(
     assert "no such table" in board.last["lastError"]
 
 
-async def test_service_goes_on_until_told_to_stop(service: AccountEnrichmentService, board: Board) -> None:
+async def test_service_goes_on_until_told_to_stop(
+    service: AccountEnrichmentService, board: Board
+) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(service.run(stop))
     await board.until(lambda status: status["done"] == 12 and not status["isRunning"])

@@ -35,10 +35,14 @@ async def test_balance_is_the_sum_of_the_users_accounts_and_is_stored(
     service: BalanceSyncService, users: Users, database: Database, bank: Bank
 ) -> None:
     for user in users.ids.values():
-        cents = sum(bank.ledger.account_balance(index).booked_minor for index in users.accounts_of(user))
+        cents = sum(
+            bank.ledger.account_balance(index).booked_minor for index in users.accounts_of(user)
+        )
         assert await service.sync_user_balance(user) == Decimal(cents) / 100
         async with database.read() as connection:
-            assert await connection.scalar(select(User.balance_minor).where(User.id == user)) == cents
+            assert (
+                await connection.scalar(select(User.balance_minor).where(User.id == user)) == cents
+            )
     assert (service.get_status()["done"], service.get_status()["failed"]) == (5, 0)
 
 
@@ -50,14 +54,21 @@ async def test_balance_is_the_sum_of_the_users_accounts_and_is_stored(
         (200, b"<html>", "makes no sense"),
         (
             200,
-            b'{"accountId":"1","currency":"EUR","bookedMinor":%d,"availableMinor":1,"step":1}' % (10**19),
+            b'{"accountId":"1","currency":"EUR","bookedMinor":%d,"availableMinor":1,"step":1}'
+            % (10**19),
             "database failed",
         ),
     ],
     ids=["outage", "refused", "garbage", "more-money-than-fits"],
 )
 async def test_failing_bank_gives_none_and_is_counted(
-    service: BalanceSyncService, users: Users, board: Board, bank: Bank, status: int, body: bytes, said: str
+    service: BalanceSyncService,
+    users: Users,
+    board: Board,
+    bank: Bank,
+    status: int,
+    body: bytes,
+    said: str,
 ) -> None:
     user = next(user for user in users.ids.values() if users.accounts_of(user))
     bank.trouble("/balances", *[status] * 3, body=body)
@@ -69,7 +80,9 @@ async def test_failing_bank_gives_none_and_is_counted(
     assert await service.sync_user_balance(user) is not None
 
 
-async def test_user_without_accounts_has_no_balance(service: BalanceSyncService, board: Board) -> None:
+async def test_user_without_accounts_has_no_balance(
+    service: BalanceSyncService, board: Board
+) -> None:
     assert await service.sync_user_balance(404) is None
     assert (board.last["failed"], board.last["lastError"]) == (1, "user 404 has no account")
 
@@ -114,12 +127,17 @@ async def test_user_queued_again_is_synced_once(service: BalanceSyncService, use
         assert service.enqueue(user)
         assert service.enqueue(other, high_priority=True)
         assert service.enqueue(other)
-    assert (service.get_status()["normalQueue"], service.get_status()["highPriorityQueue"]) == (1, 1)
+    assert (service.get_status()["normalQueue"], service.get_status()["highPriorityQueue"]) == (
+        1,
+        1,
+    )
     assert await service.process_queues() == 2
     assert service.get_status()["dropped"] == 0
 
 
-async def test_full_queues_refuse_and_count(client: BankClient, database: Database, board: Board) -> None:
+async def test_full_queues_refuse_and_count(
+    client: BankClient, database: Database, board: Board
+) -> None:
     service = make(client, database, board, high_capacity=1, normal_capacity=2)
     assert [service.enqueue(user) for user in (1, 2, 3, 4)] == [True, True, False, False]
     assert [service.enqueue(user, high_priority=True) for user in (5, 6)] == [True, False]

@@ -18,7 +18,9 @@ async def http(bank: Bank):  # type: ignore[no-untyped-def]
         yield http
 
 
-async def test_cursor_skips_and_repeats_nothing_while_accounts_open(bank: Bank, http: httpx.AsyncClient) -> None:
+async def test_cursor_skips_and_repeats_nothing_while_accounts_open(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
     found: list[str] = []
     cursor: str | None = None
     while True:
@@ -29,10 +31,14 @@ async def test_cursor_skips_and_repeats_nothing_while_accounts_open(bank: Bank, 
             break
         bank.step += 2  # two accounts open between any two pages
     assert bank.step > 0
-    assert found == [bank.ledger.account_entry(index).account_id for index in range(bank.ledger.account_count())]
+    assert found == [
+        bank.ledger.account_entry(index).account_id for index in range(bank.ledger.account_count())
+    ]
 
 
-async def test_pages_have_the_size_asked_for_and_the_last_has_no_cursor(http: httpx.AsyncClient) -> None:
+async def test_pages_have_the_size_asked_for_and_the_last_has_no_cursor(
+    http: httpx.AsyncClient,
+) -> None:
     assert [len(page) for page in await read_pages(http, limit=5)] == [5, 5, 2]
     assert [len(page) for page in await read_pages(http)] == [4, 4, 4]
 
@@ -49,10 +55,20 @@ async def read_pages(http: httpx.AsyncClient, **params: int | str) -> list[list[
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "AAAA", "not base64!", "é", "A" * 5000, format_cursor(8, "accounts", 4), format_cursor(7, "customers", 4)],
+    [
+        "",
+        "AAAA",
+        "not base64!",
+        "é",
+        "A" * 5000,
+        format_cursor(8, "accounts", 4),
+        format_cursor(7, "customers", 4),
+    ],
     ids=["empty", "short", "garbage", "unicode", "long", "another-bank", "another-list"],
 )
-async def test_cursor_that_was_not_given_out_is_a_bad_request(http: httpx.AsyncClient, cursor: str) -> None:
+async def test_cursor_that_was_not_given_out_is_a_bad_request(
+    http: httpx.AsyncClient, cursor: str
+) -> None:
     answer = await http.get(ACCOUNTS_PATH, params={"cursor": cursor})
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
@@ -60,14 +76,22 @@ async def test_cursor_that_was_not_given_out_is_a_bad_request(http: httpx.AsyncC
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "201", "many"])
-async def test_page_size_out_of_bounds_is_a_bad_request(http: httpx.AsyncClient, limit: str) -> None:
+async def test_page_size_out_of_bounds_is_a_bad_request(
+    http: httpx.AsyncClient, limit: str
+) -> None:
     answer = await http.get(ACCOUNTS_PATH, params={"limit": limit})
     assert (answer.status_code, answer.json()["status"]) == (400, 400)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(
-    "path", [f"{ACCOUNTS_PATH}/1000000000", f"{ACCOUNTS_PATH}/x/balances", f"{CUSTOMERS_PATH}/000000", "/nothing"]
+    "path",
+    [
+        f"{ACCOUNTS_PATH}/1000000000",
+        f"{ACCOUNTS_PATH}/x/balances",
+        f"{CUSTOMERS_PATH}/000000",
+        "/nothing",
+    ],
 )
 async def test_unknown_things_are_not_found(http: httpx.AsyncClient, path: str) -> None:
     answer = await http.get(path)
@@ -87,7 +111,9 @@ async def test_detail_and_balance_of_a_listed_account_agree(http: httpx.AsyncCli
     assert isinstance(balance["bookedMinor"], int)
 
 
-async def test_throttling_says_when_to_come_back_and_spares_health(bank: Bank, http: httpx.AsyncClient) -> None:
+async def test_throttling_says_when_to_come_back_and_spares_health(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
     bank.weather.forecast = Forecast(0, 0, throttle_rate=1, retry_after_s=3)
     answer = await http.get(ACCOUNTS_PATH)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
@@ -95,7 +121,9 @@ async def test_throttling_says_when_to_come_back_and_spares_health(bank: Bank, h
     assert (await http.get("/health")).json() == {"status": "ok", "step": 0, "accounts": 12}
 
 
-async def test_errors_come_at_about_the_rate_that_is_set(bank: Bank, http: httpx.AsyncClient) -> None:
+async def test_errors_come_at_about_the_rate_that_is_set(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
     bank.weather.forecast = Forecast(0, 0, error_rate=0.5)
     codes = [(await http.get(ACCOUNTS_PATH)).status_code for _ in range(100)]
     assert 30 <= sum(code >= 500 for code in codes) <= 70

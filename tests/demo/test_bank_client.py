@@ -30,14 +30,18 @@ async def test_retry_after_is_waited_for(bank: Bank, client: BankClient) -> None
     assert bank.count("accounts") == 2
 
 
-async def test_bank_that_asks_for_too_much_patience_is_given_up_at_once(bank: Bank, client: BankClient) -> None:
+async def test_bank_that_asks_for_too_much_patience_is_given_up_at_once(
+    bank: Bank, client: BankClient
+) -> None:
     bank.trouble("accounts", 429, retry_after="3600")
     with pytest.raises(BankThrottled):
         await client.list_accounts()
     assert bank.count("accounts") == 1
 
 
-async def test_5xx_and_429_are_tried_again_until_an_answer_comes(bank: Bank, client: BankClient) -> None:
+async def test_5xx_and_429_are_tried_again_until_an_answer_comes(
+    bank: Bank, client: BankClient
+) -> None:
     retries: list[None] = []
     client.on_retry = lambda: retries.append(None)
     bank.trouble("accounts", 503, 429)
@@ -72,13 +76,17 @@ async def test_nobody_listening_is_unavailable() -> None:
 
 async def test_silence_is_unavailable(bank: Bank) -> None:
     bank.gate = asyncio.Event()
-    async with BankClient(bank.url, patience=Patience(tries=2, first_delay_s=0, timeout_s=0.05)) as client:
+    async with BankClient(
+        bank.url, patience=Patience(tries=2, first_delay_s=0, timeout_s=0.05)
+    ) as client:
         with pytest.raises(BankUnavailable, match="Timeout"):
             await client.list_accounts()
     assert bank.count("accounts") == 2
 
 
-async def test_answer_that_makes_no_sense_is_an_error_of_its_own(bank: Bank, client: BankClient) -> None:
+async def test_answer_that_makes_no_sense_is_an_error_of_its_own(
+    bank: Bank, client: BankClient
+) -> None:
     bank.trouble("accounts", 200)
     with pytest.raises(BankBadAnswer):
         await client.list_accounts()

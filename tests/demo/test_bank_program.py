@@ -46,7 +46,9 @@ async def refusal(*arguments: str) -> tuple[int | None, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_bank_takes_a_free_port_tells_it_and_ends_in_order(tmp_path: Path, number: signal.Signals) -> None:
+async def test_bank_takes_a_free_port_tells_it_and_ends_in_order(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     ready = tmp_path / "url"
     async with running("pulseboard.demo.bank", "--port", "0", "--ready-file", str(ready)) as bank:
         url = (await read_line(bank)).split()[-1]
@@ -79,7 +81,9 @@ async def test_wrong_option_is_refused_in_one_line(options: list[str], word: str
     assert word in said
 
 
-async def test_database_that_is_away_ends_a_worker_in_one_line_and_not_for_good(tmp_path: Path) -> None:
+async def test_database_that_is_away_ends_a_worker_in_one_line_and_not_for_good(
+    tmp_path: Path,
+) -> None:
     url = f"sqlite:///{tmp_path / 'nowhere' / 'demo.db'}"
     code, said = await refusal("pulseboard.demo.worker", "balance-sync", "--database-url", url)
     assert (code, said.count("\n")) == (1, 1), said

@@ -34,7 +34,9 @@ def test_another_seed_gives_other_people_and_other_money() -> None:
 def test_accounts_open_over_time_behind_those_there_are_and_stop_at_the_cap() -> None:
     steps = [Ledger(PLAN, lambda step=step: step) for step in (0, 2, 9, 10_000)]  # type: ignore[misc]
     assert [ledger.account_count() for ledger in steps] == [20, 21, 24, 60]
-    lists = [[ledger.account_entry(index) for index in range(ledger.account_count())] for ledger in steps]
+    lists = [
+        [ledger.account_entry(index) for index in range(ledger.account_count())] for ledger in steps
+    ]
     for earlier, later in itertools.pairwise(lists):
         assert later[: len(earlier)] == earlier
     assert len({entry.account_id for entry in lists[-1]}) == 60
@@ -43,7 +45,9 @@ def test_accounts_open_over_time_behind_those_there_are_and_stop_at_the_cap() ->
 def test_every_account_belongs_to_a_customer_who_is_known_then() -> None:
     for step in range(90):
         ledger = Ledger(PLAN, lambda step=step: step)  # type: ignore[misc]
-        owners = {ledger.account_entry(index).customer_id for index in range(ledger.account_count())}
+        owners = {
+            ledger.account_entry(index).customer_id for index in range(ledger.account_count())
+        }
         known = {ledger.customer(index).customer_id for index in range(ledger.customer_count())}
         assert owners == known
 
@@ -55,14 +59,25 @@ def test_every_id_leads_back_to_its_place_and_no_other_id_does() -> None:
     for index in range(ledger.customer_count()):
         assert ledger.find_customer(ledger.customer(index).customer_id) == index
     unopened = Ledger(PLAN, lambda: 10_000).account_entry(59).account_id
-    for stranger in (unopened, "", "10", "1012345", "x012345678", "10" + "\N{FULLWIDTH DIGIT ONE}" * 8, "99" * 50):
+    for stranger in (
+        unopened,
+        "",
+        "10",
+        "1012345",
+        "x012345678",
+        "10" + "\N{FULLWIDTH DIGIT ONE}" * 8,
+        "99" * 50,
+    ):
         assert ledger.find_account(stranger) is None
         assert ledger.find_customer(stranger) is None
 
 
 def test_balances_move_over_time_in_whole_cents() -> None:
     balances = [Ledger(PLAN, lambda step=step: step).account_balance(0) for step in range(60)]  # type: ignore[misc]
-    assert all(type(balance.booked_minor) is int and type(balance.available_minor) is int for balance in balances)
+    assert all(
+        type(balance.booked_minor) is int and type(balance.available_minor) is int
+        for balance in balances
+    )
     assert 8 <= len({balance.booked_minor for balance in balances}) < 60
     assert all(balance.available_minor <= balance.booked_minor for balance in balances)
 
@@ -74,7 +89,14 @@ def test_ibans_carry_valid_check_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"customers": 0}, {"accounts": 3}, {"opening_every": 0}, {"max_accounts": 19}, {"max_accounts": 10**7}]
+    "wrong",
+    [
+        {"customers": 0},
+        {"accounts": 3},
+        {"opening_every": 0},
+        {"max_accounts": 19},
+        {"max_accounts": 10**7},
+    ],
 )
 def test_world_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
     fine = {"customers": 6, "accounts": 20, "opening_every": 2, "max_accounts": 60}

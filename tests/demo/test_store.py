@@ -17,7 +17,12 @@ from sqlalchemy.schema import CreateTable
 
 from pulseboard.demo.bank.values import AccountBalance, AccountEntry
 from pulseboard.demo.store import Database, StoreError
-from pulseboard.demo.store.accounts import add_accounts, count_pending, list_pending, put_off_account
+from pulseboard.demo.store.accounts import (
+    add_accounts,
+    count_pending,
+    list_pending,
+    put_off_account,
+)
 from pulseboard.demo.store.balances import (
     list_accounts_of,
     list_due_users,
@@ -50,7 +55,9 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_processes_that_open_and_write_at_once_lose_and_repeat_nothing(database_url: str, tmp_path: Path) -> None:
+async def test_processes_that_open_and_write_at_once_lose_and_repeat_nothing(
+    database_url: str, tmp_path: Path
+) -> None:
     rivals = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", RIVAL, database_url, name),
@@ -64,7 +71,9 @@ async def test_processes_that_open_and_write_at_once_lose_and_repeat_nothing(dat
     assert [rival.returncode for rival in rivals] == [0, 0, 0]
     assert sum(int(out) for out, _ in answers) == 3 * 20 + 20
     with sqlite3.connect(tmp_path / "demo.db") as plain:
-        assert plain.execute("select count(*), count(distinct account_id) from accounts").fetchone() == (80, 80)
+        assert plain.execute(
+            "select count(*), count(distinct account_id) from accounts"
+        ).fetchone() == (80, 80)
         assert plain.execute("select count(*) from users").fetchone() == (1,)
         assert plain.execute("pragma journal_mode").fetchone() == ("wal",)
     plain.close()
@@ -92,7 +101,9 @@ async def test_request_made_during_a_sync_is_not_settled_by_it(database: Databas
     assert await list_requested_users(database, 10) == []
 
 
-async def test_failed_request_waits_longer_each_time_and_is_dropped_at_last(database: Database) -> None:
+async def test_failed_request_waits_longer_each_time_and_is_dropped_at_last(
+    database: Database,
+) -> None:
     await add_accounts(database, ENTRIES[:1])
     (user,) = await list_requested_users(database, 10)
     await put_off_request(database, user, [60_000])
@@ -115,7 +126,9 @@ async def test_users_never_synced_are_due_first_then_the_oldest(database: Databa
     assert await list_due_users(database, 0, 10) == [third]
 
 
-async def test_account_put_off_is_pending_but_not_due_and_one_given_up_is_neither(database: Database) -> None:
+async def test_account_put_off_is_pending_but_not_due_and_one_given_up_is_neither(
+    database: Database,
+) -> None:
     await add_accounts(database, ENTRIES[:3])
     one, two, three = await list_pending(database, 10)
     await put_off_account(database, one, "later", 60_000)
@@ -137,7 +150,8 @@ def test_url_is_given_its_asynchronous_driver(url: str, driver: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "demo.db", "mysql://me:secret@db/demo", "sqlite://", "sqlite:///:memory:", "a:b@c//"]
+    "url",
+    ["", "demo.db", "mysql://me:secret@db/demo", "sqlite://", "sqlite:///:memory:", "a:b@c//"],
 )
 def test_url_of_something_else_is_refused_without_showing_a_password(url: str) -> None:
     with pytest.raises(ValueError, match="database") as refused:
@@ -161,7 +175,9 @@ def test_conflicts_are_settled_in_the_words_of_either_dialect(name: str) -> None
     assert "ON CONFLICT (customer_id) DO NOTHING" in str(ignoring.compile(dialect=dialect))
 
 
-@pytest.mark.parametrize(("name", "key"), [("sqlite", "id INTEGER"), ("postgresql", "id BIGSERIAL")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("sqlite", "id INTEGER"), ("postgresql", "id BIGSERIAL")]
+)
 def test_rows_number_themselves_in_either_dialect(name: str, key: str) -> None:
     dialect = parse_url(f"{name}:///demo").get_dialect()()
     assert key in str(CreateTable(cast("Table", Account.__table__)).compile(dialect=dialect))

@@ -24,7 +24,10 @@ DEMO = "import asyncio; from pulseboard.demo.supervisor import run_demo; raise S
 def children_of(parent: int) -> dict[str, int]:
     """The programs of a demo that run as children of a process."""
     table = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     rows = [row.split(None, 3) for row in table.stdout.splitlines()]
     found = {}
@@ -36,18 +39,25 @@ def children_of(parent: int) -> dict[str, int]:
 
 
 def is_running(pid: int) -> bool:
-    stat = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    stat = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
     return bool(stat.strip()) and not stat.startswith("Z")
 
 
 async def test_killed_child_is_started_again_alone_and_stop_ends_all() -> None:
     out, stop = io.StringIO(), asyncio.Event()
-    demo = asyncio.create_task(run_demo(env=PRINT, backoff=Backoff(first_s=0.01), out=out, stop=stop))
+    demo = asyncio.create_task(
+        run_demo(env=PRINT, backoff=Backoff(first_s=0.01), out=out, stop=stop)
+    )
     await until(lambda: all(re.search(rf"{name} +\| {{", out.getvalue()) for name in SERVICES), 20)
     before = children_of(os.getpid())
     assert set(before) == ALL
     os.kill(before["balance-sync"], signal.SIGKILL)
-    await until(lambda: children_of(os.getpid()).get("balance-sync") not in (None, before["balance-sync"]), 20)
+    await until(
+        lambda: children_of(os.getpid()).get("balance-sync") not in (None, before["balance-sync"]),
+        20,
+    )
     after = children_of(os.getpid())
     assert {name: after[name] for name in ALL - {"balance-sync"}} == {
         name: before[name] for name in ALL - {"balance-sync"}
@@ -72,7 +82,9 @@ async def test_supervisor_killed_leaves_no_orphan(tmp_path: Path) -> None:
     env = {**os.environ, **PRINT, "TMPDIR": str(tmp_path)}
     said = tmp_path / "said"
     with said.open("wb") as out:
-        supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", DEMO, stderr=out, env=env)
+        supervisor = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", DEMO, stderr=out, env=env
+        )
     # A bank that is up says nothing more, so no broken pipe would end it: it must be ended with its parent.
     await until(lambda: "bank ready" in said.read_text(), 20)
     assert set(children_of(supervisor.pid)) == ALL

@@ -22,8 +22,14 @@ WORKER = (sys.executable, "-m", "pulseboard.demo.worker")
 
 
 @asynccontextmanager
-async def run_worker(name: str, bank: Bank, database_url: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    given = {"PULSEBOARD_DEMO_BANK_URL": bank.url, "PULSEBOARD_DEMO_DATABASE_URL": database_url, **env}
+async def run_worker(
+    name: str, bank: Bank, database_url: str, **env: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    given = {
+        "PULSEBOARD_DEMO_BANK_URL": bank.url,
+        "PULSEBOARD_DEMO_DATABASE_URL": database_url,
+        **env,
+    }
     process = await asyncio.create_subprocess_exec(
         *WORKER, name, stdout=asyncio.subprocess.PIPE, env={**os.environ, **given}
     )
@@ -43,7 +49,9 @@ async def read_status(process: asyncio.subprocess.Process) -> dict[str, Any] | N
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_sigterm_ends_with_a_last_status_and_exit_code_0(name: str, bank: Bank, database_url: str) -> None:
+async def test_sigterm_ends_with_a_last_status_and_exit_code_0(
+    name: str, bank: Bank, database_url: str
+) -> None:
     async with run_worker(name, bank, database_url, PULSEBOARD_DEMO_PRINT_STATUS="1") as worker:
         last = await read_status(worker)
         worker.send_signal(signal.SIGTERM)
@@ -54,7 +62,9 @@ async def test_sigterm_ends_with_a_last_status_and_exit_code_0(name: str, bank: 
     assert (last["phase"], last["isRunning"]) == ("stopped", False)
 
 
-async def test_neither_a_hanging_bank_nor_a_hanging_redis_delays_the_end(bank: Bank, database_url: str) -> None:
+async def test_neither_a_hanging_bank_nor_a_hanging_redis_delays_the_end(
+    bank: Bank, database_url: str
+) -> None:
     bank.gate = asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         redis = f"redis://127.0.0.1:{silent.getsockname()[1]}"
@@ -81,7 +91,12 @@ async def test_wrong_options_end_with_one_line_and_exit_code_2(
     options: list[str], env: dict[str, str], tmp_path: Path
 ) -> None:
     process = await asyncio.create_subprocess_exec(
-        *WORKER, "balance-sync", *options, cwd=tmp_path, stderr=asyncio.subprocess.PIPE, env={**os.environ, **env}
+        *WORKER,
+        "balance-sync",
+        *options,
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **env},
     )
     _, said = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 2

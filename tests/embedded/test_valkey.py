@@ -17,8 +17,8 @@ import redis
 from tests.conftest import free_port
 
 from pulseboard import process
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.probe import answers
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.probe import answers
 from pulseboard.cli import redis as cli_redis
 from pulseboard.cli.redis import provide_redis
 from pulseboard.embedded.valkey import EmbeddedValkey, find_binary
@@ -47,14 +47,19 @@ def until(holds: Callable[[], object], what: str, within_s: float = 10.0) -> Non
 
 
 def is_running(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
     return bool(state.strip()) and not state.startswith("Z")
 
 
 def hold(folder: Path, port: int) -> tuple[subprocess.Popen[str], int]:
     """Run one in a program of its own, until its input ends."""
     program = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder), str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(folder), str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert program.stdout is not None
     return program, int(program.stdout.readline())
@@ -108,8 +113,13 @@ def test_ctrl_c_reaches_the_program_and_not_the_valkey_under_it(tmp_path: Path) 
     assert not is_running(pid)
 
 
-def test_after_a_crash_it_is_started_again_with_its_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with EmbeddedValkey(tmp_path, port=free_port()) as valkey, redis.Redis(port=valkey.address.port) as client:
+def test_after_a_crash_it_is_started_again_with_its_data(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        EmbeddedValkey(tmp_path, port=free_port()) as valkey,
+        redis.Redis(port=valkey.address.port) as client,
+    ):
         for n in range(2):
             client.set("n", n)
             pid = valkey.pid
@@ -209,13 +219,15 @@ class TestWhichRedis:
     def port(self, monkeypatch: pytest.MonkeyPatch) -> int:
         """The default port, moved to where nobody is."""
         port = free_port()
-        monkeypatch.setattr("pulseboard.bus.address.DEFAULT_PORT", port)
+        monkeypatch.setattr("pulseboard.bus.connection.address.DEFAULT_PORT", port)
         # Bound as a default when the class was made.
         real = EmbeddedValkey
         monkeypatch.setattr(cli_redis, "EmbeddedValkey", lambda folder: real(folder, port=port))
         return port
 
-    def test_nothing_named_and_nothing_there_starts_one_and_says_so(self, port: int, tmp_path: Path) -> None:
+    def test_nothing_named_and_nothing_there_starts_one_and_says_so(
+        self, port: int, tmp_path: Path
+    ) -> None:
         with provide_redis(Settings.load(data_dir=tmp_path)) as (settings, said):
             assert settings.redis_url == f"redis://127.0.0.1:{port}"
             assert said.startswith(f"redis://127.0.0.1:{port} (embedded Valkey")
@@ -236,13 +248,23 @@ class TestWhichRedis:
     @pytest.mark.parametrize(
         ("name", "value", "url"),
         [
-            ("REDIS_URL", "redis://:geheim@redis.invalid:7000/3", "redis://:***@redis.invalid:7000/3"),
+            (
+                "REDIS_URL",
+                "redis://:geheim@redis.invalid:7000/3",
+                "redis://:***@redis.invalid:7000/3",
+            ),
             ("REDIS_HOST", "redis.invalid", "redis://redis.invalid:"),
             ("REDIS_PORT", "7001", "redis://localhost:7001"),
         ],
     )
     def test_one_that_was_named_is_used_even_if_it_is_not_there(
-        self, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, url: str
+        self,
+        port: int,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        value: str,
+        url: str,
     ) -> None:
         monkeypatch.setenv(name, value)
         with provide_redis(Settings.load(data_dir=tmp_path)) as (_, said):
@@ -255,7 +277,9 @@ class TestWhichRedis:
             raise ZeroDivisionError
         assert not answers(RedisAddress(host="127.0.0.1", port=port))
 
-    def test_a_port_taken_by_something_else_is_one_clear_line(self, port: int, tmp_path: Path) -> None:
+    def test_a_port_taken_by_something_else_is_one_clear_line(
+        self, port: int, tmp_path: Path
+    ) -> None:
         with socket.create_server(("127.0.0.1", port)) as other:
 
             def talk() -> None:

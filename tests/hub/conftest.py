@@ -9,14 +9,16 @@ import msgspec
 import pytest
 
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Beat, Entry, Reset
+from pulseboard.bus.feed.entries import Entry, Heartbeat, Reset
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
+from pulseboard.wire.codec import encode
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent, encode
+from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
+from pulseboard.wire.events.status import StatusEvent
 
 
 def plain(data: bytes) -> bytes:
@@ -84,8 +86,10 @@ def lifecycle(n: int, event: str, service: str = "a", instance: str = "", seen: 
     return Entry(Cursor(n, 0), LifecycleEvent(service, instance, n, event, incident))
 
 
-def reset(at: int, *board: Entry, beats: Iterable[Beat] = (), reason: str = "the server started") -> Reset:
-    return Reset(reason, Cursor(at, 0), list(board), list(beats))
+def reset(
+    at: int, *board: Entry, heartbeats: Iterable[Heartbeat] = (), reason: str = "the server started"
+) -> Reset:
+    return Reset(reason, Cursor(at, 0), list(board), list(heartbeats))
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +109,9 @@ def hub(rejections: Rejections) -> Hub:
     return Hub(Board(["a"]), RedisClock(), rejections, HubOptions(version="1.2.3"))
 
 
-def join(hub: Hub, view: View | None = None, *, since: Cursor | None = None, sink: ListSink | None = None) -> ListSink:
+def join(
+    hub: Hub, view: View | None = None, *, since: Cursor | None = None, sink: ListSink | None = None
+) -> ListSink:
     """Connect one more reader and return where its bytes go."""
     sink = sink or ListSink()
     hub.join(Connection(view or View(), sink), since)

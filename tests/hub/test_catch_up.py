@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from tests.hub.conftest import ListSink, entry, eventually, messages, reset
 
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Batch, Beat, Entry
+from pulseboard.bus.feed.entries import Batch, Entry, Heartbeat
+from pulseboard.bus.feed.replay import FeedReplay
 from pulseboard.bus.rejections import Rejections
-from pulseboard.bus.replay import Replay
-from pulseboard.hub import catch_up as catch_up_module
+from pulseboard.hub import resume as catch_up_module
 from pulseboard.hub.board import Board
-from pulseboard.hub.catch_up import catch_up
 from pulseboard.hub.connection import Connection, View
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
+from pulseboard.hub.resume import catch_up
 from pulseboard.hub.ring import Ring
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable
@@ -61,25 +61,29 @@ class World:
         self.hub.take(reset(0, entry(0)))
         self.n = 0
 
-    def say(self, count: int = 1, *, heard: bool = True) -> list[Entry]:
+    def say(self, count: int = 1, *, observed_until: bool = True) -> list[Entry]:
         """Add events to the feed; the hub reads them unless it is not to have heard yet."""
         said = [entry(self.n + i, "ab"[(self.n + i) % 2]) for i in range(1, count + 1)]
         self.n += count
         self.past.entries += said
-        if heard:
+        if observed_until:
             self.hub.take(Batch(said))
         return said
 
-    async def come_back(self, since: int, *, view: View | None = None, sink: ListSink | None = None) -> ListSink:
+    async def come_back(
+        self, since: int, *, view: View | None = None, sink: ListSink | None = None
+    ) -> ListSink:
         sink = sink or ListSink()
         connection = Connection(view or View(), sink)
         if not self.hub.join(connection, Cursor(since, 0)):
-            await catch_up(self.hub, cast("Replay", self.past), connection, Cursor(since, 0))
+            await catch_up(self.hub, cast("FeedReplay", self.past), connection, Cursor(since, 0))
         return sink
 
 
 def numbers(sink: ListSink) -> list[int]:
-    found = [message.data for message in messages(sink.writes) if message.event in ("status", "message")]
+    found = [
+        message.data for message in messages(sink.writes) if message.event in ("status", "message")
+    ]
     return [data["status"]["n"] for data in found if "status" in data]
 
 
@@ -92,13 +96,15 @@ def world() -> World:
     return World()
 
 
-async def test_what_the_ring_let_go_of_comes_from_the_past_and_then_from_the_ring(world: World) -> None:
+async def test_what_the_ring_let_go_of_comes_from_the_past_and_then_from_the_ring(
+    world: World,
+) -> None:
     world.say(20)
     sink = await world.come_back(3)
     world.say(2)
     assert numbers(sink) == list(range(4, 23))
-    assert events(sink)[:2] == ["beats", "ping"]
-    assert world.hub.readers == 1
+    assert events(sink)[:2] == ["heartbeats", "ping"]
+    assert world.hub.clients == 1
 
 
 async def test_what_happens_while_the_past_is_read_follows_it(world: World) -> None:
@@ -107,7 +113,9 @@ async def test_what_happens_while_the_past_is_read_follows_it(world: World) -> N
     sink = await world.come_back(3)
     assert numbers(sink)[:17] == list(range(4, 21))
     # The ring is small: what it let go of meanwhile is counted, and the board says the rest.
-    skipped = [message.data["skipped"] for message in messages(sink.writes) if message.event == "skipped"]
+    skipped = [
+        message.data["skipped"] for message in messages(sink.writes) if message.event == "skipped"
+    ]
     assert skipped == [{"status": world.n - 20}]
     assert events(sink)[-1] == "board"
 
@@ -132,7 +140,9 @@ async def test_a_reset_while_the_past_is_read_is_told(world: World) -> None:
 
 
 @pytest.mark.parametrize(("trimmed", "away"), [(10, False), (0, True)])
-async def test_a_past_that_cannot_be_read_is_a_reset_with_its_reason(world: World, trimmed: int, away: bool) -> None:
+async def test_a_past_that_cannot_be_read_is_a_reset_with_its_reason(
+    world: World, trimmed: int, away: bool
+) -> None:
     world.say(20)
     world.past.trimmed, world.past.away = trimmed, away
     sink = await world.come_back(3)
@@ -141,7 +151,9 @@ async def test_a_past_that_cannot_be_read_is_a_reset_with_its_reason(world: Worl
     assert numbers(sink) == [21]
 
 
-async def test_a_past_that_is_trimmed_while_it_is_read_is_a_reset_and_not_a_gap(world: World) -> None:
+async def test_a_past_that_is_trimmed_while_it_is_read_is_a_reset_and_not_a_gap(
+    world: World,
+) -> None:
     world.say(20)
 
     def trim() -> None:
@@ -153,7 +165,9 @@ async def test_a_past_that_is_trimmed_while_it_is_read_is_a_reset_and_not_a_gap(
     assert events(sink)[-2:] == ["reset", "board"]
 
 
-async def test_more_than_is_worth_reading_is_a_reset(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_than_is_worth_reading_is_a_reset(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(catch_up_module, "MAX_EVENTS", 5)
     world.say(20)
     assert events(await world.come_back(3))[-2:] == ["reset", "board"]
@@ -162,7 +176,7 @@ async def test_more_than_is_worth_reading_is_a_reset(world: World, monkeypatch: 
 
 async def test_one_that_comes_from_a_server_that_is_ahead_is_waited_for(world: World) -> None:
     world.say(2)
-    ahead = world.say(2, heard=False)
+    ahead = world.say(2, observed_until=False)
     coming = asyncio.create_task(world.come_back(4))
     await asyncio.sleep(0)
     assert not coming.done()
@@ -173,11 +187,13 @@ async def test_one_that_comes_from_a_server_that_is_ahead_is_waited_for(world: W
     assert "reset" not in events(sink)
 
 
-async def test_one_that_saw_what_was_lost_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_saw_what_was_lost_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.say(2)
     assert events(await world.come_back(77)) == ["reset", "board"]
     monkeypatch.setattr(catch_up_module, "AHEAD_S", 0.01)
-    world.say(1, heard=False)
+    world.say(1, observed_until=False)
     assert events(await world.come_back(3)) == ["reset", "board"]  # this server does not get there
 
 
@@ -185,7 +201,7 @@ async def test_one_that_takes_nothing_of_what_it_missed_is_let_go(world: World) 
     world.say(20)
     sink = await world.come_back(3, sink=ListSink(room=1))
     assert sink.aborted
-    assert world.hub.readers == 0
+    assert world.hub.clients == 0
 
 
 async def test_one_that_takes_nothing_has_nothing_read_for_it(world: World) -> None:
@@ -199,15 +215,20 @@ async def test_one_that_takes_nothing_has_nothing_read_for_it(world: World) -> N
 
 async def test_one_who_appeared_in_what_was_missed_is_told_to_be_alive(world: World) -> None:
     """Whoever came back knew nobody of that name yet when it was told who is alive, and took the newcomer for lost."""
-    new = entry(21, "new", beat_s=5)
+    new = entry(21, "new", heartbeat_s=5)
     world.say(20)
     world.past.entries.append(new)
-    world.hub.take(Batch([new], [Beat("new", "", 90)], heard=91))
+    world.hub.take(Batch([new], [Heartbeat("new", "", 90)], observed_until=91))
     world.n = 21
     world.say(10)
     told = messages((await world.come_back(3)).writes)
     after = told[[message.data.get("service") for message in told].index("new") :]
-    assert ["new", "", 90] in [beat for message in after if message.event == "beats" for beat in message.data["beats"]]
+    assert ["new", "", 90] in [
+        heartbeat
+        for message in after
+        if message.event == "heartbeats"
+        for heartbeat in message.data["heartbeats"]
+    ]
 
 
 async def test_one_that_takes_a_little_at_a_time_gets_all_of_it(world: World) -> None:
@@ -216,7 +237,9 @@ async def test_one_that_takes_a_little_at_a_time_gets_all_of_it(world: World) ->
     connection = Connection(View(), sink)
     since = Cursor(3, 0)
     assert not world.hub.join(connection, since)
-    catching_up = asyncio.create_task(catch_up(world.hub, cast("Replay", world.past), connection, since))
+    catching_up = asyncio.create_task(
+        catch_up(world.hub, cast("FeedReplay", world.past), connection, since)
+    )
     while not catching_up.done():
         await eventually(lambda: sink.room == 0 or catching_up.done())
         sink.room = 1
@@ -237,7 +260,9 @@ async def test_a_hub_that_closes_meanwhile_ends_the_stream(world: World) -> None
     assert numbers(sink) == list(range(4, 4 + len(numbers(sink))))
 
 
-async def test_a_hub_that_closes_waits_for_nobody_who_is_still_reading_what_was_missed(world: World) -> None:
+async def test_a_hub_that_closes_waits_for_nobody_who_is_still_reading_what_was_missed(
+    world: World,
+) -> None:
     """Its stream went on for the whole write deadline, and the process was there as long."""
     world.say(20)
     sink = ListSink(room=1)
@@ -251,7 +276,7 @@ async def test_a_hub_that_closes_waits_for_nobody_who_is_still_reading_what_was_
 
 async def test_a_hub_that_closes_waits_for_no_server_that_is_ahead(world: World) -> None:
     world.say(2)
-    world.say(2, heard=False)
+    world.say(2, observed_until=False)
     coming = asyncio.create_task(world.come_back(4))
     await asyncio.sleep(0)
     world.hub.close("stopping")
@@ -297,7 +322,11 @@ async def test_wherever_one_comes_from_it_gets_each_event_once_or_is_told(
     truth = {each.cursor.ms for each in world.past.entries}
     for since, sink in came:
         shown = messages(sink.writes)
-        told = [m for m in shown if m.event in ("reset", "skipped", "board") or (seed and "status" not in m.data)]
+        told = [
+            m
+            for m in shown
+            if m.event in ("reset", "skipped", "board") or (seed and "status" not in m.data)
+        ]
         seen = numbers(sink)
         assert seen == sorted(set(seen)), "twice, or out of order"
         if not told:

@@ -8,16 +8,20 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pulseboard.bus.entries import Entry
+from pulseboard.bus.feed.entries import Entry
 from pulseboard.hub.frames import event_frame
-from pulseboard.wire.commands import parse_plain_command
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.logs import parse_log_message
-from pulseboard.wire.metrics import parse_metric_message
+from pulseboard.wire.events.command import parse_external_command
+from pulseboard.wire.events.log import parse_log_message
+from pulseboard.wire.events.metric import parse_metric_message
 
 SPEC = Path(__file__).parents[2] / "spec"
-PARSERS: dict[str, Any] = {"log": parse_log_message, "metric": parse_metric_message, "command": parse_plain_command}
+PARSERS: dict[str, Any] = {
+    "log": parse_log_message,
+    "metric": parse_metric_message,
+    "command": parse_external_command,
+}
 CURSOR = Cursor(1_765_584_000_000, 0)
 
 
@@ -44,7 +48,9 @@ def test_a_message_is_told_or_dropped_as_the_fixture_says(kind: str, case: dict[
     schema(f"{kind}-event").validate(json.loads(payload))
     event = PARSERS[kind](payload)
     if "told" not in case:
-        assert event is None or kind == "command"  # to whom a command goes, a message alone does not say
+        assert (
+            event is None or kind == "command"
+        )  # to whom a command goes, a message alone does not say
         return
     frame = event_frame(Entry(CURSOR, event))
     assert frame.full is not None

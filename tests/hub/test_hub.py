@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hub.conftest import ListSink, entry, eventually, join, lifecycle, messages, reset
 
-from pulseboard.bus.address import RedisAddress
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Batch, Beat, Blind, Reset
-from pulseboard.bus.feed import Feed
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.feed.entries import Batch, Blind, Heartbeat, Reset
+from pulseboard.bus.feed.reader import FeedReader
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub import fan_out
 from pulseboard.hub import hub as hub_module
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.freshness import BlindView
 from pulseboard.hub.hub import RETRY_MS, Hub
 from pulseboard.hub.options import WRITE_DEADLINE_S, HubOptions
 from pulseboard.hub.ring import Ring
-from pulseboard.hub.sight import BlindView
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.state import RECONNECT_MS
 
@@ -41,16 +41,16 @@ def events(sink: ListSink) -> list[str]:
 
 class TestJoin:
     def test_the_first_message_is_the_board(self, hub: Hub) -> None:
-        hub.take(reset(5, entry(3, "b", "i", beat_s=2.0), beats=[Beat("b", "i", 4)]))
+        hub.take(reset(5, entry(3, "b", "i", heartbeat_s=2.0), heartbeats=[Heartbeat("b", "i", 4)]))
         (board,) = messages(join(hub).writes)
         assert (board.event, board.id) == ("board", "5-0")
         assert abs(board.data.pop("now") - time.time() * 1000) < 60_000
         assert board.data == {
-            "heard": 0,
-            "since": 0,
+            "observed_until": 0,
+            "observed_since": 0,
             "blind": None,
-            "deaf": None,
-            "left_out": 0,
+            "gap": None,
+            "omitted": 0,
             "incidents": [],
             "ping_s": 5.0,
             "version": "1.2.3",
@@ -62,9 +62,9 @@ class TestJoin:
                     "instance": "i",
                     "timestamp": 3,
                     "status": {"n": 3},
-                    "beat_s": 2.0,
+                    "heartbeat_s": 2.0,
                     "commands": [],
-                    "goodbye": False,
+                    "stopped": False,
                     "back_in_s": None,
                     "lost": False,
                     "lag_ms": 0,
@@ -74,10 +74,12 @@ class TestJoin:
             ],
         }
 
-    def test_the_seeds_stream_begins_with_its_snapshot_and_goes_on_with_its_messages(self, hub: Hub) -> None:
+    def test_the_seeds_stream_begins_with_its_snapshot_and_goes_on_with_its_messages(
+        self, hub: Hub
+    ) -> None:
         hub.take(reset(0))
         sink = join(hub, SEED)
-        hub.take(Batch([entry(1, "balance-sync", "host:1", beat_s=5.0)]))
+        hub.take(Batch([entry(1, "balance-sync", "host:1", heartbeat_s=5.0)]))
         first, second = messages(sink.writes)
         assert (first.event, first.data) == ("message", {"a": {}})
         assert (second.event, second.id) == ("message", "1-0")
@@ -87,7 +89,9 @@ class TestJoin:
         hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(insecure=True))
         assert messages(join(hub).writes)[0].data["insecure"] is True
 
-    def test_what_comes_after_joining_follows_the_board_without_a_gap_or_a_repeat(self, hub: Hub) -> None:
+    def test_what_comes_after_joining_follows_the_board_without_a_gap_or_a_repeat(
+        self, hub: Hub
+    ) -> None:
         hub.take(reset(1, entry(1)))
         hub.take(Batch([entry(2)]))
         sink = join(hub)
@@ -96,7 +100,9 @@ class TestJoin:
         assert [each["status"]["n"] for each in board.data["instances"]] == [2]
         assert (status.event, status.data["status"]) == ("status", {"n": 3})
 
-    def test_many_who_join_at_once_are_given_the_same_board_and_then_the_same_events(self, hub: Hub) -> None:
+    def test_many_who_join_at_once_are_given_the_same_board_and_then_the_same_events(
+        self, hub: Hub
+    ) -> None:
         hub.take(reset(1, entry(1)))
         sinks = [join(hub) for _ in range(10)]
         assert len({id(sink.writes[0]) for sink in sinks}) == 1
@@ -104,7 +110,9 @@ class TestJoin:
         late = join(hub)
         assert [told(sink) for sink in sinks] == [[2]] * 10
         # What was made for those before may serve: then what came since follows it.
-        numbers = [each["status"]["n"] for each in messages(late.writes)[0].data["instances"]] + told(late)
+        numbers = [
+            each["status"]["n"] for each in messages(late.writes)[0].data["instances"]
+        ] + told(late)
         assert numbers[-1] == 2
 
     def test_nobody_is_taken_once_the_hub_is_closed(self, hub: Hub) -> None:
@@ -113,31 +121,43 @@ class TestJoin:
         sink = join(hub)
         assert sink.closed
         assert events(sink) == ["bye"]
-        assert hub.readers == 0
+        assert hub.clients == 0
 
 
 class TestBeats:
-    def test_those_of_some_services_are_made_once_for_all_who_asked_for_the_same(self, hub: Hub) -> None:
+    def test_those_of_some_services_are_made_once_for_all_who_asked_for_the_same(
+        self, hub: Hub
+    ) -> None:
         hub.take(reset(1, entry(1), entry(1, "b", "i"), entry(1, "b", "j"), entry(1, "c")))
         of_b = [join(hub, View(services=frozenset("b"))) for _ in range(10)]
-        of_two, of_all, of_none = (join(hub, View(services=names)) for names in (frozenset("ac"), None, frozenset("z")))
+        of_two, of_all, of_none = (
+            join(hub, View(services=names)) for names in (frozenset("ac"), None, frozenset("z"))
+        )
         other_kinds = join(hub, View(kinds=frozenset({"status"}), services=frozenset("b")))
         hub.take(Blind("away"))
         for sink in (*of_b, of_two, of_all, of_none, other_kinds):
             sink.writes.clear()
         hub.take(
-            Batch(beats=[Beat("c", "", 7), Beat("b", "i", 8, 1_500), Beat("a", "", 9), Beat("b", "j", 9)], heard=9)
+            Batch(
+                heartbeats=[
+                    Heartbeat("c", "", 7),
+                    Heartbeat("b", "i", 8, 1_500),
+                    Heartbeat("a", "", 9),
+                    Heartbeat("b", "j", 9),
+                ],
+                observed_until=9,
+            )
         )
 
-        def beats(sink: ListSink) -> list[list[object]]:
-            (told,) = [each.data for each in messages(sink.writes) if each.event == "beats"]
-            assert told["heard"] == 9
-            return sorted(told["beats"])
+        def heartbeats(sink: ListSink) -> list[list[object]]:
+            (told,) = [each.data for each in messages(sink.writes) if each.event == "heartbeats"]
+            assert told["observed_until"] == 9
+            return sorted(told["heartbeats"])
 
-        assert beats(of_b[0]) == [["b", "i", 8, 1_500], ["b", "j", 9]]
-        assert beats(of_two) == [["a", "", 9], ["c", "", 7]]
-        assert len(beats(of_all)) == 4
-        assert beats(of_none) == []
+        assert heartbeats(of_b[0]) == [["b", "i", 8, 1_500], ["b", "j", 9]]
+        assert heartbeats(of_two) == [["a", "", 9], ["c", "", 7]]
+        assert len(heartbeats(of_all)) == 4
+        assert heartbeats(of_none) == []
         assert events(other_kinds) == ["ping"]
         assert len({id(sink.writes[0]) for sink in of_b}) == 1
 
@@ -156,10 +176,14 @@ class TestOrder:
         readers: list[_Reader] = []
         n = 0
         for _ in range(data.draw(st.integers(1, 40))):
-            action = data.draw(st.sampled_from(["events", "events", "join", "leave", "room", "reset"]))
+            action = data.draw(
+                st.sampled_from(["events", "events", "join", "leave", "room", "reset"])
+            )
             if action == "events":
                 count = data.draw(st.integers(1, 5))
-                batch = [entry(n + i, data.draw(st.sampled_from("ab"))) for i in range(1, count + 1)]
+                batch = [
+                    entry(n + i, data.draw(st.sampled_from("ab"))) for i in range(1, count + 1)
+                ]
                 n += count
                 hub.take(Batch(batch))
             elif action == "join":
@@ -177,7 +201,7 @@ class TestOrder:
         for reader in readers:
             reader.take(None)
             assert reader.held == truth
-            assert hub.readers == len(readers)
+            assert hub.clients == len(readers)
 
 
 class _Reader:
@@ -270,7 +294,9 @@ class TestSlowReader:
         assert [each.event for each in told[:3]] == ["board", "skipped", "board"]
         assert "too slow" in told[1].data["reason"]
         assert told[1].data["skipped"] == skipped
-        assert {each["service"]: each["status"]["n"] for each in told[2].data["instances"]}["b"] == 6
+        assert {each["service"]: each["status"]["n"] for each in told[2].data["instances"]}[
+            "b"
+        ] == 6
         assert [each.id for each in told[3:]] == (["9-0"] if view.kinds else ["8-0", "9-0"])
 
     def test_one_that_read_a_part_is_told_only_of_the_rest(self, rejections: Rejections) -> None:
@@ -282,15 +308,23 @@ class TestSlowReader:
         for n in range(1, 101):
             hub.take(Batch([entry(n)]))
             if n in (3, 7, 50):
-                slow.room = 1 if n < 50 else 2  # what was missed until then and the board, a write each
+                slow.room = (
+                    1 if n < 50 else 2
+                )  # what was missed until then and the board, a write each
                 hub.pump(connection)
         slow.room = None
         hub.pump(connection)
-        skips = [each.data["skipped"]["status"] for each in messages(slow.writes) if each.event == "skipped"]
+        skips = [
+            each.data["skipped"]["status"]
+            for each in messages(slow.writes)
+            if each.event == "skipped"
+        ]
         assert told(slow) == [1, 2, 3, 4, 5, 6, 7]
         assert skips == [43, 50]
 
-    def test_the_seeds_reader_that_fell_off_gets_the_snapshot_again(self, rejections: Rejections) -> None:
+    def test_the_seeds_reader_that_fell_off_gets_the_snapshot_again(
+        self, rejections: Rejections
+    ) -> None:
         hub = Hub(Board(), RedisClock(), rejections, HubOptions(), ring=Ring(max_frames=3))
         hub.take(reset(0))
         slow = ListSink(room=1)
@@ -324,16 +358,20 @@ class TestSlowReader:
         monkeypatch.setattr(time, "monotonic", lambda: now)
         return advance
 
-    def test_a_frozen_one_is_let_go_and_others_are_not(self, hub: Hub, at: Callable[[float], None]) -> None:
+    def test_a_frozen_one_is_let_go_and_others_are_not(
+        self, hub: Hub, at: Callable[[float], None]
+    ) -> None:
         hub.take(reset(0))
         frozen, lively = join(hub, sink=ListSink(room=1)), join(hub)
         at(WRITE_DEADLINE_S + 1)
         hub._fan_out.let_go(WRITE_DEADLINE_S)
         assert frozen.aborted
         assert not lively.aborted
-        assert hub.readers == 1
+        assert hub.clients == 1
 
-    def test_one_that_takes_a_little_at_a_time_is_not_frozen(self, hub: Hub, at: Callable[[float], None]) -> None:
+    def test_one_that_takes_a_little_at_a_time_is_not_frozen(
+        self, hub: Hub, at: Callable[[float], None]
+    ) -> None:
         """It was let go after the deadline of never being quite up to date, though it took something all the time."""
         hub.take(reset(0))
         sink = ListSink(room=1)
@@ -362,7 +400,9 @@ class TestSlowReader:
             at(WRITE_DEADLINE_S * 0.6)
         assert sink.aborted is not stays
 
-    def test_one_that_takes_next_to_nothing_is_let_go_in_the_end(self, hub: Hub, at: Callable[[float], None]) -> None:
+    def test_one_that_takes_next_to_nothing_is_let_go_in_the_end(
+        self, hub: Hub, at: Callable[[float], None]
+    ) -> None:
         hub.take(reset(0))
         sink = join(hub, sink=ListSink(room=1))
         sink.unsent = 1_000
@@ -412,7 +452,14 @@ class TestSlices:
 class TestSharing:
     def test_who_stands_at_the_same_place_shares_the_same_bytes(self, hub: Hub) -> None:
         hub.take(reset(0))
-        views = [View(), View(), View(kinds=frozenset({"status"})), View(kinds=frozenset({"status"})), SEED, SEED]
+        views = [
+            View(),
+            View(),
+            View(kinds=frozenset({"status"})),
+            View(kinds=frozenset({"status"})),
+            SEED,
+            SEED,
+        ]
         sinks = [join(hub, view) for view in views]
         hub.take(Batch([entry(1), entry(2)]))
         last = [sink.writes[-1] for sink in sinks]
@@ -490,25 +537,31 @@ class TestResume:
 
     def test_it_says_first_who_is_alive_and_whether_redis_is_seen(self, hub: Hub) -> None:
         hub.take(reset(1, entry(1)))
-        hub.take(Batch(beats=[Beat("a", "", 7)]))
+        hub.take(Batch(heartbeats=[Heartbeat("a", "", 7)]))
         hub.take(Blind("gone"))
-        beats, ping = messages(join(hub, since=Cursor(1, 0)).writes)[:2]
-        assert beats.data["beats"] == [["a", "", 7]]
+        heartbeats, ping = messages(join(hub, since=Cursor(1, 0)).writes)[:2]
+        assert heartbeats.data["heartbeats"] == [["a", "", 7]]
         assert ping.data["blind"]["reason"] == "gone"
-        assert beats.id == ping.id == "1-0"
+        assert heartbeats.id == ping.id == "1-0"
 
     def test_one_who_asked_for_some_services_is_told_who_of_them_is_alive(self, hub: Hub) -> None:
         hub.take(reset(1, entry(1), entry(1, "b")))
-        beats, _ = messages(join(hub, View(services=frozenset("b")), since=Cursor(1, 0)).writes)
-        assert beats.data["beats"] == [["b", "", 1]]
+        heartbeats, _ = messages(
+            join(hub, View(services=frozenset("b")), since=Cursor(1, 0)).writes
+        )
+        assert heartbeats.data["heartbeats"] == [["b", "", 1]]
 
-    @pytest.mark.parametrize("since", [Cursor(2, 0), Cursor(4, 5), Cursor(99, 0)], ids=["too old", "unknown", "future"])
-    def test_where_the_ring_cannot_say_it_serves_nobody_by_guess(self, hub: Hub, since: Cursor) -> None:
+    @pytest.mark.parametrize(
+        "since", [Cursor(2, 0), Cursor(4, 5), Cursor(99, 0)], ids=["too old", "unknown", "future"]
+    )
+    def test_where_the_ring_cannot_say_it_serves_nobody_by_guess(
+        self, hub: Hub, since: Cursor
+    ) -> None:
         hub.take(reset(3))
         hub.take(Batch([entry(4), entry(5)]))
         sink = ListSink()
         assert not hub.join(Connection(View(), sink), since)
-        assert (sink.writes, hub.readers) == ([], 0)
+        assert (sink.writes, hub.clients) == ([], 0)
 
     def test_the_seeds_stream_resumes_with_what_was_missed_and_no_snapshot(self, hub: Hub) -> None:
         hub.take(reset(0))
@@ -532,7 +585,10 @@ class TestBlind:
         first, second = messages(sink.writes)
         assert first.data["blind"]["reason"]
         assert first.data["instances"] == []
-        assert (second.event, second.data["blind"]) == ("board", None)  # no reset: nothing was broken
+        assert (second.event, second.data["blind"]) == (
+            "board",
+            None,
+        )  # no reset: nothing was broken
         assert len(second.data["instances"]) == 1
 
     def test_readers_are_told_at_once_and_only_once(self, hub: Hub) -> None:
@@ -542,9 +598,9 @@ class TestBlind:
         hub.take(Blind("connection refused"))
         hub.take(Batch())
         hub.take(Batch())
-        _, gone, beats, back = messages(sink.writes)
+        _, gone, heartbeats, back = messages(sink.writes)
         assert (gone.event, gone.data["blind"]["reason"]) == ("ping", "connection refused")
-        assert beats.event == "beats"
+        assert heartbeats.event == "heartbeats"
         assert (back.event, back.data["blind"]) == ("ping", None)
 
     def test_the_reason_is_the_latest_and_the_time_that_of_the_first(self, hub: Hub) -> None:
@@ -563,7 +619,15 @@ class TestBlind:
         assert len(board.data["instances"]) == 1
 
     def test_nobody_is_forgotten_or_lost_while_nothing_is_seen(self, hub: Hub) -> None:
-        hub.take(Reset("the server started", Cursor(1, 0), [entry(1, beat_s=5)], [], heard=20_000))
+        hub.take(
+            Reset(
+                "the server started",
+                Cursor(1, 0),
+                [entry(1, heartbeat_s=5)],
+                [],
+                observed_until=20_000,
+            )
+        )
         assert len(hub.forgettable()) == len(hub.losses()) == 1
         hub.take(Blind("gone"))
         assert not hub.forgettable()
@@ -577,26 +641,42 @@ class TestReset:
         hub.take(reset(2, entry(2, "b"), reason="Redis lost events"))
         assert events(ours) == ["board", "reset", "board"]
         assert messages(ours.writes)[1].data == {"reason": "Redis lost events"}
-        assert [each.data for each in messages(seeds.writes)] == [{"a": {"n": 5}}, {"a": {}, "b": {"n": 2}}]
+        assert [each.data for each in messages(seeds.writes)] == [
+            {"a": {"n": 5}},
+            {"a": {}, "b": {"n": 2}},
+        ]
 
     def test_what_happened_before_a_server_started_is_in_its_ring(self, hub: Hub) -> None:
-        recent = [entry(n, beat_s=5) for n in range(3, 9)]
-        beats = [Beat("a", "", 99)]
-        hub.take(Reset("the server started", Cursor(8, 0), [recent[-1]], beats, recent=recent, heard=100))
+        recent = [entry(n, heartbeat_s=5) for n in range(3, 9)]
+        heartbeats = [Heartbeat("a", "", 99)]
+        hub.take(
+            Reset(
+                "the server started",
+                Cursor(8, 0),
+                [recent[-1]],
+                heartbeats,
+                recent=recent,
+                observed_until=100,
+            )
+        )
         back = join(hub, since=Cursor(5, 0))
         assert told(back) == [6, 7, 8]
         # Whoever appeared in what was missed has beaten since, and nobody was there to tell it.
-        assert events(back)[-1] == "beats"
-        assert messages(back.writes)[-1].data["beats"] == [["a", "", 99]]
+        assert events(back)[-1] == "heartbeats"
+        assert messages(back.writes)[-1].data["heartbeats"] == [["a", "", 99]]
         assert join(hub, since=Cursor(3, 0)).writes
         assert not hub.join(Connection(View(), ListSink()), Cursor(2, 0)), "older than what it read"
         assert events(join(hub)) == ["board"]
 
     def test_what_is_read_of_the_past_must_reach_to_the_board(self, hub: Hub) -> None:
-        hub.take(Reset("the server started", Cursor(9, 0), [entry(8)], [], recent=[entry(7), entry(8)]))
+        hub.take(
+            Reset("the server started", Cursor(9, 0), [entry(8)], [], recent=[entry(7), entry(8)])
+        )
         assert not hub.join(Connection(View(), ListSink()), Cursor(7, 0))
 
-    def test_an_instance_too_many_is_counted_and_passes_by_the_board(self, rejections: Rejections) -> None:
+    def test_an_instance_too_many_is_counted_and_passes_by_the_board(
+        self, rejections: Rejections
+    ) -> None:
         hub = Hub(Board(max_instances=1), RedisClock(), rejections, HubOptions())
         hub.take(reset(0))
         sink = join(hub)
@@ -604,7 +684,9 @@ class TestReset:
         assert told(sink) == [1, 2, 3]
         assert rejections.counts == {"board-full": 1}
 
-    def test_readers_are_told_how_many_a_full_board_leaves_out(self, rejections: Rejections) -> None:
+    def test_readers_are_told_how_many_a_full_board_leaves_out(
+        self, rejections: Rejections
+    ) -> None:
         hub = Hub(Board(max_instances=1), RedisClock(), rejections, HubOptions())
         now = hub.now_ms
         hub.take(reset(now - 10))
@@ -612,54 +694,77 @@ class TestReset:
         hub.take(Batch([entry(now - n, f"s{n}") for n in (5, 4, 3)]))
         hub._ping()
         hub.take(Batch())
-        assert [messages(before.writes)[at].data["left_out"] for at in (0, -1)] == [0, 2]
-        assert messages(join(hub, View(services=frozenset({"s5"}))).writes)[0].data["left_out"] == 2
+        assert [messages(before.writes)[at].data["omitted"] for at in (0, -1)] == [0, 2]
+        assert messages(join(hub, View(services=frozenset({"s5"}))).writes)[0].data["omitted"] == 2
 
 
 class TestSight:
     """From when on silence counts, and up to when everything was heard."""
 
-    def start(self, hub: Hub, *, heard: int, since: int = 0) -> ListSink:
-        hub.take(Reset("the server started", Cursor(1, 0), [entry(1, beat_s=5)], [], heard=heard, since=since))
+    def start(self, hub: Hub, *, observed_until: int, since: int = 0) -> ListSink:
+        hub.take(
+            Reset(
+                "the server started",
+                Cursor(1, 0),
+                [entry(1, heartbeat_s=5)],
+                [],
+                observed_until=observed_until,
+                observed_since=since,
+            )
+        )
         return join(hub)
 
     def test_the_board_says_up_to_when_it_has_heard(self, hub: Hub) -> None:
-        sink = self.start(hub, heard=7_000)
-        hub.take(Batch(heard=8_000))
+        sink = self.start(hub, observed_until=7_000)
+        hub.take(Batch(observed_until=8_000))
         hub._ping()
-        hub.take(Batch(heard=9_000))
+        hub.take(Batch(observed_until=9_000))
         board, ping = messages(sink.writes)
-        assert (board.data["heard"], board.data["since"], ping.data["heard"]) == (7_000, 0, 8_000)
+        assert (
+            board.data["observed_until"],
+            board.data["observed_since"],
+            ping.data["observed_until"],
+        ) == (
+            7_000,
+            0,
+            8_000,
+        )
 
     def test_silence_before_redis_was_up_is_held_against_nobody(self, hub: Hub) -> None:
         """Redis was away and everybody with it: a server that starts then called them all lost."""
-        (board,) = messages(self.start(hub, heard=101_000, since=100_000).writes)
-        assert board.data["since"] == 100_000 + RECONNECT_MS
+        (board,) = messages(self.start(hub, observed_until=101_000, since=100_000).writes)
+        assert board.data["observed_since"] == 100_000 + RECONNECT_MS
         assert hub.losses() == []
 
     def test_silence_while_the_server_was_blind_is_held_against_nobody(self, hub: Hub) -> None:
-        sink = self.start(hub, heard=5_000)
+        sink = self.start(hub, observed_until=5_000)
         hub.take(Blind("gone"))
-        hub.take(Batch(beats=[Beat("a", "", 99_000)], heard=100_000))
-        _, gone, beats, back = messages(sink.writes)
+        hub.take(Batch(heartbeats=[Heartbeat("a", "", 99_000)], observed_until=100_000))
+        _, gone, heartbeats, back = messages(sink.writes)
         assert gone.data["blind"] is not None
-        assert (beats.event, beats.data["beats"]) == ("beats", [["a", "", 99_000]]), "before it can be judged"
+        assert (heartbeats.event, heartbeats.data["heartbeats"]) == (
+            "heartbeats",
+            [["a", "", 99_000]],
+        ), "before it can be judged"
         assert (back.event, back.data["blind"]) == ("ping", None)
-        assert (back.data["heard"], back.data["since"]) == (100_000, 100_000 + RECONNECT_MS)
+        assert (back.data["observed_until"], back.data["observed_since"]) == (
+            100_000,
+            100_000 + RECONNECT_MS,
+        )
 
     def test_a_clock_of_redis_that_was_set_ahead_kills_nobody(self, hub: Hub) -> None:
-        self.start(hub, heard=5_000)
-        hub.take(Batch(heard=3_600_000, since=3_600_000))
+        self.start(hub, observed_until=5_000)
+        hub.take(Batch(observed_until=3_600_000, observed_since=3_600_000))
         assert hub.losses() == []
-        hub.take(Batch(heard=3_600_000 + RECONNECT_MS + 12_501))
+        hub.take(Batch(observed_until=3_600_000 + RECONNECT_MS + 12_501))
         assert len(hub.losses()) == 1
 
     def test_a_server_that_was_itself_paused_blames_nobody(self, hub: Hub) -> None:
         """It judges by what it has heard, not by what time it is: the beats of its pause are still on their way to it."""
-        self.start(hub, heard=5_000)
+        self.start(hub, observed_until=5_000)
         hub._clock.set(500_000, time.monotonic())
         assert hub.losses() == []
-        hub.take(Batch(beats=[Beat("a", "", 499_000)], heard=500_000))
+        hub.take(Batch(heartbeats=[Heartbeat("a", "", 499_000)], observed_until=500_000))
         assert hub.losses() == []
 
 
@@ -670,14 +775,18 @@ class TestClose:
         hub.close("the server is stopping")
         byes = [messages(sink.writes)[-1] for sink in sinks]
         assert all(sink.closed for sink in sinks)
-        assert {(bye.event, bye.data["reason"], bye.id) for bye in byes} == {("bye", "the server is stopping", "3-0")}
+        assert {(bye.event, bye.data["reason"], bye.id) for bye in byes} == {
+            ("bye", "the server is stopping", "3-0")
+        }
         retries = {bye.retry for bye in byes if bye.retry is not None}
         assert len(retries) > 10
         assert RETRY_MS[0] <= min(retries)
         assert max(retries) <= RETRY_MS[1]
-        assert hub.readers == 0
+        assert hub.clients == 0
 
-    def test_the_seeds_stream_ends_with_nothing_that_its_page_could_take_for_a_status(self, hub: Hub) -> None:
+    def test_the_seeds_stream_ends_with_nothing_that_its_page_could_take_for_a_status(
+        self, hub: Hub
+    ) -> None:
         hub.take(reset(3))
         sink = join(hub, SEED)
         hub.close("the server is stopping")
@@ -715,8 +824,10 @@ class TestLifetime:
             ended.append(sum(sink.closed for sink in sinks))
         assert (ended[0], ended[-1]) == (0, 50)
         assert len(set(ended)) > 5
-        assert hub.readers == 0
-        assert {(bye.event, bye.id) for bye in (messages(sink.writes)[-1] for sink in sinks)} == {("bye", "3-0")}
+        assert hub.clients == 0
+        assert {(bye.event, bye.id) for bye in (messages(sink.writes)[-1] for sink in sinks)} == {
+            ("bye", "3-0")
+        }
 
     def test_who_comes_back_where_it_ended_has_missed_nothing(self, hub: Hub) -> None:
         first = join(hub)
@@ -737,22 +848,34 @@ class TestLifetime:
 
 
 class TestTick:
-    async def test_pings_beats_and_heartbeats_come_by_themselves(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_pings_beats_and_heartbeats_come_by_themselves(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(hub_module, "BEATS_EVERY_S", 0.01)
-        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(ping_s=0.01, heartbeat_s=0.01))
+        hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(ping_s=0.01, keepalive_s=0.01))
         hub.take(reset(1, entry(1)))
         ours, seeds = join(hub), join(hub, SEED)
-        feed = Feed(RedisAddress(), Keys(), RedisClock(), Rejections())
+        feed = FeedReader(RedisAddress(), Keys(), RedisClock(), Rejections())
         ticking = asyncio.create_task(hub._tick(feed))
-        hub.take(Batch(beats=[Beat("a", "", 5), Beat("a", "", 6), Beat("stranger", "", 6)]))
+        hub.take(
+            Batch(
+                heartbeats=[
+                    Heartbeat("a", "", 5),
+                    Heartbeat("a", "", 6),
+                    Heartbeat("stranger", "", 6),
+                ]
+            )
+        )
 
         def complete() -> bool:
-            return b": heartbeat" in b"".join(seeds.writes) and {"ping", "beats"} <= set(events(ours))
+            return b": heartbeat" in b"".join(seeds.writes) and {"ping", "heartbeats"} <= set(
+                events(ours)
+            )
 
         await eventually(complete)
         ticking.cancel()
-        (beats,) = [each for each in messages(ours.writes) if each.event == "beats"]
-        assert beats.data["beats"] == [["a", "", 6]]
+        (heartbeats,) = [each for each in messages(ours.writes) if each.event == "heartbeats"]
+        assert heartbeats.data["heartbeats"] == [["a", "", 6]]
         assert len(messages(seeds.writes)) == 1
 
 
@@ -762,4 +885,4 @@ def test_leaving_twice_is_leaving_once(hub: Hub) -> None:
     hub.leave(connection)
     hub.leave(connection)
     hub.pump(connection)
-    assert hub.readers == 0
+    assert hub.clients == 0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from tests.hub.conftest import ListSink, entry, join, messages, reset
 
-from pulseboard.bus.entries import Batch
-from pulseboard.hub import fan_out, greetings
+from pulseboard.bus.feed.entries import Batch
+from pulseboard.hub import fan_out, snapshot_cache
 from pulseboard.hub.connection import Connection, View
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import WRITE_DEADLINE_S
@@ -33,8 +33,8 @@ def room(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> int:
     """Room for three boards and a bit, of which a piece is a twentieth."""
     hub.take(reset(len(SERVICES), *(entry(n, service) for n, service in enumerate(SERVICES, 1))))
     board = len(hub._board_bytes(View()))
-    monkeypatch.setattr(greetings, "PIECE_BYTES", board // 20)
-    monkeypatch.setattr(greetings, "ROOM_BYTES", board * 3 + 1)
+    monkeypatch.setattr(snapshot_cache, "PIECE_BYTES", board // 20)
+    monkeypatch.setattr(snapshot_cache, "ROOM_BYTES", board * 3 + 1)
     return board * 3 + 1
 
 
@@ -84,7 +84,10 @@ def test_frozen_readers_share_boards_however_far_apart_they_come(
 def test_readers_of_too_many_different_boards_wait_until_frozen_ones_are_let_go(
     hub: Hub, room: int, at: Callable[[float], None]
 ) -> None:
-    frozen = [join(hub, View(services=frozenset(SERVICES) - {service}), sink=ListSink(room=1)) for service in SERVICES]
+    frozen = [
+        join(hub, View(services=frozenset(SERVICES) - {service}), sink=ListSink(room=1))
+        for service in SERVICES
+    ]
     waiting = [sink for sink in frozen if not sink.writes]
     assert waiting
     assert in_memory(hub) <= room * 4 / 3
@@ -141,7 +144,9 @@ def test_a_reset_in_the_middle_of_a_board_comes_after_it(hub: Hub, room: int) ->
     assert [instance["service"] for instance in second.data["instances"]] == ["new"]
 
 
-def test_the_end_of_the_server_cuts_a_board_off_rather_than_ending_it_in_the_middle(hub: Hub, room: int) -> None:
+def test_the_end_of_the_server_cuts_a_board_off_rather_than_ending_it_in_the_middle(
+    hub: Hub, room: int
+) -> None:
     half, whole = join(hub, sink=ListSink(room=1)), join(hub)
     hub.close("stopping")
     assert half.aborted

@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
 from pulseboard import Service
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.integrations.otel import PulseboardMetricExporter
 
@@ -25,7 +25,9 @@ def service(address: RedisAddress, namespace: str, prefix: str) -> Service:
 @pytest.fixture
 def provider(service: Service) -> Iterator[MeterProvider]:
     """OpenTelemetry that exports when it is told to."""
-    reader = PeriodicExportingMetricReader(PulseboardMetricExporter(service), export_interval_millis=1e9)
+    reader = PeriodicExportingMetricReader(
+        PulseboardMetricExporter(service), export_interval_millis=1e9
+    )
     provider = MeterProvider([reader])
     yield provider
     provider.shutdown()
@@ -75,7 +77,10 @@ def test_each_kind_of_instrument_is_told_as_what_it_is(
         'temperature{room="a"}': 21.5,
         'temperature{room="b"}': 19,
     }
-    assert event["kinds"] == {'http.requests{ok="true",route="/x"}': "counter", "http.requests": "counter"}
+    assert event["kinds"] == {
+        'http.requests{ok="true",route="/x"}': "counter",
+        "http.requests": "counter",
+    }
 
 
 def test_attributes_of_any_kind_make_names_that_can_be_told(

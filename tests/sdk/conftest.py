@@ -17,7 +17,7 @@ import redis
 from tests.conftest import run_valkey
 
 from pulseboard import Service
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
@@ -66,7 +66,7 @@ def held_up(
         sys.settrace(before)
 
 
-class Sight:
+class RedisView:
     """What is to be seen of the services of one namespace."""
 
     def __init__(self, raw: redis.Redis, keys: Keys) -> None:
@@ -105,25 +105,27 @@ class Sight:
         return statuses[-1] if statuses else {}
 
     @property
-    def beats(self) -> list[tuple[int, str]]:
+    def heartbeats(self) -> list[tuple[int, str]]:
         """Each beat as (ms, instance)."""
-        rows: Any = self._raw.xrange(self._keys.beats)
+        rows: Any = self._raw.xrange(self._keys.heartbeats)
         return [(int(id.split(b"-")[0]), fields[b"instance"].decode()) for id, fields in rows]
 
     @property
     def lags(self) -> list[int]:
         """For how many ms the event loop had not answered, at each beat."""
-        rows: Any = self._raw.xrange(self._keys.beats)
+        rows: Any = self._raw.xrange(self._keys.heartbeats)
         return [int(fields.get(b"lag", 0)) for _, fields in rows]
 
     def _read(self, kind: str) -> list[dict[str, Any]]:
         rows: Any = self._raw.xrange(self._keys.feed)
-        return [json.loads(fields[b"data"]) for _, fields in rows if fields[b"kind"] == kind.encode()]
+        return [
+            json.loads(fields[b"data"]) for _, fields in rows if fields[b"kind"] == kind.encode()
+        ]
 
 
 @pytest.fixture
-def sight(raw: redis.Redis, keys: Keys) -> Sight:
-    return Sight(raw, keys)
+def sight(raw: redis.Redis, keys: Keys) -> RedisView:
+    return RedisView(raw, keys)
 
 
 @pytest.fixture
@@ -142,7 +144,11 @@ def make(address: RedisAddress, namespace: str, prefix: str) -> Iterator[MakeSer
     made: list[Service] = []
 
     def make(name: str = "balance-sync", *, start: bool = True, **options: Any) -> Service:
-        options = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix} | options
+        options = {
+            "redis_url": address.url,
+            "namespace": namespace,
+            "channel_prefix": prefix,
+        } | options
         service = Service(name, **options)
         made.append(service)
         return service.start() if start else service
@@ -168,7 +174,10 @@ def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run
     hosts: list[subprocess.Popen[str]] = []
 
     def run(program: str) -> subprocess.Popen[str]:
-        head = 'from pulseboard import Service\nservice = Service("balance-sync", beat_s=0.2)\n' + WAIT
+        head = (
+            'from pulseboard import Service\nservice = Service("balance-sync", heartbeat_s=0.2)\n'
+            + WAIT
+        )
         host = subprocess.Popen(
             [sys.executable, "-c", head + textwrap.dedent(program)],
             env=os.environ

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from tests.sdk.conftest import SOURCE, Sight, eventually
+from tests.sdk.conftest import SOURCE, RedisView, eventually
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 
 APP = """
 import os, time
@@ -26,7 +26,7 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
 )
-service = Service("jobs", beat_s=0.3).start()
+service = Service("jobs", heartbeat_s=0.3).start()
 
 @app.task(name="jobs.work")
 def work(n):
@@ -41,21 +41,44 @@ StartWorker = Callable[..., "subprocess.Popen[str]"]
 def jobs(address: RedisAddress, namespace: str) -> Iterator[Celery]:
     """The sending side of the app."""
     app = Celery("jobs", broker=address.url)
-    app.conf.update(broker_transport_options={"global_keyprefix": namespace}, task_ignore_result=True)
+    app.conf.update(
+        broker_transport_options={"global_keyprefix": namespace}, task_ignore_result=True
+    )
     yield app
     app.close()
 
 
 @pytest.fixture
-def start_worker(address: RedisAddress, namespace: str, prefix: str, tmp_path: Path) -> Iterator[StartWorker]:
+def start_worker(
+    address: RedisAddress, namespace: str, prefix: str, tmp_path: Path
+) -> Iterator[StartWorker]:
     """Start a worker with two children; it is killed when the test ends."""
     workers: list[subprocess.Popen[str]] = []
     (tmp_path / "jobs.py").write_text(APP, encoding="utf-8")
 
     def start(*options: str) -> "subprocess.Popen[str]":
-        celery = [sys.executable, "-m", "celery", "--app", "jobs", "worker", "--pool", "prefork", "--concurrency", "2"]
+        celery = [
+            sys.executable,
+            "-m",
+            "celery",
+            "--app",
+            "jobs",
+            "worker",
+            "--pool",
+            "prefork",
+            "--concurrency",
+            "2",
+        ]
         worker = subprocess.Popen(
-            [*celery, "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING", *options],
+            [
+                *celery,
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+                "--loglevel",
+                "WARNING",
+                *options,
+            ],
             cwd=tmp_path,
             env=os.environ
             | {
@@ -89,12 +112,12 @@ def pid_of(event: dict[str, Any]) -> int:
     return int(event["instance"].rpartition(":")[2])
 
 
-def instances(sight: Sight) -> set[int]:
+def instances(sight: RedisView) -> set[int]:
     return {pid_of(event) for event in sight.events}
 
 
-def said_goodbye(sight: Sight) -> list[int]:
-    return [pid_of(event) for event in sight.events if event.get("goodbye")]
+def said_goodbye(sight: RedisView) -> list[int]:
+    return [pid_of(event) for event in sight.events if event.get("stopped")]
 
 
 def finish(worker: "subprocess.Popen[str]") -> str:
@@ -104,7 +127,7 @@ def finish(worker: "subprocess.Popen[str]") -> str:
 
 
 def test_each_child_of_the_pool_is_an_instance_and_says_goodbye_at_a_warm_shutdown(
-    start_worker: StartWorker, jobs: Celery, sight: Sight
+    start_worker: StartWorker, jobs: Celery, sight: RedisView
 ) -> None:
     """They end by os._exit(), past every hook of Python's: after each deployment all children stood there as lost."""
     worker = start_worker()
@@ -112,32 +135,49 @@ def test_each_child_of_the_pool_is_an_instance_and_says_goodbye_at_a_warm_shutdo
     send(jobs, 12)
     eventually(lambda: len(instances(sight)) == 3)
     children = instances(sight) - {worker.pid}
-    eventually(lambda: sorted(event["status"]["n"] for event in sight.events if event["status"]) == [*range(12)])
-    eventually(lambda: {int(name.rpartition(":")[2]) for _, name in sight.beats} == {worker.pid, *children})
+    eventually(
+        lambda: (
+            sorted(event["status"]["n"] for event in sight.events if event["status"])
+            == [*range(12)]
+        )
+    )
+    eventually(
+        lambda: (
+            {int(name.rpartition(":")[2]) for _, name in sight.heartbeats}
+            == {worker.pid, *children}
+        )
+    )
     assert said_goodbye(sight) == []
     worker.terminate()
     output = finish(worker)
     assert sorted(said_goodbye(sight)) == sorted([worker.pid, *children]), output
-    assert all(event.get("goodbye") for event in sight.board.values())
+    assert all(event.get("stopped") for event in sight.board.values())
     assert "Traceback" not in output
 
 
 def test_a_child_that_is_replaced_after_so_many_tasks_says_goodbye_and_the_parent_goes_on(
-    start_worker: StartWorker, jobs: Celery, sight: Sight
+    start_worker: StartWorker, jobs: Celery, sight: RedisView
 ) -> None:
     worker = start_worker("--max-tasks-per-child", "2")
     eventually(lambda: sight.events)
     send(jobs, 8)
     eventually(lambda: len(said_goodbye(sight)) >= 3)
     assert worker.pid not in said_goodbye(sight)
-    beats = len([name for _, name in sight.beats if name.endswith(f":{worker.pid}")])
-    eventually(lambda: len([name for _, name in sight.beats if name.endswith(f":{worker.pid}")]) > beats)
+    heartbeats = len([name for _, name in sight.heartbeats if name.endswith(f":{worker.pid}")])
+    eventually(
+        lambda: (
+            len([name for _, name in sight.heartbeats if name.endswith(f":{worker.pid}")])
+            > heartbeats
+        )
+    )
     worker.terminate()
     finish(worker)
     assert set(said_goodbye(sight)) == instances(sight)
 
 
-def test_a_cold_shutdown_says_goodbye_as_well(start_worker: StartWorker, jobs: Celery, sight: Sight) -> None:
+def test_a_cold_shutdown_says_goodbye_as_well(
+    start_worker: StartWorker, jobs: Celery, sight: RedisView
+) -> None:
     worker = start_worker()
     eventually(lambda: sight.events)
     send(jobs, 4)

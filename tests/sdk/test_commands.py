@@ -13,16 +13,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 import redis
-from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 
 from pulseboard import ConfigError, Service
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.commands import Commands, Record
+from pulseboard.bus.commands.sender import CommandSender, Record
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
-from pulseboard.wire.commands import Command
+from pulseboard.wire.codec import json_of
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events import json_of
+from pulseboard.wire.events.command import Command
 
 
 class Board:
@@ -48,7 +48,9 @@ class Board:
 
     def listens(self, service: Service) -> dict[str, Any] | None:
         """Return what a service listens for, by name; None when it does not."""
-        found = self._ask(lambda commands: commands.find_listeners(service.name, [service.instance]))
+        found = self._ask(
+            lambda commands: commands.find_listeners(service.name, [service.instance])
+        )
         return found[service.instance].commands if found else None
 
     def steps(self, command_id: str) -> list[str]:
@@ -69,9 +71,9 @@ class Board:
         eventually(lambda: self.steps(command_id)[-1:] == [step])
         return self.read(command_id).receipts[-1]
 
-    def _ask(self, question: Callable[[Commands], Any]) -> Any:
+    def _ask(self, question: Callable[[CommandSender], Any]) -> Any:
         async def ask() -> Any:
-            commands = Commands(self._address, self._keys, Rejections(), prefix=self._prefix)
+            commands = CommandSender(self._address, self._keys, Rejections(), prefix=self._prefix)
             try:
                 return await question(commands)
             finally:
@@ -93,13 +95,20 @@ def test_arguments_come_as_the_handler_wants_them(make: MakeService, board: Boar
 
     @service.command("report")
     def report(
-        window: Window, mode: Literal["fast", "slow"] = "fast", share: Annotated[float, msgspec.Meta(le=1)] = 0.5
+        window: Window,
+        mode: Literal["fast", "slow"] = "fast",
+        share: Annotated[float, msgspec.Meta(le=1)] = 0.5,
     ) -> dict[str, Any]:
         """Make a report.
 
         Of all that there is.
         """
-        return {"hours": window.hours, "mode": mode, "share": share, "window": type(window).__name__}
+        return {
+            "hours": window.hours,
+            "mode": mode,
+            "share": share,
+            "window": type(window).__name__,
+        }
 
     service.start()
     eventually(lambda: board.listens(service))
@@ -117,15 +126,20 @@ def test_arguments_come_as_the_handler_wants_them(make: MakeService, board: Boar
     ):
         refused = board.last(board.send("report", service, **args), "refused")
         assert refused.reason.startswith("bad-arguments: ")
-    assert board.last(board.send("nothing", service), "refused").reason == "unknown-command: it offers ping, report"
+    assert (
+        board.last(board.send("nothing", service), "refused").reason
+        == "unknown-command: it offers ping, report"
+    )
 
 
-def test_what_a_status_says_of_commands_follows_what_is_offered(make: MakeService, sight: Sight, board: Board) -> None:
+def test_what_a_status_says_of_commands_follows_what_is_offered(
+    make: MakeService, sight: RedisView, board: Board
+) -> None:
     service = make()
     eventually(lambda: sight.events)
     assert "commands" not in sight.events[-1]
     assert board.listens(service) is None
-    service.offer("pause", "resume")
+    service.enable_commands("pause", "resume")
     eventually(lambda: sight.events[-1].get("commands") == ["pause", "ping", "resume"])
     service.command("later")(lambda: None)
     eventually(lambda: "later" in (board.listens(service) or ()))
@@ -202,7 +216,7 @@ def test_an_async_handler_runs_without_a_loop_too(make: MakeService, board: Boar
 
 @pytest.mark.parametrize("error", [ValueError("token=abcdef"), SystemExit(3), KeyboardInterrupt()])
 def test_a_handler_that_raises_fails_and_says_how(
-    make: MakeService, board: Board, sight: Sight, error: BaseException
+    make: MakeService, board: Board, sight: RedisView, error: BaseException
 ) -> None:
     service = make()
 
@@ -220,7 +234,9 @@ def test_a_handler_that_raises_fails_and_says_how(
     assert board.done(board.send("ping", service))
 
 
-def test_a_result_that_is_no_json_or_too_much_is_told_as_text(make: MakeService, board: Board) -> None:
+def test_a_result_that_is_no_json_or_too_much_is_told_as_text(
+    make: MakeService, board: Board
+) -> None:
     service = make()
     service.command("object")(lambda: {"when": threading.current_thread, "far": float("inf")})
     service.command("much")(lambda: "x" * 100_000)
@@ -230,26 +246,26 @@ def test_a_result_that_is_no_json_or_too_much_is_told_as_text(make: MakeService,
 
 
 def test_slow_commands_hold_up_neither_others_nor_beats_and_there_is_an_end_to_them(
-    make: MakeService, board: Board, sight: Sight
+    make: MakeService, board: Board, sight: RedisView
 ) -> None:
-    service = make(beat_s=0.1)
+    service = make(heartbeat_s=0.1)
     going = threading.Event()
     service.command("slow")(lambda: going.wait(20))
     eventually(lambda: board.listens(service))
     slow = [board.send("slow", service) for _ in range(8)]
     for command_id in slow:
         board.last(command_id, "accepted")
-    before = len(sight.beats)
+    before = len(sight.heartbeats)
     refused = board.last(board.send("ping", service), "refused")
     assert refused.reason.startswith("busy")
-    eventually(lambda: len(sight.beats) > before + 2)
+    eventually(lambda: len(sight.heartbeats) > before + 2)
     going.set()
     assert [board.done(command_id) for command_id in slow] == [True] * 8
     assert board.done(board.send("ping", service))
 
 
 def test_a_stop_says_what_became_of_what_was_being_done(
-    make: MakeService, board: Board, sight: Sight, raw: redis.Redis, keys: Keys
+    make: MakeService, board: Board, sight: RedisView, raw: redis.Redis, keys: Keys
 ) -> None:
     service = make()
     service.command("slow")(lambda: threading.Event().wait(20))
@@ -261,10 +277,12 @@ def test_a_stop_says_what_became_of_what_was_being_done(
     service.stop()
     assert board.read(slow).receipts[-1].reason == "stopped"
     assert board.steps(quick)[-1] == "done"
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
     # What is sent after the goodbye is nobody's.
     late = board.send("quick", service)
-    raw.delete(keys.listener(service.name, service.instance))  # what the first run said holds for 12 s
+    raw.delete(
+        keys.listener(service.name, service.instance)
+    )  # what the first run said holds for 12 s
     service.start()
     eventually(lambda: board.listens(service))
     assert board.done(board.send("ping", service))
@@ -298,7 +316,7 @@ def test_a_command_whose_time_is_over_is_not_begun(make: MakeService, board: Boa
 
 
 def test_pause_and_resume_are_for_the_host_to_heed(make: MakeService, board: Board) -> None:
-    service = make().offer("pause", "resume")
+    service = make().enable_commands("pause", "resume")
     eventually(lambda: board.listens(service))
     before = service.paused
     assert board.done(board.send("pause", service)) == {"paused": True}
@@ -309,7 +327,7 @@ def test_pause_and_resume_are_for_the_host_to_heed(make: MakeService, board: Boa
 
 
 def test_the_log_level_is_set(make: MakeService, board: Board) -> None:
-    service = make().offer("log-level")
+    service = make().enable_commands("log-level")
     eventually(lambda: board.listens(service))
     logger = logging.getLogger("some.logger")
     told = board.done(board.send("log-level", service, level="debug", logger="some.logger"))
@@ -317,8 +335,12 @@ def test_the_log_level_is_set(make: MakeService, board: Board) -> None:
     assert logger.level == logging.DEBUG
 
 
-def test_a_restart_ends_the_process_with_a_planned_goodbye(run_host: RunHost, sight: Sight, board: Board) -> None:
-    host = run_host("service.offer('restart')\nservice.start()\nprint(service.instance, flush=True)\nwait()")
+def test_a_restart_ends_the_process_with_a_planned_goodbye(
+    run_host: RunHost, sight: RedisView, board: Board
+) -> None:
+    host = run_host(
+        "service.enable_commands('restart')\nservice.start()\nprint(service.instance, flush=True)\nwait()"
+    )
     assert host.stdout is not None
     double: Any = type("", (), {"name": "balance-sync", "instance": host.stdout.readline().strip()})
     eventually(lambda: board.listens(double))
@@ -328,7 +350,9 @@ def test_a_restart_ends_the_process_with_a_planned_goodbye(run_host: RunHost, si
     assert sight.events[-1]["back_in_s"] == 60
 
 
-def test_a_forked_child_listens_for_itself(run_host: RunHost, board: Board, sight: Sight) -> None:
+def test_a_forked_child_listens_for_itself(
+    run_host: RunHost, board: Board, sight: RedisView
+) -> None:
     run_host("""
         import os
         service.command("pid")(lambda: os.getpid())
@@ -349,7 +373,9 @@ def test_a_forked_child_listens_for_itself(run_host: RunHost, board: Board, sigh
         assert board.done(board.send("pid", double)) == int(instance.partition(":")[2])
 
 
-def test_receipts_wait_for_redis(make: MakeService, keys: Keys, prefix: str, own_valkey: Any) -> None:
+def test_receipts_wait_for_redis(
+    make: MakeService, keys: Keys, prefix: str, own_valkey: Any
+) -> None:
     service = make(redis_url=own_valkey.address.url)
     board = Board(own_valkey.address, keys, prefix)
     going = threading.Event()
@@ -373,7 +399,7 @@ def test_receipts_wait_for_redis(make: MakeService, keys: Keys, prefix: str, own
         (lambda service: service.command("x")(lambda *args: None), "by name"),
         (lambda service: service.command("x")(lambda **args: None), "by name"),
         (lambda service: service.command("x")(print), "by name"),
-        (lambda service: service.offer("trigger"), "no standard command"),
+        (lambda service: service.enable_commands("trigger"), "no standard command"),
         (lambda service: [service.command(f"x{n}")(lambda: None) for n in range(60)], "at most 50"),
     ],
 )
@@ -395,7 +421,7 @@ def test_a_short_key_is_refused(make: MakeService, monkeypatch: pytest.MonkeyPat
 def test_a_stranger_in_the_commands_stream_does_not_deafen(
     make: MakeService, board: Board, raw: redis.Redis, keys: Keys
 ) -> None:
-    service = make().offer("pause")
+    service = make().enable_commands("pause")
     eventually(lambda: board.listens(service))
     for data in (b"", b"{", b"[]", b'{"command_id": 5}', b"\xff" * 10):
         raw.xadd(keys.commands, {"service": service.name, "data": data})

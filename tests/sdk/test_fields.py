@@ -7,14 +7,14 @@ import pytest
 from hypothesis import example, given
 from tests.sdk.test_status import ANYTHING
 
-from pulseboard.sdk.complaints import Complaints
 from pulseboard.sdk.fields import NAMES_MAX, FieldReader
-from pulseboard.wire.events import encode
+from pulseboard.sdk.usage_warnings import UsageWarnings
+from pulseboard.wire.codec import encode
 
 
 @pytest.fixture(scope="module")
 def reader() -> FieldReader:
-    return FieldReader(Complaints("balance-sync"))
+    return FieldReader(UsageWarnings("balance-sync"))
 
 
 @given(ANYTHING)
@@ -24,8 +24,10 @@ def reader() -> FieldReader:
 @example("\ud800")
 @example("naïve")
 @example(float("nan"))
-def test_a_value_is_shown_alike_the_first_time_and_the_next(reader: FieldReader, value: Any) -> None:
-    anew = FieldReader(Complaints("balance-sync"))
+def test_a_value_is_shown_alike_the_first_time_and_the_next(
+    reader: FieldReader, value: Any
+) -> None:
+    anew = FieldReader(UsageWarnings("balance-sync"))
     first = encode(anew.read({"value": value}))
     assert encode(anew.read({"value": value})) == first
     assert encode(reader.read({"value": value})) == first
@@ -41,7 +43,7 @@ def test_what_the_caller_changes_afterwards_is_not_told(reader: FieldReader) -> 
 
 
 def test_names_without_end_are_read_and_not_all_remembered() -> None:
-    reader = FieldReader(Complaints("balance-sync"))
+    reader = FieldReader(UsageWarnings("balance-sync"))
     for n in range(NAMES_MAX + 10):
         assert encode(reader.read({f"field-{n}": n})) == b'{"field-%d":%d}' % (n, n)
     assert len(reader._names) == NAMES_MAX

@@ -5,10 +5,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 
 from pulseboard import Service
-from pulseboard.sdk.guard import Guard
+from pulseboard.sdk.internal_errors import InternalErrors
 from pulseboard.sdk.outbox import Outbox
 
 
@@ -34,7 +34,11 @@ Call = Callable[[Service], object]
 
 @every_call
 def test_a_bug_of_ours_is_swallowed_counted_and_told_once(
-    make: MakeService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, started: bool, call: Call
+    make: MakeService,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    started: bool,
+    call: Call,
 ) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
     service = make(start=started)
@@ -48,7 +52,9 @@ def test_a_bug_of_ours_is_swallowed_counted_and_told_once(
     assert "ZeroDivisionError: a bug" in caplog.text
 
 
-def test_the_service_goes_on_after_a_bug(make: MakeService, monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+def test_the_service_goes_on_after_a_bug(
+    make: MakeService, monkeypatch: pytest.MonkeyPatch, sight: RedisView
+) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
     service = make()
     with monkeypatch.context() as patched:
@@ -79,20 +85,25 @@ def test_a_stop_that_fails_to_say_goodbye_ends_the_beats_all_the_same(
         break_offering(patched)
         with pytest.raises(ZeroDivisionError):
             service.stop()
-    eventually(lambda: "pulseboard-goes-silently" not in {thread.name for thread in threading.enumerate()})
+    eventually(
+        lambda: "pulseboard-goes-silently" not in {thread.name for thread in threading.enumerate()}
+    )
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
 def test_an_exit_is_no_error(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
-    guard = Guard("balance-sync")
+    guard = InternalErrors("balance-sync")
     with pytest.raises(type(error)), guard:
         raise error
     assert guard.errors == 0
 
 
 def test_a_bug_in_the_thread_that_sends_does_not_end_it(
-    make: MakeService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sight: Sight
+    make: MakeService,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    sight: RedisView,
 ) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
     service = make(start=False)
@@ -106,7 +117,7 @@ def test_a_bug_in_the_thread_that_sends_does_not_end_it(
 
 
 def test_a_log_handler_that_raises_breaks_neither_the_host_nor_the_thread(
-    make: MakeService, monkeypatch: pytest.MonkeyPatch, sight: Sight
+    make: MakeService, monkeypatch: pytest.MonkeyPatch, sight: RedisView
 ) -> None:
     class Evil(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -126,7 +137,9 @@ def test_a_log_handler_that_raises_breaks_neither_the_host_nor_the_thread(
         logger.removeHandler(evil)
 
 
-def test_what_a_signal_handler_raises_in_the_middle_of_a_call_reaches_the_host(run_host: RunHost) -> None:
+def test_what_a_signal_handler_raises_in_the_middle_of_a_call_reaches_the_host(
+    run_host: RunHost,
+) -> None:
     """As Celery raises its soft time limit. A task ran on past it, and was killed by the hard one.
 
     In a program of its own: beside other tests, a signal may fall into somebody's callback, out of which nothing can be raised.

@@ -6,31 +6,31 @@ import signal
 import time
 
 import pytest
-from tests.sdk.conftest import RunHost, Sight, eventually
+from tests.sdk.conftest import RedisView, RunHost, eventually
 
 
-def test_a_program_that_ends_says_goodbye_by_itself(run_host: RunHost, sight: Sight) -> None:
+def test_a_program_that_ends_says_goodbye_by_itself(run_host: RunHost, sight: RedisView) -> None:
     host = run_host("service.start()\nservice.update(n=1)")
     _, errors = host.communicate(timeout=20)
     assert (host.returncode, errors) == (0, "")
     assert sight.statuses[-2:] == [{"n": 1}, {"n": 1}]
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
 
 
-def test_a_program_that_fails_says_goodbye_as_well(run_host: RunHost, sight: Sight) -> None:
+def test_a_program_that_fails_says_goodbye_as_well(run_host: RunHost, sight: RedisView) -> None:
     host = run_host("with service:\n    service.update(n=1)\n    raise ValueError('its own')")
     _, errors = host.communicate(timeout=20)
     assert host.returncode == 1
     assert errors.strip().endswith("ValueError: its own")
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
 
 
-def test_a_program_that_is_killed_says_nothing(run_host: RunHost, sight: Sight) -> None:
+def test_a_program_that_is_killed_says_nothing(run_host: RunHost, sight: RedisView) -> None:
     host = run_host("service.start()\nservice.update(n=1)\ninput()")
-    eventually(lambda: sight.latest == {"n": 1} and sight.beats)
+    eventually(lambda: sight.latest == {"n": 1} and sight.heartbeats)
     host.kill()
     host.wait()
-    assert not any(event.get("goodbye") for event in sight.events)
+    assert not any(event.get("stopped") for event in sight.events)
 
 
 def test_the_exit_waits_for_all_services_together_when_redis_is_frozen(run_host: RunHost) -> None:
@@ -51,7 +51,9 @@ def test_the_exit_waits_for_all_services_together_when_redis_is_frozen(run_host:
     assert time.monotonic() - started < 10
 
 
-def test_a_forked_child_is_an_instance_of_its_own_once_it_says_something(run_host: RunHost, sight: Sight) -> None:
+def test_a_forked_child_is_an_instance_of_its_own_once_it_says_something(
+    run_host: RunHost, sight: RedisView
+) -> None:
     host = run_host(
         """
         import os
@@ -77,18 +79,26 @@ def test_a_forked_child_is_an_instance_of_its_own_once_it_says_something(run_hos
     eventually(lambda: sight.latest == {"who": "parent again"})
     by_instance: dict[str, list[str | None]] = {}
     for event in sight.events:
-        by_instance.setdefault(event["instance"].rpartition(":")[2], []).append(event["status"].get("who"))
+        by_instance.setdefault(event["instance"].rpartition(":")[2], []).append(
+            event["status"].get("who")
+        )
     assert by_instance == {parent: [None, "parent", "parent again"], child: ["child", "child"]}
     assert silent not in by_instance
-    goodbyes = [event["instance"].rpartition(":")[2] for event in sight.events if event.get("goodbye")]
+    goodbyes = [
+        event["instance"].rpartition(":")[2] for event in sight.events if event.get("stopped")
+    ]
     assert goodbyes == [child]
-    seen = len(sight.beats)
-    eventually(lambda: len(sight.beats) > seen)  # the parent's connection was not the child's to close
+    seen = len(sight.heartbeats)
+    eventually(
+        lambda: len(sight.heartbeats) > seen
+    )  # the parent's connection was not the child's to close
     _, errors = host.communicate("\n", timeout=20)
     assert errors == ""
 
 
-def test_services_made_before_a_fork_and_started_after_it_bear_the_childs_pid(run_host: RunHost, sight: Sight) -> None:
+def test_services_made_before_a_fork_and_started_after_it_bear_the_childs_pid(
+    run_host: RunHost, sight: RedisView
+) -> None:
     """As gunicorn does with preload: all workers were one instance, by the pid of the parent."""
     host = run_host(
         """
@@ -112,7 +122,7 @@ def test_services_made_before_a_fork_and_started_after_it_bear_the_childs_pid(ru
     assert {name.rpartition(":")[2] for name in sight.board} == set(output.split())
 
 
-def test_a_named_instance_keeps_its_name_over_a_fork(run_host: RunHost, sight: Sight) -> None:
+def test_a_named_instance_keeps_its_name_over_a_fork(run_host: RunHost, sight: RedisView) -> None:
     host = run_host(
         """
         import os
@@ -132,7 +142,7 @@ def test_a_named_instance_keeps_its_name_over_a_fork(run_host: RunHost, sight: S
 
 @pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
 def test_children_of_multiprocessing_are_instances_and_say_goodbye(
-    run_host: RunHost, sight: Sight, package: str
+    run_host: RunHost, sight: RedisView, package: str
 ) -> None:
     """They end past atexit, so each was left behind as lost. The other package is Celery's edition of it."""
     host = run_host(
@@ -152,11 +162,13 @@ def test_children_of_multiprocessing_are_instances_and_say_goodbye(
     )
     output, errors = host.communicate(timeout=30)
     assert errors == ""
-    ended = {event["instance"].rpartition(":")[2] for event in sight.events if event.get("goodbye")}
+    ended = {event["instance"].rpartition(":")[2] for event in sight.events if event.get("stopped")}
     assert ended == {*output.split(), str(host.pid)}
 
 
-def test_a_child_that_starts_a_service_for_each_job_does_not_pile_up_hooks(run_host: RunHost) -> None:
+def test_a_child_that_starts_a_service_for_each_job_does_not_pile_up_hooks(
+    run_host: RunHost,
+) -> None:
     host = run_host(
         """
         import multiprocessing, multiprocessing.util
@@ -175,7 +187,9 @@ def test_a_child_that_starts_a_service_for_each_job_does_not_pile_up_hooks(run_h
     assert int(output) <= 2
 
 
-def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_the_child(run_host: RunHost) -> None:
+def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_the_child(
+    run_host: RunHost,
+) -> None:
     host = run_host(
         """
         import os, threading
@@ -222,7 +236,7 @@ def test_the_thread_imports_nothing_that_a_fork_could_leave_half_done(run_host: 
     assert host.communicate(timeout=20)[0] == ""
 
 
-def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: Sight) -> None:
+def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: RedisView) -> None:
     host = run_host(
         """
         service.start()
@@ -233,13 +247,15 @@ def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: Sight) ->
     )
     assert host.stdout is not None
     assert host.stdout.readline() == "ready\n"
-    eventually(lambda: len(sight.beats) >= 8)
-    times = [ms for ms, _ in sight.beats]
+    eventually(lambda: len(sight.heartbeats) >= 8)
+    times = [ms for ms, _ in sight.heartbeats]
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2_000
     os.kill(host.pid, signal.SIGKILL)
 
 
-def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(run_host: RunHost, sight: Sight) -> None:
+def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(
+    run_host: RunHost, sight: RedisView
+) -> None:
     """Some of them had the interpreter nearly all of the time that an end may take."""
     host = run_host(
         """
@@ -258,11 +274,13 @@ def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(run_host: Ru
     )
     host.communicate(timeout=40)
     assert host.returncode == 0
-    assert sight.events[-1].get("goodbye") is True
+    assert sight.events[-1].get("stopped") is True
 
 
 @pytest.mark.parametrize("end", ["sys.exit(0)", "return", "raise ValueError('its own')"])
-def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(run_host: RunHost, sight: Sight, end: str) -> None:
+def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(
+    run_host: RunHost, sight: RedisView, end: str
+) -> None:
     """The service's own thread was the last one, and kept it alive and beating for ever."""
     host = run_host(
         f"""
@@ -285,10 +303,12 @@ def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(run_host: RunH
     )
     out, _ = host.communicate(timeout=30)
     (child,) = [event for who, event in sight.board.items() if who.endswith(f":{out.strip()}")]
-    assert (child["status"], child["goodbye"]) == ({"who": "child"}, True)
+    assert (child["status"], child["stopped"]) == ({"who": "child"}, True)
 
 
-def test_a_child_forked_in_a_thread_lives_as_long_as_threads_of_its_own(run_host: RunHost, sight: Sight) -> None:
+def test_a_child_forked_in_a_thread_lives_as_long_as_threads_of_its_own(
+    run_host: RunHost, sight: RedisView
+) -> None:
     host = run_host(
         """
         import os, threading
@@ -314,4 +334,4 @@ def test_a_child_forked_in_a_thread_lives_as_long_as_threads_of_its_own(run_host
     )
     out, _ = host.communicate(timeout=30)
     (child,) = [event for who, event in sight.board.items() if who.endswith(f":{out.strip()}")]
-    assert (child["status"], child["goodbye"]) == ({"who": "the child's thread"}, True)
+    assert (child["status"], child["stopped"]) == ({"who": "the child's thread"}, True)

@@ -62,7 +62,11 @@ def test_fields_levels_and_tracebacks_arrive_as_such(
     assert lines[1]["fields"] == {"user": 7, "took_s": 1.5, "tags": ["a", "b"]}
     assert lines[2]["message"] == "no such row"
     assert lines[2]["traceback"].startswith("Traceback (most recent call last)")
-    assert lines[2]["traceback"].strip().endswith("ValueError: invalid literal for int() with base 10: 'row'")
+    assert (
+        lines[2]["traceback"]
+        .strip()
+        .endswith("ValueError: invalid literal for int() with base 10: 'row'")
+    )
     assert lines[2]["fields"] == {"user": 7}
     assert "hunter2" not in json.dumps(lines[3])
     assert lines[3]["fields"]["token"] == "***"

@@ -15,12 +15,12 @@ import redis
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.conftest import free_port
-from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 
 from pulseboard import Service
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.sdk.masks import Masks
+from pulseboard.sdk.scrubber import Scrubber
 from pulseboard.wire.errors import ConfigError
 
 
@@ -87,7 +87,11 @@ def test_what_the_host_logs_is_in_history_in_order_with_all_it_said(
     logger.log(35, "between two levels")
     eventually(lambda: len(logs.lines) == 4)
     first, second, third, fourth = logs.lines
-    assert (first["level"], first["message"], first["logger"]) == ("debug", "starting 3 workers", "host.work")
+    assert (first["level"], first["message"], first["logger"]) == (
+        "debug",
+        "starting 3 workers",
+        "host.work",
+    )
     assert second["fields"] == {"user": 7, "took_s": 1.5}
     assert (third["level"], third["traceback"].splitlines()[-1]) == (
         "error",
@@ -97,7 +101,9 @@ def test_what_the_host_logs_is_in_history_in_order_with_all_it_said(
     assert fourth["level"] == "warning"
 
 
-def test_a_line_is_published_in_the_seeds_shape(make: MakeService, raw: redis.Redis, prefix: str, keys: Keys) -> None:
+def test_a_line_is_published_in_the_seeds_shape(
+    make: MakeService, raw: redis.Redis, prefix: str, keys: Keys
+) -> None:
     pubsub: Any = raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with pubsub:
         pubsub.subscribe(f"{prefix}logs")
@@ -113,7 +119,10 @@ def test_a_line_is_published_in_the_seeds_shape(make: MakeService, raw: redis.Re
         assert message["timestamp"] > 1_700_000_000_000
         assert re.fullmatch(r"\d+-\d+\.\d+", message["id"])
     assert messages[0]["fields"] == {"user": 7}
-    assert raw.hgetall(keys.lines) == {b"balance-sync/info": b"1", b"balance-sync/error": b"1"}
+    assert raw.hgetall(keys.line_counts) == {
+        b"balance-sync/info": b"1",
+        b"balance-sync/error": b"1",
+    }
 
 
 def test_a_flood_costs_the_oldest_and_says_how_many(make: MakeService, logs: LogSight) -> None:
@@ -159,7 +168,9 @@ def test_what_waits_is_bounded_in_bytes(make: MakeService) -> None:
     assert counts.offered == 2_000 == counts.overflowed + counts.waiting
 
 
-def test_many_threads_log_at_once_and_every_line_is_counted(make: MakeService, logs: LogSight) -> None:
+def test_many_threads_log_at_once_and_every_line_is_counted(
+    make: MakeService, logs: LogSight
+) -> None:
     service = make()
 
     def work(name: str) -> None:
@@ -178,7 +189,9 @@ def test_many_threads_log_at_once_and_every_line_is_counted(make: MakeService, l
         assert numbers == sorted(set(numbers))
 
 
-def test_what_was_logged_last_is_there_before_the_goodbye(make: MakeService, raw: redis.Redis, keys: Keys) -> None:
+def test_what_was_logged_last_is_there_before_the_goodbye(
+    make: MakeService, raw: redis.Redis, keys: Keys
+) -> None:
     service = make()
     for n in range(1_200):
         service.log("info", f"line {n}")
@@ -186,7 +199,7 @@ def test_what_was_logged_last_is_there_before_the_goodbye(make: MakeService, raw
     rows: Any = raw.xrange(keys.feed)
     events = [(fields[b"kind"], json.loads(fields[b"data"])) for _, fields in rows]
     assert events[-1][0] == b"status"
-    assert events[-1][1]["goodbye"] is True
+    assert events[-1][1]["stopped"] is True
     last = [event for kind, event in events if kind == b"log"][-1]
     assert last["lines"][-1]["message"] == "line 1199"
 
@@ -209,7 +222,9 @@ def test_a_process_that_ends_with_an_error_has_told_why(run_host: RunHost, logs:
     assert line["traceback"].endswith("ZeroDivisionError: division by zero")
 
 
-def test_lines_of_an_outage_come_after_it_each_once(own_valkey: EmbeddedValkey, make: MakeService, keys: Keys) -> None:
+def test_lines_of_an_outage_come_after_it_each_once(
+    own_valkey: EmbeddedValkey, make: MakeService, keys: Keys
+) -> None:
     service = make(redis_url=own_valkey.address.url)
     service.log("info", "before")
     eventually(lambda: service.stats().lines.sent == 1)
@@ -220,22 +235,25 @@ def test_lines_of_an_outage_come_after_it_each_once(own_valkey: EmbeddedValkey, 
     with EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port) as again:
         eventually(lambda: service.stats().lines.sent == 101)
         with redis.Redis(port=again.address.port, protocol=2) as raw:
-            assert LogSight(raw, keys).messages == ["before", *(f"meanwhile {n}" for n in range(100))]
+            assert LogSight(raw, keys).messages == [
+                "before",
+                *(f"meanwhile {n}" for n in range(100)),
+            ]
         service.stop()
 
 
 def test_a_redis_that_takes_no_lines_still_gets_status_and_beats(
-    make: MakeService, raw: redis.Redis, keys: Keys, sight: Sight
+    make: MakeService, raw: redis.Redis, keys: Keys, sight: RedisView
 ) -> None:
-    raw.set(keys.lines, "not a hash")
-    service = make(beat_s=0.1)
+    raw.set(keys.line_counts, "not a hash")
+    service = make(heartbeat_s=0.1)
     service.log("info", "refused")
     eventually(lambda: service.stats().lines.overflowed == 1)
     service.update(n=1)
     eventually(lambda: sight.latest == {"n": 1})
-    beats = len(sight.beats)
-    eventually(lambda: len(sight.beats) > beats + 2)
-    raw.delete(keys.lines)
+    heartbeats = len(sight.heartbeats)
+    eventually(lambda: len(sight.heartbeats) > heartbeats + 2)
+    raw.delete(keys.line_counts)
     service.log("info", "taken")
     eventually(lambda: LogSight(raw, keys).messages == ["taken"])
     assert LogSight(raw, keys).dropped == 1
@@ -253,7 +271,9 @@ def test_what_pulseboard_logs_itself_does_not_come_back_to_it(make: MakeService)
         root.removeHandler(handler)
 
 
-def test_a_value_that_logs_when_it_is_shown_does_not_recurse(run_host: RunHost, logs: LogSight) -> None:
+def test_a_value_that_logs_when_it_is_shown_does_not_recurse(
+    run_host: RunHost, logs: LogSight
+) -> None:
     host = run_host(
         """
         import logging
@@ -270,7 +290,9 @@ def test_a_value_that_logs_when_it_is_shown_does_not_recurse(run_host: RunHost, 
     assert logs.messages == ["value chatty", "next"]
 
 
-def test_a_record_whose_arguments_do_not_fit_is_shown_as_it_is(run_host: RunHost, logs: LogSight) -> None:
+def test_a_record_whose_arguments_do_not_fit_is_shown_as_it_is(
+    run_host: RunHost, logs: LogSight
+) -> None:
     host = run_host(
         """
         import logging
@@ -329,7 +351,9 @@ def test_a_forked_child_logs_as_an_instance_of_its_own(run_host: RunHost, logs: 
         """
     )
     assert host.wait(20) == 0
-    said = {batch["instance"]: [line["message"] for line in batch["lines"]] for batch in logs.batches}
+    said = {
+        batch["instance"]: [line["message"] for line in batch["lines"]] for batch in logs.batches
+    }
     assert sorted(said.values()) == [["child"], ["parent"]]
 
 
@@ -354,7 +378,10 @@ SECRETS = [
     ("https://host/path@2x.png", "https://host/path@2x.png"),
     ("12:30 mail a@b", "12:30 mail a@b"),
     ("DB_PASS=hunter2 n=1", "DB_PASS=*** n=1"),
-    ("SMTP_PASS=1234, db_pass: x dbpass=x dbPass=x", "SMTP_PASS=***, db_pass: *** dbpass=*** dbPass=***"),
+    (
+        "SMTP_PASS=1234, db_pass: x dbpass=x dbPass=x",
+        "SMTP_PASS=***, db_pass: *** dbpass=*** dbPass=***",
+    ),
     ("pw=x pw: y db_pw=z jwt=j", "pw=*** pw: *** db_pw=*** jwt=***"),
     ("password => x, password=123456", "password => ***, password=***"),
     ("api key: x", "api key: ***"),
@@ -381,7 +408,10 @@ SECRETS = [
         )
     ),
     *(
-        (f"read -----BEGIN {kind}-----\n{body}\n-----END {kind}-----\nand went on", "read ***\nand went on")
+        (
+            f"read -----BEGIN {kind}-----\n{body}\n-----END {kind}-----\nand went on",
+            "read ***\nand went on",
+        )
         for kind, body in (
             ("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,AB12\n\nabcd"),
             ("PGP PRIVATE KEY BLOCK", "Version: a-b\n\nabcd\n=ab12"),
@@ -395,12 +425,27 @@ SECRETS = [
     ("AccountName=a;AccountKey=b/c==;E=x", "AccountName=a;AccountKey=***;E=x"),
     ("SharedAccessKeyName=root;SharedAccessKey=b=", "SharedAccessKeyName=root;SharedAccessKey=***"),
     ("https://h/b?sv=1&sig=a%3D&se=1", "https://h/b?sv=1&sig=***&se=1"),
-    ("?X-Amz-Credential=A%2Fb&X-Amz-Signature=ab12&x=1", "?X-Amz-Credential=***&X-Amz-Signature=***&x=1"),
+    (
+        "?X-Amz-Credential=A%2Fb&X-Amz-Signature=ab12&x=1",
+        "?X-Amz-Credential=***&X-Amz-Signature=***&x=1",
+    ),
     ("GET /maps?key=abc&x=1", "GET /maps?key=***&x=1"),
-    ("Authorization: AWS4-HMAC-SHA256 Credential=A/b, Signature=ab12", "Authorization: AWS4-HMAC-SHA256 ***"),
-    ('Authorization: Digest username="u", response="ab12", opaque="x"\nnext', "Authorization: Digest ***\nnext"),
-    ("{'Authorization': 'Digest username=\"u\", response=\"x\"', 'n': 1}", "{'Authorization': 'Digest ***', 'n': 1}"),
-    ("[(b'host', b'h'), (b'authorization', b'Bearer abc')]", "[(b'host', b'h'), (b'authorization', ***)]"),
+    (
+        "Authorization: AWS4-HMAC-SHA256 Credential=A/b, Signature=ab12",
+        "Authorization: AWS4-HMAC-SHA256 ***",
+    ),
+    (
+        'Authorization: Digest username="u", response="ab12", opaque="x"\nnext',
+        "Authorization: Digest ***\nnext",
+    ),
+    (
+        "{'Authorization': 'Digest username=\"u\", response=\"x\"', 'n': 1}",
+        "{'Authorization': 'Digest ***', 'n': 1}",
+    ),
+    (
+        "[(b'host', b'h'), (b'authorization', b'Bearer abc')]",
+        "[(b'host', b'h'), (b'authorization', ***)]",
+    ),
     ("['run', '--password', 'x', '-v']", "['run', '--password', ***, '-v']"),
     ("run --password 'a b' -v", "run --password *** -v"),
     (
@@ -445,32 +490,49 @@ PIECES = st.sampled_from([
 
 @pytest.mark.parametrize("text", NO_SECRETS)
 def test_what_only_sounds_like_a_secret_is_told(text: str) -> None:
-    assert Masks().text(text) == text
+    assert Scrubber().text(text) == text
 
 
 @given(st.lists(PIECES, max_size=24).map("".join))
 @example("password=\"a\"b 'c'")
 @example("['--password', 'x']")
 def test_masking_what_is_masked_changes_nothing(text: str) -> None:
-    masked = Masks().text(text)
-    assert Masks().text(masked) == masked
+    masked = Scrubber().text(text)
+    assert Scrubber().text(masked) == masked
 
 
 @pytest.mark.parametrize(
     ("fields", "masked"),
     [
-        ({"db_pass": "x", "pw": "x", "dbPass": "x"}, {"db_pass": "***", "pw": "***", "dbPass": "***"}),
+        (
+            {"db_pass": "x", "pw": "x", "dbPass": "x"},
+            {"db_pass": "***", "pw": "***", "dbPass": "***"},
+        ),
         ({"password": 123456, "n": 1}, {"password": "***", "n": 1}),
-        ({"X-Amz-Signature": "x", "AccountKey": "x"}, {"X-Amz-Signature": "***", "AccountKey": "***"}),
-        ({"headers": [["authorization", "x"], ["host", "h"]]}, {"headers": [["authorization", "***"], ["host", "h"]]}),
+        (
+            {"X-Amz-Signature": "x", "AccountKey": "x"},
+            {"X-Amz-Signature": "***", "AccountKey": "***"},
+        ),
+        (
+            {"headers": [["authorization", "x"], ["host", "h"]]},
+            {"headers": [["authorization", "***"], ["host", "h"]]},
+        ),
         ({"argv": ["run", "--password", "x", "-v"]}, {"argv": ["run", "--password", "***", "-v"]}),
         ({"max_tokens": 4096, "token_type": "x"}, {"max_tokens": 4096, "token_type": "x"}),
-        ({"session_id": 7, "tokens": {"in": 700_000}}, {"session_id": 7, "tokens": {"in": 700_000}}),
-        ({"is_password_set": True, "secretary": "Ann"}, {"is_password_set": True, "secretary": "Ann"}),
+        (
+            {"session_id": 7, "tokens": {"in": 700_000}},
+            {"session_id": 7, "tokens": {"in": 700_000}},
+        ),
+        (
+            {"is_password_set": True, "secretary": "Ann"},
+            {"is_password_set": True, "secretary": "Ann"},
+        ),
     ],
 )
-def test_fields_are_masked_by_name_and_value(fields: dict[str, Any], masked: dict[str, Any]) -> None:
-    assert json.loads(Masks().fields(json.dumps(fields).encode())) == masked
+def test_fields_are_masked_by_name_and_value(
+    fields: dict[str, Any], masked: dict[str, Any]
+) -> None:
+    assert json.loads(Scrubber().fields(json.dumps(fields).encode())) == masked
 
 
 @pytest.mark.parametrize(
@@ -483,20 +545,25 @@ def test_fields_are_masked_by_name_and_value(fields: dict[str, Any], masked: dic
     ],
 )
 def test_a_secret_is_not_told(text: str, secret: str) -> None:
-    assert secret not in Masks().text(text)
+    assert secret not in Scrubber().text(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["password" * 50_000, "<password>" * 40_000, "://" * 100_000, "password='" + "\\'" * 200_000]
+    "text",
+    ["password" * 50_000, "<password>" * 40_000, "://" * 100_000, "password='" + "\\'" * 200_000],
 )
-def test_what_nearly_is_a_secret_many_times_over_holds_nobody_up(make: MakeService, logs: LogSight, text: str) -> None:
+def test_what_nearly_is_a_secret_many_times_over_holds_nobody_up(
+    make: MakeService, logs: LogSight, text: str
+) -> None:
     service = make()
     service.log("info", text)
     service.log("info", "after it")
     eventually(lambda: [line["message"] for line in logs.lines][-1:] == ["after it"])
 
 
-def test_a_line_that_is_no_utf8_or_no_text_costs_no_other(make: MakeService, logs: LogSight) -> None:
+def test_a_line_that_is_no_utf8_or_no_text_costs_no_other(
+    make: MakeService, logs: LogSight
+) -> None:
     class Mute:
         def __str__(self) -> str:
             raise ValueError("no words")
@@ -518,10 +585,12 @@ def test_a_line_that_is_no_utf8_or_no_text_costs_no_other(make: MakeService, log
 
 @pytest.mark.parametrize(("text", "masked"), SECRETS)
 def test_secrets_are_masked_and_nothing_else(text: str, masked: str) -> None:
-    assert Masks().text(text) == masked
+    assert Scrubber().text(text) == masked
 
 
-def test_no_secret_leaves_the_process_in_message_fields_or_traceback(make: MakeService, logs: LogSight) -> None:
+def test_no_secret_leaves_the_process_in_message_fields_or_traceback(
+    make: MakeService, logs: LogSight
+) -> None:
     service = make(mask=[r"card (\d{12})\d{4}", "INTERNAL"])
     try:
         raise ValueError("cannot open mysql://root:hunter2@db")
@@ -549,7 +618,9 @@ def test_a_mask_that_is_no_regular_expression_is_refused_at_once(mask: Any) -> N
         Service("balance-sync", mask=mask)
 
 
-def test_a_signal_handler_may_log_in_the_middle_of_a_line(run_host: RunHost, raw: redis.Redis, keys: Keys) -> None:
+def test_a_signal_handler_may_log_in_the_middle_of_a_line(
+    run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
     host: subprocess.Popen[str] = run_host(
         """
         import logging, signal

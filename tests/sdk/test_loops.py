@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 
-from pulseboard.sdk.loops import GRACE_S, LoopWatch
+from pulseboard.sdk.loop_watch import GRACE_S, LoopWatch
 
 
 class Clock:
@@ -187,7 +187,9 @@ def test_a_child_does_not_watch_the_loops_of_its_parent(make: MakeService) -> No
         assert len(service._desk.loops) == 0
 
 
-def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(run_host: RunHost, sight: Sight) -> None:
+def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(
+    run_host: RunHost, sight: RedisView
+) -> None:
     host = run_host(
         """
         import asyncio, time
@@ -205,8 +207,8 @@ def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(run_host: Run
     eventually(lambda: any(sight.lags))
     assert host.stdout is not None
     assert host.stdout.readline() == "unstuck\n"
-    beats = len(sight.lags)
-    eventually(lambda: len(sight.lags) >= beats + 4)
+    heartbeats = len(sight.lags)
+    eventually(lambda: len(sight.lags) >= heartbeats + 4)
     lags = sight.lags
     told = [lag for lag in lags if lag]
     assert len(told) >= 3
@@ -217,14 +219,14 @@ def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(run_host: Run
 
 
 def test_a_loop_that_cannot_be_asked_is_let_go_and_keeps_no_beat_back(
-    make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch
+    make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_loop() as loop, monkeypatch.context() as patched:
         patched.setattr(loop, "call_soon_threadsafe", lambda *_: 1 / 0)
-        service = make(start=False, beat_s=0.1)
+        service = make(start=False, heartbeat_s=0.1)
         service.watch_loop(loop)
         service.start()
-        eventually(lambda: len(sight.beats) >= 3)
+        eventually(lambda: len(sight.heartbeats) >= 3)
         assert len(service._desk.loops) == 0
         assert not any(sight.lags)
         service.stop()

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import redis
 from tests.conftest import free_port
-from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.wire.errors import ConfigError
-from pulseboard.wire.metrics import MAX_METRICS
+from pulseboard.wire.events.metric import MAX_METRICS
 
 OFTEN_S = 0.05
 
@@ -89,12 +89,12 @@ def test_it_is_published_on_the_channel_and_kept_as_the_latest(
         pubsub.subscribe(f"{prefix}metrics")
         pubsub.get_message(timeout=5)
         make(metrics_every_s=OFTEN_S, instance="w-1").counter("synced")
-        eventually(lambda: raw.hlen(keys.latest))
+        eventually(lambda: raw.hlen(keys.latest_metrics))
         published = pubsub.get_message(timeout=5)["data"]
     rows: Any = raw.xrange(keys.history("balance-sync", "metric"))
     ((id, kept),) = rows
     assert published == kept[b"data"][:-1] + b',"id":"%b"}' % id
-    assert raw.hgetall(keys.latest) == {b"balance-sync/w-1": published}
+    assert raw.hgetall(keys.latest_metrics) == {b"balance-sync/w-1": published}
 
 
 def test_the_same_name_is_the_same_instrument(make: MakeService) -> None:
@@ -126,7 +126,9 @@ def test_many_threads_and_tasks_lose_nothing(make: MakeService, metrics: MetricS
     assert (min(value["min"] for value in told), max(value["max"] for value in told)) == (0, 19_999)
 
 
-def test_a_signal_handler_may_count_in_the_middle_of_counting(run_host: RunHost, metrics: MetricSight) -> None:
+def test_a_signal_handler_may_count_in_the_middle_of_counting(
+    run_host: RunHost, metrics: MetricSight
+) -> None:
     host = run_host(
         """
         import signal
@@ -155,13 +157,15 @@ def test_a_signal_handler_may_count_in_the_middle_of_counting(run_host: RunHost,
     assert latest["t"]["count"] == latest["handled"]
 
 
-def test_what_was_measured_last_is_there_before_the_goodbye(make: MakeService, raw: redis.Redis, keys: Keys) -> None:
+def test_what_was_measured_last_is_there_before_the_goodbye(
+    make: MakeService, raw: redis.Redis, keys: Keys
+) -> None:
     service = make()
     service.counter("synced").add(3)
     service.stop()
     rows: Any = raw.xrange(keys.feed)
     events = [(fields[b"kind"], json.loads(fields[b"data"])) for _, fields in rows]
-    assert events[-1][1]["goodbye"] is True
+    assert events[-1][1]["stopped"] is True
     assert [event["metrics"] for kind, event in events if kind == b"metric"] == [{"synced": 3}]
 
 
@@ -200,10 +204,16 @@ def test_a_peak_is_told_once_and_never_vanishes_in_an_outage(
         sight = MetricSight(raw, keys)
         eventually(lambda: sight.latest.get("n") == 11)
         after = [value for value in sight.values("took") if value["count"] > 1]
-        assert after[0] == {"count": 12, "sum": 120.0, "min": 2.0, "max": 99.0}, "one event says it all"
+        assert after[0] == {"count": 12, "sum": 120.0, "min": 2.0, "max": 99.0}, (
+            "one event says it all"
+        )
         histogram.record(3)
         eventually(lambda: sight.latest["took"]["count"] == 13)
-        (peak,) = [value["max"] for value in sight.values("took") if value["count"] == 13 and "max" in value]
+        (peak,) = [
+            value["max"]
+            for value in sight.values("took")
+            if value["count"] == 13 and "max" in value
+        ]
         assert peak == 3
         service.stop()
 
@@ -226,7 +236,9 @@ def test_counting_goes_on_while_redis_hangs_and_totals_are_exact(
     service.stop()
 
 
-def test_a_timer_measures_blocks_and_functions_also_those_that_raise(make: MakeService, metrics: MetricSight) -> None:
+def test_a_timer_measures_blocks_and_functions_also_those_that_raise(
+    make: MakeService, metrics: MetricSight
+) -> None:
     service = make(metrics_every_s=OFTEN_S)
     timer = service.timer("sync")
 
@@ -300,7 +312,9 @@ def test_a_timer_left_where_it_was_not_entered_takes_no_time_and_does_not_raise(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "-a", "a" * 257, "ü", 'a{b="c}', "a{b}", 7, None, b"a", ["a"]], ids=lambda name: str(name)[:10]
+    "name",
+    ["", "a b", "-a", "a" * 257, "ü", 'a{b="c}', "a{b}", 7, None, b"a", ["a"]],
+    ids=lambda name: str(name)[:10],
 )
 def test_a_name_that_is_none_is_told_once_and_works_unsent(
     make: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture, name: Any
@@ -313,7 +327,9 @@ def test_a_name_that_is_none_is_told_once_and_works_unsent(
     eventually(lambda: metrics.latest.get("good") == 1)
     assert list(metrics.latest) == ["good"]
     (told,) = [
-        record for record in caplog.records if record.name == "pulseboard.service" and record.levelname == "ERROR"
+        record
+        for record in caplog.records
+        if record.name == "pulseboard.service" and record.levelname == "ERROR"
     ]
     assert "it is not sent" in told.message
 
@@ -333,7 +349,9 @@ def test_a_name_of_two_kinds_stays_what_it_was_first(
     assert len([record for record in caplog.records if "n is a counter" in record.message]) == 1
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "5", None, [1], 10**400, 1e300, object(), 1j])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, "5", None, [1], 10**400, 1e300, object(), 1j]
+)
 def test_a_value_that_is_none_is_left_out_and_told_once(
     make: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture, value: Any
 ) -> None:
@@ -365,7 +383,9 @@ def test_names_without_end_are_bounded(make: MakeService, metrics: MetricSight) 
     assert len(metrics.latest) == MAX_METRICS
 
 
-def test_as_many_long_names_are_taken_as_fit_into_one_event(make: MakeService, metrics: MetricSight) -> None:
+def test_as_many_long_names_are_taken_as_fit_into_one_event(
+    make: MakeService, metrics: MetricSight
+) -> None:
     service = make()
     for n in range(MAX_METRICS):
         service.histogram(f"{n}".rjust(200, "x")).record(-1.2345678901234567e-10)
@@ -374,7 +394,9 @@ def test_as_many_long_names_are_taken_as_fit_into_one_event(make: MakeService, m
     assert 100 < len(metrics.latest) < MAX_METRICS
 
 
-def test_a_forked_child_counts_from_zero_as_an_instance_of_its_own(run_host: RunHost, metrics: MetricSight) -> None:
+def test_a_forked_child_counts_from_zero_as_an_instance_of_its_own(
+    run_host: RunHost, metrics: MetricSight
+) -> None:
     host = run_host(
         """
         import os
@@ -419,18 +441,18 @@ def test_without_redis_it_counts_and_ends_in_time(make: MakeService) -> None:
 
 
 def test_a_redis_that_takes_no_metrics_still_gets_status_and_beats(
-    make: MakeService, raw: redis.Redis, keys: Keys, sight: Sight, metrics: MetricSight
+    make: MakeService, raw: redis.Redis, keys: Keys, sight: RedisView, metrics: MetricSight
 ) -> None:
-    raw.set(keys.latest, "not a hash")
-    service = make(beat_s=0.1, metrics_every_s=OFTEN_S)
+    raw.set(keys.latest_metrics, "not a hash")
+    service = make(heartbeat_s=0.1, metrics_every_s=OFTEN_S)
     service.counter("n").add()
     service.update(n=1)
     eventually(lambda: sight.latest == {"n": 1})
-    beats = len(sight.beats)
-    eventually(lambda: len(sight.beats) > beats + 2)
-    raw.delete(keys.latest)
+    heartbeats = len(sight.heartbeats)
+    eventually(lambda: len(sight.heartbeats) > heartbeats + 2)
+    raw.delete(keys.latest_metrics)
     service.counter("n").add()
-    eventually(lambda: raw.hlen(keys.latest) == 1)
+    eventually(lambda: raw.hlen(keys.latest_metrics) == 1)
     assert metrics.latest == {"n": 2}
 
 
@@ -440,7 +462,9 @@ def test_a_rhythm_that_cannot_be_is_refused(make: MakeService, every_s: Any) -> 
         make(metrics_every_s=every_s)
 
 
-def test_a_soft_time_limit_in_the_middle_of_measuring_is_the_hosts(run_host: RunHost, metrics: MetricSight) -> None:
+def test_a_soft_time_limit_in_the_middle_of_measuring_is_the_hosts(
+    run_host: RunHost, metrics: MetricSight
+) -> None:
     host = run_host(
         """
         import signal

@@ -15,10 +15,10 @@ import pytest
 import redis
 from tests.bus.conftest import Proxy
 from tests.conftest import free_port, run_valkey
-from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 
 from pulseboard import Service
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
@@ -83,11 +83,13 @@ def test_redis_away_for_a_while_costs_the_steps_and_not_the_latest(
     own_valkey: EmbeddedValkey, keys: Keys, namespace: str
 ) -> None:
     with (
-        Service("balance-sync", redis_url=own_valkey.address.url, namespace=namespace, beat_s=0.2) as service,
+        Service(
+            "balance-sync", redis_url=own_valkey.address.url, namespace=namespace, heartbeat_s=0.2
+        ) as service,
         redis.Redis(port=own_valkey.address.port) as raw,
     ):
-        sight = Sight(raw, keys)
-        eventually(lambda: sight.beats)
+        sight = RedisView(raw, keys)
+        eventually(lambda: sight.heartbeats)
         own_valkey.stop()
         for n in range(2_000):
             service.update(n=n)
@@ -99,23 +101,25 @@ def test_redis_away_for_a_while_costs_the_steps_and_not_the_latest(
         assert stats.overflowed + stats.coalesced >= 2_000 - 256
         with EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port):
             eventually(lambda: sight.latest == {"n": 1_999})
-            beats = len(sight.beats)
-            eventually(lambda: len(sight.beats) > beats)
+            heartbeats = len(sight.heartbeats)
+            eventually(lambda: len(sight.heartbeats) > heartbeats)
             eventually(lambda: settled(service))
             assert service.stats().last_error, "why it was away can still be asked"
             assert service.stats().sent == len(sight.events)
             service.stop()
-            assert sight.events[-1]["goodbye"] is True
+            assert sight.events[-1]["stopped"] is True
 
 
-def test_an_hour_of_updates_while_redis_is_away_takes_no_memory(run_host: RunHost, keys: Keys) -> None:
+def test_an_hour_of_updates_while_redis_is_away_takes_no_memory(
+    run_host: RunHost, keys: Keys
+) -> None:
     """Twenty updates a second for an hour, each with a status of 8 kB: 600 MB, were they kept."""
     port = free_port()
     host = run_host(
         f"""
         import json, os
         from pathlib import Path
-        service = Service("balance-sync", redis_url="redis://127.0.0.1:{port}", beat_s=0.2)
+        service = Service("balance-sync", redis_url="redis://127.0.0.1:{port}", heartbeat_s=0.2)
         def rss():
             return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         def say(n, count):
@@ -141,17 +145,21 @@ def test_an_hour_of_updates_while_redis_is_away_takes_no_memory(run_host: RunHos
     assert told["grown"] < 16 * MIB
     assert told["failures"] < 100, "updates do not make attempts"
     with run_valkey(port), redis.Redis(port=port) as raw:
-        sight = Sight(raw, keys)
+        sight = RedisView(raw, keys)
         eventually(lambda: sight.latest.get("n") == 71_999)
         assert len(sight.events) == 1
         host.communicate("\n", timeout=20)
-        assert sight.events[-1]["goodbye"] is True
+        assert sight.events[-1]["stopped"] is True
 
 
 @pytest.mark.parametrize("how", ["refused", "frozen", "black hole"])
-def test_a_host_exits_in_time_whatever_redis_does(run_host: RunHost, own_valkey: EmbeddedValkey, how: str) -> None:
+def test_a_host_exits_in_time_whatever_redis_does(
+    run_host: RunHost, own_valkey: EmbeddedValkey, how: str
+) -> None:
     with black_hole() as hole:
-        port = {"refused": free_port(), "frozen": own_valkey.address.port, "black hole": hole.port}[how]
+        port = {"refused": free_port(), "frozen": own_valkey.address.port, "black hole": hole.port}[
+            how
+        ]
         host = run_host(
             f"""
             import time
@@ -165,7 +173,7 @@ def test_a_host_exits_in_time_whatever_redis_does(run_host: RunHost, own_valkey:
             service.update(n=2)
             started = time.monotonic()
             import atexit
-            import pulseboard.sdk.host as host
+            import pulseboard.sdk.process_hooks as host
             atexit.unregister(host.stop_all)
             def end():
                 host.stop_all()
@@ -186,12 +194,12 @@ def test_a_host_exits_in_time_whatever_redis_does(run_host: RunHost, own_valkey:
 
 
 async def test_a_frozen_link_is_noticed_and_the_latest_goes_over_a_new_one(
-    address: RedisAddress, make: MakeService, sight: Sight
+    address: RedisAddress, make: MakeService, sight: RedisView
 ) -> None:
     """No error, no byte: as a router does that forgot the connection."""
     async with Proxy(address) as proxy:
-        service = make(redis_url=proxy.address.url, beat_s=0.3)
-        await eventually_async(lambda: len(sight.beats) >= 2)
+        service = make(redis_url=proxy.address.url, heartbeat_s=0.3)
+        await eventually_async(lambda: len(sight.heartbeats) >= 2)
         proxy.freeze()
         frozen_at = time.monotonic()
         for n in range(100):
@@ -200,8 +208,8 @@ async def test_a_frozen_link_is_noticed_and_the_latest_goes_over_a_new_one(
         await eventually_async(lambda: sight.latest == {"n": 99})
         assert time.monotonic() - frozen_at < BACK_WITHIN_S
         assert service.stats().failures == 1
-        beats = len(sight.beats)
-        await eventually_async(lambda: len(sight.beats) >= beats + 2)
+        heartbeats = len(sight.heartbeats)
+        await eventually_async(lambda: len(sight.heartbeats) >= heartbeats + 2)
         await eventually_async(lambda: settled(service))
         await asyncio.to_thread(service.stop)
 
@@ -216,28 +224,34 @@ def at_its_slowest(service: Service) -> None:
 def test_it_is_back_in_time_after_a_long_outage(
     own_valkey: EmbeddedValkey, keys: Keys, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = Service("balance-sync", redis_url=own_valkey.address.url, namespace=namespace, beat_s=0.2).start()
+    service = Service(
+        "balance-sync", redis_url=own_valkey.address.url, namespace=namespace, heartbeat_s=0.2
+    ).start()
     with redis.Redis(port=own_valkey.address.port) as raw:
-        sight = Sight(raw, keys)
-        eventually(lambda: sight.beats)
+        sight = RedisView(raw, keys)
+        eventually(lambda: sight.heartbeats)
         own_valkey.stop()
         eventually(lambda: service.stats().failures >= 2)
         at_its_slowest(service)
         failures = service.stats().failures
         eventually(lambda: service.stats().failures > failures)
         with EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port):
-            back_at, beats = time.monotonic(), len(sight.beats)
-            eventually(lambda: len(sight.beats) > beats)
+            back_at, heartbeats = time.monotonic(), len(sight.heartbeats)
+            eventually(lambda: len(sight.heartbeats) > heartbeats)
             assert time.monotonic() - back_at < BACK_WITHIN_S
             service.stop()
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
-def test_it_is_back_in_time_after_redis_was_frozen(own_valkey: EmbeddedValkey, keys: Keys, namespace: str) -> None:
-    service = Service("balance-sync", redis_url=own_valkey.address.url, namespace=namespace, beat_s=0.2).start()
+def test_it_is_back_in_time_after_redis_was_frozen(
+    own_valkey: EmbeddedValkey, keys: Keys, namespace: str
+) -> None:
+    service = Service(
+        "balance-sync", redis_url=own_valkey.address.url, namespace=namespace, heartbeat_s=0.2
+    ).start()
     with redis.Redis(port=own_valkey.address.port) as raw:
-        sight = Sight(raw, keys)
-        eventually(lambda: sight.beats)
+        sight = RedisView(raw, keys)
+        eventually(lambda: sight.heartbeats)
         assert own_valkey.pid is not None
         os.kill(own_valkey.pid, signal.SIGSTOP)
         try:
@@ -246,23 +260,23 @@ def test_it_is_back_in_time_after_redis_was_frozen(own_valkey: EmbeddedValkey, k
             eventually(lambda: service.stats().failures >= 2)
         finally:
             os.kill(own_valkey.pid, signal.SIGCONT)
-        back_at, beats = time.monotonic(), len(sight.beats)
-        eventually(lambda: len(sight.beats) > beats)
+        back_at, heartbeats = time.monotonic(), len(sight.heartbeats)
+        eventually(lambda: len(sight.heartbeats) > heartbeats)
         assert time.monotonic() - back_at < BACK_WITHIN_S
         service.stop()
 
 
 async def test_it_is_back_in_time_after_its_host_was_a_black_hole(
-    address: RedisAddress, make: MakeService, sight: Sight
+    address: RedisAddress, make: MakeService, sight: RedisView
 ) -> None:
     with black_hole() as hole:
-        service = make(redis_url=f"redis://127.0.0.1:{hole.port}", beat_s=0.2)
+        service = make(redis_url=f"redis://127.0.0.1:{hole.port}", heartbeat_s=0.2)
         await eventually_async(lambda: service.stats().failures >= 1)
         at_its_slowest(service)
         await eventually_async(lambda: service.stats().failures >= 2)
         assert "imeout" in str(service.stats().last_error)
         async with OpenedProxy(address, hole):
             back_at = time.monotonic()
-            await eventually_async(lambda: sight.beats)
+            await eventually_async(lambda: sight.heartbeats)
             assert time.monotonic() - back_at < BACK_WITHIN_S
             await asyncio.to_thread(service.stop)

@@ -22,7 +22,7 @@ WORD = Word(RUN)
 
 def say(outbox: Outbox, text: str, word: Word = WORD) -> None:
     outbox.replace({"t": text})
-    if word.goodbye:
+    if word.stopped:
         outbox.say_last(word)
     else:
         outbox.say(outbox.saying(word))
@@ -123,7 +123,7 @@ def test_what_is_said_after_the_goodbye_is_not_sent() -> None:
     """A thread was in the middle of an update while another stopped the service: a sign of life of one that had stopped."""
     outbox = Outbox()
     say(outbox, "1")
-    say(outbox, "bye", Word(RUN, goodbye=True))
+    say(outbox, "bye", Word(RUN, stopped=True))
     say(outbox, "late")
     assert texts(outbox.take(RUN)) == ["1", "bye"]
     outbox.keep_latest(RUN)
@@ -133,7 +133,9 @@ def test_what_is_said_after_the_goodbye_is_not_sent() -> None:
 
 @pytest.mark.parametrize("line", range(4))
 @pytest.mark.parametrize("sends", [False, True])
-def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_is_newer(line: int, sends: bool) -> None:
+def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_is_newer(
+    line: int, sends: bool
+) -> None:
     outbox = Outbox()
     saying = outbox.saying(WORD)
     sent: list[dict[str, int]] = []
@@ -172,10 +174,10 @@ def test_a_goodbye_is_said_though_its_thread_is_held_up(line: int) -> None:
         outbox.confirm()
 
     with held_up(Outbox.say_last, line, meanwhile) as was_held_up:
-        outbox.say_last(Word(RUN, goodbye=True))
+        outbox.say_last(Word(RUN, stopped=True))
     assert was_held_up()
     sent.extend(outbox.take(RUN))
-    assert sent[-1].word.goodbye
+    assert sent[-1].word.stopped
 
 
 def test_it_knows_of_a_status_that_was_made_and_never_put_in() -> None:
@@ -212,7 +214,7 @@ def test_it_knows_of_a_status_that_came_behind_one_of_an_earlier_run() -> None:
 def test_a_run_sends_what_is_its_own() -> None:
     """What an earlier one left is old: the first event of the later one says all of it. What a later one said is not for it."""
     outbox = Outbox()
-    say(outbox, "bye", Word(1, goodbye=True))
+    say(outbox, "bye", Word(1, stopped=True))
     say(outbox, "again", Word(2))
     say(outbox, "late", Word(1))
     say(outbox, "more", Word(2))
@@ -270,7 +272,14 @@ class Dealings(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_exact(self) -> None:
-        sums = (self.offered, self.sent, self.overflowed, self.coalesced, len(self.waiting), size(self.waiting))
+        sums = (
+            self.offered,
+            self.sent,
+            self.overflowed,
+            self.coalesced,
+            len(self.waiting),
+            size(self.waiting),
+        )
         assert self.outbox.counts() == sums
         assert adds_up(self.outbox)
         assert len(self.waiting) <= MAX_EVENTS
@@ -322,7 +331,12 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
     join(others)
     counts = outbox.counts()
     assert wrong == []
-    assert (counts.offered, counts.sent, counts.waiting, counts.waiting_bytes) == (6_000, len(sent), 0, 0)
+    assert (counts.offered, counts.sent, counts.waiting, counts.waiting_bytes) == (
+        6_000,
+        len(sent),
+        0,
+        0,
+    )
     assert adds_up(outbox)
     statuses = [msgspec.json.decode(json, type=dict[str, int]) for json in sent]
     assert statuses[-1] == {str(worker): 999 for worker in range(6)}

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 
 from pulseboard import Service
 
@@ -31,7 +31,9 @@ def interrupted(call: Callable[[], object], step: int, interruption: Callable[[]
         return trace
 
     before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks whether any frame wants them at settrace() alone
+    sys._getframe().f_trace_opcodes = (
+        True  # Python 3.12 looks whether any frame wants them at settrace() alone
+    )
     sys.settrace(trace)
     try:
         call()
@@ -40,7 +42,9 @@ def interrupted(call: Callable[[], object], step: int, interruption: Callable[[]
     return left <= 0
 
 
-def test_an_update_at_any_step_of_an_update_costs_neither(make: MakeService, sight: Sight) -> None:
+def test_an_update_at_any_step_of_an_update_costs_neither(
+    make: MakeService, sight: RedisView
+) -> None:
     """A SIGTERM handler's 'stopping' went out first, and the older status after it stayed on the board."""
     service = make()
     step = 0
@@ -48,11 +52,15 @@ def test_an_update_at_any_step_of_an_update_costs_neither(make: MakeService, sig
     while reached:
         step += 1
         service.replace({"step": step})
-        reached = interrupted(lambda: service.update(n=1), step, lambda: service.update(stopping=True))
+        reached = interrupted(
+            lambda: service.update(n=1), step, lambda: service.update(stopping=True)
+        )
         eventually(lambda: not service.stats().waiting)
     latest = {status["step"]: status for status in sight.statuses if status}
     assert step > 50
-    assert [*latest.values()][:-1] == [{"step": n, "n": 1, "stopping": True} for n in range(1, step)]
+    assert [*latest.values()][:-1] == [
+        {"step": n, "n": 1, "stopping": True} for n in range(1, step)
+    ]
 
 
 CALLS: dict[str, Callable[[Service], object]] = {
@@ -66,7 +74,7 @@ CALLS: dict[str, Callable[[Service], object]] = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
-    make: MakeService, sight: Sight, call: Callable[[Service], object]
+    make: MakeService, sight: RedisView, call: Callable[[Service], object]
 ) -> None:
     service = make(start=False)
     step = slowest = 0.0
@@ -80,7 +88,7 @@ async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
         goodbyes.append(said())
 
     def said() -> list[dict[str, Any]]:
-        return [event for event in sight.events if event.get("goodbye")]
+        return [event for event in sight.events if event.get("stopped")]
 
     reached = True
     while reached:
@@ -89,7 +97,7 @@ async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
         reached = interrupted(lambda: call(service), int(step), stop)
         service.stop()
         assert len(said()) == step, "one goodbye a run"
-        assert sight.events[-1]["goodbye"] is True, "and it is the last word"
+        assert sight.events[-1]["stopped"] is True, "and it is the last word"
         if reached:
             assert len(goodbyes[-1]) == step, "it was out before the handler returned"
     assert step > 20
@@ -97,7 +105,9 @@ async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
 
 
 @pytest.mark.parametrize("others", [0, 2], ids=["alone", "beside threads that update"])
-def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(run_host: RunHost, others: int) -> None:
+def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(
+    run_host: RunHost, others: int
+) -> None:
     """The handler waited for the courier, and the courier for a lock of the update that the handler stood in."""
     host = run_host(
         f"""
@@ -111,7 +121,7 @@ def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(ru
         running, slow, lost = False, 0, 0
 
         def says_goodbye():
-            return b'"goodbye":true' in raw.hget(board, field)
+            return b'"stopped":true' in raw.hget(board, field)
 
         def own(*_):
             global running, slow

@@ -14,42 +14,51 @@ from typing import Any
 import pytest
 import redis
 from tests.conftest import free_port, run_valkey
-from tests.sdk.conftest import MakeService, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, eventually
 
 from pulseboard import ConfigError, InvalidName, Service
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.wire.events import MAX_EVENT_BYTES
+from pulseboard.wire.codec import MAX_EVENT_BYTES
 
 
 def pulseboard_threads() -> list[str]:
     names = [thread.name for thread in threading.enumerate()]
-    return [name for name in names if name.startswith("pulseboard-") and name != "pulseboard-valkey"]
+    return [
+        name for name in names if name.startswith("pulseboard-") and name != "pulseboard-valkey"
+    ]
 
 
-def test_a_service_appears_updates_and_says_goodbye(make: MakeService, sight: Sight) -> None:
-    with make(start=False, instance="w-1", beat_s=5) as service:
+def test_a_service_appears_updates_and_says_goodbye(make: MakeService, sight: RedisView) -> None:
+    with make(start=False, instance="w-1", heartbeat_s=5) as service:
         service.update(isRunning=True)
         service.update(done=1)
-    assert sight.statuses == [{}, {"isRunning": True}, {"isRunning": True, "done": 1}, {"isRunning": True, "done": 1}]
-    assert [event.get("goodbye", False) for event in sight.events] == [False, False, False, True]
-    assert {(event["service"], event["instance"], event["beat_s"]) for event in sight.events} == {
-        ("balance-sync", "w-1", 5)
-    }
+    assert sight.statuses == [
+        {},
+        {"isRunning": True},
+        {"isRunning": True, "done": 1},
+        {"isRunning": True, "done": 1},
+    ]
+    assert [event.get("stopped", False) for event in sight.events] == [False, False, False, True]
+    assert {
+        (event["service"], event["instance"], event["heartbeat_s"]) for event in sight.events
+    } == {("balance-sync", "w-1", 5)}
     assert all(abs(event["timestamp"] - time.time() * 1000) < 60_000 for event in sight.events)
     assert pulseboard_threads() == []
 
 
-async def test_async_code_uses_the_same_service(make: MakeService, sight: Sight) -> None:
+async def test_async_code_uses_the_same_service(make: MakeService, sight: RedisView) -> None:
     async with make(start=False) as service:
         service.update(n=1)
         service.replace({"n": 2})
     assert sight.statuses == [{}, {"n": 1}, {"n": 2}, {"n": 2}]
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
 
 
-async def test_leaving_an_async_service_does_not_block_the_event_loop(own_valkey: EmbeddedValkey) -> None:
+async def test_leaving_an_async_service_does_not_block_the_event_loop(
+    own_valkey: EmbeddedValkey,
+) -> None:
     service = Service("balance-sync", redis_url=own_valkey.address.url).start()
     assert own_valkey.pid is not None
     os.kill(own_valkey.pid, signal.SIGSTOP)
@@ -64,7 +73,9 @@ async def test_leaving_an_async_service_does_not_block_the_event_loop(own_valkey
         os.kill(own_valkey.pid, signal.SIGCONT)
 
 
-def test_the_status_on_pub_sub_is_the_seeds_json(make: MakeService, raw: redis.Redis, prefix: str) -> None:
+def test_the_status_on_pub_sub_is_the_seeds_json(
+    make: MakeService, raw: redis.Redis, prefix: str
+) -> None:
     pubsub: Any = raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     pubsub.psubscribe(f"{prefix}*")
     pubsub.get_message(timeout=5)
@@ -73,13 +84,13 @@ def test_the_status_on_pub_sub_is_the_seeds_json(make: MakeService, raw: redis.R
     messages = [pubsub.get_message(timeout=5) for _ in range(2)]
     assert messages[1]["channel"] == f"{prefix}balance-sync".encode()
     payload = json.loads(messages[1]["data"])
-    assert list(payload) == ["service", "timestamp", "status", "instance", "beat_s", "id"]
+    assert list(payload) == ["service", "timestamp", "status", "instance", "heartbeat_s", "id"]
     assert payload["status"] == {"isRunning": True, "queue": {"high": 3}}
     assert isinstance(payload["timestamp"], int)
     pubsub.close()
 
 
-def test_update_merges_and_replace_does_not(make: MakeService, sight: Sight) -> None:
+def test_update_merges_and_replace_does_not(make: MakeService, sight: RedisView) -> None:
     service = make()
     service.update(a=1, b=1)
     service.update(b=2, c=3)
@@ -88,12 +99,16 @@ def test_update_merges_and_replace_does_not(make: MakeService, sight: Sight) -> 
     eventually(lambda: sight.latest == {"d": 4})
 
 
-def test_a_field_may_have_any_name_that_a_keyword_may_not(make: MakeService, sight: Sight) -> None:
+def test_a_field_may_have_any_name_that_a_keyword_may_not(
+    make: MakeService, sight: RedisView
+) -> None:
     make().update(self=1, name=2, **{"last run": 3})
     eventually(lambda: sight.latest == {"self": 1, "name": 2, "last run": 3})
 
 
-def test_a_status_said_before_the_start_is_the_first_one_shown(make: MakeService, sight: Sight) -> None:
+def test_a_status_said_before_the_start_is_the_first_one_shown(
+    make: MakeService, sight: RedisView
+) -> None:
     service = make(start=False)
     service.update(n=1)
     assert pulseboard_threads() == []
@@ -101,7 +116,9 @@ def test_a_status_said_before_the_start_is_the_first_one_shown(make: MakeService
     eventually(lambda: sight.statuses == [{"n": 1}])
 
 
-def test_starting_twice_is_starting_once_and_stopping_is_not_the_end(make: MakeService, sight: Sight) -> None:
+def test_starting_twice_is_starting_once_and_stopping_is_not_the_end(
+    make: MakeService, sight: RedisView
+) -> None:
     service = make()
     assert service.start() is service
     assert len(pulseboard_threads()) == 1
@@ -111,10 +128,12 @@ def test_starting_twice_is_starting_once_and_stopping_is_not_the_end(make: MakeS
     service.start()
     eventually(lambda: sight.latest == {"n": 1})
     service.stop()
-    assert [event.get("goodbye", False) for event in sight.events] == [False, True, False, True]
+    assert [event.get("stopped", False) for event in sight.events] == [False, True, False, True]
 
 
-def test_what_the_host_does_to_a_value_later_is_not_told(make: MakeService, sight: Sight) -> None:
+def test_what_the_host_does_to_a_value_later_is_not_told(
+    make: MakeService, sight: RedisView
+) -> None:
     """Nested values stayed the host's own, and each later event (an update, a goodbye) told what had become of them."""
     service = make()
     queue = {"jobs": [1]}
@@ -156,7 +175,7 @@ def circle() -> list[Any]:
     ids=["__str__ raises", "circle", "digits", "NaN", "surrogate", "keys", "object", "items() raises"],
 )  # fmt: skip
 def test_a_stray_value_costs_neither_the_host_nor_the_field_beside_it(
-    make: MakeService, sight: Sight, value: object
+    make: MakeService, sight: RedisView, value: object
 ) -> None:
     service = make()
     service.update(good=1, bad=value)
@@ -167,7 +186,7 @@ def test_a_stray_value_costs_neither_the_host_nor_the_field_beside_it(
 
 @pytest.mark.parametrize("status", [None, 7, "x", [1], object(), EvilDict(a=1)])
 def test_what_is_no_status_is_told_once_and_not_raised(
-    make: MakeService, sight: Sight, caplog: pytest.LogCaptureFixture, status: Any
+    make: MakeService, sight: RedisView, caplog: pytest.LogCaptureFixture, status: Any
 ) -> None:
     service = make()
     service.update(n=1)
@@ -179,7 +198,7 @@ def test_what_is_no_status_is_told_once_and_not_raised(
 
 
 def test_a_status_that_is_too_large_is_told_once_and_the_next_is_published(
-    make: MakeService, sight: Sight, caplog: pytest.LogCaptureFixture
+    make: MakeService, sight: RedisView, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = make()
     for _ in range(3):
@@ -189,17 +208,21 @@ def test_a_status_that_is_too_large_is_told_once_and_the_next_is_published(
     assert len([record for record in caplog.records if "65536 bytes" in record.message]) == 1
 
 
-def test_one_field_too_large_does_not_stop_the_others_from_being_told(make: MakeService, sight: Sight) -> None:
+def test_one_field_too_large_does_not_stop_the_others_from_being_told(
+    make: MakeService, sight: RedisView
+) -> None:
     """The card stood still for good while the service beat on: alive, with a status that was long past."""
     service = make()
     service.update(done=1)
     service.update(dump="y" * 200_000)
     service.update(done=2)
-    eventually(lambda: sight.latest == {"done": 2, "dump": "(left out: 200002 bytes are too large)"})
+    eventually(
+        lambda: sight.latest == {"done": 2, "dump": "(left out: 200002 bytes are too large)"}
+    )
 
 
 def test_a_huge_name_of_a_field_is_cut_and_costs_no_other_field(
-    make: MakeService, sight: Sight, caplog: pytest.LogCaptureFixture
+    make: MakeService, sight: RedisView, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was larger than an event may be, so the whole status was left out, for good."""
     service = make()
@@ -210,18 +233,20 @@ def test_a_huge_name_of_a_field_is_cut_and_costs_no_other_field(
     assert "cut to 256 characters" in caplog.text
 
 
-def test_a_status_of_too_many_fields_says_so_instead(make: MakeService, sight: Sight) -> None:
+def test_a_status_of_too_many_fields_says_so_instead(make: MakeService, sight: RedisView) -> None:
     service = make()
     service.replace({f"field-{n}": n for n in range(20_000)})
     eventually(lambda: list(sight.latest) == ["status"])
 
 
-def test_a_status_that_grew_too_large_does_not_keep_the_goodbye_back(make: MakeService, sight: Sight) -> None:
+def test_a_status_that_grew_too_large_does_not_keep_the_goodbye_back(
+    make: MakeService, sight: RedisView
+) -> None:
     """Without it a service that stopped in order looked lost, and woke somebody."""
     service = make()
     service.update(log="x" * MAX_EVENT_BYTES)
     service.stop()
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
 
 
 @pytest.mark.parametrize("name", ["", "Balance", "logs", "a/b", "x" * 65, "a\n"])
@@ -230,15 +255,19 @@ def test_a_name_that_can_not_be_one_is_refused_when_the_service_is_made(name: st
         Service(name)
 
 
-@pytest.mark.parametrize("beat_s", [0, -1, math.nan, math.inf, 1e9, 1e-9, 0.049, None, "5", True, [5], 10**400])
-def test_a_rhythm_that_can_not_be_is_refused_when_the_service_is_made(beat_s: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^beat_s is a number of seconds from 0\.05 to 86400, not "):
-        Service("balance-sync", beat_s=beat_s)
+@pytest.mark.parametrize(
+    "heartbeat_s", [0, -1, math.nan, math.inf, 1e9, 1e-9, 0.049, None, "5", True, [5], 10**400]
+)
+def test_a_rhythm_that_can_not_be_is_refused_when_the_service_is_made(heartbeat_s: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^heartbeat_s is a number of seconds from 0\.05 to 86400, not "
+    ):
+        Service("balance-sync", heartbeat_s=heartbeat_s)
 
 
-@pytest.mark.parametrize("beat_s", [0.05, 1, 86_400])
-def test_any_rhythm_from_a_twentieth_of_a_second_to_a_day_will_do(beat_s: float) -> None:
-    assert Service("balance-sync", beat_s=beat_s).beat_s == beat_s
+@pytest.mark.parametrize("heartbeat_s", [0.05, 1, 86_400])
+def test_any_rhythm_from_a_twentieth_of_a_second_to_a_day_will_do(heartbeat_s: float) -> None:
+    assert Service("balance-sync", heartbeat_s=heartbeat_s).heartbeat_s == heartbeat_s
 
 
 def test_a_namespace_that_can_not_be_is_refused_when_the_service_is_made() -> None:
@@ -258,7 +287,9 @@ def test_a_bad_address_keeps_the_host_alive_with_one_line_and_no_password(
     assert "hunter2" not in caplog.text
 
 
-def test_a_wrong_password_is_one_line_that_does_not_show_it(caplog: pytest.LogCaptureFixture, namespace: str) -> None:
+def test_a_wrong_password_is_one_line_that_does_not_show_it(
+    caplog: pytest.LogCaptureFixture, namespace: str
+) -> None:
     with run_valkey() as server, redis.Redis(port=server.address.port) as raw:
         raw.config_set("requirepass", "correct-horse")
         url = f"redis://default:hunter2@127.0.0.1:{server.address.port}"
@@ -276,17 +307,19 @@ def test_redis_away_at_the_start_is_told_once_and_the_service_appears_when_it_co
     caplog: pytest.LogCaptureFixture, keys: Keys, namespace: str
 ) -> None:
     port = free_port()
-    with Service("balance-sync", redis_url=f"redis://127.0.0.1:{port}", namespace=namespace) as service:
+    with Service(
+        "balance-sync", redis_url=f"redis://127.0.0.1:{port}", namespace=namespace
+    ) as service:
         for n in range(500):
             service.update(n=n)
         eventually(lambda: "cannot reach Redis" in caplog.text)
         with run_valkey(port), redis.Redis(port=port) as raw:
-            sight = Sight(raw, keys)
+            sight = RedisView(raw, keys)
             eventually(lambda: sight.latest == {"n": 499})
             assert len(sight.events) == 1, "nobody watched the steps; only the latest matters"
-            eventually(lambda: sight.beats)
+            eventually(lambda: sight.heartbeats)
             service.stop()
-            assert sight.events[-1]["goodbye"] is True
+            assert sight.events[-1]["stopped"] is True
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
 
@@ -295,10 +328,12 @@ def test_a_restart_of_redis_costs_nothing_but_time(
     own_valkey: EmbeddedValkey, keys: Keys, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        Service("balance-sync", redis_url=own_valkey.address.url, namespace=namespace, beat_s=0.2) as service,
+        Service(
+            "balance-sync", redis_url=own_valkey.address.url, namespace=namespace, heartbeat_s=0.2
+        ) as service,
         redis.Redis(port=own_valkey.address.port) as raw,
     ):
-        sight = Sight(raw, keys)
+        sight = RedisView(raw, keys)
         service.update(n=1)
         eventually(lambda: sight.latest == {"n": 1})
         own_valkey.stop()
@@ -311,23 +346,25 @@ def test_a_restart_of_redis_costs_nothing_but_time(
 
 
 def test_data_that_redis_lost_is_sent_again_by_the_next_beat(
-    make: MakeService, sight: Sight, raw: redis.Redis, keys: Keys
+    make: MakeService, sight: RedisView, raw: redis.Redis, keys: Keys
 ) -> None:
-    service = make(beat_s=0.1, instance="w-1")
+    service = make(heartbeat_s=0.1, instance="w-1")
     service.update(n=1)
     eventually(lambda: sight.latest == {"n": 1})
     raw.delete(keys.board)
     eventually(lambda: sight.board.get("balance-sync/w-1", {}).get("status") == {"n": 1})
 
 
-def test_two_services_of_one_name_are_two_instances(make: MakeService, sight: Sight) -> None:
+def test_two_services_of_one_name_are_two_instances(make: MakeService, sight: RedisView) -> None:
     one, two = make(), make()
     assert one.instance != two.instance
     assert all(f":{os.getpid()}" in service.instance for service in (one, two))
     eventually(lambda: len(sight.board) == 2)
 
 
-def test_a_service_for_each_job_does_not_fill_the_board(address: RedisAddress, namespace: str) -> None:
+def test_a_service_for_each_job_does_not_fill_the_board(
+    address: RedisAddress, namespace: str
+) -> None:
     """Each had a number of its own, one more each time: a worker left an ended instance behind for every job."""
 
     def job() -> str:
@@ -337,21 +374,25 @@ def test_a_service_for_each_job_does_not_fill_the_board(address: RedisAddress, n
     assert len({job() for _ in range(5)}) == 1
 
 
-def test_beats_come_in_their_rhythm_while_the_event_loop_is_blocked(make: MakeService, sight: Sight) -> None:
+def test_beats_come_in_their_rhythm_while_the_event_loop_is_blocked(
+    make: MakeService, sight: RedisView
+) -> None:
     async def blocked() -> None:
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:  # the host computes, and never gives the loop a turn
             sum(range(1_000))
 
-    make(beat_s=0.1)
-    eventually(lambda: sight.beats)
+    make(heartbeat_s=0.1)
+    eventually(lambda: sight.heartbeats)
     asyncio.run(blocked())
-    times = [ms for ms, _ in sight.beats]
+    times = [ms for ms, _ in sight.heartbeats]
     assert len(times) >= 5
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 1_000
 
 
-def test_an_update_returns_at_once_while_redis_is_frozen_and_stop_within_its_time(own_valkey: EmbeddedValkey) -> None:
+def test_an_update_returns_at_once_while_redis_is_frozen_and_stop_within_its_time(
+    own_valkey: EmbeddedValkey,
+) -> None:
     service = Service("balance-sync", redis_url=own_valkey.address.url).start()
     assert own_valkey.pid is not None
     os.kill(own_valkey.pid, signal.SIGSTOP)
@@ -379,7 +420,9 @@ def test_stop_is_quick_while_redis_is_away(caplog: pytest.LogCaptureFixture) -> 
     assert pulseboard_threads() == []
 
 
-def test_a_flood_of_updates_is_bounded_and_ends_with_the_latest(make: MakeService, sight: Sight) -> None:
+def test_a_flood_of_updates_is_bounded_and_ends_with_the_latest(
+    make: MakeService, sight: RedisView
+) -> None:
     service = make()
     for n in range(20_000):
         service.update(n=n)
@@ -388,7 +431,7 @@ def test_a_flood_of_updates_is_bounded_and_ends_with_the_latest(make: MakeServic
     assert numbers == sorted(set(numbers)), "in order and none twice"
 
 
-def test_updates_of_many_threads_lose_no_field(make: MakeService, sight: Sight) -> None:
+def test_updates_of_many_threads_lose_no_field(make: MakeService, sight: RedisView) -> None:
     service = make()
 
     def work(worker: int) -> None:
@@ -403,7 +446,9 @@ def test_updates_of_many_threads_lose_no_field(make: MakeService, sight: Sight) 
     eventually(lambda: sight.latest == {f"w{worker}": 199 for worker in range(8)})
 
 
-def test_a_signal_at_any_moment_neither_deadlocks_nor_loses_the_latest(make: MakeService, sight: Sight) -> None:
+def test_a_signal_at_any_moment_neither_deadlocks_nor_loses_the_latest(
+    make: MakeService, sight: RedisView
+) -> None:
     service = make()
     seen = 0
     updating = False
@@ -431,7 +476,11 @@ def test_a_signal_at_any_moment_neither_deadlocks_nor_loses_the_latest(make: Mak
 
 
 def test_the_environment_says_where_and_under_which_names(
-    address: RedisAddress, monkeypatch: pytest.MonkeyPatch, namespace: str, prefix: str, sight: Sight
+    address: RedisAddress,
+    monkeypatch: pytest.MonkeyPatch,
+    namespace: str,
+    prefix: str,
+    sight: RedisView,
 ) -> None:
     monkeypatch.setenv("REDIS_HOST", address.host)
     monkeypatch.setenv("REDIS_PORT", str(address.port))

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from tests.sdk.conftest import RunHost, Sight, eventually
+from tests.sdk.conftest import RedisView, RunHost, eventually
 
 TERMINATED = -signal.SIGTERM
 
@@ -17,7 +17,9 @@ def wait_ready(host: "subprocess.Popen[str]") -> None:
     assert host.stdout.readline() == "ready\n"
 
 
-def test_a_host_without_a_handler_says_goodbye_and_ends_by_the_signal(run_host: RunHost, sight: Sight) -> None:
+def test_a_host_without_a_handler_says_goodbye_and_ends_by_the_signal(
+    run_host: RunHost, sight: RedisView
+) -> None:
     host = run_host(
         """
         import atexit
@@ -32,7 +34,7 @@ def test_a_host_without_a_handler_says_goodbye_and_ends_by_the_signal(run_host: 
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == TERMINATED
-    assert (sight.latest, sight.events[-1]["goodbye"]) == ({"n": 1}, True)
+    assert (sight.latest, sight.events[-1]["stopped"]) == ({"n": 1}, True)
 
 
 def test_it_ends_within_its_time_when_redis_is_frozen(run_host: RunHost) -> None:
@@ -53,7 +55,7 @@ def test_it_ends_within_its_time_when_redis_is_frozen(run_host: RunHost) -> None
     assert 1 < time.monotonic() - started < 4, "2 s, and what a loaded machine takes"
 
 
-def test_it_says_goodbye_in_the_middle_of_an_update(run_host: RunHost, sight: Sight) -> None:
+def test_it_says_goodbye_in_the_middle_of_an_update(run_host: RunHost, sight: RedisView) -> None:
     """The handler waited for the courier, and the courier for the lock of the update that the handler stood in."""
     for turn in range(1, 13):
         host = run_host(
@@ -69,15 +71,15 @@ def test_it_says_goodbye_in_the_middle_of_an_update(run_host: RunHost, sight: Si
         wait_ready(host)
         host.terminate()
         assert host.wait(20) == TERMINATED
-        assert sum(event.get("goodbye", False) for event in sight.events) == turn
+        assert sum(event.get("stopped", False) for event in sight.events) == turn
 
 
 def test_a_second_signal_ends_it_at_once(run_host: RunHost) -> None:
     host = run_host(
         """
         import socket
-        import pulseboard.sdk.host
-        pulseboard.sdk.host.STOP_TIMEOUT_S = 60
+        import pulseboard.sdk.process_hooks
+        pulseboard.sdk.process_hooks.STOP_TIMEOUT_S = 60
         silent = socket.create_server(("127.0.0.1", 0))
         service = Service("balance-sync", redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}")
         dismiss = service.dismiss
@@ -100,7 +102,9 @@ def test_a_second_signal_ends_it_at_once(run_host: RunHost) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_handler_of_the_hosts_own_is_the_one_that_runs(run_host: RunHost, sight: Sight, when: str) -> None:
+def test_a_handler_of_the_hosts_own_is_the_one_that_runs(
+    run_host: RunHost, sight: RedisView, when: str
+) -> None:
     host = run_host(
         f"""
         import signal, sys
@@ -121,10 +125,12 @@ def test_a_handler_of_the_hosts_own_is_the_one_that_runs(run_host: RunHost, sigh
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == 7
     assert sight.latest == {"stopping": True}
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
 
 
-def test_a_handler_that_calls_the_one_it_replaced_gets_what_stood_there_an_end(run_host: RunHost, sight: Sight) -> None:
+def test_a_handler_that_calls_the_one_it_replaced_gets_what_stood_there_an_end(
+    run_host: RunHost, sight: RedisView
+) -> None:
     host = run_host(
         """
         import signal
@@ -141,11 +147,11 @@ def test_a_handler_that_calls_the_one_it_replaced_gets_what_stood_there_an_end(r
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == TERMINATED
-    assert (sight.latest, sight.events[-1]["goodbye"]) == ({"stopping": True}, True)
+    assert (sight.latest, sight.events[-1]["stopped"]) == ({"stopping": True}, True)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_asyncio_host_keeps_its_handler(run_host: RunHost, sight: Sight, when: str) -> None:
+def test_an_asyncio_host_keeps_its_handler(run_host: RunHost, sight: RedisView, when: str) -> None:
     host = run_host(
         f"""
         import asyncio, signal
@@ -168,10 +174,12 @@ def test_an_asyncio_host_keeps_its_handler(run_host: RunHost, sight: Sight, when
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == 0
     assert sight.statuses[-2:] == [{"done": True}, {"done": True}]
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
 
 
-def test_an_asyncio_host_without_a_handler_says_goodbye_too(run_host: RunHost, sight: Sight) -> None:
+def test_an_asyncio_host_without_a_handler_says_goodbye_too(
+    run_host: RunHost, sight: RedisView
+) -> None:
     host = run_host(
         """
         import asyncio
@@ -186,10 +194,12 @@ def test_an_asyncio_host_without_a_handler_says_goodbye_too(run_host: RunHost, s
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == TERMINATED
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
 
 
-def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(run_host: RunHost, sight: Sight) -> None:
+def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(
+    run_host: RunHost, sight: RedisView
+) -> None:
     host = run_host(
         """
         import signal
@@ -205,30 +215,32 @@ def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(run_host: RunH
     host.terminate()
     _, errors = host.communicate("\n", timeout=20)
     assert (host.returncode, errors) == (0, "")
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True
 
 
 @pytest.mark.parametrize(
     "program",
     [
-        'service = Service("balance-sync", goodbye_on_sigterm=False).start()',
+        'service = Service("balance-sync", stop_on_sigterm=False).start()',
         "import threading\nthread = threading.Thread(target=service.start)\nthread.start()\nthread.join()",
         "service.update(n=1)",
     ],
     ids=["opted out", "off the main thread", "not started"],
 )
-def test_nothing_is_installed_unless_asked_on_the_main_thread(run_host: RunHost, sight: Sight, program: str) -> None:
+def test_nothing_is_installed_unless_asked_on_the_main_thread(
+    run_host: RunHost, sight: RedisView, program: str
+) -> None:
     check = "import signal\nassert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
     host = run_host(f'{program}\n{check}print("ready", flush=True)\nwait()')
     wait_ready(host)
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == TERMINATED
-    assert not any(event.get("goodbye") for event in sight.events)
+    assert not any(event.get("stopped") for event in sight.events)
 
 
 def test_a_forked_child_says_its_own_goodbye_and_one_that_said_nothing_says_none(
-    run_host: RunHost, sight: Sight
+    run_host: RunHost, sight: RedisView
 ) -> None:
     host = run_host(
         """
@@ -256,11 +268,15 @@ def test_a_forked_child_says_its_own_goodbye_and_one_that_said_nothing_says_none
     assert host.stdout is not None
     talking = host.stdout.readline().strip()
     eventually(lambda: sight.latest == {"who": "parent"})
-    goodbyes = [event["instance"].rpartition(":")[2] for event in sight.events if event.get("goodbye")]
+    goodbyes = [
+        event["instance"].rpartition(":")[2] for event in sight.events if event.get("stopped")
+    ]
     assert goodbyes == [talking]
 
 
-def test_the_signal_finds_the_host_in_the_middle_of_anything(run_host: RunHost, sight: Sight) -> None:
+def test_the_signal_finds_the_host_in_the_middle_of_anything(
+    run_host: RunHost, sight: RedisView
+) -> None:
     """Of an update, a start, a stop: none may keep it from ending, or the goodbye from being the last word."""
     hosts = [
         run_host(
@@ -286,14 +302,22 @@ def test_the_signal_finds_the_host_in_the_middle_of_anything(run_host: RunHost, 
     for host in hosts:
         assert host.communicate(timeout=20) == ("", "")
         assert host.returncode == TERMINATED
-        assert sight.board[next(name for name in sight.board if name.endswith(f":{host.pid}"))]["goodbye"] is True
+        assert (
+            sight.board[next(name for name in sight.board if name.endswith(f":{host.pid}"))][
+                "stopped"
+            ]
+            is True
+        )
 
 
-def test_the_first_process_of_a_container_ends_as_well(run_host: RunHost, sight: Sight) -> None:
+def test_the_first_process_of_a_container_ends_as_well(run_host: RunHost, sight: RedisView) -> None:
     """The kernel spares it a signal that it does not handle: a container took its 10 s to stop, and was killed."""
     unshare = shutil.which("unshare")
     contained = [unshare or "unshare", "--pid", "--fork", "--kill-child"]
-    if unshare is None or subprocess.run([*contained, "true"], capture_output=True, check=False).returncode:
+    if (
+        unshare is None
+        or subprocess.run([*contained, "true"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("no right to make a PID namespace")
     host = run_host(
         f"""
@@ -318,4 +342,4 @@ def test_the_first_process_of_a_container_ends_as_well(run_host: RunHost, sight:
     )
     output, _ = host.communicate(timeout=30)
     assert output == "143\n"
-    assert sight.events[-1]["goodbye"] is True
+    assert sight.events[-1]["stopped"] is True

@@ -5,10 +5,10 @@ import time
 
 import pytest
 from tests.conftest import free_port
-from tests.sdk.conftest import MakeService, RunHost, Sight, eventually
+from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 
 from pulseboard import Service, ServiceStats
-from pulseboard.sdk.lane import LaneCounts
+from pulseboard.sdk.bounded_queue import QueueCounts
 
 
 def test_a_service_that_was_not_started_has_nothing_to_tell() -> None:
@@ -23,18 +23,26 @@ def test_a_service_that_was_not_started_has_nothing_to_tell() -> None:
         coalesced=0,
         waiting=0,
         waiting_bytes=0,
-        lines=LaneCounts(0, 0, 0, 0, 0, 0),
+        lines=QueueCounts(0, 0, 0, 0, 0, 0),
     )
 
 
-def test_each_event_is_counted_as_sent_once_redis_has_it(make: MakeService, sight: Sight) -> None:
+def test_each_event_is_counted_as_sent_once_redis_has_it(
+    make: MakeService, sight: RedisView
+) -> None:
     service = make()
     service.update(n=1)
     service.update(n=2)
     eventually(lambda: service.stats().sent == 3)
     assert len(sight.events) == 3
     stats = service.stats()
-    assert (stats.connected, stats.offered, stats.dropped, stats.waiting, stats.waiting_bytes) == (True, 3, 0, 0, 0)
+    assert (stats.connected, stats.offered, stats.dropped, stats.waiting, stats.waiting_bytes) == (
+        True,
+        3,
+        0,
+        0,
+        0,
+    )
     service.stop()
     assert (service.stats().connected, service.stats().sent) == (False, 4)
     service.start()

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulseboard.sdk.status import VALUE_DEPTH, encode_value, text_of
+from pulseboard.sdk.status_encoding import VALUE_DEPTH, encode_value, text_of
 from pulseboard.wire.errors import InvalidEvent
 
 
@@ -79,7 +79,9 @@ def shown(value: object) -> Any:
         ({(1, 2): 3, None: 4}, {"(1, 2)": 3, "None": 4}),
         ({Evil(): 1}, {"<Evil>": 1}),
     ],
-    ids=lambda value: None if isinstance(value, dict) else text_of(value)[:20].encode("unicode_escape").decode(),
+    ids=lambda value: (
+        None if isinstance(value, dict) else text_of(value)[:20].encode("unicode_escape").decode()
+    ),
 )
 def test_a_value_is_shown_as_json_or_as_text(value: object, expected: object) -> None:
     assert shown(value) == expected
@@ -110,10 +112,18 @@ def test_a_circle_is_refused_as_too_deep() -> None:
 
 
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.builds(Evil) | st.dates(),
+    st.none()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.binary()
+    | st.builds(Evil)
+    | st.dates(),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(st.characters()) | st.integers() | st.tuples(st.integers()), inner, max_size=3)
+        | st.dictionaries(
+            st.text(st.characters()) | st.integers() | st.tuples(st.integers()), inner, max_size=3
+        )
     ),
     max_leaves=10,
 )

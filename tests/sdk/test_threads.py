@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.sdk.conftest import MakeService, Sight, eventually, held_up
+from tests.sdk.conftest import MakeService, RedisView, eventually, held_up
 
 from pulseboard import Service
-from pulseboard.sdk.courier import Courier
 from pulseboard.sdk.outbox import Outbox
+from pulseboard.sdk.sender import BackgroundSender
 
 THREADS, TASKS, UPDATES = 4, 3, 15
 """All in all fewer than the outbox holds, so that none may be dropped."""
@@ -52,7 +52,9 @@ def in_order(statuses: list[dict[str, Any]], field: str) -> list[int]:
     return sorted(set(told))
 
 
-def test_several_loops_in_several_threads_share_one_service(make: MakeService, sight: Sight) -> None:
+def test_several_loops_in_several_threads_share_one_service(
+    make: MakeService, sight: RedisView
+) -> None:
     service = make()
 
     async def work(worker: int) -> None:
@@ -72,8 +74,8 @@ def test_several_loops_in_several_threads_share_one_service(make: MakeService, s
             assert in_order(sight.statuses, f"w{worker}t{task}") == [*range(UPDATES)]
 
 
-def test_each_loop_has_a_service_of_its_own(make: MakeService, sight: Sight) -> None:
-    services = [make(f"worker-{worker}", start=False, beat_s=0.1) for worker in range(THREADS)]
+def test_each_loop_has_a_service_of_its_own(make: MakeService, sight: RedisView) -> None:
+    services = [make(f"worker-{worker}", start=False, heartbeat_s=0.1) for worker in range(THREADS)]
 
     async def work(worker: int) -> None:
         async with services[worker] as service:
@@ -86,12 +88,16 @@ def test_each_loop_has_a_service_of_its_own(make: MakeService, sight: Sight) -> 
     for worker, service in enumerate(services):
         own = [event for event in sight.events if event["service"] == f"worker-{worker}"]
         assert len(own) == service.stats().sent == TASKS * UPDATES + 2
-        assert [event.get("goodbye", False) for event in own] == [False] * (TASKS * UPDATES + 1) + [True]
+        assert [event.get("stopped", False) for event in own] == [False] * (TASKS * UPDATES + 1) + [
+            True
+        ]
         for task in range(TASKS):
             assert in_order([event["status"] for event in own], f"t{task}") == [*range(UPDATES)]
 
 
-def test_threads_may_start_and_stop_one_service_as_they_like(make: MakeService, sight: Sight) -> None:
+def test_threads_may_start_and_stop_one_service_as_they_like(
+    make: MakeService, sight: RedisView
+) -> None:
     """Two couriers of one service overtook each other: a goodbye could be the last word of one that was running."""
     service = make(start=False)
 
@@ -110,17 +116,24 @@ def test_threads_may_start_and_stop_one_service_as_they_like(make: MakeService, 
     service.update(last=True)
     eventually(lambda: sight.latest.get("last") is True)
     eventually(lambda: not service.stats().waiting)
-    assert not sight.events[-1].get("goodbye")
+    assert not sight.events[-1].get("stopped")
     stats = service.stats()
     assert stats.offered == stats.sent + stats.dropped
-    assert len([thread for thread in threading.enumerate() if thread.name == "pulseboard-balance-sync"]) == 1
+    assert (
+        len(
+            [thread for thread in threading.enumerate() if thread.name == "pulseboard-balance-sync"]
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
-    "function", [Service.update, Service._publish, Courier.say, Outbox.say], ids=lambda function: function.__qualname__
+    "function",
+    [Service.update, Service._publish, BackgroundSender.say, Outbox.say],
+    ids=lambda function: function.__qualname__,
 )
 def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
-    make: MakeService, sight: Sight, function: Callable[..., object]
+    make: MakeService, sight: RedisView, function: Callable[..., object]
 ) -> None:
     """Another run of it says the status; what is put in for the one before is not sent any more."""
     service = make()
@@ -141,9 +154,11 @@ def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
     assert line > 1
 
 
-def test_an_update_that_is_torn_away_in_the_middle_is_told_with_the_next_beat(make: MakeService, sight: Sight) -> None:
+def test_an_update_that_is_torn_away_in_the_middle_is_told_with_the_next_beat(
+    make: MakeService, sight: RedisView
+) -> None:
     """A signal handler raised, as that of a soft time limit does, when the status was made and not put in yet."""
-    service = make(beat_s=0.2)
+    service = make(heartbeat_s=0.2)
 
     def tear_away() -> None:
         raise TimeoutError
@@ -170,9 +185,12 @@ def stops(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("handle", [starts, restarts, stops])
-@pytest.mark.parametrize("function", [Service._appear, Service._launch, Courier.start])
+@pytest.mark.parametrize("function", [Service._appear, Service._launch, BackgroundSender.start])
 def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
-    make: MakeService, sight: Sight, function: Callable[..., object], handle: Callable[[Service], bool]
+    make: MakeService,
+    sight: RedisView,
+    function: Callable[..., object],
+    handle: Callable[[Service], bool],
 ) -> None:
     """Two couriers of one service waited for each other's end: nothing was told any more, and a stop took its two seconds."""
 
@@ -194,7 +212,7 @@ def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
         if handled in ([], [True]):
             eventually(partial(is_told, name, line))
         service.stop()
-        assert name not in sight.board or sight.board[name]["goodbye"]
+        assert name not in sight.board or sight.board[name]["stopped"]
         assert not any(thread.name == "pulseboard-balance-sync" for thread in threading.enumerate())
         if not was_held_up():
             break
@@ -202,7 +220,7 @@ def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
 
 
 def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
-    make: MakeService, sight: Sight, monkeypatch: pytest.MonkeyPatch
+    make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One thread starts, another stops in the middle of that and starts again: the first had undone the second start as well."""
     launch = Service._launch
@@ -227,7 +245,9 @@ def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
         def start_again(service: Service = service, again: threading.Thread = again) -> None:
             if service in stopped:
                 again.start()
-                eventually(partial(getattr, service, "_wanted"))  # from here on it waits for this one
+                eventually(
+                    partial(getattr, service, "_wanted")
+                )  # from here on it waits for this one
 
         with held_up(Service._appear, line, start_again) as was_held_up:
             service.start()

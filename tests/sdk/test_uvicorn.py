@@ -10,19 +10,25 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import free_port
-from tests.sdk.conftest import SOURCE, Sight, eventually
+from tests.sdk.conftest import SOURCE, RedisView, eventually
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 
 GUIDE = Path(__file__).parents[2] / "docs" / "sdk.md"
 
 
 @pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
 def server(
-    request: pytest.FixtureRequest, address: RedisAddress, namespace: str, prefix: str, tmp_path: Path
+    request: pytest.FixtureRequest,
+    address: RedisAddress,
+    namespace: str,
+    prefix: str,
+    tmp_path: Path,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Uvicorn with the example of the guide; it is there once each of its processes is on the board."""
-    blocks = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
     (example,) = [block for block in blocks if "Starlette(" in block]
     (tmp_path / "guide.py").write_text(example, "utf-8")
     command = [
@@ -44,10 +50,13 @@ def server(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_in_the_lifespan_of_the_guide_says_goodbye(
-    server: "subprocess.Popen[bytes]", sight: Sight, number: signal.Signals, request: pytest.FixtureRequest
+    server: "subprocess.Popen[bytes]",
+    sight: RedisView,
+    number: signal.Signals,
+    request: pytest.FixtureRequest,
 ) -> None:
     processes = request.node.callspec.params["server"]
     eventually(lambda: len(sight.board) == processes)
     server.send_signal(number)
     server.wait(20)
-    assert [event.get("goodbye") for event in sight.board.values()] == [True] * processes
+    assert [event.get("stopped") for event in sight.board.values()] == [True] * processes

@@ -17,7 +17,7 @@ from hatch_build import PageError, node_environment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,11 +26,15 @@ HERE = Path(__file__).resolve().parent
 def build() -> Path:
     """Return the folder with both bundles, built once for a test run."""
     if not (HERE / "node_modules" / "ioredis").is_dir():
-        missing("React and ioredis are not installed: run `make test`, or `python scripts/prepare.py test`")
+        missing(
+            "React and ioredis are not installed: run `make test`, or `python scripts/prepare.py test`"
+        )
     folder = tempfile.TemporaryDirectory(prefix="pulseboard-seed-")
     _kept.append(folder)
     with node() as environment:
-        subprocess.run(["node", HERE / "harness" / "build.mjs", folder.name], env=environment, check=True)
+        subprocess.run(
+            ["node", HERE / "harness" / "build.mjs", folder.name], env=environment, check=True
+        )
     return Path(folder.name)
 
 
@@ -58,7 +62,9 @@ def node(address: RedisAddress | None = None) -> Iterator[dict[str, str]]:
 
 def publish(address: RedisAddress, updates: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Publish (channel, update) pairs with the seed's own client.ts and pubsub.ts on ioredis, one after the other."""
-    lines = "".join(json.dumps({"channel": channel, "update": update}) + "\n" for channel, update in updates)
+    lines = "".join(
+        json.dumps({"channel": channel, "update": update}) + "\n" for channel, update in updates
+    )
     program = build() / "peer" / "peer.mjs"
     with node(address) as environment:
         subprocess.run(

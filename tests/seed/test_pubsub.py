@@ -11,16 +11,20 @@ from tests.conftest import run_valkey
 from tests.seed import node
 
 from pulseboard import Service
-from pulseboard.bus.client import RedisClient
+from pulseboard.bus.connection.client import RedisClient
 from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
-from pulseboard.wire.events import ServiceStatusUpdate
+from pulseboard.wire.events.status import ServiceStatusUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pulseboard.bus.address import RedisAddress
+    from pulseboard.bus.connection.address import RedisAddress
 
-CHANNELS = [ServiceChannel.BALANCE_SYNC, ServiceChannel.ACCOUNT_DISCOVERY, ServiceChannel.ACCOUNT_ENRICHMENT]
+CHANNELS = [
+    ServiceChannel.BALANCE_SYNC,
+    ServiceChannel.ACCOUNT_DISCOVERY,
+    ServiceChannel.ACCOUNT_ENRICHMENT,
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,48 +35,85 @@ def own_redis() -> Iterator[RedisAddress]:
 
 
 def update(channel: ServiceChannel, number: int) -> dict[str, Any]:
-    status = {"isRunning": number % 2 == 0, "done": number, "ratio": 0.1, "lastError": None, "name": "é ☃ \u2028"}
-    return {"service": channel.removeprefix("service:"), "timestamp": 1_765_600_000_000 + number, "status": status}
+    status = {
+        "isRunning": number % 2 == 0,
+        "done": number,
+        "ratio": 0.1,
+        "lastError": None,
+        "name": "é ☃ \u2028",
+    }
+    return {
+        "service": channel.removeprefix("service:"),
+        "timestamp": 1_765_600_000_000 + number,
+        "status": status,
+    }
 
 
-async def test_python_hears_all_that_the_seeds_publisher_says_in_its_order(own_redis: RedisAddress) -> None:
-    sent = [(str(channel), update(channel, n)) for n, channel in zip(range(30), itertools.cycle(CHANNELS))]
-    heard: list[tuple[str, dict[str, Any]]] = []
+async def test_python_hears_all_that_the_seeds_publisher_says_in_its_order(
+    own_redis: RedisAddress,
+) -> None:
+    sent = [
+        (str(channel), update(channel, n))
+        for n, channel in zip(range(30), itertools.cycle(CHANNELS))
+    ]
+    observed_until: list[tuple[str, dict[str, Any]]] = []
     all_heard = asyncio.Event()
 
     def hear(channel: str, message: ServiceStatusUpdate) -> None:
-        heard.append((channel, {"service": message.service, "timestamp": message.timestamp, "status": message.status}))
-        if len(heard) == len(sent):
+        observed_until.append(
+            (
+                channel,
+                {
+                    "service": message.service,
+                    "timestamp": message.timestamp,
+                    "status": message.status,
+                },
+            )
+        )
+        if len(observed_until) == len(sent):
             all_heard.set()
 
     async with ServicePubSub(RedisClient(own_redis)) as pubsub:
         await pubsub.subscribe([ServiceChannel.ALL_SERVICES], hear)
         await asyncio.to_thread(node.publish, own_redis, sent)
         await asyncio.wait_for(all_heard.wait(), 10)
-    assert heard == sent
+    assert observed_until == sent
     assert not pubsub.rejections.counts
 
 
-async def test_the_seeds_subscriber_hears_all_that_python_publishes_in_the_seeds_shape(own_redis: RedisAddress) -> None:
-    sent = [(channel, update(channel, n)) for n, channel in zip(range(30), itertools.cycle(CHANNELS))]
-    with node.subscriber(own_redis) as heard:
+async def test_the_seeds_subscriber_hears_all_that_python_publishes_in_the_seeds_shape(
+    own_redis: RedisAddress,
+) -> None:
+    sent = [
+        (channel, update(channel, n)) for n, channel in zip(range(30), itertools.cycle(CHANNELS))
+    ]
+    with node.subscriber(own_redis) as observed_until:
         async with ServicePubSub(RedisClient(own_redis)) as pubsub:
             for channel, message in sent:
                 await pubsub.publish_status(channel, ServiceStatusUpdate(**message))
-        assert list(itertools.islice(heard, len(sent))) == [
+        assert list(itertools.islice(observed_until, len(sent))) == [
             {"channel": str(channel), "message": message} for channel, message in sent
         ]
 
 
-def test_the_seeds_subscriber_hears_our_services_in_the_seeds_shape(own_redis: RedisAddress) -> None:
-    with node.subscriber(own_redis) as heard:
+def test_the_seeds_subscriber_hears_our_services_in_the_seeds_shape(
+    own_redis: RedisAddress,
+) -> None:
+    with node.subscriber(own_redis) as observed_until:
         with Service("balance-sync", redis_url=own_redis.url, instance="one") as service:
             service.replace({"queue": {"high": 3}, "isRunning": True})
-            first, second = itertools.islice(heard, 2)
-        goodbye = next(heard)
+            first, second = itertools.islice(observed_until, 2)
+        stopped = next(observed_until)
     assert first["channel"] == second["channel"] == "service:balance-sync"
     assert (first["message"]["service"], first["message"]["status"]) == ("balance-sync", {})
     assert second["message"]["status"] == {"queue": {"high": 3}, "isRunning": True}
     assert isinstance(second["message"]["timestamp"], int)
-    assert second["message"].keys() == {"service", "timestamp", "status", "instance", "beat_s", "id"}
-    assert goodbye["message"]["goodbye"] is True
+    assert second["message"].keys() == {
+        "service",
+        "timestamp",
+        "status",
+        "instance",
+        "heartbeat_s",
+        "id",
+    }
+    assert stopped["message"]["stopped"] is True

@@ -13,15 +13,17 @@ import pytest
 import redis
 import uvicorn
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.server.app import create_app
-from pulseboard.server.core import Core
-from pulseboard.server.listen import bind
-from pulseboard.server.protocol import StreamProtocol
+from pulseboard.server.hosting.socket import bind
+from pulseboard.server.runtime import Runtime
 from pulseboard.server.settings import Settings
+from pulseboard.server.streaming.uvicorn_protocol import StreamProtocol
 
 LIMIT_S = 10.0
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # or each client would load all certificates of the machine
+_NO_TLS = ssl.SSLContext(
+    ssl.PROTOCOL_TLS_CLIENT
+)  # or each client would load all certificates of the machine
 
 
 class Message:
@@ -52,21 +54,33 @@ class Stream:
 
     @classmethod
     async def open(
-        cls, port: int, path: str = "/api/stream", *, method: str = "GET", version: str = "1.1", head: str = ""
+        cls,
+        port: int,
+        path: str = "/api/stream",
+        *,
+        method: str = "GET",
+        version: str = "1.1",
+        head: str = "",
     ) -> Self:
         self = cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
         await self.request(path, method=method, version=version, head=head)
         return self
 
-    async def request(self, path: str, *, method: str = "GET", version: str = "1.1", head: str = "") -> None:
-        self._writer.write(f"{method} {path} HTTP/{version}\r\nHost: localhost\r\n{head}\r\n".encode())
+    async def request(
+        self, path: str, *, method: str = "GET", version: str = "1.1", head: str = ""
+    ) -> None:
+        self._writer.write(
+            f"{method} {path} HTTP/{version}\r\nHost: localhost\r\n{head}\r\n".encode()
+        )
         await self.read_head()
 
     async def read_head(self) -> None:
         async with asyncio.timeout(LIMIT_S):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         self.status = int(head[0].split()[1])
-        self.headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:-2])}
+        self.headers = {
+            name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:-2])
+        }
         self._chunked = self.headers.get("transfer-encoding") == "chunked"
 
     async def read(self) -> bytes:
@@ -137,15 +151,22 @@ class Server:
     """A server in a thread of its own, with an event loop of its own."""
 
     def __init__(self, settings: Settings, http: Any = StreamProtocol) -> None:
-        self.core = Core(settings)
+        self.core = Runtime(settings)
         self._sock = bind("127.0.0.1", 0)
         self.port: int = self._sock.getsockname()[1]
         config = uvicorn.Config(
-            create_app(self.core), http=http, ws="none", lifespan="on", log_config=None, access_log=False
+            create_app(self.core),
+            http=http,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._sock],), daemon=True)
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=LIMIT_S, verify=_NO_TLS)
+        self._client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=LIMIT_S, verify=_NO_TLS
+        )
         self.get = self._client.get
         self.request = self._client.request
 
@@ -196,7 +217,12 @@ def serve(namespace: str, prefix: str) -> Iterator[ServeFixture]:
     with contextlib.ExitStack() as stack:
 
         def start(address: RedisAddress, *, http: Any = StreamProtocol, **options: Any) -> Server:
-            common = {"namespace": namespace, "channel_prefix": prefix, "expect": EXPECTED, "redis_url": address.url}
+            common = {
+                "namespace": namespace,
+                "channel_prefix": prefix,
+                "expect": EXPECTED,
+                "redis_url": address.url,
+            }
             return stack.enter_context(Server(Settings.load(**(common | options)), http))
 
         yield start

@@ -31,7 +31,9 @@ class Host:
         self.port = free_port()
         self.prefix = prefix
         self.url = f"http://127.0.0.1:{self.port}{prefix}"
-        self._workers = int(options[options.index("--workers") + 1]) if "--workers" in options else 1
+        self._workers = (
+            int(options[options.index("--workers") + 1]) if "--workers" in options else 1
+        )
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed in close()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", app, "--port", str(self.port), *options],
@@ -50,7 +52,10 @@ class Host:
     def is_ready(self) -> bool:
         """Whether all its workers take signals, and the board of one sees Redis."""
         with contextlib.suppress(httpx.TransportError):
-            return self.said.count(_STARTED) >= self._workers and httpx.get(f"{self.url}/readyz").status_code == 200
+            return (
+                self.said.count(_STARTED) >= self._workers
+                and httpx.get(f"{self.url}/readyz").status_code == 200
+            )
         return False
 
     async def wait(self) -> str:

@@ -59,7 +59,9 @@ guest = Pulseboard()
 
 
 @asgi("/ops", is_mount=True, copy_scope=False)
-async def ops(scope: litestar.types.Scope, receive: litestar.types.Receive, send: litestar.types.Send) -> None:
+async def ops(
+    scope: litestar.types.Scope, receive: litestar.types.Receive, send: litestar.types.Send
+) -> None:
     await guest(scope, receive, send)
 
 

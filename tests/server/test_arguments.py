@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from pulseboard.sdk.offers import Offers
-from pulseboard.server.arguments import object_to
+from pulseboard.control.arguments import object_to
+from pulseboard.sdk.command_registry import CommandRegistry
 
 
 class Shade(enum.Enum):
@@ -36,7 +36,7 @@ def handle(
 
 
 def schema_of_handle() -> dict[str, Any]:
-    offers = Offers()
+    offers = CommandRegistry()
     offers.add("go", handle)
     told: dict[str, Any] = msgspec.json.decode(offers.describe("run", "0-0"))
     schema: dict[str, Any] = told["commands"]["go"]["args"]
@@ -68,7 +68,10 @@ def test_what_the_service_takes_is_taken(args: dict[str, Any]) -> None:
     [
         ({}, f"args: 'n' is a required property; it takes {NAMES}"),
         ({"n": "1"}, "args.n: '1' is not of type 'integer'"),
-        ({"n": 1, "m": 2}, f"args: Additional properties are not allowed ('m' was unexpected); it takes {NAMES}"),
+        (
+            {"n": 1, "m": 2},
+            f"args: Additional properties are not allowed ('m' was unexpected); it takes {NAMES}",
+        ),
         ({"n": 1, "name": "abcd"}, "args.name: 'abcd' is too long"),
         ({"n": 1, "place": {"row": 1.5}}, "args.place.row: 1.5 is not of type 'integer'"),
         ({"n": 1, "seen": [1, "a"]}, "args.seen[1]: 'a' is not of type 'integer'"),
@@ -77,7 +80,9 @@ def test_what_the_service_takes_is_taken(args: dict[str, Any]) -> None:
         ({"n": 1, "price": True}, "args.price: True is not of type 'string'"),
     ],
 )
-def test_what_the_service_would_refuse_is_refused_with_the_place(args: dict[str, Any], said: str) -> None:
+def test_what_the_service_would_refuse_is_refused_with_the_place(
+    args: dict[str, Any], said: str
+) -> None:
     assert object_to(msgspec.json.encode(args), [SCHEMA]) == said
 
 
@@ -101,17 +106,24 @@ HOSTILE = {
     "is none": {"type": 7},
     "tries an expression": {"properties": {"a": {"pattern": SLOW}}},
     "tries one on names": {"patternProperties": {SLOW: {}}, "additionalProperties": False},
-    "tries one on what is left over": {"patternProperties": {SLOW: {}}, "unevaluatedProperties": False},
+    "tries one on what is left over": {
+        "patternProperties": {SLOW: {}},
+        "unevaluatedProperties": False,
+    },
     "tries one by another draft": {
         "properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#", "pattern": SLOW}}
     },
     "compares all with all": {"properties": {"many": {"uniqueItems": True}}},
-    "has no end of members": {"properties": {"many": {"items": {"enum": [{"a": n} for n in range(9_000)]}}}},
+    "has no end of members": {
+        "properties": {"many": {"items": {"enum": [{"a": n} for n in range(9_000)]}}}
+    },
     "looks for anchors": {
         "$defs": {f"d{n}": {"$anchor": f"n{n}"} for n in range(400)},
         "allOf": [{"$ref": "#n399"}] * 90,
     },
-    "compares lists": {"properties": {"many": {"items": {"const": [{"n": n} for n in range(1_500)]}}}},
+    "compares lists": {
+        "properties": {"many": {"items": {"const": [{"n": n} for n in range(1_500)]}}}
+    },
     "complains at length": {"allOf": [{"minProperties": 9}] * 3_000},
     "is long": {"allOf": [{"maxProperties": 9}] * 9_000},
     "requires no end": {"allOf": [{"required": [f"x{n}" for n in range(9_000)]}] * 9},

@@ -32,8 +32,8 @@ BAD: dict[str, list[tuple[str, str | bytes]]] = {
         ("balance-sync", event(status=[])),
         ("balance-sync", event(status="running")),
         ("balance-sync", event(service=7)),
-        ("balance-sync", event(beat_s=-1)),
-        ("balance-sync", event(goodbye="yes")),
+        ("balance-sync", event(heartbeat_s=-1)),
+        ("balance-sync", event(stopped="yes")),
         ("logs", event("logs")),
         ("metrics", event("metrics")),
         ("logs", b'{"service":"balance-sync","message":"x","level":"loud"}'),
@@ -51,15 +51,25 @@ BAD: dict[str, list[tuple[str, str | bytes]]] = {
         ("balance-sync", event(instance="a\x00b")),
         ("balance-sync", event(instance="a/b")),
     ],
-    "channel-mismatch": [("balance-sync", event("account-discovery")), ("unknown", event("balance-sync"))],
+    "channel-mismatch": [
+        ("balance-sync", event("account-discovery")),
+        ("unknown", event("balance-sync")),
+    ],
 }
 
 
 async def test_bad_publishes_are_dropped_counted_and_told_once_a_reason(
-    server: Server, raw: redis.Redis, prefix: str, publish: Publisher, caplog: pytest.LogCaptureFixture
+    server: Server,
+    raw: redis.Redis,
+    prefix: str,
+    publish: Publisher,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "pulseboard.rejections")
-    async with await server.open("/api/services/status/stream") as stream, await server.open() as ours:
+    async with (
+        await server.open("/api/services/status/stream") as stream,
+        await server.open() as ours,
+    ):
         await stream.next()
         for cases in BAD.values():
             for channel, payload in cases:
@@ -77,7 +87,9 @@ async def test_bad_publishes_are_dropped_counted_and_told_once_a_reason(
         assert len(line) < 500
 
 
-async def test_odd_but_valid_publishes_arrive_as_they_are(server: Server, raw: redis.Redis, prefix: str) -> None:
+async def test_odd_but_valid_publishes_arrive_as_they_are(
+    server: Server, raw: redis.Redis, prefix: str
+) -> None:
     oddities = [
         {"text": "line\r\nbreak\x00\u2028 data: x\n\n", "event: bye": "id: 7"},
         {"": None, "nested": {"deep": [[[[{}]]]]}, "big": 12345678901234567890, "small": 1e-300},
@@ -90,7 +102,10 @@ async def test_odd_but_valid_publishes_arrive_as_they_are(server: Server, raw: r
             raw.publish(
                 prefix + "balance-sync",
                 "\n "
-                + json.dumps({"status": status, "service": "balance-sync", "extra": [1], "timestamp": 1.5}, indent=2),
+                + json.dumps(
+                    {"status": status, "service": "balance-sync", "extra": [1], "timestamp": 1.5},
+                    indent=2,
+                ),
             )
         for status in oddities:
             data = (await stream.next()).data
@@ -100,7 +115,9 @@ async def test_odd_but_valid_publishes_arrive_as_they_are(server: Server, raw: r
 async def test_what_others_write_into_the_feed_itself_breaks_no_stream(
     server: Server, raw: redis.Redis, namespace: str, publish: Publisher
 ) -> None:
-    feed, beats, board = (f"{{{namespace}}}:{name}" for name in ("feed", "beats", "board"))
+    feed, heartbeats, board = (
+        f"{{{namespace}}}:{name}" for name in ("feed", "heartbeats", "board")
+    )
     async with await server.open() as stream:
         await stream.next()
         entries: list[dict[str | bytes, str | bytes]] = [
@@ -115,7 +132,7 @@ async def test_what_others_write_into_the_feed_itself_breaks_no_stream(
         ]
         for fields in entries:
             raw.xadd(feed, fields)  # type: ignore[arg-type]
-        raw.xadd(beats, {b"service": b"\xff", b"x": b"y"})
+        raw.xadd(heartbeats, {b"service": b"\xff", b"x": b"y"})
         raw.hset(board, mapping={"nonsense": "{", "a/b": event("a"), "c": ""})
         publish("balance-sync", fine=True)
         status = await stream.until(lambda message: message.event != "ping")
@@ -124,7 +141,7 @@ async def test_what_others_write_into_the_feed_itself_breaks_no_stream(
     await eventually(server.is_ready)
 
 
-@pytest.mark.parametrize("key", ["feed", "beats", "board"])
+@pytest.mark.parametrize("key", ["feed", "heartbeats", "board"])
 async def test_a_key_of_a_wrong_type_blinds_the_server_but_does_not_end_it(
     server: Server, raw: redis.Redis, namespace: str, key: str
 ) -> None:

@@ -42,16 +42,23 @@ async def test_statuses_and_lines_are_those_of_then(
     publish("report", done=1)
     raw.publish(f"{prefix}logs", json.dumps({"service": "report", "message": "one"}))
     await eventually(
-        lambda: [each["message"] for each in server.get("/api/services/report/logs").json()["lines"]] == ["one"]
+        lambda: (
+            [each["message"] for each in server.get("/api/services/report/logs").json()["lines"]]
+            == ["one"]
+        )
     )
     first = now_ms(raw)
     await pass_on(raw, first)
     publish("report", done=2)
     raw.publish(f"{prefix}logs", json.dumps({"service": "report", "message": "two"}))
-    await eventually(lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 2)
+    await eventually(
+        lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 2
+    )
     assert board_at(server, before)["instances"] == []
     then = board_at(server, first)
-    assert [(each["status"], each["state"]) for each in then["instances"]] == [({"done": 1}, "silent")]
+    assert [(each["status"], each["state"]) for each in then["instances"]] == [
+        ({"done": 1}, "silent")
+    ]
     assert [each["message"] for each in then["lines"]] == ["one"]
     after = board_at(server, now_ms(raw), services="report")
     assert [each["status"] for each in after["instances"]] == [{"done": 2}]
@@ -112,7 +119,9 @@ async def test_one_that_was_lost_and_beats_again_is_alive_from_then_on(
     ]
 
 
-async def test_commands_in_work_then_are_told(server: Server, run_host: RunHost, till: Till, raw: redis.Redis) -> None:
+async def test_commands_in_work_then_are_told(
+    server: Server, run_host: RunHost, till: Till, raw: redis.Redis
+) -> None:
     run_host("a", "service.command('slow')(lambda: time.sleep(0.5))")
     await till.listens("a")
     before = now_ms(raw)
@@ -123,7 +132,11 @@ async def test_commands_in_work_then_are_told(server: Server, run_host: RunHost,
     await till.settled(command_id, "a")
     assert board_at(server, before)["commands"] == []
     (command,) = board_at(server, during)["commands"]
-    assert (command["id"], command["command"], command["steps"]) == (command_id, "slow", {"a": "accepted"})
+    assert (command["id"], command["command"], command["steps"]) == (
+        command_id,
+        "slow",
+        {"a": "accepted"},
+    )
     await pass_on(raw, during)
     assert board_at(server, now_ms(raw))["commands"] == []
 

@@ -16,9 +16,9 @@ from jsonschema import Draft202012Validator
 from tests.conftest import run_valkey
 from tests.server.conftest import LIMIT_S, ServeFixture, Server, eventually
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
-from pulseboard.server.settle import Settler
+from pulseboard.control.expiry import ExpiryCheck
 
 SPEC = Path(__file__).parents[2] / "spec"
 SOURCE = Path(__file__).parents[2] / "src"
@@ -28,13 +28,13 @@ HOST = """
 import asyncio, logging, os, signal, sys, threading, time
 import redis
 from pulseboard import Service
-from pulseboard.bus.orders import Orders
+from pulseboard.bus.commands.receiver import CommandReceiver
 from pulseboard.bus.publisher import Publisher
-from pulseboard.sdk.commander import Commander
-from pulseboard.sdk.courier import Courier
+from pulseboard.sdk.command_runner import CommandRunner
+from pulseboard.sdk.sender import BackgroundSender
 
 raw = redis.Redis.from_url(os.environ["REDIS_URL"])
-service = Service("till", beat_s=0.2, instance=sys.argv[1])
+service = Service("till", heartbeat_s=0.2, instance=sys.argv[1])
 
 @service.command("count")
 def count(by: int = 1) -> int:
@@ -71,7 +71,9 @@ def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run
     """Run an instance, with more program before it starts; it is killed when the test ends."""
     hosts: list[Host] = []
 
-    def run(instance: str, program: str = "", *, redis_url: str | None = None, **environment: str) -> Host:
+    def run(
+        instance: str, program: str = "", *, redis_url: str | None = None, **environment: str
+    ) -> Host:
         environment |= {
             "PYTHONPATH": str(SOURCE),
             "REDIS_URL": redis_url or address.url,
@@ -100,17 +102,24 @@ class Till:
         """Wait until these instances, and no others, can be commanded."""
 
         def all_listen() -> bool:
-            listening = {name for name in instances if self._raw.exists(self._keys.listener("till", name))}
+            listening = {
+                name for name in instances if self._raw.exists(self._keys.listener("till", name))
+            }
             return listening == set(instances) and self._on_board() >= set(instances)
 
         await eventually(all_listen)
 
     def _on_board(self) -> set[str]:
-        return {name for name, state in self._server.core.hub.states("till").items() if state == "alive"}
+        return {
+            name for name, state in self._server.core.hub.states("till").items() if state == "alive"
+        }
 
     def post(self, command: str, *, headers: dict[str, str] | None = None, **more: Any) -> Any:
         return self._server.request(
-            "POST", "/api/services/till/commands", json={"command": command} | more, headers=headers or {}
+            "POST",
+            "/api/services/till/commands",
+            json={"command": command} | more,
+            headers=headers or {},
         )
 
     def send(self, command: str, **more: Any) -> str:
@@ -129,11 +138,18 @@ class Till:
         return told
 
     def steps(self, command_id: str) -> dict[str, list[str]]:
-        return {name: [each["receipt"] for each in told] for name, told in self.receipts(command_id).items()}
+        return {
+            name: [each["receipt"] for each in told]
+            for name, told in self.receipts(command_id).items()
+        }
 
     async def settled(self, command_id: str, *instances: str) -> dict[str, list[dict[str, Any]]]:
         """Wait until the last word of each of these is there; return all receipts."""
-        await eventually(lambda: all(FINAL & set(self.steps(command_id).get(instance, ())) for instance in instances))
+        await eventually(
+            lambda: all(
+                FINAL & set(self.steps(command_id).get(instance, ())) for instance in instances
+            )
+        )
         return self.receipts(command_id)
 
     def counted(self) -> dict[str, int]:
@@ -153,10 +169,14 @@ def till(server: Server, raw: redis.Redis, keys: Keys) -> Till:
 
 def validate(kind: str, data: dict[str, Any]) -> None:
     """Hold the data of an event against its schema."""
-    Draft202012Validator(json.loads((SPEC / f"{kind}.schema.json").read_text("utf-8"))).validate(data)
+    Draft202012Validator(json.loads((SPEC / f"{kind}.schema.json").read_text("utf-8"))).validate(
+        data
+    )
 
 
-async def test_all_instances_do_it_once_and_each_says_so(till: Till, run_host: RunHost, server: Server) -> None:
+async def test_all_instances_do_it_once_and_each_says_so(
+    till: Till, run_host: RunHost, server: Server
+) -> None:
     for name in "abc":
         run_host(name)
     await till.listens("a", "b", "c")
@@ -194,7 +214,7 @@ async def test_one_instance_does_what_only_it_was_told(till: Till, run_host: Run
 
 ACCEPTED_FIRST = """
 # What was accepted is told before anything else is done, so that each stage is the one that it is called.
-say, publish_receipt, told = Commander._say, Publisher.publish_receipt, threading.Semaphore(0)
+say, publish_receipt, told = CommandRunner._say, Publisher.publish_receipt, threading.Semaphore(0)
 
 def publish_and_note(publisher, receipt):
     publish_receipt(publisher, receipt)
@@ -205,12 +225,12 @@ def say_and_wait(commander, command, step, **more):
     if step == "accepted":
         told.acquire()
 
-Publisher.publish_receipt, Commander._say = publish_and_note, say_and_wait
+Publisher.publish_receipt, CommandRunner._say = publish_and_note, say_and_wait
 """
 KILLED = {
-    "before it is received": ("Orders.claim = die", ["expired"], "nobody-began"),
-    "when it is received": ("Commander._begin = die", ["received", "failed"], "lost"),
-    "when it is accepted": ("Commander._do = die", ["received", "accepted", "failed"], "lost"),
+    "before it is received": ("CommandReceiver.claim = die", ["expired"], "not-started"),
+    "when it is received": ("CommandRunner._begin = die", ["received", "failed"], "lost"),
+    "when it is accepted": ("CommandRunner._do = die", ["received", "accepted", "failed"], "lost"),
     "while it does it": (
         "service.command('count')(lambda: (count(), die()))",
         ["received", "accepted", "failed"],
@@ -218,8 +238,8 @@ KILLED = {
     ),
     "before it says that it is done": (
         """
-        tell = Courier._tell
-        Courier._tell = lambda self, receipt: die() if receipt.receipt == "done" else tell(self, receipt)
+        tell = BackgroundSender._tell
+        BackgroundSender._tell = lambda self, receipt: die() if receipt.receipt == "done" else tell(self, receipt)
         """,
         ["received", "accepted", "failed"],
         "lost",
@@ -279,15 +299,22 @@ async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
         assert (answer.status_code, answer.json()["code"]) == (status, code), body
         assert answer.headers["content-type"] == "application/problem+json"
     # Expected and never seen; and never heard of.
-    for service, status, code in (("balance-sync", 409, "nobody-listening"), ("nobody", 404, "unknown-service")):
-        answer = server.request("POST", f"/api/services/{service}/commands", json={"command": "ping"})
+    for service, status, code in (
+        ("balance-sync", 409, "no-listener"),
+        ("nobody", 404, "unknown-service"),
+    ):
+        answer = server.request(
+            "POST", f"/api/services/{service}/commands", json={"command": "ping"}
+        )
         assert (answer.status_code, answer.json()["code"]) == (status, code)
     for content, kind, status, code in (
         (b"{", "application/json", 400, "malformed"),
         (b"", "application/json", 400, "bad-body"),
         (b'{"command": "count"}', "text/plain", 415, "unsupported-media-type"),
     ):
-        answer = server.request("POST", "/api/services/till/commands", content=content, headers={"content-type": kind})
+        answer = server.request(
+            "POST", "/api/services/till/commands", content=content, headers={"content-type": kind}
+        )
         assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert server.get("/api/commands/nothing").json()["code"] == "unknown-command-id"
     assert till.counted() == {}
@@ -302,7 +329,9 @@ async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
         {"sec-fetch-site": "same-site", "origin": "http://localhost"},
     ],
 )
-async def test_a_page_of_another_site_commands_nothing(till: Till, run_host: RunHost, headers: dict[str, str]) -> None:
+async def test_a_page_of_another_site_commands_nothing(
+    till: Till, run_host: RunHost, headers: dict[str, str]
+) -> None:
     run_host("a")
     await till.listens("a")
     answer = till.post("count", headers=headers)
@@ -319,7 +348,10 @@ async def test_the_same_idempotency_key_sends_once(till: Till, run_host: RunHost
     assert first.json()["id"] == second.json()["id"]
     other = till.post("count", headers=key, args={"by": 3})
     assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
-    assert till.post("count", headers={"idempotency-key": "x" * 300}).json()["code"] == "bad-idempotency-key"
+    assert (
+        till.post("count", headers={"idempotency-key": "x" * 300}).json()["code"]
+        == "bad-idempotency-key"
+    )
     await till.settled(first.json()["id"], "a")
     assert till.counted() == {"a": 1}
 
@@ -331,7 +363,7 @@ async def test_that_nobody_listens_is_said_at_once(till: Till, run_host: RunHost
     host.wait()
     await eventually(lambda: till.post("count").status_code == 409)
     problem = till.post("count").json()
-    assert (problem["code"], problem["states"]) == ("nobody-listening", {"a": "stopped"})
+    assert (problem["code"], problem["states"]) == ("no-listener", {"a": "stopped"})
     assert "a is stopped" in problem["detail"]
 
 
@@ -342,10 +374,10 @@ async def test_what_a_run_that_was_killed_listened_for_is_not_heard_by_the_next(
     await till.listens("a")
     first.kill()
     first.wait()
-    run_host("a", "Orders.begin = lambda self: time.sleep(60)\nservice.update(run=2)")
+    run_host("a", "CommandReceiver.begin = lambda self: time.sleep(60)\nservice.update(run=2)")
     await eventually(lambda: b'"run":2' in (raw.hget(keys.board, "till/a") or b""))
     await eventually(lambda: till.post("count").json()["states"] == {"a": "alive"})
-    assert till.post("count").json()["code"] == "nobody-listening"
+    assert till.post("count").json()["code"] == "no-listener"
 
 
 async def test_what_was_sent_to_a_run_that_was_killed_is_not_waited_for_once_the_next_listens(
@@ -359,12 +391,16 @@ async def test_what_was_sent_to_a_run_that_was_killed_is_not_waited_for_once_the
     first.wait()
     run_host("a")
     receipts = await till.settled(sent, "a")
-    assert [(each["receipt"], each["reason"]) for each in receipts["a"]] == [("expired", "nobody-began")]
+    assert [(each["receipt"], each["reason"]) for each in receipts["a"]] == [
+        ("expired", "not-started")
+    ]
     assert "anew" in receipts["a"][0]["error"]
     assert till.counted() == {}
 
 
-async def test_what_is_not_begun_in_time_expires_and_is_never_begun(till: Till, run_host: RunHost) -> None:
+async def test_what_is_not_begun_in_time_expires_and_is_never_begun(
+    till: Till, run_host: RunHost
+) -> None:
     host = run_host("a")
     await till.listens("a")
     host.kill(signal.SIGSTOP)
@@ -381,25 +417,32 @@ async def test_what_is_not_begun_in_time_expires_and_is_never_begun(till: Till, 
 async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_gone(
     till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settling = sys.modules[Settler.__module__]
+    settling = sys.modules[ExpiryCheck.__module__]
     monkeypatch.setattr(settling, "DEAF_MS", 500)
-    monkeypatch.setattr("pulseboard.bus.commands.OPEN_LOOKED_AT", 2)
+    monkeypatch.setattr("pulseboard.bus.commands.sender.OPEN_LOOKED_AT", 2)
     monkeypatch.setattr(settling, "OPEN_LOOKED_AT", 2)
     host = run_host("a", "service.command('slow')(lambda: time.sleep(60))")
     run_host("b")
     await till.listens("a", "b")
-    begun = [till.send("slow", deadline_s=80_000) for _ in range(4)]  # more than are looked at in one go
+    begun = [
+        till.send("slow", deadline_s=80_000) for _ in range(4)
+    ]  # more than are looked at in one go
     await eventually(lambda: all("accepted" in till.steps(each).get("a", ()) for each in begun))
     host.kill(signal.SIGSTOP)
     command_id = till.send("count", deadline_s=80_000)
     host.kill()
     raw.delete(keys.listener("till", "a"))  # which ends by itself, 12 s after it was said last
     told = await till.settled(command_id, "a", "b")
-    assert (told["a"][-1]["receipt"], told["a"][-1]["error"]) == ("expired", "the instance listens no more")
+    assert (told["a"][-1]["receipt"], told["a"][-1]["error"]) == (
+        "expired",
+        "the instance listens no more",
+    )
     assert told["b"][-1]["receipt"] == "done"
 
 
-async def test_an_instance_that_was_taken_for_lost_has_the_last_word(till: Till, run_host: RunHost) -> None:
+async def test_an_instance_that_was_taken_for_lost_has_the_last_word(
+    till: Till, run_host: RunHost
+) -> None:
     host = run_host("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
     await till.listens("a")
     command_id = till.send("slow")
@@ -413,7 +456,12 @@ async def test_an_instance_that_was_taken_for_lost_has_the_last_word(till: Till,
 
 
 async def test_a_plain_publish_commands_as_the_seed_says(
-    till: Till, run_host: RunHost, raw: redis.Redis, prefix: str, serve: ServeFixture, address: RedisAddress
+    till: Till,
+    run_host: RunHost,
+    raw: redis.Redis,
+    prefix: str,
+    serve: ServeFixture,
+    address: RedisAddress,
 ) -> None:
     await eventually(serve(address).is_ready)  # two servers hear it, and it is sent once
     for name in "ab":
@@ -422,13 +470,18 @@ async def test_a_plain_publish_commands_as_the_seed_says(
     raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "till"}))
     await eventually(lambda: till.counted() == {"a": 1, "b": 1})
     raw.publish(
-        f"{prefix}commands", json.dumps({"command": "count", "service": "till", "instance": "b", "args": {"by": 5}})
+        f"{prefix}commands",
+        json.dumps({"command": "count", "service": "till", "instance": "b", "args": {"by": 5}}),
     )
     await eventually(lambda: till.counted() == {"a": 1, "b": 6})
-    await eventually(lambda: [each["receipt"] for kind, each in till.audit() if kind == "receipt"].count("done") == 3)
-    assert [(each["command"], each["source"]) for kind, each in till.audit() if kind == "command"] == [
-        ("count", "publish")
-    ] * 2
+    await eventually(
+        lambda: (
+            [each["receipt"] for kind, each in till.audit() if kind == "receipt"].count("done") == 3
+        )
+    )
+    assert [
+        (each["command"], each["source"]) for kind, each in till.audit() if kind == "command"
+    ] == [("count", "publish")] * 2
 
 
 async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_reason(
@@ -436,19 +489,27 @@ async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_rea
 ) -> None:
     raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"}))
     raw.publish(f"{prefix}commands", json.dumps({"command": "count"}))
-    await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 1, "wrong-type": 1})
-    await eventually(lambda: [each["refused"].split(":")[0] for _, each in till.audit()] == ["nobody-listening"])
+    await eventually(lambda: server.health()["dropped"] == {"command-refused": 1, "wrong-type": 1})
+    await eventually(
+        lambda: [each["refused"].split(":")[0] for _, each in till.audit()] == ["no-listener"]
+    )
 
 
 async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_did(
     till: Till, server: Server, raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
     for n in range(300):
-        command = {"command": "count", "service": "balance-sync", "args": {"n": n, "text": "x" * 15_000}}
+        command = {
+            "command": "count",
+            "service": "balance-sync",
+            "args": {"n": n, "text": "x" * 15_000},
+        }
         raw.publish(f"{prefix}commands", json.dumps(command))
-    await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 300})
+    await eventually(lambda: server.health()["dropped"] == {"command-refused": 300})
     await eventually(lambda: len(till.audit()) == 10)
-    assert [(each["args"], "args left out: 15" in each["refused"]) for _, each in till.audit()] == [({}, True)] * 10
+    assert [(each["args"], "args left out: 15" in each["refused"]) for _, each in till.audit()] == [
+        ({}, True)
+    ] * 10
     assert raw.xlen(keys.commands) == 0
     assert list(raw.scan_iter(keys.command("*"))) == []
 
@@ -458,9 +519,13 @@ async def test_refused_plain_commands_that_are_not_written_down_are_counted_all_
 ) -> None:
     """Servers pass over different ones: were these not counted, the command might be lost when it can be obeyed again."""
     for _ in range(15):
-        raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"}))
-    await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 15})
-    await eventually(lambda: [raw.hget(key, "n") for key in raw.scan_iter(keys.adopted("*", "*"))] == [b"15"])
+        raw.publish(
+            f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"})
+        )
+    await eventually(lambda: server.health()["dropped"] == {"command-refused": 15})
+    await eventually(
+        lambda: [raw.hget(key, "n") for key in raw.scan_iter(keys.ingested("*", "*"))] == [b"15"]
+    )
     assert len(till.audit()) == 10
 
 
@@ -485,15 +550,23 @@ HOSTILE = [  # more of them in test_arguments
 
 @pytest.mark.parametrize("schema", HOSTILE)
 async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
-    till: Till, server: Server, run_host: RunHost, raw: redis.Redis, keys: Keys, prefix: str, schema: dict[str, Any]
+    till: Till,
+    server: Server,
+    run_host: RunHost,
+    raw: redis.Redis,
+    keys: Keys,
+    prefix: str,
+    schema: dict[str, Any],
 ) -> None:
-    status = {"service": "fake", "timestamp": 1, "status": {}, "instance": "i", "beat_s": 60}
+    status = {"service": "fake", "timestamp": 1, "status": {}, "instance": "i", "heartbeat_s": 60}
     raw.publish(f"{prefix}fake", json.dumps(status))
     listener = {"run": "x", "commands": {"go": {"description": "", "args": schema}}}
     raw.set(keys.listener("fake", "i"), json.dumps(listener))
     await eventually(lambda: server.core.hub.states("fake"))
     args = {"by": "a" * 40 + "!", "a" * 40 + "!": 1}
-    answer = server.request("POST", "/api/services/fake/commands", json={"command": "go", "args": args})
+    answer = server.request(
+        "POST", "/api/services/fake/commands", json={"command": "go", "args": args}
+    )
     assert answer.status_code == 202
     raw.publish(f"{prefix}commands", json.dumps({"command": "go", "service": "fake", "args": args}))
     await eventually(lambda: [kind for kind, _ in till.audit()] == ["command", "command"])
@@ -506,11 +579,11 @@ async def test_what_somebody_puts_in_redis_among_the_open_commands_keeps_none_fr
     host = run_host("a")
     await till.listens("a")
     raw.set(keys.command("c0ffee"), "no hash")
-    raw.zadd(keys.open, {b"\xff\xfe": 0, b"c0ffee": 1, b"nobody knows it": 2})
+    raw.zadd(keys.open_commands, {b"\xff\xfe": 0, b"c0ffee": 1, b"nobody knows it": 2})
     host.kill(signal.SIGSTOP)
     await till.settled(till.send("count", deadline_s=0.5), "a")
     assert server.is_ready()
-    await eventually(lambda: not raw.zcard(keys.open))
+    await eventually(lambda: not raw.zcard(keys.open_commands))
 
 
 async def test_an_idempotency_key_that_stands_for_nothing_sensible_is_refused(
@@ -521,13 +594,21 @@ async def test_an_idempotency_key_that_stands_for_nothing_sensible_is_refused(
     till.post("count", headers={"idempotency-key": "k"})
     (key,) = raw.keys(keys.idempotency("*"))
     raw.set(key, b"\xff")
-    assert till.post("count", headers={"idempotency-key": "k"}).json()["code"] == "idempotency-key-reused"
+    assert (
+        till.post("count", headers={"idempotency-key": "k"}).json()["code"]
+        == "idempotency-key-reused"
+    )
 
 
-async def test_arguments_that_nest_too_deep_to_be_read_are_refused(till: Till, server: Server) -> None:
+async def test_arguments_that_nest_too_deep_to_be_read_are_refused(
+    till: Till, server: Server
+) -> None:
     body = b'{"command": "count", "args": {"by": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}"
     answer = server.request(
-        "POST", "/api/services/till/commands", content=body, headers={"content-type": "application/json"}
+        "POST",
+        "/api/services/till/commands",
+        content=body,
+        headers={"content-type": "application/json"},
     )
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 
@@ -536,7 +617,12 @@ KEY = "a key of good length"
 
 
 async def test_with_a_key_only_signed_commands_are_obeyed(
-    run_host: RunHost, serve: ServeFixture, address: RedisAddress, raw: redis.Redis, keys: Keys, prefix: str
+    run_host: RunHost,
+    serve: ServeFixture,
+    address: RedisAddress,
+    raw: redis.Redis,
+    keys: Keys,
+    prefix: str,
 ) -> None:
     server = serve(address, command_key=KEY)
     await eventually(server.is_ready)
@@ -544,19 +630,28 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
     run_host("a", PULSEBOARD_COMMAND_KEY=KEY)
     await till.listens("a")
     command_id = till.send("count")
-    assert [each["receipt"] for each in (await till.settled(command_id, "a"))["a"]] == ["received", "accepted", "done"]
+    assert [each["receipt"] for each in (await till.settled(command_id, "a"))["a"]] == [
+        "received",
+        "accepted",
+        "done",
+    ]
     # Whoever has Redis alone may publish, send again what was signed, change it, or make one up.
-    raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "till", "args": {"by": 7}}))
-    await eventually(lambda: server.health()["dropped"] == {"not-obeyed": 1})
+    raw.publish(
+        f"{prefix}commands", json.dumps({"command": "count", "service": "till", "args": {"by": 7}})
+    )
+    await eventually(lambda: server.health()["dropped"] == {"command-refused": 1})
     await eventually(lambda: [each for _, each in till.audit() if each.get("source") == "publish"])
     (attempt,) = (each for _, each in till.audit() if each.get("source") == "publish")
     assert (attempt["command"], attempt["args"], attempt["instances"]) == ("count", {"by": 7}, [])
-    assert attempt["refused"] == "not-obeyed: plain commands are not passed on here"
+    assert attempt["refused"] == "command-refused: plain commands are not passed on here"
     rows: Any = raw.xrange(keys.commands)
     (signed,) = (fields for _, fields in rows if fields.get(b"signature"))
     command = json.loads(signed[b"data"])
     forged = [signed]
-    for change in ({"args": {"by": 100}}, {"command_id": "f" * 32, "expires": command["expires"] + 10**9}):
+    for change in (
+        {"args": {"by": 100}},
+        {"command_id": "f" * 32, "expires": command["expires"] + 10**9},
+    ):
         changed = command | change
         raw.hset(keys.command(changed["command_id"]), "data", json.dumps(changed))
         forged.append(signed | {b"data": json.dumps(changed).encode()})
@@ -565,7 +660,9 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
         raw.xadd(keys.commands, fields)
     last = till.send("count")
     await till.settled(last, "a")
-    refusals = [each["reason"].split(":")[0] for _, each in till.audit() if each.get("receipt") == "refused"]
+    refusals = [
+        each["reason"].split(":")[0] for _, each in till.audit() if each.get("receipt") == "refused"
+    ]
     assert till.counted() == {"a": 2}
     assert refusals == ["badly signed"]  # of the others the first command's last word stands
 
@@ -611,7 +708,9 @@ async def test_what_a_command_is_told_does_not_say_how_long_it_is_kept(
     assert told["a"][-1]["result"] == 9_999_999_999_999
 
 
-async def test_the_audit_says_who_did_what_and_what_came_of_it(till: Till, run_host: RunHost) -> None:
+async def test_the_audit_says_who_did_what_and_what_came_of_it(
+    till: Till, run_host: RunHost
+) -> None:
     run_host("a")
     await till.listens("a")
     command_id = till.send("count")
@@ -637,7 +736,7 @@ async def test_there_is_an_end_to_what_may_be_open(
     run_host("a")
     await till.listens("a")
     # Their records are gone, so the servers will let go of them.
-    raw.zadd(keys.open, {f"{n:032x}": n for n in range(1_000)})
+    raw.zadd(keys.open_commands, {f"{n:032x}": n for n in range(1_000)})
     refused = till.post("count")
     assert (refused.status_code, refused.json()["code"]) == (429, "too-many-open")
     assert refused.headers["retry-after"] == "5"

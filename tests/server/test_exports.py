@@ -24,17 +24,23 @@ def lines_of(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-async def test_a_history_is_exported_whole_and_the_oldest_first(server: Server, publish: Publisher) -> None:
+async def test_a_history_is_exported_whole_and_the_oldest_first(
+    server: Server, publish: Publisher
+) -> None:
     for n in range(450):
         publish("balance-sync", n=n)
     path = "/api/services/balance-sync/history?format=jsonl"
     await eventually(lambda: server.get(path).text.count("\n") == 450)
     answer = server.get(path)
     assert answer.headers["content-type"] == "application/x-ndjson"
-    assert answer.headers["content-disposition"] == 'attachment; filename="balance-sync-history.jsonl"'
+    assert (
+        answer.headers["content-disposition"] == 'attachment; filename="balance-sync-history.jsonl"'
+    )
     events = lines_of(answer.text)
     assert [event["status"]["n"] for event in events] == [*range(450)]
-    assert events[0] == server.get("/api/services/balance-sync/history?limit=450").json()["events"][0]
+    assert (
+        events[0] == server.get("/api/services/balance-sync/history?limit=450").json()["events"][0]
+    )
     start, end = (event["id"].split("-")[0] for event in (events[100], events[300]))
     between = lines_of(server.get(f"{path}&from={start}&to={end}").text)
     assert between == [event for event in events if start <= event["id"].split("-")[0] <= end]
@@ -45,10 +51,14 @@ async def test_logs_are_exported_as_they_are_filtered(server: Server, shout: Sho
         shout(f"line {n}", level="error" if n % 5 == 0 else "info")
     path = "/api/services/report/logs?format=jsonl&level=error&contains=LINE"
     await eventually(lambda: server.get(path).text.count("\n") == 50)
-    assert [line["message"] for line in lines_of(server.get(path).text)] == [f"line {n}" for n in range(0, 250, 5)]
+    assert [line["message"] for line in lines_of(server.get(path).text)] == [
+        f"line {n}" for n in range(0, 250, 5)
+    ]
 
 
-async def test_the_logs_of_all_services_are_merged_in_the_order_they_came(server: Server, shout: Shout) -> None:
+async def test_the_logs_of_all_services_are_merged_in_the_order_they_came(
+    server: Server, shout: Shout
+) -> None:
     for n in range(120):
         shout(f"{n}", service=f"service-{n % 3}" if n < 100 else "service-0")
     await eventually(lambda: len(server.get("/api/logs?limit=1000").json().get("lines", [])) == 120)
@@ -68,12 +78,22 @@ async def test_the_logs_of_all_services_are_merged_in_the_order_they_came(server
 
 
 @pytest.mark.parametrize(
-    "query", ["format=csv", "format=", "format=jsonl&limit=5", "format=jsonl&before=1-0", "format=jsonl&from=x"]
+    "query",
+    [
+        "format=csv",
+        "format=",
+        "format=jsonl&limit=5",
+        "format=jsonl&before=1-0",
+        "format=jsonl&from=x",
+    ],
 )
 async def test_what_cannot_be_exported_is_a_problem(server: Server, query: str) -> None:
     for path in ("services/report/logs", "services/report/history", "logs"):
         answer = server.get(f"/api/{path}?{query}")
-        assert (answer.status_code, answer.json()["code"]) == (400, "bad-time" if "from" in query else "bad-parameter")
+        assert (answer.status_code, answer.json()["code"]) == (
+            400,
+            "bad-time" if "from" in query else "bad-parameter",
+        )
 
 
 async def test_the_head_of_an_export_has_no_body(server: Server, publish: Publisher) -> None:
@@ -109,7 +129,9 @@ def fill(raw: redis.Redis, keys: Keys, count: int, service: str = "balance-sync"
         raw.xadd(keys.history(service), {"kind": "status", "data": json.dumps(event)})
 
 
-async def test_an_export_whose_redis_goes_away_says_so_and_is_broken_off(serve: ServeFixture, keys: Keys) -> None:
+async def test_an_export_whose_redis_goes_away_says_so_and_is_broken_off(
+    serve: ServeFixture, keys: Keys
+) -> None:
     with run_valkey() as valkey:
         server = serve(valkey.address)
         await eventually(server.is_ready)
@@ -127,9 +149,13 @@ async def test_an_export_whose_redis_goes_away_says_so_and_is_broken_off(serve: 
         assert (answer.status_code, answer.json()["code"]) == (503, "redis-unavailable")
 
 
-async def test_an_export_that_is_overtaken_by_trimming_says_so(server: Server, raw: redis.Redis, keys: Keys) -> None:
+async def test_an_export_that_is_overtaken_by_trimming_says_so(
+    server: Server, raw: redis.Redis, keys: Keys
+) -> None:
     fill(raw, keys, 600)
-    reader = await asyncio.to_thread(SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl")
+    reader = await asyncio.to_thread(
+        SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl"
+    )
     raw.xtrim(keys.history("balance-sync"), maxlen=10, approximate=False)
     data = await asyncio.to_thread(reader.rest)
     assert not data.endswith(b"0\r\n\r\n")
@@ -157,7 +183,9 @@ async def test_a_server_that_ends_breaks_an_export_off(
     server = serve(address)
     await eventually(server.is_ready)
     fill(raw, keys, 600)
-    reader = await asyncio.to_thread(SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl")
+    reader = await asyncio.to_thread(
+        SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl"
+    )
     server.core.hub.close("the server is stopping")
     data = await asyncio.to_thread(reader.rest)
     assert not data.endswith(b"0\r\n\r\n")

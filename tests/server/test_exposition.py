@@ -20,13 +20,13 @@ from tests.conftest import run_valkey
 from tests.server.conftest import EXPECTED, ServeFixture, Server, eventually
 
 from pulseboard import Service
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.latest import Reading
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.history.latest_metrics import Reading
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.server.exposition import _Families
-from pulseboard.server.prometheus import make_families
+from pulseboard.server.api.prometheus import _Families
+from pulseboard.server.api.prometheus_families import make_families
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.metrics import LARGEST, Distribution, MetricEvent, check_metric_name
+from pulseboard.wire.events.metric import LARGEST, Distribution, MetricEvent, check_metric_name
 
 OURS = Path(__file__).parents[2] / ".venv" / "bin" / "promtool"
 
@@ -45,7 +45,9 @@ def promtool() -> str:
 
 def check(promtool: str, text: bytes) -> str:
     """Return what promtool objects to."""
-    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False
+    )
     complaint = (done.stdout + done.stderr).decode()
     assert done.returncode == 0 or complaint
     return complaint
@@ -96,9 +98,18 @@ def measure(raw: redis.Redis, prefix: str) -> Measure:
 
 
 async def test_the_latest_values_of_every_instance_are_there_and_pass_promtool(
-    server: Server, address: RedisAddress, namespace: str, prefix: str, measure: Measure, promtool: str
+    server: Server,
+    address: RedisAddress,
+    namespace: str,
+    prefix: str,
+    measure: Measure,
+    promtool: str,
 ) -> None:
-    options: dict[str, Any] = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
+    options: dict[str, Any] = {
+        "redis_url": address.url,
+        "namespace": namespace,
+        "channel_prefix": prefix,
+    }
     with (
         Service("balance-sync", instance="w-1", metrics_every_s=0.05, **options) as one,
         Service("balance-sync", instance="w-2", metrics_every_s=0.05, **options) as two,
@@ -112,7 +123,9 @@ async def test_the_latest_values_of_every_instance_are_there_and_pass_promtool(
         measure({"duration": 123})
         measure({"duration_ms": 5, "days": 1}, service="other")
         who = {"service": "balance-sync", "instance": "w-1"}
-        await eventually(lambda: len(named(read(server), "pulseboard_service_accounts_synced_total")) == 2)
+        await eventually(
+            lambda: len(named(read(server), "pulseboard_service_accounts_synced_total")) == 2
+        )
         await eventually(lambda: named(read(server), "pulseboard_service_duration"))
         await eventually(lambda: named(read(server), "pulseboard_service_other"))
         await eventually(lambda: named(read(server), "pulseboard_log_lines_total"))
@@ -128,19 +141,37 @@ async def test_the_latest_values_of_every_instance_are_there_and_pass_promtool(
     assert samples[of("pulseboard_service_http_requests_total", **other)] == 5
     assert samples[of("pulseboard_service_duration", service="report", instance="")] == 123
     for name, value in (("duration_ms", 5), ("days", 1)):
-        assert samples[of("pulseboard_service_other", service="other", instance="", name=name)] == value
+        assert (
+            samples[of("pulseboard_service_other", service="other", instance="", name=name)]
+            == value
+        )
     assert samples[of("pulseboard_log_lines_total", service="balance-sync", level="error")] == 1
     assert samples[of("pulseboard_instances", state="alive")] == 2
     assert samples[of("pulseboard_instances", state="missing")] == len(EXPECTED) - 1
 
 
 async def test_what_has_stopped_or_is_lost_or_gone_disappears(
-    server: Server, raw: redis.Redis, address: RedisAddress, namespace: str, prefix: str, measure: Measure
+    server: Server,
+    raw: redis.Redis,
+    address: RedisAddress,
+    namespace: str,
+    prefix: str,
+    measure: Measure,
 ) -> None:
-    options: dict[str, Any] = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
+    options: dict[str, Any] = {
+        "redis_url": address.url,
+        "namespace": namespace,
+        "channel_prefix": prefix,
+    }
     service = Service("balance-sync", instance="w-1", metrics_every_s=0.05, **options).start()
     service.gauge("load").set(1)
-    update = {"service": "report", "instance": "w-9", "timestamp": 1, "status": {}, "beat_s": 0.4}
+    update = {
+        "service": "report",
+        "instance": "w-9",
+        "timestamp": 1,
+        "status": {},
+        "heartbeat_s": 0.4,
+    }
     measure({"load": 2}, instance="w-9")
     raw.publish(f"{prefix}report", json.dumps(update))
     measure({"load": 3}, service="plain")
@@ -157,13 +188,19 @@ async def test_what_has_stopped_or_is_lost_or_gone_disappears(
 async def test_what_leaves_the_board_takes_its_metrics_along(
     server: Server, raw: redis.Redis, address: RedisAddress, namespace: str, prefix: str
 ) -> None:
-    options: dict[str, Any] = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
+    options: dict[str, Any] = {
+        "redis_url": address.url,
+        "namespace": namespace,
+        "channel_prefix": prefix,
+    }
     first = Service("balance-sync", instance="w-1", metrics_every_s=0.05, **options).start()
     first.gauge("load").set(1)
     await eventually(lambda: named(read(server), "pulseboard_service_load"))
     first.stop(back_in_s=60)
     with Service("balance-sync", instance="w-2", **options):
-        await eventually(lambda: server.get("/api/services/balance-sync/metrics").json() == {"metrics": []})
+        await eventually(
+            lambda: server.get("/api/services/balance-sync/metrics").json() == {"metrics": []}
+        )
         assert not named(read(server), "pulseboard_service_load")
 
 
@@ -180,13 +217,15 @@ async def test_without_redis_it_tells_of_the_server_alone(
     await eventually(lambda: read(server)[of("pulseboard_blind")] == 1)
     samples = read(server)
     assert samples[of("pulseboard_ready")] == 0
-    assert samples[of("pulseboard_readers")] == 0
+    assert samples[of("pulseboard_clients")] == 0
     assert samples[of("pulseboard_tasks")] > 3
     assert samples[of("pulseboard_instances", state="unknown")] == len(EXPECTED)
     assert not check(promtool, server.get("/metrics").content)
 
 
-async def test_a_redis_that_hangs_is_told_in_time(serve: ServeFixture, own_valkey: EmbeddedValkey) -> None:
+async def test_a_redis_that_hangs_is_told_in_time(
+    serve: ServeFixture, own_valkey: EmbeddedValkey
+) -> None:
     server = serve(own_valkey.address)
     await eventually(server.is_ready)
     assert own_valkey.pid is not None
@@ -197,7 +236,9 @@ async def test_a_redis_that_hangs_is_told_in_time(serve: ServeFixture, own_valke
         os.kill(own_valkey.pid, signal.SIGCONT)
 
 
-async def test_what_was_dropped_is_counted_by_reason(server: Server, measure: Measure, raw: redis.Redis) -> None:
+async def test_what_was_dropped_is_counted_by_reason(
+    server: Server, measure: Measure, raw: redis.Redis
+) -> None:
     measure({"a b": 1})
     measure({"n": "5"})
     measure({"good": 1})
@@ -214,14 +255,20 @@ async def test_it_answers_to_get_and_head_alone(server: Server) -> None:
 
 
 def expose(*events: MetricEvent) -> bytes:
-    return generate_latest(_Families(make_families(Reading(Cursor(1, n), event) for n, event in enumerate(events))))
+    return generate_latest(
+        _Families(make_families(Reading(Cursor(1, n), event) for n, event in enumerate(events)))
+    )
 
 
 def test_names_that_would_meet_in_one_family_are_kept_apart(promtool: str) -> None:
     text = expose(
         MetricEvent("a", {"x.y": 1, "x_y": 2, "x": 3, "other": 9}),
-        MetricEvent("b", {"x.y": 4, "x": 5, "x_total": 6}, kinds={"x": "counter", "x_total": "counter"}),
-        MetricEvent("c", {"x": Distribution(1, 2.0), "x_count": 7, 'x{a.b="1"}': 8, 'x{a_b="1"}': 8}),
+        MetricEvent(
+            "b", {"x.y": 4, "x": 5, "x_total": 6}, kinds={"x": "counter", "x_total": "counter"}
+        ),
+        MetricEvent(
+            "c", {"x": Distribution(1, 2.0), "x_count": 7, 'x{a.b="1"}': 8, 'x{a_b="1"}': 8}
+        ),
     )
     assert not check(promtool, text)
     values = sorted(value for value in parse(text.decode()).values())
@@ -243,7 +290,9 @@ def test_buckets_make_a_histogram_and_those_without_have_the_last_one(promtool: 
 WORDS = """x X xY total count sum bucket info created ms s milliseconds bits kilobytes gauge Counter histogram summary other
 events distribution service instance le quantile name 1 _ - / : . __ a.b aB HTTPServer days pounds ns"""
 words = st.sampled_from(WORDS.split())
-names = st.lists(words, min_size=1, max_size=4).map("".join) | st.lists(words, min_size=1, max_size=4).map("_".join)
+names = st.lists(words, min_size=1, max_size=4).map("".join) | st.lists(
+    words, min_size=1, max_size=4
+).map("_".join)
 labels = st.lists(words, min_size=1, max_size=2, unique=True).map(
     lambda keys: "{" + ",".join(f'{key}="v\\"\\n"' for key in keys) + "}"
 )
@@ -262,7 +311,10 @@ metric_values = (
     st.floats(-LARGEST, LARGEST)
     | st.integers(-(2**60), 2**60)
     | st.builds(Distribution, st.integers(0, 99), st.floats(-1e9, 1e9))
-    | st.builds(lambda count: Distribution(count, 1.0, 0.5, 2.0, [(0.5, 0), (1.5, count)]), st.integers(0, 99))
+    | st.builds(
+        lambda count: Distribution(count, 1.0, 0.5, 2.0, [(0.5, 0), (1.5, count)]),
+        st.integers(0, 99),
+    )
 )
 
 

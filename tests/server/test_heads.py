@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.server.conftest import LIMIT_S, Publisher, Server, eventually
 
-from pulseboard.server import protocol
+from pulseboard.server.streaming import uvicorn_protocol
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_MAX_S", 0.3)
+    monkeypatch.setattr(uvicorn_protocol, "HEAD_MAX_S", 0.3)
 
 
 @contextlib.asynccontextmanager
-async def connect(server: Server) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connect(
+    server: Server,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         yield reader, writer
@@ -37,7 +39,9 @@ async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 @pytest.mark.parametrize("first", [b"", b"G", HEAD])
-async def test_a_head_that_does_not_come_to_its_end_is_waited_for_only_so_long(server: Server, first: bytes) -> None:
+async def test_a_head_that_does_not_come_to_its_end_is_waited_for_only_so_long(
+    server: Server, first: bytes
+) -> None:
     async with connect(server) as (reader, writer), asyncio.timeout(LIMIT_S):
         writer.write(first)
         if first == HEAD:
@@ -55,8 +59,10 @@ async def test_an_empty_line_after_an_answer_does_not_hold_the_connection(server
         assert await reader.read() == b""
 
 
-async def test_each_request_has_its_own_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_MAX_S", 1.5)
+async def test_each_request_has_its_own_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uvicorn_protocol, "HEAD_MAX_S", 1.5)
     async with connect(server) as (reader, writer), asyncio.timeout(LIMIT_S):
         for _ in range(2):
             writer.write(HEAD)
@@ -66,11 +72,14 @@ async def test_each_request_has_its_own_time(server: Server, monkeypatch: pytest
 
 
 async def test_a_stream_goes_on(server: Server, publish: Publisher) -> None:
-    async with await server.open("/api/services/status/stream") as stream, await server.open() as other:
+    async with (
+        await server.open("/api/services/status/stream") as stream,
+        await server.open() as other,
+    ):
         await stream.next()
         waited = asyncio.create_task(asyncio.sleep(0.5))
         await other.next()
         await waited
-        await eventually(lambda: server.health()["readers"] == 2)
+        await eventually(lambda: server.health()["clients"] == 2)
         update = publish("balance-sync", n=1)
         assert (await stream.next()).data == update

@@ -19,15 +19,15 @@ from tests.server.conftest import Publisher, Stream, eventually
 from tests.server.hosting import ROOT, START_S, Host
 from tests.server.test_readers import open_frozen, publish_large
 
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.adopter import Adopter
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.hub.hub import Hub
 from pulseboard.server import Pulseboard, Settings
-from pulseboard.server.core import BEGIN_S, Core
 from pulseboard.server.routes.page import STATIC
+from pulseboard.server.runtime import BEGIN_S, Runtime
 
 ALONE = "pulseboard.server.asgi:app"
-OUR_PROTOCOL = "pulseboard.server.protocol:StreamProtocol"
+OUR_PROTOCOL = "pulseboard.server.streaming.uvicorn_protocol:StreamProtocol"
 
 
 Run = Callable[..., Host]
@@ -55,7 +55,9 @@ def run(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run]:
 
 async def open_streams(host: Host) -> tuple[list[Stream], list[Stream]]:
     ours = [await Stream.open(host.port, f"{host.prefix}/api/stream") for _ in range(10)]
-    seeds = [await Stream.open(host.port, f"{host.prefix}/api/services/status/stream") for _ in range(3)]
+    seeds = [
+        await Stream.open(host.port, f"{host.prefix}/api/services/status/stream") for _ in range(3)
+    ]
     for stream in (*ours, *seeds):
         assert stream.status == 200
         await stream.next()
@@ -82,7 +84,9 @@ TERM, INT = signal.SIGTERM, signal.SIGINT
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        pytest.param(TERM, ("--http", "httptools", "--loop", "uvloop", "--lifespan", "on"), id="httptools"),
+        pytest.param(
+            TERM, ("--http", "httptools", "--loop", "uvloop", "--lifespan", "on"), id="httptools"
+        ),
         pytest.param(INT, ("--http", "h11", "--loop", "asyncio", "--lifespan", "on"), id="h11"),
         pytest.param(INT, ("--http", OUR_PROTOCOL, "--lifespan", "off"), id="our-protocol"),
         pytest.param(TERM, ("--workers", "2"), id="workers"),
@@ -119,10 +123,13 @@ async def test_neither_does_a_reader_that_takes_nothing(
     host = run(ALONE, *options, prefix="")
     await eventually(host.is_ready, within_s=START_S)
     with open_frozen(host.port), open_frozen(host.port, "/api/services/status/stream"):
-        await eventually(lambda: httpx.get(f"{host.url}/healthz").json()["readers"] == 2)
+        await eventually(lambda: httpx.get(f"{host.url}/healthz").json()["clients"] == 2)
         publish_large(raw, prefix, 150)  # more than the kernel's buffers hold
         await eventually(
-            lambda: httpx.get(f"{host.url}/api/services/status").json().get("balanceSync", {}).get("n") == 149
+            lambda: (
+                httpx.get(f"{host.url}/api/services/status").json().get("balanceSync", {}).get("n")
+                == 149
+            )
         )
         said = await host.stop()
     assert "Traceback" not in said
@@ -149,7 +156,9 @@ async def test_all_of_it_works_below_a_prefix(run: Run, publish: Publisher, app:
     ours, seeds = await open_streams(host)
     update = publish("a", n=1)
     assert (await seeds[0].next()).data == update
-    assert (await ours[0].until(lambda message: message.event == "status")).data["status"] == {"n": 1}
+    assert (await ours[0].until(lambda message: message.event == "status")).data["status"] == {
+        "n": 1
+    }
     said = await host.stop()
     await check_ends(ours, seeds)
     assert "ERROR" not in said
@@ -157,8 +166,12 @@ async def test_all_of_it_works_below_a_prefix(run: Run, publish: Publisher, app:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-async def test_what_the_documentation_says_about_mounting_is_true(run: Run, tmp_path: Path, number: int) -> None:
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+async def test_what_the_documentation_says_about_mounting_is_true(
+    run: Run, tmp_path: Path, number: int
+) -> None:
+    examples = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL
+    )
     assert len(examples) == 3
     (tmp_path / "example.py").write_text(examples[number])
     host = run("example:app", "--app-dir", str(tmp_path))
@@ -180,12 +193,16 @@ async def test_the_head_of_a_stream_comes_first_though_a_middleware_holds_it_bac
 
 @pytest.fixture
 def settings(address: RedisAddress, namespace: str, prefix: str) -> Settings:
-    return Settings.load(redis_url=address.url, namespace=namespace, channel_prefix=prefix, expect=("a",))
+    return Settings.load(
+        redis_url=address.url, namespace=namespace, channel_prefix=prefix, expect=("a",)
+    )
 
 
 @contextlib.asynccontextmanager
 async def client_of(board: Pulseboard) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(board), base_url="http://host") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(board), base_url="http://host"
+    ) as client:
         yield client
 
 
@@ -197,15 +214,17 @@ async def eventually_async(
             await asyncio.sleep(0.01)
 
 
-async def test_many_first_requests_start_one_core(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Core] = []
-    start = Core.start
+async def test_many_first_requests_start_one_core(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Runtime] = []
+    start = Runtime.start
 
-    def note(core: Core) -> None:
+    def note(core: Runtime) -> None:
         started.append(core)
         start(core)
 
-    monkeypatch.setattr(Core, "start", note)
+    monkeypatch.setattr(Runtime, "start", note)
     board = Pulseboard(settings)
     async with client_of(board) as client:
         answers = await asyncio.gather(*(client.get("/api/services/status") for _ in range(20)))
@@ -214,16 +233,24 @@ async def test_many_first_requests_start_one_core(settings: Settings, monkeypatc
         await board.aclose()
         assert started[0].hub.closing
         assert (await client.get("/api/services/status")).json()["code"] == "stopping"
-    left = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("pulseboard")]
+    left = [
+        task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("pulseboard")
+    ]
     assert left == []
 
 
-async def test_the_first_answer_is_not_an_empty_board(settings: Settings, publish: Publisher) -> None:
+async def test_the_first_answer_is_not_an_empty_board(
+    settings: Settings, publish: Publisher
+) -> None:
     """A new worker, or one whose first request this was, told the old page that there were no services."""
     async with Pulseboard(settings) as first, client_of(first) as client:
-        await eventually_async(lambda: client.get("/readyz"), lambda answer: answer.status_code == 200)
+        await eventually_async(
+            lambda: client.get("/readyz"), lambda answer: answer.status_code == 200
+        )
         publish("b", n=1)
-        await eventually_async(lambda: client.get("/api/services/status"), lambda answer: "b" in answer.json())
+        await eventually_async(
+            lambda: client.get("/api/services/status"), lambda answer: "b" in answer.json()
+        )
         second = Pulseboard(settings)
         async with client_of(second) as other:
             assert (await other.get("/api/services/status")).json() == {"a": {}, "b": {"n": 1}}
@@ -245,10 +272,10 @@ async def test_closing_what_never_started_is_no_error() -> None:
 async def test_a_core_that_failed_answers_with_an_error(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(_: Core) -> None:
+    async def fail(_: Runtime) -> None:
         raise RuntimeError("of all things")
 
-    monkeypatch.setattr(Core, "_forget", fail)
+    monkeypatch.setattr(Runtime, "_forget", fail)
     async with Pulseboard(settings) as board, client_of(board) as client:
         core = board._core
         assert core is not None
@@ -262,7 +289,14 @@ async def test_a_core_that_failed_answers_with_an_error(
 
 @pytest.mark.parametrize(
     ("part", "name"),
-    [(Core, "_declare"), (Hub, "run"), (Hub, "_tick"), (Adopter, "run"), (Adopter, "_hear"), (Adopter, "_adopt_all")],
+    [
+        (Runtime, "_declare"),
+        (Hub, "run"),
+        (Hub, "_tick"),
+        (Ingestor, "run"),
+        (Ingestor, "_hear"),
+        (Ingestor, "_adopt_all"),
+    ],
 )
 async def test_a_part_that_is_cancelled_by_nobody_is_a_failure(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, part: type[object], name: str

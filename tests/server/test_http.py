@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.server.conftest import ServeFixture, Server, eventually
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.server.routes import page as page_module
 from pulseboard.server.settings import Settings
@@ -99,7 +99,9 @@ def test_an_unknown_path_is_a_problem_document(server: Server, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/api/services/status", "/healthz", "/readyz", "/services"])
-def test_a_wrong_method_is_a_problem_document_that_names_the_right_one(server: Server, path: str) -> None:
+def test_a_wrong_method_is_a_problem_document_that_names_the_right_one(
+    server: Server, path: str
+) -> None:
     answer = server.request("POST", path, content=b"{}")
     assert answer.status_code == 405
     assert answer.headers["content-type"] == "application/problem+json"
@@ -123,10 +125,10 @@ def test_health_says_what_is_running(server: Server) -> None:
     assert health == {
         "status": "alive",
         "version": VERSION,
-        "readers": 0,
+        "clients": 0,
         "instances": 0,
         "dropped": {},
-        "deaf": 0,
+        "coverage_gaps": 0,
     }
     assert server.get("/readyz").json()["status"] == "ready"
     for path in ("/healthz", "/readyz"):

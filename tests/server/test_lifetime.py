@@ -4,7 +4,7 @@ import asyncio
 
 from tests.server.conftest import Publisher, ServeFixture, eventually
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 
 COUNT = 60
 

@@ -7,12 +7,13 @@ import pytest
 import redis
 from tests.server.conftest import ServeFixture, eventually
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
-from pulseboard.bus.limits import MB, Limits
 from pulseboard.bus.publisher import Outgoing, Publisher
-from pulseboard.sdk.logbook import LineBatch
-from pulseboard.wire.events import MAX_EVENT_BYTES, StatusEvent, encode
+from pulseboard.bus.retention.limits import MB, Limits
+from pulseboard.sdk.log_buffer import LineBatch
+from pulseboard.wire.codec import MAX_EVENT_BYTES, encode
+from pulseboard.wire.events.status import StatusEvent
 
 
 @pytest.fixture
@@ -26,9 +27,13 @@ def say(publisher: Publisher, service: str, times: int, text: str = "") -> None:
     """Have a service publish its status and log a line so many times."""
     for n in range(times):
         status = msgspec.Raw(encode({"n": n, "text": text}))
-        publisher.publish([Outgoing(service, "w-1", encode(StatusEvent(service, n, status, instance="w-1")))])
+        publisher.publish(
+            [Outgoing(service, "w-1", encode(StatusEvent(service, n, status, instance="w-1")))]
+        )
         publisher.publish_lines(
-            service, "w-1", LineBatch(f"{service}:{n}", [b'{"level":"info","message":"x"}'], "info=1", 0)
+            service,
+            "w-1",
+            LineBatch(f"{service}:{n}", [b'{"level":"info","message":"x"}'], "info=1", 0),
         )
 
 
@@ -61,7 +66,9 @@ async def test_histories_that_nobody_writes_to_are_cut_when_limits_were_lowered(
     await eventually(lambda: raw.xlen(keys.audit) <= 200)
     await eventually(lambda: raw.xlen(keys.history("report")) <= 200)
     await eventually(lambda: raw.xlen(keys.history("report", "log")) <= 200)
-    await eventually(lambda: int(raw.memory_usage(keys.history("quiet-29"), samples=0) or 0) < MB // 10)
+    await eventually(
+        lambda: int(raw.memory_usage(keys.history("quiet-29"), samples=0) or 0) < MB // 10
+    )
     assert 80_000 < raw.ttl(keys.history("report")) <= 86_400
     assert raw.xlen(keys.history("quiet-0")) >= 3, "no more than need be"
     assert raw.ttl(keys.feed) == raw.ttl(keys.audit) == -1
@@ -81,10 +88,17 @@ async def test_limits_that_redis_lost_are_set_again_and_others_set_since_are_lef
 
 @pytest.mark.parametrize("size", [MAX_EVENT_BYTES // 2])
 async def test_a_key_of_another_type_keeps_no_server_from_setting_them(
-    serve: ServeFixture, address: RedisAddress, raw: redis.Redis, keys: Keys, publisher: Publisher, size: int
+    serve: ServeFixture,
+    address: RedisAddress,
+    raw: redis.Redis,
+    keys: Keys,
+    publisher: Publisher,
+    size: int,
 ) -> None:
     say(publisher, "report", 10, text="x" * size)
     raw.delete(keys.history("report", "log"))
     raw.set(keys.history("report", "log"), "no stream")
     serve(address, keep_status="0.1MB")
-    await eventually(lambda: int(raw.memory_usage(keys.history("report"), samples=0) or 0) < MB // 10)
+    await eventually(
+        lambda: int(raw.memory_usage(keys.history("report"), samples=0) or 0) < MB // 10
+    )

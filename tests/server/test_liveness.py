@@ -12,9 +12,9 @@ import redis
 from tests.server.conftest import Message, ServeFixture, Server, eventually
 
 from pulseboard import Service
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
-from pulseboard.server import core
+from pulseboard.server import runtime
 
 BEAT_S = 0.4
 
@@ -42,7 +42,7 @@ def host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Host]:
 
     def run(instance: str) -> subprocess.Popen[bytes]:
         program = (
-            f"from pulseboard import Service\nservice = Service('import', beat_s={BEAT_S}, instance={instance!r}).start()\n"
+            f"from pulseboard import Service\nservice = Service('import', heartbeat_s={BEAT_S}, instance={instance!r}).start()\n"
             "import logging\nlogging.basicConfig(level='INFO', handlers=[service.log_handler()])\n"
             "for n in range(30): logging.info('row %d', n)\n"
             "service.log('error', 'out of memory', free=0)\n"
@@ -54,7 +54,9 @@ def host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Host]:
             "PULSEBOARD_CHANNEL_PREFIX": prefix,
         }
         hosts.append(
-            subprocess.Popen([sys.executable, "-c", program], env=os.environ | environment, stdin=subprocess.PIPE)
+            subprocess.Popen(
+                [sys.executable, "-c", program], env=os.environ | environment, stdin=subprocess.PIPE
+            )
         )
         return hosts[-1]
 
@@ -74,13 +76,21 @@ async def test_a_death_is_one_incident_with_its_last_words_however_many_servers_
     dying = host("w-1")
     async with await servers[0].open() as one, await servers[1].open() as other:
         for stream in (one, other):
-            await stream.until(lambda message: message.event == "log" and "out of" in str(message.data["lines"][-1:]))
+            await stream.until(
+                lambda message: (
+                    message.event == "log" and "out of" in str(message.data["lines"][-1:])
+                )
+            )
         dying.send_signal(signal.SIGKILL)
         told = [await stream.until(tells("lost")) for stream in (one, other)]
         assert told[0].id == told[1].id
         assert told[0].data == told[1].data
         incident = told[0].data["incident"]
-        assert (incident["instance"], incident["cause"], incident["beat_s"]) == ("w-1", "silent", BEAT_S)
+        assert (incident["instance"], incident["cause"], incident["heartbeat_s"]) == (
+            "w-1",
+            "silent",
+            BEAT_S,
+        )
         silence_ms = incident["declared"] - incident["seen"]
         assert silence_ms > 2.5 * BEAT_S * 1000
         for server in servers:
@@ -89,7 +99,11 @@ async def test_a_death_is_one_incident_with_its_last_words_however_many_servers_
             assert found["status"] == {"row": 42}
             *rows, last = found["lines"]
             assert [line["message"] for line in rows] == [f"row {n}" for n in range(11, 30)]
-            assert (last["level"], last["message"], last["fields"]) == ("error", "out of memory", {"free": 0})
+            assert (last["level"], last["message"], last["fields"]) == (
+                "error",
+                "out of memory",
+                {"free": 0},
+            )
         async with await servers[1].open() as late:
             board = (await late.next()).data
         assert [(each["instance"], each["lost"]) for each in board["instances"]] == [("w-1", True)]
@@ -126,11 +140,15 @@ async def test_a_process_that_is_paused_and_goes_on_is_one_incident_and_alive_ag
 ) -> None:
     paused = host("w-1")
     async with await servers[0].open() as stream:
-        await stream.until(lambda message: message.event == "beats" and message.data["beats"])
+        await stream.until(
+            lambda message: message.event == "heartbeats" and message.data["heartbeats"]
+        )
         paused.send_signal(signal.SIGSTOP)
         await stream.until(tells("lost"))
         paused.send_signal(signal.SIGCONT)
-        await stream.until(lambda message: message.event == "beats" and message.data["beats"])
+        await stream.until(
+            lambda message: message.event == "heartbeats" and message.data["heartbeats"]
+        )
         async with await servers[1].open() as late:
             assert (await late.next()).data["instances"][0]["lost"] is False
 
@@ -140,13 +158,23 @@ async def test_a_death_is_told_in_time_when_redis_clock_was_set_back_before_it(
 ) -> None:
     dying = host("w-1")
     async with await servers[0].open() as stream:
-        await stream.until(lambda message: message.event == "beats" and message.data["beats"])
+        await stream.until(
+            lambda message: message.event == "heartbeats" and message.data["heartbeats"]
+        )
         # An id that is an hour ahead: so it looks when the clock was set back by that.
         hour_ms = 3_600_000
-        now_ms = (await stream.until(lambda message: message.event == "beats" and message.data["beats"])).data["now"]
-        raw.xadd(keys.beats, {"service": "x", "instance": "1"}, id=f"{now_ms + hour_ms}-0")
-        await stream.until(lambda message: message.event == "ping" and message.data["now"] > now_ms + hour_ms)
-        await stream.until(lambda message: message.event == "beats" and message.data["beats"])
+        now_ms = (
+            await stream.until(
+                lambda message: message.event == "heartbeats" and message.data["heartbeats"]
+            )
+        ).data["now"]
+        raw.xadd(keys.heartbeats, {"service": "x", "instance": "1"}, id=f"{now_ms + hour_ms}-0")
+        await stream.until(
+            lambda message: message.event == "ping" and message.data["now"] > now_ms + hour_ms
+        )
+        await stream.until(
+            lambda message: message.event == "heartbeats" and message.data["heartbeats"]
+        )
         assert not raw.exists(keys.incidents), "nobody is accused of what the clock did"
         dying.kill()
         (incident,) = [(await stream.until(tells("lost"))).data["incident"]]
@@ -158,12 +186,14 @@ async def test_a_planned_return_is_taken_by_the_next_instance(
 ) -> None:
     def service(name: str) -> Service:
         where = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
-        return Service("import", beat_s=BEAT_S, instance=name, **cast("Any", where)).start()
+        return Service("import", heartbeat_s=BEAT_S, instance=name, **cast("Any", where)).start()
 
     async with await servers[0].open() as stream:
         service("old").stop(back_in_s=60)
-        goodbye = await stream.until(lambda message: message.event == "status" and "goodbye" in message.data)
-        assert goodbye.data["back_in_s"] == 60
+        stopped = await stream.until(
+            lambda message: message.event == "status" and "stopped" in message.data
+        )
+        assert stopped.data["back_in_s"] == 60
         new = service("new")
         gone = await stream.until(tells("gone"))
         assert (gone.data["instance"], gone.data["replaced_by"]) == ("old", "new")
@@ -172,12 +202,16 @@ async def test_a_planned_return_is_taken_by_the_next_instance(
 
 
 async def test_a_planned_return_that_is_missed_is_an_incident(
-    servers: list[Server], address: RedisAddress, namespace: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+    servers: list[Server],
+    address: RedisAddress,
+    namespace: str,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pulseboard.wire.state.RETURN_GRACE_MS", 100)
     where: Any = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
     async with await servers[0].open() as stream:
-        Service("import", beat_s=60, **where).start().stop(back_in_s=0.5)
+        Service("import", heartbeat_s=60, **where).start().stop(back_in_s=0.5)
         lost = await stream.until(tells("lost"))
     incident = lost.data["incident"]
     assert incident["cause"] == "overdue"
@@ -187,7 +221,11 @@ async def test_a_planned_return_that_is_missed_is_an_incident(
 
 @pytest.mark.parametrize(
     ("query", "code"),
-    [("service=Import", "bad-name"), ("before=yesterday", "bad-cursor"), ("limit=0", "bad-parameter")],
+    [
+        ("service=Import", "bad-name"),
+        ("before=yesterday", "bad-cursor"),
+        ("limit=0", "bad-parameter"),
+    ],
 )
 async def test_a_question_about_incidents_that_cannot_be_meant_is_a_problem(
     server: Server, query: str, code: str
@@ -214,12 +252,14 @@ async def test_what_has_been_gone_for_the_set_time_leaves_the_board_and_keeps_it
     host: Host,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(core, "FORGET_EVERY_S", 0.1)
+    monkeypatch.setattr(runtime, "FORGET_EVERY_S", 0.1)
     server = serve(address, forget_s=2.0)
     await eventually(server.is_ready)
     async with await server.open() as stream:
         ended = host("w-1")
-        await stream.until(lambda message: message.event == "status" and message.data["status"] == {"row": 42})
+        await stream.until(
+            lambda message: message.event == "status" and message.data["status"] == {"row": 42}
+        )
         ended.kill()
         host("w-2")
         gone = await stream.until(tells("gone"))

@@ -15,8 +15,15 @@ class Shout:
         self._raw = raw
         self._prefix = prefix
 
-    def __call__(self, message: str, *, service: str = "report", level: str = "info", **more: Any) -> None:
-        line = {"service": service, "level": level, "message": message, "timestamp": 1_765_584_000_000} | more
+    def __call__(
+        self, message: str, *, service: str = "report", level: str = "info", **more: Any
+    ) -> None:
+        line = {
+            "service": service,
+            "level": level,
+            "message": message,
+            "timestamp": 1_765_584_000_000,
+        } | more
         self._raw.publish(f"{self._prefix}logs", json.dumps(line))
 
 
@@ -64,14 +71,19 @@ async def test_a_line_is_streamed_with_an_id_of_its_own(server: Server, shout: S
 async def test_the_filters_hold_live_when_resuming_and_in_history(
     server: Server, shout: Shout, query: str, wanted: list[str]
 ) -> None:
-    async with await server.open(f"/api/stream?{query}") as stream, await server.open() as everything:
+    async with (
+        await server.open(f"/api/stream?{query}") as stream,
+        await server.open() as everything,
+    ):
         start = (await stream.next()).id
         shout("disk ok")
         shout("slow", level="warning", note="Seven seconds")
         shout("disk full", level="error")
         shout("elsewhere", service="other")
         shout("the end", service="other", level="critical", note="disk", contains="seven")
-        end = await everything.until(lambda message: message.event == "log" and said(message) == ["the end"])
+        end = await everything.until(
+            lambda message: message.event == "log" and said(message) == ["the end"]
+        )
         got = [await stream.until(lambda message: message.event == "log") for _ in wanted]
         assert [text for message in got for text in said(message)] == wanted
     async with await server.open(f"/api/stream?{query}&since={start}") as stream:
@@ -79,14 +91,20 @@ async def test_the_filters_hold_live_when_resuming_and_in_history(
         assert [text for message in got for text in said(message)] == wanted
     assert end.id
     service = "other" if "services" in query else "report"
-    lines = server.get(f"/api/services/{service}/logs?{query.replace('services=other', 'level=info')}").json()["lines"]
+    lines = server.get(
+        f"/api/services/{service}/logs?{query.replace('services=other', 'level=info')}"
+    ).json()["lines"]
     assert [line["message"] for line in lines if line["message"] != "the end"] == wanted
 
 
-async def test_history_is_read_page_by_page_without_gap_or_repeat(server: Server, shout: Shout) -> None:
+async def test_history_is_read_page_by_page_without_gap_or_repeat(
+    server: Server, shout: Shout
+) -> None:
     for n in range(25):
         shout(f"line {n}")
-    await eventually(lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 25)
+    await eventually(
+        lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 25
+    )
     pages, before = [], ""
     while True:
         page = server.get(f"/api/services/report/logs?limit=7{before}").json()
@@ -101,12 +119,14 @@ async def test_history_is_read_page_by_page_without_gap_or_repeat(server: Server
 async def test_a_filter_that_takes_next_to_nothing_says_where_to_go_on(
     server: Server, shout: Shout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.history.LOOKED_THROUGH", 20)
-    monkeypatch.setattr("pulseboard.bus.history.PAGE", 10)
+    monkeypatch.setattr("pulseboard.bus.history.reader.LOOKED_THROUGH", 20)
+    monkeypatch.setattr("pulseboard.bus.history.reader.PAGE", 10)
     shout("the needle")
     for n in range(50):
         shout(f"hay {n}")
-    await eventually(lambda: server.get("/api/services/report/logs?contains=49").json().get("lines", []))
+    await eventually(
+        lambda: server.get("/api/services/report/logs?contains=49").json().get("lines", [])
+    )
     found, before, cut = [], "", 0
     while True:
         page = server.get(f"/api/services/report/logs?contains=needle{before}").json()
@@ -119,8 +139,12 @@ async def test_a_filter_that_takes_next_to_nothing_says_where_to_go_on(
     assert (found, cut, page["truncated"]) == (["the needle"], 2, False)
 
 
-@pytest.mark.parametrize("before", ["0-0", "0-18446744073709551615", "18446744073709551615-18446744073709551615"])
-async def test_any_place_that_can_be_is_one_to_go_back_from(server: Server, shout: Shout, before: str) -> None:
+@pytest.mark.parametrize(
+    "before", ["0-0", "0-18446744073709551615", "18446744073709551615-18446744073709551615"]
+)
+async def test_any_place_that_can_be_is_one_to_go_back_from(
+    server: Server, shout: Shout, before: str
+) -> None:
     shout("said")
     await eventually(lambda: server.get("/api/services/report/logs").json().get("lines", []))
     logs = server.get(f"/api/services/report/logs?before={before}.0")
@@ -135,7 +159,9 @@ async def test_history_is_read_between_two_moments(server: Server, shout: Shout)
     (first,) = server.get("/api/services/report/logs").json()["lines"]
     after_ms = int(first["id"].split("-")[0]) + 1
     shout("after")
-    await eventually(lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 2)
+    await eventually(
+        lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 2
+    )
     for query, wanted in (
         (f"from={after_ms}", ["after"]),
         (f"to={after_ms - 1}", ["before"]),
@@ -149,7 +175,9 @@ async def test_history_is_read_between_two_moments(server: Server, shout: Shout)
 async def test_the_status_history_is_read_in_order(server: Server, publish: Any) -> None:
     for n in range(5):
         publish("balance-sync", n=n)
-    await eventually(lambda: len(server.get("/api/services/balance-sync/history").json().get("events", ())) == 5)
+    await eventually(
+        lambda: len(server.get("/api/services/balance-sync/history").json().get("events", ())) == 5
+    )
     page = server.get("/api/services/balance-sync/history?limit=2").json()
     assert [event["status"]["n"] for event in page["events"]] == [3, 4]
     page = server.get(f"/api/services/balance-sync/history?limit=9&before={page['before']}").json()
@@ -176,7 +204,9 @@ async def test_the_status_history_is_read_in_order(server: Server, publish: Any)
         ("limit=1&limit=2", "bad-parameter"),
     ],
 )
-async def test_a_question_that_cannot_be_meant_is_a_problem(server: Server, query: str, code: str | None) -> None:
+async def test_a_question_that_cannot_be_meant_is_a_problem(
+    server: Server, query: str, code: str | None
+) -> None:
     answer = server.get(f"/api/services/report/logs?{query}")
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
     assert code is None or answer.json()["code"] == code
@@ -185,7 +215,8 @@ async def test_a_question_that_cannot_be_meant_is_a_problem(server: Server, quer
 
 
 @pytest.mark.parametrize(
-    "path", ["logs", "logs?format=jsonl", "history", "history?format=jsonl", "metrics", "metrics?name=n"]
+    "path",
+    ["logs", "logs?format=jsonl", "history", "history?format=jsonl", "metrics", "metrics?name=n"],
 )
 async def test_a_service_that_nobody_knows_is_a_problem_and_one_that_said_nothing_of_it_is_none(
     server: Server, publish: Any, path: str

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from tests.server.conftest import Publisher, ServeFixture, Server, Stream, eventually
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.hub.ring import MAX_BYTES
 
 
@@ -39,11 +39,15 @@ async def test_a_frozen_reader_costs_no_memory_delays_nobody_and_is_let_go(
     with open_frozen(any_server.port) as frozen:
         async with await any_server.open("/api/services/status/stream") as stream:
             await stream.next()
-            await eventually(lambda: any_server.health()["readers"] == 2)
-            publishing = asyncio.create_task(asyncio.to_thread(publish_large, raw, prefix, 300))  # 9 MB
-            assert [(await stream.next()).data["status"]["n"] for _ in range(300)] == list(range(300))
+            await eventually(lambda: any_server.health()["clients"] == 2)
+            publishing = asyncio.create_task(
+                asyncio.to_thread(publish_large, raw, prefix, 300)
+            )  # 9 MB
+            assert [(await stream.next()).data["status"]["n"] for _ in range(300)] == list(
+                range(300)
+            )
             await publishing
-        await eventually(lambda: any_server.health()["readers"] == 0)
+        await eventually(lambda: any_server.health()["clients"] == 0)
         # What was sent before it was let go is what the sockets' buffers and one write hold, not all there was.
         assert len(await asyncio.to_thread(_drain, frozen)) < 6_000_000
 
@@ -80,7 +84,11 @@ async def test_a_slow_reader_that_fell_behind_gets_it_all_or_is_told(
         )
         seen: list[tuple[str | None, Any]] = []
         async with asyncio.timeout(20):
-            while not seen or not _shows(seen[-1], last) or "skipped" not in [event for event, _ in seen]:
+            while (
+                not seen
+                or not _shows(seen[-1], last)
+                or "skipped" not in [event for event, _ in seen]
+            ):
                 message = await stream.next()
                 seen.append((message.event, message.data))
         events = [event for event, _ in seen]
@@ -96,8 +104,10 @@ def _shows(message: tuple[str | None, Any], number: int) -> bool:
 
 
 async def test_two_hundred_readers_all_see_the_same(server: Server, publish: Publisher) -> None:
-    streams = await asyncio.gather(*[server.open("/api/services/status/stream") for _ in range(200)])
-    assert server.health()["readers"] == 200
+    streams = await asyncio.gather(
+        *[server.open("/api/services/status/stream") for _ in range(200)]
+    )
+    assert server.health()["clients"] == 200
     updates = [publish("balance-sync", n=n) for n in range(20)]
 
     async def read(stream: Stream) -> list[object]:
@@ -106,7 +116,7 @@ async def test_two_hundred_readers_all_see_the_same(server: Server, publish: Pub
     assert await asyncio.gather(*[read(stream) for stream in streams]) == [updates] * 200
     for stream in streams:
         stream.close()
-    await eventually(lambda: server.health()["readers"] == 0)
+    await eventually(lambda: server.health()["clients"] == 0)
 
 
 async def test_an_update_reaches_an_open_stream_without_waiting_for_anything(
@@ -118,4 +128,6 @@ async def test_an_update_reaches_an_open_stream_without_waiting_for_anything(
         for n in range(20):
             publish("balance-sync", n=n)
             await stream.next()
-        assert time.monotonic() - started < 5  # one that waited for a tick of any clock here would take 20 of them
+        assert (
+            time.monotonic() - started < 5
+        )  # one that waited for a tick of any clock here would take 20 of them

@@ -11,12 +11,20 @@ from urllib.parse import quote
 
 import pytest
 import redis
-from tests.server.conftest import LIMIT_S, Message, Publisher, ServeFixture, Server, Stream, eventually
+from tests.server.conftest import (
+    LIMIT_S,
+    Message,
+    Publisher,
+    ServeFixture,
+    Server,
+    Stream,
+    eventually,
+)
 
-from pulseboard.bus import feed
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.feed import reader
 from pulseboard.bus.keys import Keys
-from pulseboard.hub import catch_up
+from pulseboard.hub import resume
 
 
 def is_status(message: Message) -> bool:
@@ -45,12 +53,17 @@ async def ids_of(server: Server, publish: Publisher, count: int, first: int = 0)
 @pytest.fixture
 def nothing_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let servers start with the last event alone in their ring, so that what was missed must be read from Redis."""
-    monkeypatch.setattr(feed, "RECENT_MAX", 1)
+    monkeypatch.setattr(reader, "RECENT_MAX", 1)
 
 
 @pytest.fixture
 async def fresh(
-    server: Server, publish: Publisher, serve: ServeFixture, address: RedisAddress, http: Any, nothing_read_ahead: None
+    server: Server,
+    publish: Publisher,
+    serve: ServeFixture,
+    address: RedisAddress,
+    http: Any,
+    nothing_read_ahead: None,
 ) -> tuple[list[str], Server]:
     """The ids of ten events, and a server that started after them: its ring holds none."""
     ids = await ids_of(server, publish, 10)
@@ -67,14 +80,18 @@ async def test_a_server_that_started_since_resumes_from_redis(
         first = [await stream.next() for _ in range(8)]
         publish("balance-sync", n=10)
         (live,) = await read_status(stream, 1)
-    assert [message.event for message in first[:2]] == ["beats", "ping"]
+    assert [message.event for message in first[:2]] == ["heartbeats", "ping"]
     assert [message.id for message in first] == [ids[3], ids[3], *ids[4:]]
     assert live.data["status"] == {"n": 10}
 
 
-async def test_the_seeds_stream_resumes_from_redis_as_well(fresh: tuple[list[str], Server], publish: Publisher) -> None:
+async def test_the_seeds_stream_resumes_from_redis_as_well(
+    fresh: tuple[list[str], Server], publish: Publisher
+) -> None:
     ids, other = fresh
-    async with await other.open("/api/services/status/stream", head=f"Last-Event-ID: {ids[6]}\r\n") as stream:
+    async with await other.open(
+        "/api/services/status/stream", head=f"Last-Event-ID: {ids[6]}\r\n"
+    ) as stream:
         missed = [await stream.next() for _ in range(3)]
         publish("balance-sync", n=10)
         live = await stream.next()
@@ -104,7 +121,12 @@ async def test_a_crowd_that_comes_back_after_a_restart_asks_redis_nothing(
     for since in range(9):
         async with await other.open(f"/api/stream?since={ids[since]}") as stream:
             first = [await stream.next() for _ in range(12 - since)]
-        assert [message.event for message in first] == ["beats", "ping", *["status"] * (9 - since), "beats"]
+        assert [message.event for message in first] == [
+            "heartbeats",
+            "ping",
+            *["status"] * (9 - since),
+            "heartbeats",
+        ]
         assert [message.id for message in first[2:-1]] == ids[since + 1 :]
     stats: Any = raw.info("commandstats")
     assert "cmdstat_xrange" not in stats
@@ -121,12 +143,16 @@ async def test_filters_hold_for_what_is_read_from_redis(
     await eventually(lambda: server.get("/api/services/status").json().get("report") == {"n": 7})
     other = serve(server.core.settings.address)
     await eventually(other.is_ready)
-    async with await other.open(f"/api/stream?services=report&kinds=status&since={start}") as stream:
+    async with await other.open(
+        f"/api/stream?services=report&kinds=status&since={start}"
+    ) as stream:
         assert numbers(await read_status(stream, 4)) == [1, 3, 5, 7]
 
 
 @pytest.mark.parametrize("way", ["?since={}", "?lastEventId={}", "header", "seed"])
-@pytest.mark.parametrize("since", ["yesterday", "1-0\r\nevil: 1", "9" * 400, "1-0-0", "-1", "1-0", "99999999999999-7"])
+@pytest.mark.parametrize(
+    "since", ["yesterday", "1-0\r\nevil: 1", "9" * 400, "1-0-0", "-1", "1-0", "99999999999999-7"]
+)
 async def test_no_id_whatever_it_is_gives_a_silent_gap_or_an_error(
     server: Server, publish: Publisher, raw: redis.Redis, keys: Keys, since: str, way: str
 ) -> None:
@@ -151,7 +177,9 @@ async def test_no_id_whatever_it_is_gives_a_silent_gap_or_an_error(
         await stream.until(lambda message: message.data.get("status") == {"n": 3})
 
 
-async def test_what_was_trimmed_is_a_reset(fresh: tuple[list[str], Server], raw: redis.Redis, keys: Keys) -> None:
+async def test_what_was_trimmed_is_a_reset(
+    fresh: tuple[list[str], Server], raw: redis.Redis, keys: Keys
+) -> None:
     ids, other = fresh
     raw.xtrim(keys.feed, maxlen=5, approximate=False)
     async with await other.open(f"/api/stream?since={ids[3]}") as stream:
@@ -166,7 +194,7 @@ async def test_more_than_is_worth_reading_is_a_reset(
     fresh: tuple[list[str], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, other = fresh
-    monkeypatch.setattr(catch_up, "MAX_EVENTS", 5)
+    monkeypatch.setattr(resume, "MAX_EVENTS", 5)
     async with await other.open(f"/api/stream?since={ids[3]}") as stream:
         reset = await stream.until(lambda message: message.event in ("status", "reset"))
         assert (reset.event, "missed" in reset.data["reason"]) == ("reset", True)
@@ -194,7 +222,11 @@ def fill(raw: redis.Redis, prefix: str, count: int) -> Callable[[], None]:
     def publish() -> None:
         with raw.pipeline(transaction=False) as pipeline:
             for n in range(count):
-                update = {"service": "balance-sync", "timestamp": 1, "status": {"n": n, "text": "x" * 30_000}}
+                update = {
+                    "service": "balance-sync",
+                    "timestamp": 1,
+                    "status": {"n": n, "text": "x" * 30_000},
+                }
                 pipeline.publish(prefix + "balance-sync", json.dumps(update))
             pipeline.execute()
 
@@ -202,18 +234,27 @@ def fill(raw: redis.Redis, prefix: str, count: int) -> Callable[[], None]:
 
 
 async def test_a_reader_that_is_slow_to_take_what_it_missed_gets_it_and_one_that_is_frozen_is_let_go(
-    server: Server, publish: Publisher, serve: ServeFixture, raw: redis.Redis, prefix: str, http: Any
+    server: Server,
+    publish: Publisher,
+    serve: ServeFixture,
+    raw: redis.Redis,
+    prefix: str,
+    http: Any,
 ) -> None:
     """12 MB were missed: more than all buffers on the way hold."""
     (start,) = await ids_of(server, publish, 1, first=-1)
     await asyncio.to_thread(fill(raw, prefix, 400))
-    await eventually(lambda: server.get("/api/services/status").json()["balanceSync"].get("n") == 399)
+    await eventually(
+        lambda: server.get("/api/services/status").json()["balanceSync"].get("n") == 399
+    )
     other = serve(server.core.settings.address, http=http, write_deadline_s=1.0)
     await eventually(other.is_ready)
     with socket.socket() as frozen:
         frozen.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         frozen.connect(("127.0.0.1", other.port))
-        frozen.sendall(f"GET /api/stream?since={start} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        frozen.sendall(
+            f"GET /api/stream?since={start} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
         reader, writer = await asyncio.open_connection("127.0.0.1", other.port, limit=4_096)
         async with Stream(reader, writer) as slow:
             await slow.request(f"/api/stream?since={start}")
@@ -223,14 +264,16 @@ async def test_a_reader_that_is_slow_to_take_what_it_missed_gets_it_and_one_that
 
 
 async def test_a_reader_that_hangs_up_while_its_past_is_read_leaves_nothing_behind_though_the_driver_loses_that(
-    fresh: tuple[list[str], Server], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fresh: tuple[list[str], Server],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Before Python 3.12 `wait_for` in redis-py loses a cancellation that comes with the answer (cpython #86296).
 
     What went on then waited for room on a connection that was gone, and the server for it when it was to end.
     """
     ids, other = fresh
-    monkeypatch.setattr("pulseboard.bus.replay.PAGE", 3)
+    monkeypatch.setattr("pulseboard.bus.feed.replay.PAGE", 3)
     read: Any = other.core.replay._script
     reading = threading.Event()
 

@@ -5,10 +5,14 @@ import itertools
 
 from tests.server.conftest import Publisher, ServeFixture, Server, Stream, eventually
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 
 PATH = "/api/services/status/stream"
-SNAPSHOT: dict[str, dict[str, object]] = {"balanceSync": {}, "accountDiscovery": {}, "accountEnrichment": {}}
+SNAPSHOT: dict[str, dict[str, object]] = {
+    "balanceSync": {},
+    "accountDiscovery": {},
+    "accountEnrichment": {},
+}
 
 
 async def test_snapshot_holds_the_expected_services_before_they_are_seen(server: Server) -> None:
@@ -18,11 +22,16 @@ async def test_snapshot_holds_the_expected_services_before_they_are_seen(server:
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_snapshot_holds_the_last_status_of_each_service(server: Server, publish: Publisher) -> None:
+async def test_snapshot_holds_the_last_status_of_each_service(
+    server: Server, publish: Publisher
+) -> None:
     publish("balance-sync", done=1)
     publish("balance-sync", done=2, queue={"high": []})
     publish("report.cron_job", last=None)
-    expected = SNAPSHOT | {"balanceSync": {"done": 2, "queue": {"high": []}}, "reportCronJob": {"last": None}}
+    expected = SNAPSHOT | {
+        "balanceSync": {"done": 2, "queue": {"high": []}},
+        "reportCronJob": {"last": None},
+    }
     await eventually(lambda: server.get("/api/services/status").json() == expected)
 
 
@@ -41,7 +50,10 @@ async def test_first_message_is_the_snapshot_and_then_comes_every_update_as_it_w
     async with await any_server.open(PATH) as stream:
         first = await stream.next()
         assert (first.event, first.data) == (None, SNAPSHOT)
-        updates = [publish("balance-sync", done=1), publish("account-discovery", isRunning=True, at="12:00 ✓")]
+        updates = [
+            publish("balance-sync", done=1),
+            publish("account-discovery", isRunning=True, at="12:00 ✓"),
+        ]
         for update in updates:
             message = await stream.next()
             assert (message.event, message.data) == (None, update)
@@ -54,11 +66,15 @@ async def test_a_burst_of_a_thousand_publishes_arrives_whole_and_in_order(
     async with await any_server.open(PATH) as stream:
         await stream.next()
         await asyncio.to_thread(lambda: [publish("balance-sync", done=n) for n in range(1_000)])
-        assert [(await stream.next()).data["status"]["done"] for _ in range(1_000)] == list(range(1_000))
+        assert [(await stream.next()).data["status"]["done"] for _ in range(1_000)] == list(
+            range(1_000)
+        )
 
 
-async def test_heartbeats_keep_a_quiet_stream_open(serve: ServeFixture, address: RedisAddress) -> None:
-    server = serve(address, heartbeat_s=0.1)
+async def test_heartbeats_keep_a_quiet_stream_open(
+    serve: ServeFixture, address: RedisAddress
+) -> None:
+    server = serve(address, keepalive_s=0.1)
     async with await server.open(PATH) as stream:
         comments = 0
         while comments < 3:
@@ -67,10 +83,10 @@ async def test_heartbeats_keep_a_quiet_stream_open(serve: ServeFixture, address:
 
 async def test_who_hangs_up_is_cleaned_up_after(any_server: Server, publish: Publisher) -> None:
     streams = [await any_server.open(path) for path in (PATH, PATH, "/api/stream", "/api/stream")]
-    await eventually(lambda: any_server.health()["readers"] == 4)
+    await eventually(lambda: any_server.health()["clients"] == 4)
     for stream, end in zip(streams, (Stream.close, Stream.reset) * 2, strict=True):
         end(stream)
-    await eventually(lambda: any_server.health()["readers"] == 0)
+    await eventually(lambda: any_server.health()["clients"] == 0)
     publish("balance-sync", done=1)
     await eventually(lambda: any_server.get("/api/services/status").json()["balanceSync"])
 
@@ -94,7 +110,7 @@ async def test_head_answers_with_the_head_alone(any_server: Server) -> None:
             assert stream.headers["content-type"].startswith("text/event-stream")
             await stream.request("/healthz", method="GET")  # the connection stays of use
             assert stream.status == 200
-    assert any_server.health()["readers"] == 0
+    assert any_server.health()["clients"] == 0
 
 
 async def test_a_stream_is_only_read(any_server: Server) -> None:

@@ -8,17 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulseboard.bus.history import Sample
-from pulseboard.server.series import Point, draw_points, read_steps
-from pulseboard.wire.metrics import LARGEST, Distribution, Kind
+from pulseboard.bus.history.reader import Sample
+from pulseboard.timeline.series import Point, draw_points, read_steps
+from pulseboard.wire.events.metric import LARGEST, Distribution, Kind
 
 values = st.floats(-LARGEST, LARGEST, allow_nan=False) | st.integers(-(10**6), 10**6)
 times = st.lists(st.integers(0, 10_000), min_size=1, max_size=60).map(sorted)
 resolutions = st.integers(1, 2_000)
 
 
-def draw(kind: Kind, pairs: list[tuple[int, Any]], start: int, end: int, points: int = 100) -> list[Point]:
-    return draw_points(read_steps(kind, [Sample("w", at, kind, value) for at, value in pairs]), start, end, points)
+def draw(
+    kind: Kind, pairs: list[tuple[int, Any]], start: int, end: int, points: int = 100
+) -> list[Point]:
+    return draw_points(
+        read_steps(kind, [Sample("w", at, kind, value) for at, value in pairs]), start, end, points
+    )
 
 
 def check_shape(drawn: list[Point], start: int, end: int, points: int) -> None:
@@ -32,7 +36,9 @@ def check_shape(drawn: list[Point], start: int, end: int, points: int) -> None:
 
 
 @given(st.data(), times, resolutions)
-def test_of_a_gauge_every_extreme_is_shown_where_it_was(data: st.DataObject, ats: list[int], points: int) -> None:
+def test_of_a_gauge_every_extreme_is_shown_where_it_was(
+    data: st.DataObject, ats: list[int], points: int
+) -> None:
     pairs = [(at, data.draw(values)) for at in ats]
     start, end = sorted((data.draw(st.integers(0, 10_000)), data.draw(st.integers(0, 10_000))))
     drawn = draw("gauge", pairs, start, end, points)
@@ -53,7 +59,10 @@ def test_of_a_counter_the_fastest_growth_is_shown_and_no_growth_is_lost(
     pairs = list(zip(ats, accumulate(grown), strict=True))
     drawn = draw("counter", pairs, 0, 10_000, points)
     check_shape(drawn, 0, 10_000, points)
-    rates = [growth * 1000 / (at - before) for growth, before, at in zip(grown[1:], ats, ats[1:], strict=False)]
+    rates = [
+        growth * 1000 / (at - before)
+        for growth, before, at in zip(grown[1:], ats, ats[1:], strict=False)
+    ]
     assert bool(drawn) == bool(rates)
     if rates:
         assert max(greatest for _, _, greatest, _ in drawn) == pytest.approx(max(rates))
@@ -62,7 +71,9 @@ def test_of_a_counter_the_fastest_growth_is_shown_and_no_growth_is_lost(
 
 
 @given(st.data(), times, resolutions)
-def test_of_a_histogram_every_extreme_is_shown(data: st.DataObject, ats: list[int], points: int) -> None:
+def test_of_a_histogram_every_extreme_is_shown(
+    data: st.DataObject, ats: list[int], points: int
+) -> None:
     batches = [data.draw(st.lists(st.floats(-1e6, 1e6), max_size=5)) for _ in ats]
     pairs, count, total = [], 0, 0.0
     for at, batch in zip(ats, batches, strict=True):
@@ -94,7 +105,9 @@ def test_whatever_a_plain_publisher_sends_is_drawn_in_shape(
 
 
 def test_a_counter_is_shown_as_growth_per_second() -> None:
-    assert draw("counter", [(0, 10), (1_000, 20), (3_000, 20), (4_000, 50)], 0, 3_999 + 1, 4_001) == [
+    assert draw(
+        "counter", [(0, 10), (1_000, 20), (3_000, 20), (4_000, 50)], 0, 3_999 + 1, 4_001
+    ) == [
         (1_000, 10.0, 10.0, 10.0),
         (3_000, 0.0, 0.0, 0.0),
         (4_000, 30.0, 30.0, 30.0),
@@ -104,7 +117,9 @@ def test_a_counter_is_shown_as_growth_per_second() -> None:
 
 
 def test_a_counter_that_began_anew_grew_by_what_it_has() -> None:
-    assert [rate for _, rate, _, _ in draw("counter", [(0, 100), (1_000, 7), (2_000, 9)], 0, 2_000)] == [7.0, 2.0]
+    assert [
+        rate for _, rate, _, _ in draw("counter", [(0, 100), (1_000, 7), (2_000, 9)], 0, 2_000)
+    ] == [7.0, 2.0]
 
 
 def test_a_histogram_that_began_anew_tells_what_it_has() -> None:
@@ -115,7 +130,12 @@ def test_a_histogram_that_began_anew_tells_what_it_has() -> None:
 
 def test_a_histogram_told_twice_since_the_answer_was_lost_counts_once() -> None:
     value = Distribution(4, 8.0, 1.0, 3.0)
-    assert len(draw("histogram", [(0, Distribution(0, 0.0)), (1_000, value), (2_000, value)], 0, 2_000)) == 1
+    assert (
+        len(
+            draw("histogram", [(0, Distribution(0, 0.0)), (1_000, value), (2_000, value)], 0, 2_000)
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize("points", [1, 2, 7, 2_000])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvloop
 
-from pulseboard.server.signals import call_on_stop
+from pulseboard.server.hosting.signals import call_on_stop
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,9 @@ def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.Abstrac
     return factory
 
 
-def test_a_loops_own_handler_is_called_too(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_a_loops_own_handler_is_called_too(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     async def host() -> None:
         loop = asyncio.get_running_loop()
         theirs, ours = asyncio.Event(), asyncio.Event()
@@ -49,10 +51,10 @@ def test_a_loops_own_handler_is_called_too(loop_factory: Callable[[], asyncio.Ab
 def test_a_plain_handler_is_called_too_and_is_back_afterwards(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    heard: list[int] = []
+    observed_until: list[int] = []
 
     def theirs(number: int, _: object) -> None:
-        heard.append(number)
+        observed_until.append(number)
 
     async def host() -> None:
         ours = asyncio.Event()
@@ -64,21 +66,21 @@ def test_a_plain_handler_is_called_too_and_is_back_afterwards(
     signal.signal(signal.SIGTERM, theirs)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(host())
-    assert heard == [signal.SIGTERM]
+    assert observed_until == [signal.SIGTERM]
 
 
 async def test_whoever_of_two_goes_first_the_other_and_the_host_still_hear() -> None:
-    heard: list[str] = []
+    observed_until: list[str] = []
     done = asyncio.Event()
-    first, second = call_on_stop(lambda: heard.append("first")), call_on_stop(done.set)
-    signal.signal(signal.SIGTERM, lambda *_: heard.append("host"))
+    first, second = call_on_stop(lambda: observed_until.append("first")), call_on_stop(done.set)
+    signal.signal(signal.SIGTERM, lambda *_: observed_until.append("host"))
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(done.wait(), 5)
     second.__exit__(None, None, None)
-    assert heard == ["host"]
+    assert observed_until == ["host"]
 
 
 async def test_a_handler_that_was_set_after_ours_stays() -> None:
@@ -112,7 +114,7 @@ def test_off_the_main_thread_nothing_is_touched() -> None:
 
 
 def test_a_signal_after_the_loop_was_closed_reaches_the_host() -> None:
-    heard: list[int] = []
+    observed_until: list[int] = []
     left: list[object] = []
 
     async def host() -> None:
@@ -120,9 +122,9 @@ def test_a_signal_after_the_loop_was_closed_reaches_the_host() -> None:
         guest.__enter__()  # and never left: the loop was stopped under it
         left.append(guest)
 
-    signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    signal.signal(signal.SIGTERM, lambda number, _: observed_until.append(number))
     loop = asyncio.new_event_loop()
     loop.run_until_complete(host())
     loop.close()
     signal.raise_signal(signal.SIGTERM)
-    assert heard == [signal.SIGTERM]
+    assert observed_until == [signal.SIGTERM]

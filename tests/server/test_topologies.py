@@ -12,12 +12,21 @@ from typing import Any
 import pytest
 from tests.conftest import provide
 from tests.server.conftest import Message, ServeFixture, Server, Stream, eventually
-from tests.topology import Cluster, Sentinel, Standalone, Tls, UnixSocket, WithUsers, redis_program, valkey_program
+from tests.topology import (
+    Cluster,
+    Sentinel,
+    Standalone,
+    Tls,
+    UnixSocket,
+    WithUsers,
+    redis_program,
+    valkey_program,
+)
 from tests.topology.node import PATIENCE_S, Node, Program, Topology
 from tests.topology.replicated import Replicated
 
 from pulseboard import Service
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.scripts import read_script
 
@@ -28,7 +37,9 @@ ServiceFixture = Callable[..., Service]
 
 def documented_rules(user: str, namespace: str, prefix: str) -> str:
     """Return what the reference grants a user, for a namespace and a prefix of ours."""
-    line = re.search(rf"^ACL SETUSER {user} on >password (.+)$", REFERENCE.read_text("utf-8"), re.MULTILINE)
+    line = re.search(
+        rf"^ACL SETUSER {user} on >password (.+)$", REFERENCE.read_text("utf-8"), re.MULTILINE
+    )
     assert line is not None
     return (
         line[1]
@@ -96,8 +107,14 @@ def service(namespace: str, prefix: str) -> Iterator[ServiceFixture]:
     """Start services of this test's namespace; they end with the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(url: str, name: str = "balance-sync", *, beat_s: float = 1.0) -> Service:
-            made = Service(name, beat_s=beat_s, redis_url=url, namespace=namespace, channel_prefix=prefix)
+        def start(url: str, name: str = "balance-sync", *, heartbeat_s: float = 1.0) -> Service:
+            made = Service(
+                name,
+                heartbeat_s=heartbeat_s,
+                redis_url=url,
+                namespace=namespace,
+                channel_prefix=prefix,
+            )
             return stack.enter_context(made)
 
         yield start
@@ -118,7 +135,9 @@ def publish_plainly(node: Node, prefix: str, n: int) -> None:
     node.client.publish(f"{prefix}report", json.dumps(update))
 
 
-async def check_it_works(serve: ServeFixture, url: str, service: Service, nodes: list[Node], prefix: str) -> None:
+async def check_it_works(
+    serve: ServeFixture, url: str, service: Service, nodes: list[Node], prefix: str
+) -> None:
     """See a status of the SDK arrive, a plain publish to each of the nodes once, and all of it again from Redis."""
     server = serve(RedisAddress.parse(url))
     await eventually(server.is_ready)
@@ -127,15 +146,22 @@ async def check_it_works(serve: ServeFixture, url: str, service: Service, nodes:
         first = await stream.until(lambda message: number_of(message) == 1)
         for n, node in enumerate(nodes):
             publish_plainly(node, prefix, n)
-        adopted = [(await stream.until(lambda message: is_status_of(message, "report"))) for _ in nodes]
-        assert sorted(number_of(message, "report") for message in adopted) == list(range(len(nodes)))
+        adopted = [
+            (await stream.until(lambda message: is_status_of(message, "report"))) for _ in nodes
+        ]
+        assert sorted(number_of(message, "report") for message in adopted) == list(
+            range(len(nodes))
+        )
         service.update(n=2)
         after = await stream.until(lambda message: message.event == "status")
         assert number_of(after) == 2, "nothing was adopted twice"
     other = serve(RedisAddress.parse(url))  # whose ring holds none of it
     await eventually(other.is_ready)
     async with await other.open(f"/api/stream?kinds=status&since={first.id}") as stream:
-        replayed = [await stream.until(lambda message: message.event in ("status", "board")) for _ in (*adopted, after)]
+        replayed = [
+            await stream.until(lambda message: message.event in ("status", "board"))
+            for _ in (*adopted, after)
+        ]
         assert [message.id for message in replayed] == [message.id for message in (*adopted, after)]
     assert server.get("/api/incidents").json() == {"incidents": []}
     await check_the_rest_works(other, service)
@@ -149,37 +175,68 @@ async def check_the_rest_works(server: Server, service: Service) -> None:
     service.command("echo")(lambda text: text)
 
     def send() -> Any:
-        return server.request("POST", f"{path}/commands", json={"command": "echo", "args": {"text": "hello"}})
+        return server.request(
+            "POST", f"{path}/commands", json={"command": "echo", "args": {"text": "hello"}}
+        )
 
     await eventually(lambda: send().status_code == 202)
     command_id = send().json()["id"]
     await eventually(lambda: len(server.get(f"/api/commands/{command_id}").json()["receipts"]) == 3)
     assert server.get(f"/api/commands/{command_id}").json()["receipts"][-1]["result"] == "hello"
     await eventually(
-        lambda: [line["message"] for line in server.get(f"{path}/logs").json().get("lines", [])] == ["hello"]
+        lambda: (
+            [line["message"] for line in server.get(f"{path}/logs").json().get("lines", [])]
+            == ["hello"]
+        )
     )
     await eventually(
-        lambda: [metric["name"] for metric in server.get(f"{path}/metrics").json().get("metrics", [])] == ["seen"]
+        lambda: (
+            [metric["name"] for metric in server.get(f"{path}/metrics").json().get("metrics", [])]
+            == ["seen"]
+        )
     )
     board = server.get("/api/board", params={"at": str(server.core.hub.now_ms)}).json()
-    assert [each["state"] for each in board["instances"] if each["service"] == service.name] == ["alive"]
+    assert [each["state"] for each in board["instances"] if each["service"] == service.name] == [
+        "alive"
+    ]
 
 
 @pytest.mark.parametrize(
     ("user", "scripts"),
     [
-        ("pulseboard-service", ("publish", "beat", "log", "metric", "claim", "receipt")),
+        (
+            "pulseboard-service",
+            ("publish", "heartbeat", "log", "metric", "claim_command", "receipt"),
+        ),
         (
             "pulseboard-server",
-            ("adopt", "continuity", "declare", "forget", "receipt", "replay", "send", "snapshot", "tighten"),
+            (
+                "ingest",
+                "is_continuous",
+                "declare_lost",
+                "evict",
+                "receipt",
+                "replay",
+                "send_command",
+                "snapshot",
+                "trim",
+            ),
         ),
     ],
 )
-def test_the_reference_grants_every_command_of_the_scripts(user: str, scripts: tuple[str, ...]) -> None:
+def test_the_reference_grants_every_command_of_the_scripts(
+    user: str, scripts: tuple[str, ...]
+) -> None:
     called = {
-        name.lower() for script in scripts for name in re.findall(r"redis\.p?call\('([A-Z]+)'", read_script(script))
+        name.lower()
+        for script in scripts
+        for name in re.findall(r"redis\.p?call\('([A-Z]+)'", read_script(script))
     }
-    granted = {rule[1:].partition("|")[0] for rule in documented_rules(user, "x", "x:").split() if rule[0] == "+"}
+    granted = {
+        rule[1:].partition("|")[0]
+        for rule in documented_rules(user, "x", "x:").split()
+        if rule[0] == "+"
+    }
     assert called
     assert called <= granted
 
@@ -196,7 +253,9 @@ async def test_services_plain_publishers_and_servers_work_on_every_arrangement(
     await check_it_works(serve, topology.url, service(topology.url), nodes, prefix)
 
 
-async def test_they_work_over_tls(tls: Tls, serve: ServeFixture, service: ServiceFixture, prefix: str) -> None:
+async def test_they_work_over_tls(
+    tls: Tls, serve: ServeFixture, service: ServiceFixture, prefix: str
+) -> None:
     await check_it_works(serve, tls.url, service(tls.url), tls.nodes, prefix)
 
 
@@ -280,7 +339,9 @@ async def check_change(
             goal = updates.last + 10
             await eventually(lambda: updates.last >= goal)
         await follower.follow_to(lambda: updates.last)
-        assert follower.ids == ids_in_feed(master, keys, follower.start), "all, in order, once; or a reset"
+        assert follower.ids == ids_in_feed(master, keys, follower.start), (
+            "all, in order, once; or a reset"
+        )
         await eventually(server.is_ready)
         publish_plainly(master, prefix, 1)
         await stream.until(lambda message: is_status_of(message, "report"))

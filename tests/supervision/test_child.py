@@ -52,7 +52,12 @@ async def test_crashing_child_is_started_after_longer_and_longer_pauses() -> Non
     out = Output()
     async with keeping("raise SystemExit(3)", out):
         await out.until("child", "starting", times=4)
-    assert [re.sub(r".* in ", "", line) for line in out.lines("child")][:4] == ["0.05 s", "0.1 s", "0.2 s", "0.2 s"]
+    assert [re.sub(r".* in ", "", line) for line in out.lines("child")][:4] == [
+        "0.05 s",
+        "0.1 s",
+        "0.2 s",
+        "0.2 s",
+    ]
     assert out.lines("child")[0].startswith("ended with code 3")
 
 

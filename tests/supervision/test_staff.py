@@ -11,11 +11,9 @@ import pytest
 from tests.supervision.test_child import QUICK, Output, program
 
 from pulseboard.supervision.child import Child, ChildSpec, Console
-from pulseboard.supervision.staff import _signals_set, keep_staff
+from pulseboard.supervision.supervisor import _signals_set, keep_staff
 
-STUBBORN = (
-    "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', os.getpid()); time.sleep(60)"
-)
+STUBBORN = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', os.getpid()); time.sleep(60)"
 SLOW = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('bye'), sys.exit()));"
     "print('up', flush=True); time.sleep(60)"
@@ -24,14 +22,22 @@ SLOW = (
 
 def hire(out: Output, **codes: str) -> list[Child]:
     console = Console(out, max(map(len, codes)))
-    return [Child(ChildSpec(name, program(code)), os.environ, console, QUICK) for name, code in codes.items()]
+    return [
+        Child(ChildSpec(name, program(code)), os.environ, console, QUICK)
+        for name, code in codes.items()
+    ]
 
 
 def keep(
-    staff: Sequence[Child], out: Output, stop: asyncio.Event, grace_s: float = 5, first: Sequence[Child] = ()
+    staff: Sequence[Child],
+    out: Output,
+    stop: asyncio.Event,
+    grace_s: float = 5,
+    first: Sequence[Child] = (),
 ) -> asyncio.Task[int]:
     return asyncio.create_task(
-        keep_staff(staff, Console(out, 5), stop, name="boss", grace_s=grace_s, first=first), name="staff"
+        keep_staff(staff, Console(out, 5), stop, name="boss", grace_s=grace_s, first=first),
+        name="staff",
     )
 
 
@@ -54,7 +60,9 @@ async def test_those_who_go_first_have_ended_before_the_others_are_asked() -> No
     await out.until("second", "up")
     stop.set()
     assert await asyncio.wait_for(staff, 10) == 0
-    said = [row.split(" | ")[0].strip() for row in out.getvalue().splitlines() if row.endswith("| bye")]
+    said = [
+        row.split(" | ")[0].strip() for row in out.getvalue().splitlines() if row.endswith("| bye")
+    ]
     assert said == ["first", "second"]
 
 

@@ -3,7 +3,15 @@
 import subprocess
 from pathlib import Path
 
-from tests.topology.node import HOST, MissingProgram, Program, Topology, pick_port, redis_program, valkey_program
+from tests.topology.node import (
+    HOST,
+    MissingProgram,
+    Program,
+    Topology,
+    pick_port,
+    redis_program,
+    valkey_program,
+)
 
 
 class Standalone(Topology):
@@ -83,7 +91,14 @@ class Tls(Topology):
         make_certificate(self.certificate, self.key)
         port = pick_port()
         self._launch(
-            *("--port", "0", "--tls-port", f"{port}", "--tls-auth-clients", "yes" if self._mutual else "no"),
+            *(
+                "--port",
+                "0",
+                "--tls-port",
+                f"{port}",
+                "--tls-auth-clients",
+                "yes" if self._mutual else "no",
+            ),
             *("--tls-cert-file", str(self.certificate), "--tls-key-file", str(self.key)),
             *("--tls-ca-cert-file", str(self.certificate)),
             port=port,
@@ -98,8 +113,17 @@ def make_certificate(certificate: Path, key: Path) -> None:
     """Make a certificate for loopback that is its own authority; raise MissingProgram without openssl."""
     command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    command += ["-addext", f"subjectAltName=DNS:localhost,IP:{HOST}", "-keyout", str(key), "-out", str(certificate)]
+    command += [
+        "-addext",
+        f"subjectAltName=DNS:localhost,IP:{HOST}",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
-        raise MissingProgram("openssl is not installed, which makes the certificate for TLS") from None
+        raise MissingProgram(
+            "openssl is not installed, which makes the certificate for TLS"
+        ) from None

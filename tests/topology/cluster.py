@@ -31,7 +31,9 @@ class Cluster(Replicated):
     def master(self) -> Node:
         # The whole cluster must agree, or some would still be sent to the one that is gone.
         views = [_owners(node) for node in self.nodes if node.running]
-        owners = {port for view in views for first, last, port in view if first <= self.slot <= last}
+        owners = {
+            port for view in views for first, last, port in view if first <= self.slot <= last
+        }
         if len(owners) != 1:
             raise redis.ConnectionError("the cluster does not agree yet on the owner of the slot")
         return self._node_at(owners.pop())
@@ -41,7 +43,9 @@ class Cluster(Replicated):
         """A replica of `master`."""
         master_id = call(self.master, "CLUSTER", "MYID").decode()
         for node in self.nodes:
-            if node.running and any("myself" in flags and of == master_id for _, _, flags, of, *_ in _describe(node)):
+            if node.running and any(
+                "myself" in flags and of == master_id for _, _, flags, of, *_ in _describe(node)
+            ):
                 return node
         raise redis.ConnectionError("the master has no replica")
 
@@ -60,7 +64,11 @@ class Cluster(Replicated):
         call(source, "CLUSTER", "SETSLOT", self.slot, "MIGRATING", ids[target])
         while keys := call(source, "CLUSTER", "GETKEYSINSLOT", self.slot, 100):
             call(source, "MIGRATE", HOST, target.port, "", 0, 5_000, "KEYS", *keys)
-        for node in (target, source, *(other for other in self.masters if other not in (source, target))):
+        for node in (
+            target,
+            source,
+            *(other for other in self.masters if other not in (source, target)),
+        ):
             call(node, "CLUSTER", "SETSLOT", self.slot, "NODE", ids[target])
         return self.wait_failover(source)
 
@@ -68,7 +76,12 @@ class Cluster(Replicated):
         for _ in range(6):
             self._launch(
                 *("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"),
-                *("--cluster-node-timeout", f"{NODE_TIMEOUT_MS}", "--cluster-port", f"{pick_port()}"),
+                *(
+                    "--cluster-node-timeout",
+                    f"{NODE_TIMEOUT_MS}",
+                    "--cluster-port",
+                    f"{pick_port()}",
+                ),
                 *("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"),
             )
         masters, replicas = self.nodes[:3], self.nodes[3:]
@@ -80,7 +93,10 @@ class Cluster(Replicated):
         for node in self.nodes[1:]:
             bus_port = call(node, "CONFIG", "GET", "cluster-port")[1].decode()
             call(self.nodes[0], "CLUSTER", "MEET", HOST, node.port, bus_port)
-        wait_for(lambda: all(len(_describe(node)) == len(self.nodes) for node in self.nodes), "the nodes to meet")
+        wait_for(
+            lambda: all(len(_describe(node)) == len(self.nodes) for node in self.nodes),
+            "the nodes to meet",
+        )
         for master, replica in zip(masters, replicas, strict=True):
             call(replica, "CLUSTER", "REPLICATE", call(master, "CLUSTER", "MYID").decode())
         wait_for(self._is_settled, "the cluster to be whole")
@@ -93,7 +109,9 @@ class Cluster(Replicated):
 
 def _owners(node: Node) -> list[tuple[int, int, int]]:
     """Return (first slot, last slot, port of the master) of each range, as one node sees it."""
-    return sorted((first, last, master[1]) for first, last, master, *_ in call(node, "CLUSTER", "SLOTS"))
+    return sorted(
+        (first, last, master[1]) for first, last, master, *_ in call(node, "CLUSTER", "SLOTS")
+    )
 
 
 def _describe(node: Node) -> list[list[str]]:
@@ -103,4 +121,8 @@ def _describe(node: Node) -> list[list[str]]:
 
 def _is_whole(node: Node) -> bool:
     facts = call(node, "CLUSTER", "INFO").decode().splitlines()
-    return "cluster_state:ok" in facts and f"cluster_slots_ok:{SLOTS}" in facts and len(_owners(node)) == 3
+    return (
+        "cluster_state:ok" in facts
+        and f"cluster_slots_ok:{SLOTS}" in facts
+        and len(_owners(node)) == 3
+    )

@@ -40,7 +40,9 @@ def redis_program(folder: Path) -> Path:
     if found := shutil.which("redis-server"):
         return Path(found)
     if (found := shutil.which("redis-check-rdb")) is None:
-        raise MissingProgram("redis-server is not installed (on Debian and Ubuntu: apt install redis-tools)")
+        raise MissingProgram(
+            "redis-server is not installed (on Debian and Ubuntu: apt install redis-tools)"
+        )
     program = folder / "redis-server"
     if not program.is_symlink():
         program.symlink_to(found)
@@ -76,7 +78,9 @@ def wait_for(holds: Callable[[], Any], what: str) -> Any:
 class Node:
     """One server process, which can be killed, frozen, and started again with the data it left on disk."""
 
-    def __init__(self, program: Path, folder: Path, options: Sequence[str], *, port: int, **client: Any) -> None:
+    def __init__(
+        self, program: Path, folder: Path, options: Sequence[str], *, port: int, **client: Any
+    ) -> None:
         self.port = port
         self.folder = folder
         self._argv = [str(program), *options]
@@ -139,7 +143,9 @@ class Topology:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pulseboard-redis-")))
+            self._folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="pulseboard-redis-"))
+            )
             stack.callback(self._close_nodes)
             self._start()
             self._stack = stack.pop_all()
@@ -165,7 +171,18 @@ class Topology:
         port = port or pick_port()
         folder = self._folder / f"{len(self.nodes)}"
         folder.mkdir()
-        common = ["--bind", HOST, "--port", f"{port}", "--dir", str(folder), "--save", "", "--appendonly", "yes"]
+        common = [
+            "--bind",
+            HOST,
+            "--port",
+            f"{port}",
+            "--dir",
+            str(folder),
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+        ]
         node = Node(self._program(self._folder), folder, [*common, *options], port=port, **client)
         self.nodes.append(node)
         node.start()

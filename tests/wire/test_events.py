@@ -9,14 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pulseboard.wire.errors import ConfigError, InvalidEvent, InvalidName, PulseboardError
-from pulseboard.wire.events import (
+from pulseboard.wire.codec import (
     MAX_DEPTH,
     MAX_EVENT_BYTES,
     MAX_TIMESTAMP_MS,
-    ServiceStatusUpdate,
     check_depth,
     encode_event,
+)
+from pulseboard.wire.errors import ConfigError, InvalidEvent, InvalidName, PulseboardError
+from pulseboard.wire.events.status import (
+    ServiceStatusUpdate,
     parse_event,
     parse_message,
     parse_update,
@@ -24,7 +26,11 @@ from pulseboard.wire.events import (
 
 CHANNEL = "service:balance-sync"
 VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -61,18 +67,24 @@ def nested(levels: int, opening: str = '{"a":', closing: str = "}", core: str = 
 @given(
     status=STATUSES,
     timestamp=st.integers(-MAX_TIMESTAMP_MS, MAX_TIMESTAMP_MS),
-    instance=st.from_regex(r"[\w:. -]{0,40}", fullmatch=True).filter(lambda name: name == "" or name.isprintable()),
-    beat_s=st.none() | st.floats(0.001, 86_400),
-    goodbye=st.booleans(),
+    instance=st.from_regex(r"[\w:. -]{0,40}", fullmatch=True).filter(
+        lambda name: name == "" or name.isprintable()
+    ),
+    heartbeat_s=st.none() | st.floats(0.001, 86_400),
+    stopped=st.booleans(),
 )
 def test_a_message_keeps_all_it_says(
-    status: dict[str, Any], timestamp: int, instance: str, beat_s: float | None, goodbye: bool
+    status: dict[str, Any], timestamp: int, instance: str, heartbeat_s: float | None, stopped: bool
 ) -> None:
-    more = {"beat_s": beat_s} if beat_s is not None else {}
-    event = parse_event(adopt(message(status=status, timestamp=timestamp, instance=instance, goodbye=goodbye, **more)))
+    more = {"heartbeat_s": heartbeat_s} if heartbeat_s is not None else {}
+    event = parse_event(
+        adopt(
+            message(status=status, timestamp=timestamp, instance=instance, stopped=stopped, **more)
+        )
+    )
     assert json.loads(bytes(event.status)) == status
     assert (event.service, event.timestamp) == ("balance-sync", timestamp)
-    assert (event.instance, event.beat_s, event.goodbye) == (instance, beat_s, goodbye)
+    assert (event.instance, event.heartbeat_s, event.stopped) == (instance, heartbeat_s, stopped)
 
 
 @given(st.binary() | st.text().map(str.encode) | VALUES.map(json.dumps).map(str.encode))
@@ -83,7 +95,11 @@ def test_a_message_keeps_all_it_says(
 @example(b'{"service":"balance-sync","timestamp":1,"status":{},"instance":"\\udfff"}')
 @example(b"\xff\xfe{}")
 def test_any_bytes_are_an_event_or_an_invalid_event(payload: bytes) -> None:
-    for read in (lambda: parse_message(CHANNEL, payload), lambda: parse_event(payload), lambda: parse_update(payload)):
+    for read in (
+        lambda: parse_message(CHANNEL, payload),
+        lambda: parse_event(payload),
+        lambda: parse_update(payload),
+    ):
         with contextlib.suppress(InvalidEvent):
             read()
 
@@ -91,7 +107,13 @@ def test_any_bytes_are_an_event_or_an_invalid_event(payload: bytes) -> None:
 @given(
     fields=st.fixed_dictionaries(
         {"service": st.just("balance-sync"), "timestamp": VALUES, "status": STATUSES | VALUES},
-        optional={"instance": VALUES, "beat_s": VALUES, "goodbye": VALUES, "id": VALUES, "more": VALUES},
+        optional={
+            "instance": VALUES,
+            "heartbeat_s": VALUES,
+            "stopped": VALUES,
+            "id": VALUES,
+            "more": VALUES,
+        },
     )
 )
 def test_what_was_adopted_can_be_read_and_encodes_to_the_same(fields: dict[str, Any]) -> None:
@@ -104,8 +126,10 @@ def test_what_was_adopted_can_be_read_and_encodes_to_the_same(fields: dict[str, 
 
 
 @given(st.binary(max_size=40), st.integers(0, 60))
-def test_a_damaged_event_is_read_or_refused_and_never_anything_else(damage: bytes, place: int) -> None:
-    good = adopt(message(instance="worker-1", beat_s=5, status={"note": "naïve 残高"}))
+def test_a_damaged_event_is_read_or_refused_and_never_anything_else(
+    damage: bytes, place: int
+) -> None:
+    good = adopt(message(instance="worker-1", heartbeat_s=5, status={"note": "naïve 残高"}))
     try:
         event = parse_event(good[:place] + damage + good[place:])
     except InvalidEvent:
@@ -124,7 +148,9 @@ def test_an_id_of_somebody_else_is_no_feed_id(id: object) -> None:
 
 def test_the_largest_event_is_taken_and_one_byte_more_is_too_large() -> None:
     frame = len(message(status={"a": ""}))
-    assert parse_message(CHANNEL, message(status={"a": "x" * (MAX_EVENT_BYTES - frame)})) is not None
+    assert (
+        parse_message(CHANNEL, message(status={"a": "x" * (MAX_EVENT_BYTES - frame)})) is not None
+    )
     assert reason_of(message(status={"a": "x" * (MAX_EVENT_BYTES - frame + 1)})) == "too-large"
 
 
@@ -137,10 +163,14 @@ def test_the_limit_is_the_callers() -> None:
     with pytest.raises(InvalidEvent) as refusal:
         parse_message(CHANNEL, payload, max_bytes=200)
     assert refusal.value.reason == "too-large"
-    assert parse_message(CHANNEL, message(status={"a": "x" * 70_000}), max_bytes=100_000) is not None
+    assert (
+        parse_message(CHANNEL, message(status={"a": "x" * 70_000}), max_bytes=100_000) is not None
+    )
 
 
-@pytest.mark.parametrize(("opening", "closing", "core"), [('{"a":', "}", "{}"), ('{"a":[', "]}", "[]")])
+@pytest.mark.parametrize(
+    ("opening", "closing", "core"), [('{"a":', "}", "{}"), ('{"a":[', "]}", "[]")]
+)
 def test_depth_is_counted_the_event_included(opening: str, closing: str, core: str) -> None:
     per_level = 1 + opening.count("[")
     levels = (MAX_DEPTH - 2) // per_level
@@ -167,7 +197,9 @@ def test_deep_nesting_costs_no_stack(levels: int) -> None:
     assert refusal.value.reason == "too-deep"
 
 
-@pytest.mark.parametrize("payload", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000])
+@pytest.mark.parametrize(
+    "payload", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000]
+)
 def test_a_hundred_thousand_levels_are_refused_even_where_size_is_no_limit(payload: bytes) -> None:
     with pytest.raises(InvalidEvent):
         parse_message(CHANNEL, payload, max_bytes=10_000_000)
@@ -220,13 +252,15 @@ def test_a_time_that_no_date_can_hold_is_refused(timestamp: str) -> None:
 
 
 def test_the_fraction_of_a_timestamp_is_dropped() -> None:
-    assert parse_event(adopt(message(timestamp=1_765_584_000_000.75))).timestamp == 1_765_584_000_000
+    assert (
+        parse_event(adopt(message(timestamp=1_765_584_000_000.75))).timestamp == 1_765_584_000_000
+    )
     assert parse_update(message(timestamp=1.5)).timestamp == 1
 
 
-@pytest.mark.parametrize("beat_s", [0, -1, 86_401, 1e300])
-def test_a_rhythm_outside_its_bounds_is_refused(beat_s: float) -> None:
-    assert reason_of(message(beat_s=beat_s)) == "wrong-type"
+@pytest.mark.parametrize("heartbeat_s", [0, -1, 86_401, 1e300])
+def test_a_rhythm_outside_its_bounds_is_refused(heartbeat_s: float) -> None:
+    assert reason_of(message(heartbeat_s=heartbeat_s)) == "wrong-type"
 
 
 def test_the_feed_takes_no_status_that_is_not_an_object() -> None:

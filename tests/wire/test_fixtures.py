@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import parse_message
+from pulseboard.wire.events.status import parse_message
 from pulseboard.wire.state import judge
 
 FIXTURES = Path(__file__).parents[2] / "spec" / "fixtures"

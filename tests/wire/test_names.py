@@ -16,7 +16,9 @@ from pulseboard.wire.names import (
     parse_channel,
 )
 
-SERVICE_NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True).filter(lambda name: name not in RESERVED)
+SERVICE_NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True).filter(
+    lambda name: name not in RESERVED
+)
 
 
 @given(SERVICE_NAMES, st.sampled_from(["service:", "", "staging:service:", "*[x]?:"]))
@@ -41,7 +43,9 @@ def test_any_text_is_a_name_of_the_documented_shape_or_refused(text: str) -> Non
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_a_channel_of_its_own_is_no_service(name: str) -> None:
-    with pytest.raises(InvalidName, match=f"the channel of that name carries the {name} of all services"):
+    with pytest.raises(
+        InvalidName, match=f"the channel of that name carries the {name} of all services"
+    ):
         check_service_name(name)
 
 
@@ -63,7 +67,9 @@ def test_an_instance_name_that_would_break_a_field_or_a_line_is_refused(name: st
         check_instance_name(name)
 
 
-@pytest.mark.parametrize("channel", ["balance-sync", "other:balance-sync", "", "Service:balance-sync"])
+@pytest.mark.parametrize(
+    "channel", ["balance-sync", "other:balance-sync", "", "Service:balance-sync"]
+)
 def test_a_channel_without_the_prefix_is_unknown(channel: str) -> None:
     with pytest.raises(InvalidEvent) as refusal:
         parse_channel(channel)

@@ -27,7 +27,9 @@ def read_stream(stream: bytes) -> list[dict[str, str]]:
         elif not line.startswith(":"):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
-            fields[name] = f"{fields['data']}\n{value}" if name == "data" and "data" in fields else value
+            fields[name] = (
+                f"{fields['data']}\n{value}" if name == "data" and "data" in fields else value
+            )
     return messages
 
 
@@ -47,7 +49,10 @@ def test_raw_line_breaks_can_not_start_another_frame() -> None:
 
 def test_a_frame_has_only_the_lines_that_were_asked_for() -> None:
     assert format_frame(b"{}") == b"data: {}\n\n"
-    assert format_frame(b"{}", event="bye", id="1-0", retry_ms=500) == b"id: 1-0\nevent: bye\nretry: 500\ndata: {}\n\n"
+    assert (
+        format_frame(b"{}", event="bye", id="1-0", retry_ms=500)
+        == b"id: 1-0\nevent: bye\nretry: 500\ndata: {}\n\n"
+    )
 
 
 def test_a_heartbeat_is_no_message() -> None:

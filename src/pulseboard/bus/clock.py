@@ -26,7 +26,9 @@ class RedisClock:
 
 async def look(client: redis.asyncio.Redis, keys: Keys) -> int:
     """Ask for the time of the board in ms: Redis' own, or ahead of it where that has gone back (lua/clock.lua)."""
-    return int(await client.eval(read_script("look"), 3, keys.feed, keys.clock, keys.beats))
+    return int(
+        await client.eval(read_script("sync_clock"), 3, keys.feed, keys.clock, keys.heartbeats)
+    )
 
 
 def _monotonic_ms() -> float:

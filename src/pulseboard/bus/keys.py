@@ -9,11 +9,11 @@ from pulseboard.wire.errors import ConfigError
 DEFAULT_NAMESPACE = "pulseboard"
 
 BOARD_MAX = 5_000
-BEATS_MAX = 10_000
-ADOPTION_TTL_MS = 120_000
+HEARTBEATS_MAX = 10_000
+INGEST_TTL_MS = 120_000
 """Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
 PROBE_TTL_MS = 60_000
-EARS_TTL_S = 3_600
+COVERAGE_TTL_S = 3_600
 """For so long a time in which nobody heard is worth telling."""
 BATCH_TTL_MS = 86_400_000
 """Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
@@ -52,8 +52,8 @@ class Keys:
         return self._key("clock")
 
     @property
-    def beats(self) -> str:
-        return self._key("beats")
+    def heartbeats(self) -> str:
+        return self._key("heartbeats")
 
     @property
     def board(self) -> str:
@@ -76,8 +76,8 @@ class Keys:
         return self._key("probe")
 
     @property
-    def ears(self) -> str:
-        return self._key("ears")
+    def coverage(self) -> str:
+        return self._key("coverage")
 
     @property
     def services(self) -> str:
@@ -88,8 +88,8 @@ class Keys:
         return self._key("commands")
 
     @property
-    def open(self) -> str:
-        return self._key("open")
+    def open_commands(self) -> str:
+        return self._key("open_commands")
 
     @property
     def audit(self) -> str:
@@ -109,42 +109,51 @@ class Keys:
     @property
     def shared(self) -> tuple[str, str, str, str, str, str, str, str]:
         """What each script that tells of instances begins with: feed, clock, limits, and the hashes that know each instance."""
-        return self.feed, self.clock, self.limits, self.board, self.seen, self.lost, self.latest, self.services
+        return (
+            self.feed,
+            self.clock,
+            self.limits,
+            self.board,
+            self.seen,
+            self.lost,
+            self.latest_metrics,
+            self.services,
+        )
 
     def history(self, service: str, kind: HistoryKind = "status") -> str:
         """The stream of what a service said, of one kind."""
         return self._key(f"{_HISTORIES[kind]}:{service}")
 
     @property
-    def latest(self) -> str:
+    def latest_metrics(self) -> str:
         """The hash of the last metrics of each instance."""
-        return self._key("latest")
+        return self._key("latest_metrics")
 
     @property
-    def lines(self) -> str:
-        return self._key("lines")
+    def line_counts(self) -> str:
+        return self._key("line_counts")
 
-    def last_lines(self, service: str, instance: str) -> str:
-        return self._key(f"lines:{service}/{instance}")
+    def line_batch(self, service: str, instance: str) -> str:
+        return self._key(f"line_batch:{service}/{instance}")
 
     @property
     def limits(self) -> str:
         return self._key("limits")
 
-    def planned(self, service: str) -> str:
-        return self._key(f"planned:{service}")
+    def planned_returns(self, service: str) -> str:
+        return self._key(f"planned_returns:{service}")
 
     @property
     def epochs(self) -> str:
         """The channel on which servers tell each other to count anew."""
         return self._key("epochs")
 
-    def adopted(self, epoch: str, digest: str) -> str:
+    def ingested(self, epoch: str, digest: str) -> str:
         """How often the servers saw one message since an epoch began."""
-        return self._key(f"adopted:{epoch}:{digest}")
+        return self._key(f"ingested:{epoch}:{digest}")
 
-    def adopter(self, server: str) -> str:
-        return self._key(f"adopter:{server}")
+    def ingestor(self, server: str) -> str:
+        return self._key(f"ingestor:{server}")
 
     def _key(self, rest: str) -> str:
         return f"{{{self.namespace}}}:{rest}"
@@ -156,5 +165,5 @@ def board_field(service: str, instance: str) -> str:
 
 
 def format_absence(back_in_s: float | None) -> str:
-    """Return what publish.lua and adopt.lua take for `back_in_s`: nothing, unless the event is a planned goodbye."""
+    """Return what publish.lua and ingest.lua take for `back_in_s`: nothing, unless the event is a planned goodbye."""
     return "" if back_in_s is None else str(back_in_s)

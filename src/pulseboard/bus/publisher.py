@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.client import open_client, told_as_unavailable, was_refused
-from pulseboard.bus.keys import BATCH_TTL_MS, BEATS_MAX, Keys, board_field, format_absence
-from pulseboard.bus.limits import DEFAULT_LIMITS
-from pulseboard.bus.orders import receipt_args, receipt_keys
+from pulseboard.bus.commands.receiver import receipt_args, receipt_keys
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import bus_errors, open_client, was_refused
+from pulseboard.bus.keys import BATCH_TTL_MS, HEARTBEATS_MAX, Keys, board_field, format_absence
+from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
-from pulseboard.wire.commands import Receipt
+from pulseboard.wire.codec import encode
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable
-from pulseboard.wire.events import encode
+from pulseboard.wire.events.receipt import Receipt
 from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
 
 
@@ -45,31 +45,38 @@ class Publisher:
     """One connection that publishes. Raises BusUnavailable when Redis is away; the next call connects again."""
 
     def __init__(
-        self, address: RedisAddress, keys: Keys, *, prefix: str = DEFAULT_PREFIX, timeout_s: float = 2.0
+        self,
+        address: RedisAddress,
+        keys: Keys,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        timeout_s: float = 2.0,
     ) -> None:
         self._client = open_client(address, keys, timeout_s=timeout_s)
         self._keys = keys
         self._prefix = prefix
         self._publish = self._client.register_script(read_script("publish"))
-        self._beat = self._client.register_script(read_script("beat"))
+        self._beat = self._client.register_script(read_script("heartbeat"))
         self._lines = self._client.register_script(read_script("log"))
         self._receipt = self._client.register_script(read_script("receipt"))
         self._metric = self._client.register_script(read_script("metric"))
-        self._taken: dict[str, Cursor] = {}  # of each instance, the last event that Redis said it took
+        self._taken: dict[
+            str, Cursor
+        ] = {}  # of each instance, the last event that Redis said it took
 
     def publish(self, events: Sequence[Outgoing]) -> list[Cursor]:
         """Put the events into feed, history and board and PUBLISH them, in one atomic step; return their cursors."""
         keys = [*self._keys.shared]
         args: list[str | bytes | int] = [DEFAULT_LIMITS]
         for event in events:
-            keys += [self._keys.history(event.service), self._keys.planned(event.service)]
+            keys += [self._keys.history(event.service), self._keys.planned_returns(event.service)]
             args += [
                 format_channel(event.service, self._prefix),
                 board_field(event.service, event.instance),
                 event.json,
                 format_absence(event.back_in_s),
             ]
-        with told_as_unavailable():
+        with bus_errors():
             cursors = [Cursor.parse(id) for id in self._publish(keys=keys, args=args)]
         for event, cursor in zip(events, cursors, strict=True):
             self._taken[board_field(event.service, event.instance)] = cursor
@@ -80,19 +87,30 @@ class Publisher:
 
         None when this very batch was taken before, and only the answer was lost.
         """
-        keys = [self._keys.feed, self._keys.clock, self._keys.limits, self._keys.history(service, "log")]
-        keys += [self._keys.lines, self._keys.last_lines(service, instance)]
+        keys = [
+            self._keys.feed,
+            self._keys.clock,
+            self._keys.limits,
+            self._keys.history(service, "log"),
+        ]
+        keys += [self._keys.line_counts, self._keys.line_batch(service, instance)]
         shared = encode({"service": service, "instance": instance})
-        args: list[str | bytes | int] = [DEFAULT_LIMITS, f"{self._prefix}logs", service, shared, batch.dropped]
+        args: list[str | bytes | int] = [
+            DEFAULT_LIMITS,
+            f"{self._prefix}logs",
+            service,
+            shared,
+            batch.dropped,
+        ]
         args += [batch.levels, batch.number, BATCH_TTL_MS, *batch.lines]
-        with told_as_unavailable():
+        with bus_errors():
             id = self._lines(keys=keys, args=args)
         return Cursor.parse(id) if id else None
 
     def forget_listener(self, service: str, instance: str) -> None:
         """Take back what an earlier run of this instance listened for: it hears no more, though its word stands a while."""
         try:
-            with told_as_unavailable():
+            with bus_errors():
                 # Which deletes it, and is allowed already.
                 self._client.expire(self._keys.listener(service, instance), 0)
         except BusUnavailable as error:
@@ -102,27 +120,47 @@ class Publisher:
 
     def publish_receipt(self, receipt: Receipt) -> None:
         """Tell what became of a command; telling it twice is telling it once."""
-        with told_as_unavailable():
-            self._receipt(keys=receipt_keys(self._keys, receipt.command_id), args=receipt_args(receipt))
+        with bus_errors():
+            self._receipt(
+                keys=receipt_keys(self._keys, receipt.command_id), args=receipt_args(receipt)
+            )
 
     def publish_metrics(self, service: str, instance: str, json: bytes) -> Cursor:
         """Put the metrics of one instance, an event's JSON, into feed and history and PUBLISH them; return their cursor."""
-        keys = [self._keys.feed, self._keys.clock, self._keys.limits, self._keys.history(service, "metric")]
-        args: list[str | bytes] = [DEFAULT_LIMITS, f"{self._prefix}metrics", board_field(service, instance), json]
-        with told_as_unavailable():
-            return Cursor.parse(self._metric(keys=[*keys, self._keys.latest], args=args))
+        keys = [
+            self._keys.feed,
+            self._keys.clock,
+            self._keys.limits,
+            self._keys.history(service, "metric"),
+        ]
+        args: list[str | bytes] = [
+            DEFAULT_LIMITS,
+            f"{self._prefix}metrics",
+            board_field(service, instance),
+            json,
+        ]
+        with bus_errors():
+            return Cursor.parse(self._metric(keys=[*keys, self._keys.latest_metrics], args=args))
 
-    def beat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
+    def heartbeat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
         """Give one sign of life; return False when the board does not know the instance, or not its last event.
 
         Then its status must be sent again: Redis lost its data, a failover lost what was not passed on, or it was lost and
         is back.
         `lag_ms` is for how long the event loop of an async host has not answered; 0 when it does, or there is none.
         """
-        keys = [self._keys.beats, self._keys.clock, self._keys.board, self._keys.seen, self._keys.lost]
+        keys = [
+            self._keys.heartbeats,
+            self._keys.clock,
+            self._keys.board,
+            self._keys.seen,
+            self._keys.lost,
+        ]
         taken = self._taken.get(board_field(service, instance), "")
-        with told_as_unavailable():
-            return bool(self._beat(keys=keys, args=[BEATS_MAX, service, instance, lag_ms, str(taken)]))
+        with bus_errors():
+            return bool(
+                self._beat(keys=keys, args=[HEARTBEATS_MAX, service, instance, lag_ms, str(taken)])
+            )
 
     def close(self) -> None:
         """Close the connection."""

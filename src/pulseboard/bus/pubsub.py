@@ -11,11 +11,12 @@ from contextlib import aclosing
 from enum import StrEnum
 from typing import Self
 
-from pulseboard.bus.client import RedisClient, describe
+from pulseboard.bus.connection.client import RedisClient, describe
+from pulseboard.bus.ingest.subscription import Subscription
 from pulseboard.bus.rejections import Rejections
-from pulseboard.bus.subscription import Subscription
+from pulseboard.wire.codec import encode
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import ServiceStatusUpdate, encode, parse_update
+from pulseboard.wire.events.status import ServiceStatusUpdate, parse_update
 from pulseboard.wire.names import DEFAULT_PREFIX, parse_channel
 
 log = logging.getLogger("pulseboard.pubsub")
@@ -41,7 +42,9 @@ class ServicePubSub:
         self.rejections = Rejections()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def publish_status(self, channel: ServiceChannel | str, status: ServiceStatusUpdate) -> None:
+    async def publish_status(
+        self, channel: ServiceChannel | str, status: ServiceStatusUpdate
+    ) -> None:
         """Publish one update. As in the seed a failure is logged, not raised; Redis being away is waited out for some 10 s."""
         try:
             parse_channel(channel, DEFAULT_PREFIX)
@@ -50,7 +53,9 @@ class ServicePubSub:
             log.debug("published to %s: %s", channel, service)
         # Redis away or refusing, a name that is none, and whatever a status raises that is not to be made JSON.
         except Exception as error:  # noqa: BLE001
-            log.error("failed to publish status to %s: %s", ascii(str(channel)[:80]), describe(error))
+            log.error(
+                "failed to publish status to %s: %s", ascii(str(channel)[:80]), describe(error)
+            )
 
     async def subscribe(self, channels: Sequence[ServiceChannel | str], callback: Callback) -> None:
         """Call `callback(channel, message)` for each update from now on; returns when Redis has confirmed the subscription.
@@ -67,7 +72,9 @@ class ServicePubSub:
             channels=() if everything else [str(channel) for channel in channels],
             patterns=(str(ServiceChannel.ALL_SERVICES),) if everything else (),
         )
-        task = asyncio.create_task(self._deliver(subscription, callback), name="pulseboard-subscription")
+        task = asyncio.create_task(
+            self._deliver(subscription, callback), name="pulseboard-subscription"
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         confirmed = asyncio.ensure_future(subscription.subscribed.wait())

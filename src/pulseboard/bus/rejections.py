@@ -35,10 +35,16 @@ class Rejections:
         more = self.counts[reason] - told_count - 1
         since = f" ({more} more since the last such line)" if more else ""
         log.warning(
-            "dropped a message from %s, %s: %s%s", ascii(source[:80]), reason, _printable(str(error)[:200]), since
+            "dropped a message from %s, %s: %s%s",
+            ascii(source[:80]),
+            reason,
+            _printable(str(error)[:200]),
+            since,
         )
 
-    def sift(self, items: Iterable[S], parse: Callable[[S], T], source: Callable[[S], str]) -> Iterator[T]:
+    def sift(
+        self, items: Iterable[S], parse: Callable[[S], T], source: Callable[[S], str]
+    ) -> Iterator[T]:
         """Yield each item read by `parse`; one for which that raises InvalidEvent is dropped and counted."""
         for item in items:
             try:

@@ -5,29 +5,39 @@ from importlib.resources import files
 
 _HEADS = {
     "publish": ("stream", "clock", "feed", "lifecycle", "append"),
-    "adopt": ("stream", "clock", "feed", "lifecycle", "append", "logs", "metrics", "audit", "commands"),
-    "forget": ("stream", "clock", "feed", "lifecycle"),
-    "declare": ("stream", "clock", "feed", "lifecycle"),
+    "ingest": (
+        "stream",
+        "clock",
+        "feed",
+        "lifecycle",
+        "append",
+        "logs",
+        "metrics",
+        "audit",
+        "commands",
+    ),
+    "evict": ("stream", "clock", "feed", "lifecycle"),
+    "declare_lost": ("stream", "clock", "feed", "lifecycle"),
     "log": ("stream", "clock", "feed", "logs"),
-    "send": ("stream", "clock", "feed", "audit", "commands"),
-    "claim": ("stream", "clock", "feed", "audit", "receipts"),
+    "send_command": ("stream", "clock", "feed", "audit", "commands"),
+    "claim_command": ("stream", "clock", "feed", "audit", "receipts"),
     "receipt": ("stream", "clock", "feed", "audit", "receipts"),
     "metric": ("stream", "clock", "feed", "metrics"),
-    "tighten": ("stream", "clock", "feed"),
+    "trim": ("stream", "clock", "feed"),
     "snapshot": (
         "stream",
         "clock",
     ),
-    "beat": (
+    "heartbeat": (
         "stream",
         "clock",
     ),
-    "look": (
+    "sync_clock": (
         "stream",
         "clock",
     ),
-    "continuity": ("stream", "unbroken"),
-    "replay": ("stream", "unbroken"),
+    "is_continuous": ("stream", "continuity"),
+    "replay": ("stream", "continuity"),
 }
 """What scripts share stands in files of its own, and is put before them."""
 
@@ -36,4 +46,6 @@ _HEADS = {
 def read_script(name: str) -> str:
     """Return the source of `lua/<name>.lua`, with the heads that it needs."""
     folder = files(__package__) / "lua"
-    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in (*_HEADS.get(name, ()), name))
+    return "".join(
+        (folder / f"{part}.lua").read_text("utf-8") for part in (*_HEADS.get(name, ()), name)
+    )

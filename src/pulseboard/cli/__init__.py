@@ -15,7 +15,8 @@ def main() -> NoReturn:
         if error.name is None or error.name.partition(".")[0] == "pulseboard":
             raise
         print(
-            f"pulseboard: the command needs {error.name}: pip install 'pulseboard[server]' brings it", file=sys.stderr
+            f"pulseboard: the command needs {error.name}: pip install 'pulseboard[server]' brings it",
+            file=sys.stderr,
         )
         code = 2
     except KeyboardInterrupt:  # while the imports went on

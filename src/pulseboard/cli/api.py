@@ -32,7 +32,9 @@ class Api:
         except httpx.InvalidURL as error:
             raise ConfigError(f"--server is a URL, not {server[:80]!r}: {error}") from error
         if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-            raise ConfigError(f"--server is the address of a board, like http://127.0.0.1:8765, not {server[:80]!r}")
+            raise ConfigError(
+                f"--server is the address of a board, like http://127.0.0.1:8765, not {server[:80]!r}"
+            )
         self.url = str(url.copy_with(username=None, password=None)).rstrip("/")
         self._client = httpx.AsyncClient(
             base_url=url,
@@ -55,11 +57,15 @@ class Api:
         """Return what time it is on the board, by Redis' clock, which is the one that everything there is dated by."""
         return int(msgspec.json.decode(await self.get("/healthz"))["now"])
 
-    async def post(self, path: str, body: Any, *, headers: Mapping[str, str] | None = None) -> bytes:
+    async def post(
+        self, path: str, body: Any, *, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         """Send a value as JSON; return the body of the answer."""
         with self._told():
             answer = await self._client.post(
-                path, content=msgspec.json.encode(body), headers={"content-type": "application/json", **(headers or {})}
+                path,
+                content=msgspec.json.encode(body),
+                headers={"content-type": "application/json", **(headers or {})},
             )
         return _body(answer)
 
@@ -82,7 +88,9 @@ class Api:
                 yield last
 
     @asynccontextmanager
-    async def open(self, path: str, query: Query, *, silence_s: float) -> AsyncGenerator[httpx.Response, None]:
+    async def open(
+        self, path: str, query: Query, *, silence_s: float
+    ) -> AsyncGenerator[httpx.Response, None]:
         """Open an answer that goes on; it is given up when it is silent for `silence_s`."""
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, read=silence_s)
         with self._told():
@@ -108,7 +116,10 @@ class Api:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._client.aclose()
 
@@ -146,7 +157,11 @@ def _refusal(status: int, body: bytes) -> ServerRefused:
     try:
         document = msgspec.json.decode(body)
         return ServerRefused(
-            document.get("status", status), str(document["code"]), _ESCAPED.sub("?", document["detail"])
+            document.get("status", status),
+            str(document["code"]),
+            _ESCAPED.sub("?", document["detail"]),
         )
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        return ServerRefused(status, "no-board", f"what answers there is no board of ours (HTTP {status})")
+        return ServerRefused(
+            status, "no-board", f"what answers there is no board of ours (HTTP {status})"
+        )

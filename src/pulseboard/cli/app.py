@@ -13,8 +13,8 @@ import typer
 from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
-from pulseboard.cli.asking import add_asking
 from pulseboard.cli.options import with_settings
+from pulseboard.cli.queries import add_asking
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import ConfigError, PulseboardError, ServerRefused, ServerUnreachable
@@ -70,12 +70,16 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def pulseboard(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
     """The live board of your background services."""
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
     )
     for quiet in ("uvicorn.error", "httpx", "httpcore"):
         logging.getLogger(quiet).setLevel(logging.WARNING)
@@ -86,12 +90,18 @@ def pulseboard(
 def serve(
     settings: Settings,
     fd: Annotated[
-        int | None, typer.Option("--fd", help="Serve on this inherited socket instead of host and port.")
+        int | None,
+        typer.Option("--fd", help="Serve on this inherited socket instead of host and port."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Do not print where the board is.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Do not print where the board is.")
+    ] = False,
     ready_fd: Annotated[
         int | None,
-        typer.Option("--ready-fd", help="Write a line to this inherited descriptor once requests are answered."),
+        typer.Option(
+            "--ready-fd",
+            help="Write a line to this inherited descriptor once requests are answered.",
+        ),
     ] = None,
 ) -> None:
     """Serve the board: read the feed from Redis and stream it to every browser."""
@@ -105,7 +115,9 @@ def serve(
 @with_settings
 def demo(
     settings: Settings,
-    seed: Annotated[int, typer.Option("--seed", help="The number that decides what the core bank holds.")] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", help="The number that decides what the core bank holds.")
+    ] = 1,
     database_url: Annotated[
         str | None,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pulseboard.cli.mirror import InstanceSeen
+from pulseboard.cli.board_mirror import InstanceSeen
 from pulseboard.wire.errors import ConfigError, InvalidName
 from pulseboard.wire.names import check_service_name
 from pulseboard.wire.state import State
@@ -44,7 +44,9 @@ class Condition(NamedTuple):
             gone = all(each.state is State.MISSING for each in instances)
             return "nobody" if gone else None
         for each in instances:
-            if each.state is self.state and all(_is(find(each.status, path), value) for path, value in self.fields):
+            if each.state is self.state and all(
+                _is(find(each.status, path), value) for path, value in self.fields
+            ):
                 return each.instance or "-"
         return None
 

@@ -7,7 +7,7 @@ from pulseboard.cli.announce import announce, board_url
 from pulseboard.cli.options import settings_environment
 from pulseboard.cli.redis import provide_redis
 from pulseboard.demo.supervisor import SERVICES, run_demo
-from pulseboard.server.listen import bind
+from pulseboard.server.hosting.socket import bind
 from pulseboard.server.settings import Settings
 from pulseboard.supervision.child import ChildSpec, python
 from pulseboard.wire.errors import ConfigError
@@ -15,8 +15,12 @@ from pulseboard.wire.errors import ConfigError
 
 def run_demo_board(settings: Settings, *, seed: int, database_url: str | None) -> int:
     """Run the bank, the three services and the server, each its own process, until Ctrl-C; return the exit code."""
-    if missing := [name for name in ("sqlalchemy", "aiosqlite", "httpx") if find_spec(name) is None]:
-        raise ConfigError(f"the demo needs {', '.join(missing)}: pip install 'pulseboard[demo]' brings it")
+    if missing := [
+        name for name in ("sqlalchemy", "aiosqlite", "httpx") if find_spec(name) is None
+    ]:
+        raise ConfigError(
+            f"the demo needs {', '.join(missing)}: pip install 'pulseboard[demo]' brings it"
+        )
     with bind(settings.host, settings.port) as sock, provide_redis(settings) as (settings, redis):
         port = sock.getsockname()[1]
         # The server's process takes the socket over: the port cannot be lost between our look and its start.
@@ -27,7 +31,9 @@ def run_demo_board(settings: Settings, *, seed: int, database_url: str | None) -
             run_demo(
                 [ChildSpec("server", server, pass_fds=(sock.fileno(),))],
                 env=settings_environment(
-                    settings.model_copy(update={"port": port, "expect": settings.expect or SERVICES})
+                    settings.model_copy(
+                        update={"port": port, "expect": settings.expect or SERVICES}
+                    )
                 ),
                 seed=seed,
                 database_url=database_url,

@@ -9,9 +9,9 @@ import msgspec
 from rich.text import Text
 
 from pulseboard.cli.api import Api, segment
-from pulseboard.cli.look import format_clock, format_fields, format_iso, open_console, safe
 from pulseboard.cli.moment import Moment
 from pulseboard.cli.notices import Notices
+from pulseboard.cli.output_style import format_clock, format_fields, format_iso, open_console, safe
 from pulseboard.wire.cursor import Cursor
 
 DEFAULT_EVENTS = 20
@@ -22,15 +22,15 @@ class _Event(msgspec.Struct):
     id: str
     status: dict[str, Any]
     instance: str = ""
-    goodbye: bool = False
+    stopped: bool = False
     back_in_s: float | None = None
 
     @property
     def word(self) -> str:
         """Whether it only said how it does, or also goodbye."""
-        if not self.goodbye:
+        if not self.stopped:
             return "status"
-        return "goodbye" if self.back_in_s is None else f"goodbye, back in {self.back_in_s:g}s"
+        return "stopped" if self.back_in_s is None else f"goodbye, back in {self.back_in_s:g}s"
 
 
 class _Page(msgspec.Struct):
@@ -39,13 +39,21 @@ class _Page(msgspec.Struct):
 
 
 async def show_history(
-    server: str, service: str, since: Moment | None, until: Moment | None, count: int | None, *, json: bool
+    server: str,
+    service: str,
+    since: Moment | None,
+    until: Moment | None,
+    count: int | None,
+    *,
+    json: bool,
 ) -> int:
     """Print what a service said of its status, the oldest first; of the last `count` (None: all)."""
     console, shown = open_console(), 0
     before: dict[str, dict[str, Any]] = {}
     async with Api(server) as api:
-        relative = [moment for moment in (since, until) if moment is not None and moment.ago_ms is not None]
+        relative = [
+            moment for moment in (since, until) if moment is not None and moment.ago_ms is not None
+        ]
         now_ms = await api.now_ms() if relative else 0
         span = {
             "from_": None if since is None else since.ms(now_ms),
@@ -62,7 +70,11 @@ async def show_history(
                     console.print(_draw(event, before.get(event.instance, {})), soft_wrap=True)
                     before[event.instance] = event.status
                 else:
-                    columns = (format_iso(Cursor.parse(event.id).ms), safe(event.instance) or "-", event.word)
+                    columns = (
+                        format_iso(Cursor.parse(event.id).ms),
+                        safe(event.instance) or "-",
+                        event.word,
+                    )
                     print("  ".join((*columns, format_fields(event.status))).rstrip())
     sys.stdout.flush()
     if not shown:
@@ -97,8 +109,10 @@ async def _events(
 
 def _draw(event: _Event, before: dict[str, Any]) -> Text:
     """What is not as it was in the status before stands out."""
-    text = Text.assemble((format_clock(Cursor.parse(event.id).ms), "dim"), "  ", safe(event.instance) or "-", "  ")
-    if event.goodbye:
+    text = Text.assemble(
+        (format_clock(Cursor.parse(event.id).ms), "dim"), "  ", safe(event.instance) or "-", "  "
+    )
+    if event.stopped:
         text.append(f"{event.word}  ", "blue")
     for name, value in event.status.items():
         same = name in before and before[name] == value

@@ -78,7 +78,9 @@ class Live:
     async def _visit(self) -> AsyncGenerator[Message, None]:
         """Yield the messages of one connection; return when the server said goodbye."""
         query = self._query | ({"since": self.cursor} if self.cursor else {})
-        async with self._api.open("/api/stream", query, silence_s=max(FIRST_SILENCE_S, self._silence_s)) as answer:
+        async with self._api.open(
+            "/api/stream", query, silence_s=max(FIRST_SILENCE_S, self._silence_s)
+        ) as answer:
             self.opened += 1
             parser, said_bye = SseParser(), False
             try:
@@ -156,7 +158,11 @@ class SseParser:
                 self.retry_ms = int(value)
 
     def _dispatch(self) -> Message | None:
-        message = Message(self._event or "message", self._id, b"\n".join(self._data)) if self._data else None
+        message = (
+            Message(self._event or "message", self._id, b"\n".join(self._data))
+            if self._data
+            else None
+        )
         self._event, self._id = "", ""
         self._data.clear()
         return message

@@ -10,13 +10,20 @@ from rich.text import Text
 
 from pulseboard.cli.api import Api, segment
 from pulseboard.cli.live import Away, Live, Message
-from pulseboard.cli.look import LEVEL_STYLES, format_clock, format_fields, format_iso, open_console, safe
 from pulseboard.cli.moment import Moment
 from pulseboard.cli.notices import Notices
+from pulseboard.cli.output_style import (
+    LEVEL_STYLES,
+    format_clock,
+    format_fields,
+    format_iso,
+    open_console,
+    safe,
+)
 from pulseboard.cli.pipe import check_reader
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import ServerRefused, ServerUnreachable
-from pulseboard.wire.logs import LinePlace
+from pulseboard.wire.events.log import LinePlace
 
 DEFAULT_LINES = 100
 PAGE = 1_000
@@ -89,10 +96,14 @@ async def show_logs(server: str, wanted: Wanted, *, follow: bool, json: bool) ->
 
 
 async def _since_ms(api: Api, since: Moment | None) -> int | None:
-    return None if since is None else since.ms(await api.now_ms() if since.ago_ms is not None else 0)
+    return (
+        None if since is None else since.ms(await api.now_ms() if since.ago_ms is not None else 0)
+    )
 
 
-async def _print_past(api: Api, wanted: Wanted, since_ms: int | None, until: Cursor | None, show: "_Printer") -> None:
+async def _print_past(
+    api: Api, wanted: Wanted, since_ms: int | None, until: Cursor | None, show: "_Printer"
+) -> None:
     """Print what is in history, up to the entry `until`."""
     if wanted.latest is not None:
         for line in await _last_lines(api, wanted, since_ms, until, wanted.latest):
@@ -104,7 +115,9 @@ async def _print_past(api: Api, wanted: Wanted, since_ms: int | None, until: Cur
     show.flush()
 
 
-async def _last_lines(api: Api, wanted: Wanted, since_ms: int | None, until: Cursor | None, count: int) -> list[Line]:
+async def _last_lines(
+    api: Api, wanted: Wanted, since_ms: int | None, until: Cursor | None, count: int
+) -> list[Line]:
     before = None if until is None else f"{until.ms}-{until.seq + 1}.0"
     pages: list[list[Line]] = []
     left = count
@@ -123,14 +136,18 @@ async def _all_lines(
     api: Api, wanted: Wanted, since_ms: int | None, until: Cursor | None
 ) -> AsyncGenerator[Line, None]:
     end_ms = None if until is None else until.ms
-    async with aclosing(api.lines(wanted.path, **wanted.filter, from_=since_ms, to=end_ms)) as exported:
+    async with aclosing(
+        api.lines(wanted.path, **wanted.filter, from_=since_ms, to=end_ms)
+    ) as exported:
         async for text in exported:
             line = msgspec.json.decode(text, type=Line)
             if until is None or line.place.cursor <= until:
                 yield line
 
 
-async def _follow(api: Api, wanted: Wanted, since_ms: int | None, show: "_Printer", notices: Notices) -> None:
+async def _follow(
+    api: Api, wanted: Wanted, since_ms: int | None, show: "_Printer", notices: Notices
+) -> None:
     """Print history up to where the stream begins, and from there what comes; after a gap, history again."""
     live = Live(api, {"kinds": "log", "services": wanted.service, **wanted.filter})
     last: LinePlace | None = None  # up to here everything was printed
@@ -175,7 +192,9 @@ def _print_batch(message: Message, last: LinePlace, show: "_Printer") -> LinePla
     return last
 
 
-async def _fill(api: Api, wanted: Wanted, last: LinePlace, here: Cursor, show: "_Printer", notices: Notices) -> None:
+async def _fill(
+    api: Api, wanted: Wanted, last: LinePlace, here: Cursor, show: "_Printer", notices: Notices
+) -> None:
     count = 0
     if last.cursor < here:
         async with aclosing(_all_lines(api, wanted, last.cursor.ms, here)) as lines:
@@ -184,13 +203,19 @@ async def _fill(api: Api, wanted: Wanted, last: LinePlace, here: Cursor, show: "
                     show.line(line)
                     count += 1
     show.flush()
-    notices.remark(f"{count:,} line{'' if count == 1 else 's'} read from history; what it no longer held is missing")
+    notices.remark(
+        f"{count:,} line{'' if count == 1 else 's'} read from history; what it no longer held is missing"
+    )
 
 
 def _gap(message: Message) -> str:
     told = message.read()
     count = told.get("skipped", {}).get("log")
-    return f"{count:,} lines skipped: {told['reason']}" if count else f"lines may have been missed: {told['reason']}"
+    return (
+        f"{count:,} lines skipped: {told['reason']}"
+        if count
+        else f"lines may have been missed: {told['reason']}"
+    )
 
 
 class _Printer:
@@ -223,7 +248,9 @@ class _Printer:
 
     def _draw(self, line: Line) -> Text:
         style = LEVEL_STYLES.get(line.level, "")
-        text = Text.assemble((format_clock(line.timestamp), "dim"), "  ", (f"{line.level:<8}", style), "  ")
+        text = Text.assemble(
+            (format_clock(line.timestamp), "dim"), "  ", (f"{line.level:<8}", style), "  "
+        )
         if self._named:
             text.append(f"{safe(line.service):<18}  ", "cyan")
         if line.logger:
@@ -238,7 +265,9 @@ class _Printer:
         return text
 
     def _plain(self, line: Line) -> str:
-        message = f"{safe(line.logger)}: {safe(line.message)}" if line.logger else safe(line.message)
+        message = (
+            f"{safe(line.logger)}: {safe(line.message)}" if line.logger else safe(line.message)
+        )
         columns = [
             format_iso(line.timestamp),
             f"{line.level:<8}",

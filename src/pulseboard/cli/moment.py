@@ -23,7 +23,11 @@ class Moment(NamedTuple):
         if (ago := _AGO.fullmatch(text)) is not None:
             return cls(ago_ms=int(float(ago[1]) * _UNITS_MS[ago[2]]))
         try:
-            at_ms = int(text) if _MS.fullmatch(text) else int(dt.datetime.fromisoformat(text).timestamp() * 1000)
+            at_ms = (
+                int(text)
+                if _MS.fullmatch(text)
+                else int(dt.datetime.fromisoformat(text).timestamp() * 1000)
+            )
         except (ValueError, OverflowError) as error:
             raise ConfigError(
                 f"{option} is a time: like 10m, 2h or 3d ago, or like 2026-11-25T03:00:00Z, not {text[:40]!r}"

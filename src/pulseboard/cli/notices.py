@@ -1,7 +1,7 @@
 """What must be said besides what was asked for: on stderr, so that stdout holds records alone."""
 
 from pulseboard.cli.live import Away, Message
-from pulseboard.cli.look import open_console, safe
+from pulseboard.cli.output_style import open_console, safe
 
 
 class Notices:

@@ -40,10 +40,15 @@ def _flag(name: str) -> inspect.Parameter:
     shown = f"{field.description} [env: {variable}]" + (
         f" [default: {default}]" if default not in (None, False) else ""
     )
-    kind: Any = {bool: bool, int: int, float: float, Path: Path}.get(cast("type", field.annotation), str)
+    kind: Any = {bool: bool, int: int, float: float, Path: Path}.get(
+        cast("type", field.annotation), str
+    )
     option = typer.Option(f"--{name.replace('_', '-')}", help=escape(shown), show_default=False)
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
     )
 
 

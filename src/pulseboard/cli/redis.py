@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pulseboard.bus.address import RedisAddress
-from pulseboard.bus.probe import answers
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.probe import answers
 from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import ConfigError

@@ -12,15 +12,20 @@ from rich.text import Text
 from pulseboard.cli.api import Api, segment
 from pulseboard.cli.condition import parse_value
 from pulseboard.cli.live import Live, Message
-from pulseboard.cli.look import open_console, safe
 from pulseboard.cli.notices import Notices
-from pulseboard.wire.commands import FINAL
+from pulseboard.cli.output_style import open_console, safe
 from pulseboard.wire.errors import ConfigError
+from pulseboard.wire.events.receipt import FINAL
 
-_SHAPES = {"done": ("●", "green"), "refused": ("✕", "red"), "failed": ("✕", "red"), "expired": ("✕", "red")}
+_SHAPES = {
+    "done": ("●", "green"),
+    "refused": ("✕", "red"),
+    "failed": ("✕", "red"),
+    "expired": ("✕", "red"),
+}
 
 
-class Order(NamedTuple):
+class SignedCommand(NamedTuple):
     """What is asked of whom."""
 
     service: str
@@ -45,7 +50,9 @@ class _Receipt(msgspec.Struct):
     def said(self) -> str:
         """What it says beyond its word."""
         took = "" if self.duration_ms is None else f"in {self.duration_ms:g} ms"
-        return "  ".join(part for part in (took, self.reason, self.error, bytes(self.result).decode()) if part)
+        return "  ".join(
+            part for part in (took, self.reason, self.error, bytes(self.result).decode()) if part
+        )
 
 
 class _Record(msgspec.Struct):
@@ -68,14 +75,16 @@ def parse_args(texts: Sequence[str]) -> dict[str, Any]:
     return args
 
 
-async def send(server: str, order: Order, *, wait: bool, json: bool) -> int:
+async def send(server: str, order: SignedCommand, *, wait: bool, json: bool) -> int:
     """Send a command; with `wait`, stay until every instance that got it has said what came of it. Return the exit code."""
     body: dict[str, Any] = {"command": order.command, "args": order.args}
     body |= {"instance": order.instance} if order.instance is not None else {}
     body |= {"deadline_s": order.deadline_s} if order.deadline_s is not None else {}
     headers = {"idempotency-key": order.key} if order.key is not None else None
     async with Api(server) as api:
-        answer = await api.post(f"/api/services/{segment(order.service)}/commands", body, headers=headers)
+        answer = await api.post(
+            f"/api/services/{segment(order.service)}/commands", body, headers=headers
+        )
         record = msgspec.json.decode(answer, type=_Record)
         show = _Printer(json=json)
         if wait:
@@ -112,7 +121,9 @@ async def _await_all(api: Api, service: str, record: _Record, show: "_Printer") 
                     receipts = [msgspec.json.decode(item.data, type=_Receipt)]
                 elif isinstance(item, Message) and item.event == "board":
                     # The stream began anew: what came meanwhile stands in the record.
-                    receipts = msgspec.json.decode(await api.get(f"/api/commands/{record.id}"), type=_Record).receipts
+                    receipts = msgspec.json.decode(
+                        await api.get(f"/api/commands/{record.id}"), type=_Record
+                    ).receipts
                 if take([each for each in receipts if each.command_id in ("", record.id)]):
                     break
     return 0 if all(outcome == "done" for outcome in outcomes.values()) else 1
@@ -124,7 +135,9 @@ class _Printer:
         self._json = json
 
     def sent(self, record: _Record) -> None:
-        text = Text.assemble((record.id, "dim"), "  sent to ", ", ".join(map(safe, record.instances)))
+        text = Text.assemble(
+            (record.id, "dim"), "  sent to ", ", ".join(map(safe, record.instances))
+        )
         self._console.print(text, soft_wrap=True)
 
     def receipt(self, receipt: _Receipt) -> None:
@@ -144,5 +157,13 @@ class _Printer:
 
 
 def _told(receipt: _Receipt) -> dict[str, Any]:
-    told = {name: value for name, value in msgspec.structs.asdict(receipt).items() if value not in ("", None)}
-    return told if bytes(receipt.result) else {name: value for name, value in told.items() if name != "result"}
+    told = {
+        name: value
+        for name, value in msgspec.structs.asdict(receipt).items()
+        if value not in ("", None)
+    }
+    return (
+        told
+        if bytes(receipt.result)
+        else {name: value for name, value in told.items() if name != "result"}
+    )

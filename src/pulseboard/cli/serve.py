@@ -6,12 +6,14 @@ import os
 from pulseboard.cli.announce import announce, board_url
 from pulseboard.cli.redis import provide_redis
 from pulseboard.cli.workers import serve_by_workers
-from pulseboard.server.listen import adopt, bind
-from pulseboard.server.run import serve
+from pulseboard.server.hosting.socket import adopt, bind
+from pulseboard.server.hosting.uvicorn import serve
 from pulseboard.server.settings import Settings
 
 
-def run_serve(settings: Settings, *, fd: int | None = None, quiet: bool = False, ready_fd: int | None = None) -> int:
+def run_serve(
+    settings: Settings, *, fd: int | None = None, quiet: bool = False, ready_fd: int | None = None
+) -> int:
     """Serve until Ctrl-C or SIGTERM, with an embedded Valkey where there is no Redis; return the exit code."""
     # The port first: what cannot be served needs no Redis.
     with (

@@ -11,10 +11,10 @@ from rich.live import Live as LiveDisplay
 from rich.text import Text
 
 from pulseboard.cli.api import Api
+from pulseboard.cli.board_mirror import BlindSeen, InstanceSeen, Mirror
 from pulseboard.cli.live import Away, Live
-from pulseboard.cli.look import SHAPES, format_age, format_iso, open_console
-from pulseboard.cli.mirror import BlindSeen, InstanceSeen, Mirror
 from pulseboard.cli.notices import Notices
+from pulseboard.cli.output_style import SHAPES, format_age, format_iso, open_console
 from pulseboard.cli.pipe import check_reader
 from pulseboard.cli.table import TROUBLE, draw, plain_lines, rows_of, summarize
 from pulseboard.wire.errors import ServerRefused, ServerUnreachable
@@ -22,7 +22,7 @@ from pulseboard.wire.state import State
 
 REDRAW_S = 0.1
 AGES_S = 1.0
-KINDS = "status,beats,lifecycle"
+KINDS = "status,heartbeats,lifecycle"
 
 
 class _Service(msgspec.Struct):
@@ -56,9 +56,15 @@ async def show_status(server: str, services: Sequence[str], *, json: bool) -> in
     if services:
         known = {service.name for service in board.services}
         if unknown := [name for name in services if name not in known]:
-            raise ServerRefused(404, "unknown-service", f"no service {', '.join(map(repr, unknown))} is on the board")
+            raise ServerRefused(
+                404,
+                "unknown-service",
+                f"no service {', '.join(map(repr, unknown))} is on the board",
+            )
         board.services = [service for service in board.services if service.name in services]
-        document["services"] = [service for service in document["services"] if service["name"] in services]
+        document["services"] = [
+            service for service in document["services"] if service["name"] in services
+        ]
     if json:
         print(msgspec.json.encode(document).decode())
         return 0
@@ -66,7 +72,9 @@ async def show_status(server: str, services: Sequence[str], *, json: bool) -> in
     instances = [
         instance
         for service in board.services
-        for instance in (service.instances or [InstanceSeen(service=service.name, instance="", state=absent)])
+        for instance in (
+            service.instances or [InstanceSeen(service=service.name, instance="", state=absent)]
+        )
     ]
     console, rows = open_console(), rows_of(instances, board.now)
     if board.blind is not None:
@@ -105,7 +113,9 @@ async def _watch_table(api: Api, live: Live, services: Sequence[str], console: C
 
     reading = asyncio.create_task(read())
     try:
-        await asyncio.wait((reading, asyncio.create_task(changed.wait())), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            (reading, asyncio.create_task(changed.wait())), return_when=asyncio.FIRST_COMPLETED
+        )
         if reading.done():
             await reading
         with LiveDisplay(console=console, screen=True, auto_refresh=False) as display:
@@ -114,7 +124,9 @@ async def _watch_table(api: Api, live: Live, services: Sequence[str], console: C
                 changed.clear()
                 await asyncio.sleep(REDRAW_S)
                 woken = asyncio.create_task(changed.wait())
-                await asyncio.wait((reading, woken), timeout=AGES_S - REDRAW_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    (reading, woken), timeout=AGES_S - REDRAW_S, return_when=asyncio.FIRST_COMPLETED
+                )
                 woken.cancel()
         await reading
     finally:
@@ -125,7 +137,9 @@ def _frame(api: Api, mirror: Mirror, services: Sequence[str], console: Console) 
     now_ms = mirror.now_ms
     rows = rows_of(mirror.instances(services), now_ms)
     if mirror.away is not None:
-        standing = Text(f"✕ {mirror.away}; trying again", "bold red", no_wrap=True, overflow="ellipsis")
+        standing = Text(
+            f"✕ {mirror.away}; trying again", "bold red", no_wrap=True, overflow="ellipsis"
+        )
     elif mirror.blind is not None:
         blind_for = format_age(now_ms - mirror.blind.since)
         standing = Text(
@@ -137,7 +151,12 @@ def _frame(api: Api, mirror: Mirror, services: Sequence[str], console: Console) 
     else:
         standing = Text("● live", "green")
     title = Text.assemble(
-        ("pulseboard ", "bold"), (api.url, "dim"), "  ", summarize(rows), no_wrap=True, overflow="ellipsis"
+        ("pulseboard ", "bold"),
+        (api.url, "dim"),
+        "  ",
+        summarize(rows),
+        no_wrap=True,
+        overflow="ellipsis",
     )
     room = max(1, console.height - 5)
     more = Text()
@@ -151,7 +170,11 @@ def _frame(api: Api, mirror: Mirror, services: Sequence[str], console: Console) 
 
 
 async def _watch_changes(live: Live, services: Sequence[str], *, json: bool) -> None:
-    mirror, notices, told = Mirror(), Notices(), dict[tuple[str, str], tuple[State, dict[str, object]]]()
+    mirror, notices, told = (
+        Mirror(),
+        Notices(),
+        dict[tuple[str, str], tuple[State, dict[str, object]]](),
+    )
     async with aclosing(live.read()) as items:
         async for item in items:
             if isinstance(item, Away) and not live.opened:
@@ -175,9 +198,18 @@ async def _watch_changes(live: Live, services: Sequence[str], *, json: bool) -> 
 
 def _print_change(instance: InstanceSeen, now_ms: int, *, json: bool) -> None:
     if json:
-        change = _Change(now_ms, instance.service, instance.instance, instance.state, instance.seen, instance.status)
+        change = _Change(
+            now_ms,
+            instance.service,
+            instance.instance,
+            instance.state,
+            instance.seen,
+            instance.status,
+        )
         print(msgspec.json.encode(change).decode())
         return
     (row,) = rows_of([instance], now_ms)
     said = f"({row.note})  {row.status}" if row.note else row.status
-    print(f"{format_iso(now_ms)}  {row.state:<7}  {row.service:<20}  {row.instance:<20}  {said}".rstrip())
+    print(
+        f"{format_iso(now_ms)}  {row.state:<7}  {row.service:<20}  {row.instance:<20}  {said}".rstrip()
+    )

@@ -8,8 +8,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from pulseboard.cli.look import SHAPES, STYLES, format_age, format_beat, format_fields, safe
-from pulseboard.cli.mirror import InstanceSeen
+from pulseboard.cli.board_mirror import InstanceSeen
+from pulseboard.cli.output_style import SHAPES, STYLES, format_age, format_beat, format_fields, safe
 from pulseboard.wire.state import State
 
 HEAD = ("STATE", "SERVICE", "INSTANCE", "SEEN", "BEAT", "STATUS")
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     service: str
     instance: str
     seen: str
-    beat: str
+    heartbeat: str
     note: str
     status: str
 
@@ -39,7 +39,7 @@ def rows_of(instances: Sequence[InstanceSeen], now_ms: int) -> list[Row]:
             safe(each.service),
             safe(each.instance) or "-",
             "-" if each.seen is None else format_age(now_ms - each.seen),
-            format_beat(each.beat_s),
+            format_beat(each.heartbeat_s),
             _note(each, now_ms),
             format_fields(each.status),
         )
@@ -49,17 +49,28 @@ def rows_of(instances: Sequence[InstanceSeen], now_ms: int) -> list[Row]:
 
 def plain_lines(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the head and a line for each row, in columns that are at least two spaces apart."""
-    cells = [HEAD, *((row.state, row.service, row.instance, row.seen, row.beat, _said(row)) for row in rows)]
+    cells = [
+        HEAD,
+        *(
+            (row.state, row.service, row.instance, row.seen, row.heartbeat, _said(row))
+            for row in rows
+        ),
+    ]
     widths = [max(cell_len(line[n]) for line in cells) for n in range(len(HEAD) - 1)]
     for *columns, status in cells:
-        padded = [cell + " " * (width - cell_len(cell) + _GAP) for cell, width in zip(columns, widths, strict=True)]
+        padded = [
+            cell + " " * (width - cell_len(cell) + _GAP)
+            for cell, width in zip(columns, widths, strict=True)
+        ]
         yield ("".join(padded) + status).rstrip()
 
 
 def draw(rows: Sequence[Row], width: int) -> Table:
     """Return the table for a terminal that is so wide. A service's name stands once, at its first instance."""
-    seen, beat = (max([len(head), *(len(row[n]) for row in rows)]) for n, head in ((3, "SEEN"), (4, "BEAT")))
-    left = width - _STATE_WIDTH - seen - beat - 5 * _GAP
+    seen, heartbeat = (
+        max([len(head), *(len(row[n]) for row in rows)]) for n, head in ((3, "SEEN"), (4, "BEAT"))
+    )
+    left = width - _STATE_WIDTH - seen - heartbeat - 5 * _GAP
     service = max([len(HEAD[1]), *(cell_len(row.service) for row in rows)])
     instance = max([len(HEAD[2]), *(cell_len(row.instance) for row in rows)])
     # Long names give way to the status, and first those of instances.
@@ -67,25 +78,34 @@ def draw(rows: Sequence[Row], width: int) -> Table:
     if service + instance > room:
         service = max(min(service, room * 3 // 5), room - instance)
         instance = room - service
-    table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim", width=width)
+    table = Table(
+        box=None,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+        header_style="dim",
+        width=width,
+    )
     table.add_column(HEAD[0], no_wrap=True, width=_STATE_WIDTH)
     table.add_column(HEAD[1], no_wrap=True, width=service, overflow="ellipsis")
     table.add_column(HEAD[2], no_wrap=True, width=instance, overflow="ellipsis")
     table.add_column(HEAD[3], no_wrap=True, width=seen, justify="right")
-    table.add_column(HEAD[4], no_wrap=True, width=beat, justify="right")
+    table.add_column(HEAD[4], no_wrap=True, width=heartbeat, justify="right")
     table.add_column(HEAD[5], no_wrap=True, overflow="ellipsis", ratio=1)
     above = ""
     for row in rows:
         quiet = "dim" if row.state in (State.LOST, State.UNKNOWN, State.STOPPED) else ""
         status = Text.assemble(
-            (row.note, "yellow"), (" · " if row.note and row.status else "", "dim"), (row.status, quiet)
+            (row.note, "yellow"),
+            (" · " if row.note and row.status else "", "dim"),
+            (row.status, quiet),
         )
         table.add_row(
             Text(f"{SHAPES[row.state]} {row.state}", STYLES[row.state]),
             Text("" if row.service == above else row.service, "bold"),
             Text(shorten(row.instance, instance)),
             Text(row.seen, quiet),
-            Text(row.beat, "dim"),
+            Text(row.heartbeat, "dim"),
             status,
         )
         above = row.service
@@ -121,7 +141,15 @@ def _said(row: Row) -> str:
 def _note(instance: InstanceSeen, now_ms: int) -> str:
     if instance.stuck:
         return f"stuck for {format_age(instance.lag_ms)}"
-    if instance.state is State.STOPPED and instance.back_in_s is not None and instance.seen is not None:
+    if (
+        instance.state is State.STOPPED
+        and instance.back_in_s is not None
+        and instance.seen is not None
+    ):
         left_ms = instance.seen + instance.back_in_s * 1000 - now_ms
-        return f"back in {format_age(left_ms)}" if left_ms > 0 else f"back since {format_age(-left_ms)}, not here yet"
+        return (
+            f"back in {format_age(left_ms)}"
+            if left_ms > 0
+            else f"back since {format_age(-left_ms)}, not here yet"
+        )
     return ""

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.status import Status
 
 from pulseboard.cli.api import Api
+from pulseboard.cli.board_mirror import Mirror
 from pulseboard.cli.condition import Condition
 from pulseboard.cli.live import Live
-from pulseboard.cli.look import format_age, open_console, safe
-from pulseboard.cli.mirror import Mirror
+from pulseboard.cli.output_style import format_age, open_console, safe
 from pulseboard.wire.errors import ServerUnreachable
 
-KINDS = "status,beats,lifecycle"
+KINDS = "status,heartbeats,lifecycle"
 
 
 async def wait_for(server: str, conditions: Sequence[Condition], timeout_s: float) -> int:
@@ -24,7 +24,10 @@ async def wait_for(server: str, conditions: Sequence[Condition], timeout_s: floa
     mirror, began = Mirror(), time.monotonic()
     errors = open_console(stderr=True)
     async with Api(server) as api:
-        live = Live(api, {"kinds": KINDS, "services": ",".join({condition.service for condition in conditions})})
+        live = Live(
+            api,
+            {"kinds": KINDS, "services": ",".join({condition.service for condition in conditions})},
+        )
         try:
             async with asyncio.timeout(timeout_s):
                 with _spinner(errors) as spinner:
@@ -43,7 +46,9 @@ async def _until_all_hold(
     async with aclosing(live.read()) as items:
         async for item in items:
             mirror.apply(item)
-            holders = [condition.held_by(mirror.instances([condition.service])) for condition in conditions]
+            holders = [
+                condition.held_by(mirror.instances([condition.service])) for condition in conditions
+            ]
             if mirror.told and mirror.away is None and None not in holders:
                 return [holder for holder in holders if holder is not None]
             if spinner is not None:
@@ -53,7 +58,9 @@ async def _until_all_hold(
 
 def _spinner(console: Console) -> Status | nullcontext[None]:
     """Progress for whoever watches; nothing where nobody does."""
-    return console.status("connecting", spinner_style="cyan") if console.is_terminal else nullcontext()
+    return (
+        console.status("connecting", spinner_style="cyan") if console.is_terminal else nullcontext()
+    )
 
 
 def _describe(mirror: Mirror, conditions: Sequence[Condition]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pulseboard.cli.options import settings_environment
 from pulseboard.server.settings import Settings
 from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console, python
-from pulseboard.supervision.staff import keep_staff
+from pulseboard.supervision.supervisor import keep_staff
 
 GRACE_S = 2.0
 """A worker needs about one; all shall be gone within 3, and on a busy machine the end itself takes a part of that."""
@@ -21,7 +21,9 @@ def serve_by_workers(settings: Settings, sock: socket.socket, on_ready: Callable
     return asyncio.run(_keep_workers(settings, sock, on_ready))
 
 
-async def _keep_workers(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> int:
+async def _keep_workers(
+    settings: Settings, sock: socket.socket, on_ready: Callable[[], None]
+) -> int:
     ready, says_ready = os.pipe()
     loop = asyncio.get_running_loop()
     try:
@@ -34,7 +36,9 @@ async def _keep_workers(settings: Settings, sock: socket.socket, on_ready: Calla
         console = Console(sys.stderr, max(map(len, names)))
         env = {**os.environ, "PYTHONUNBUFFERED": "1", **settings_environment(settings)}
         fds = (sock.fileno(), says_ready)
-        staff = [Child(ChildSpec(name, argv, pass_fds=fds), env, console, Backoff()) for name in names]
+        staff = [
+            Child(ChildSpec(name, argv, pass_fds=fds), env, console, Backoff()) for name in names
+        ]
         return await keep_staff(staff, console, asyncio.Event(), name=_NAME, grace_s=GRACE_S)
     finally:
         loop.remove_reader(ready)

@@ -46,7 +46,11 @@ class AccountDiscoveryService:
     """Discovers accounts; `sink` gets the status at the start, after each page and at the end of a run."""
 
     def __init__(
-        self, bank: BankClient, database: Database, sink: StatusSink, settings: AccountDiscoverySettings | None = None
+        self,
+        bank: BankClient,
+        database: Database,
+        sink: StatusSink,
+        settings: AccountDiscoverySettings | None = None,
     ) -> None:
         self.settings = settings or AccountDiscoverySettings()
         self.tally = Tally()
@@ -119,7 +123,9 @@ class AccountDiscoveryService:
     async def run(self, stop: asyncio.Event) -> None:
         """Make a run on each interval until `stop`."""
         try:
-            await repeat(lambda: self.discover_new_accounts(stop), self.settings.interval_s, stop, self.hold)
+            await repeat(
+                lambda: self.discover_new_accounts(stop), self.settings.interval_s, stop, self.hold
+            )
         finally:
             self._phase, self._next_run_at = "stopped", None
 

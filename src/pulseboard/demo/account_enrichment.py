@@ -45,8 +45,13 @@ class AccountEnrichmentSettings(msgspec.Struct, frozen=True):
     longest_wait_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.interval_s < inf or min(self.batch_size, self.concurrency, self.max_tries) < 1:
-            raise ValueError("interval_s, batch_size, concurrency and max_tries must be above 0 and finite")
+        if (
+            not 0 < self.interval_s < inf
+            or min(self.batch_size, self.concurrency, self.max_tries) < 1
+        ):
+            raise ValueError(
+                "interval_s, batch_size, concurrency and max_tries must be above 0 and finite"
+            )
         if not 0 <= self.first_wait_s <= self.longest_wait_s < inf:
             raise ValueError("first_wait_s must lie between 0 and longest_wait_s")
 
@@ -61,7 +66,11 @@ class AccountEnrichmentService:
     """Enriches accounts; `sink` gets the status at the start, after each account and at the end of a run."""
 
     def __init__(
-        self, bank: BankClient, database: Database, sink: StatusSink, settings: AccountEnrichmentSettings | None = None
+        self,
+        bank: BankClient,
+        database: Database,
+        sink: StatusSink,
+        settings: AccountEnrichmentSettings | None = None,
     ) -> None:
         self.settings = settings or AccountEnrichmentSettings()
         self.tally = Tally()
@@ -112,7 +121,9 @@ class AccountEnrichmentService:
         self.publish()
         try:
             with self.tally.timed():
-                await self._enrich_batch(await list_pending(self._database, self.settings.batch_size), stop)
+                await self._enrich_batch(
+                    await list_pending(self._database, self.settings.batch_size), stop
+                )
                 self._pending = await count_pending(self._database)
         except StoreError as error:
             self.tally.count_failure(error)
@@ -125,7 +136,9 @@ class AccountEnrichmentService:
     async def run(self, stop: asyncio.Event) -> None:
         """Make a run on each interval until `stop`; accounts in work are finished."""
         try:
-            await repeat(lambda: self.enrich_accounts(stop), self.settings.interval_s, stop, self.hold)
+            await repeat(
+                lambda: self.enrich_accounts(stop), self.settings.interval_s, stop, self.hold
+            )
         finally:
             self._phase, self._next_run_at = "stopped", None
 
@@ -162,7 +175,11 @@ class AccountEnrichmentService:
 
     async def _enrich(self, account: PendingAccount) -> None:
         detail = await self._bank.get_account(account.account_id)
-        name = None if account.user_is_named else (await self._bank.get_customer(account.customer_id)).name
+        name = (
+            None
+            if account.user_is_named
+            else (await self._bank.get_customer(account.customer_id)).name
+        )
         await complete_account(self._database, account, detail, name)
 
     async def _put_off(self, account: PendingAccount, error: BankError) -> None:

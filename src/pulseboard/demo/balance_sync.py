@@ -56,7 +56,9 @@ class BalanceSyncSettings(msgspec.Struct, frozen=True):
         if not (0 < self.users_per_s < inf) or self.concurrency < 1 or self.pass_size < 1:
             raise ValueError("users_per_s, concurrency and pass_size must be above 0 and finite")
         if not (
-            0 < self.fill_interval_s < inf and 0 < self.request_interval_s < inf and 0 <= self.resync_after_s < inf
+            0 < self.fill_interval_s < inf
+            and 0 < self.request_interval_s < inf
+            and 0 <= self.resync_after_s < inf
         ):
             raise ValueError("intervals must be above 0, resync_after_s not below, and all finite")
 
@@ -69,7 +71,11 @@ class BalanceSyncService:
     """Syncs users' balances; `sink` gets the status after each user and after each pass."""
 
     def __init__(
-        self, bank: BankClient, database: Database, sink: StatusSink, settings: BalanceSyncSettings | None = None
+        self,
+        bank: BankClient,
+        database: Database,
+        sink: StatusSink,
+        settings: BalanceSyncSettings | None = None,
     ) -> None:
         self.settings = settings or BalanceSyncSettings()
         self.queues = SyncQueues(self.settings.high_capacity, self.settings.normal_capacity)
@@ -199,8 +205,12 @@ class BalanceSyncService:
         self.publish()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(repeat(self.fill_normal_queue, self.settings.fill_interval_s, stop))
-                group.create_task(repeat(self.fill_high_queue, self.settings.request_interval_s, stop))
+                group.create_task(
+                    repeat(self.fill_normal_queue, self.settings.fill_interval_s, stop)
+                )
+                group.create_task(
+                    repeat(self.fill_high_queue, self.settings.request_interval_s, stop)
+                )
                 group.create_task(self._work(stop))
         finally:
             self._phase = "stopped"
@@ -225,7 +235,9 @@ class BalanceSyncService:
         accounts = await list_accounts_of(self._database, user_id)
         if not accounts:
             raise UserUnsyncable(f"user {user_id} has no account")
-        balances = [(account, await self._bank.get_balance(account.account_id)) for account in accounts]
+        balances = [
+            (account, await self._bank.get_balance(account.account_id)) for account in accounts
+        ]
         if len({balance.currency for _, balance in balances}) > 1:
             raise BankBadAnswer(f"user {user_id} holds several currencies, which have no sum")
         total = await store_balances(self._database, user_id, balances, asked_at=asked_at)

@@ -79,7 +79,10 @@ class Patience(msgspec.Struct, frozen=True):
     timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.tries < 1 or min(self.first_delay_s, self.longest_delay_s, self.longest_retry_after_s) < 0:
+        if (
+            self.tries < 1
+            or min(self.first_delay_s, self.longest_delay_s, self.longest_retry_after_s) < 0
+        ):
             raise ValueError("patience needs a try, and delays that are not negative")
 
     def delay_s(self, failures: int) -> float:
@@ -113,11 +116,16 @@ class BankClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._http.aclose()
 
-    async def list_accounts(self, cursor: str | None = None, limit: int | None = None) -> Page[AccountEntry]:
+    async def list_accounts(
+        self, cursor: str | None = None, limit: int | None = None
+    ) -> Page[AccountEntry]:
         """Read one page of all accounts, from the start or from where a page's cursor points."""
         return await self._get(ACCOUNTS_PATH, Page[AccountEntry], cursor=cursor, limit=limit)
 
@@ -134,7 +142,9 @@ class BankClient:
                 raise BankBadAnswer("the bank's pages go in circles")
             cursor = following
 
-    async def list_customers(self, cursor: str | None = None, limit: int | None = None) -> Page[Customer]:
+    async def list_customers(
+        self, cursor: str | None = None, limit: int | None = None
+    ) -> Page[Customer]:
         """Read one page of all customers."""
         return await self._get(CUSTOMERS_PATH, Page[Customer], cursor=cursor, limit=limit)
 
@@ -161,11 +171,17 @@ class BankClient:
                 failure = BankUnavailable(f"the bank cannot be reached: {_name_fault(error)}")
                 failure.__cause__ = error
             else:
-                if response.status_code != httpx.codes.TOO_MANY_REQUESTS and response.status_code < 500:
+                if (
+                    response.status_code != httpx.codes.TOO_MANY_REQUESTS
+                    and response.status_code < 500
+                ):
                     return _read_answer(response, kind)
                 failure, retry_after_s = _read_failure(response)
             failures += 1
-            if failures >= self.patience.tries or (retry_after_s or 0) > self.patience.longest_retry_after_s:
+            if (
+                failures >= self.patience.tries
+                or (retry_after_s or 0) > self.patience.longest_retry_after_s
+            ):
                 raise failure
             if self.on_retry is not None:
                 self.on_retry()
@@ -180,12 +196,18 @@ def _read_answer(response: httpx.Response, kind: type[T]) -> T:
             raise BankBadAnswer(f"the bank's answer makes no sense: {error}") from error
     problem = _read_problem(response)
     refusal = BankUnknown if response.status_code == httpx.codes.NOT_FOUND else BankRefused
-    raise refusal(f"{problem.detail or problem.title} ({response.status_code})", response.status_code, problem.code)
+    raise refusal(
+        f"{problem.detail or problem.title} ({response.status_code})",
+        response.status_code,
+        problem.code,
+    )
 
 
 def _read_failure(response: httpx.Response) -> tuple[BankUnavailable, float | None]:
     problem = _read_problem(response)
-    kind = BankThrottled if response.status_code == httpx.codes.TOO_MANY_REQUESTS else BankUnavailable
+    kind = (
+        BankThrottled if response.status_code == httpx.codes.TOO_MANY_REQUESTS else BankUnavailable
+    )
     retry_after_s = _parse_retry_after(response.headers.get("retry-after"))
     return kind(f"{problem.detail or problem.title} ({response.status_code})"), retry_after_s
 

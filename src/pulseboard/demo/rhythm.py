@@ -18,7 +18,10 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
 
 
 async def repeat(
-    action: Callable[[], Awaitable[object]], interval_s: float, stop: asyncio.Event, hold: Hold | None = None
+    action: Callable[[], Awaitable[object]],
+    interval_s: float,
+    stop: asyncio.Event,
+    hold: Hold | None = None,
 ) -> None:
     """Run an action with a pause after each run, so that a slow run is never overtaken by the next; none while held."""
     while not stop.is_set():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console, python
-from pulseboard.supervision.staff import keep_staff
+from pulseboard.supervision.supervisor import keep_staff
 
 SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
 _NAME = "demo"
@@ -57,20 +57,38 @@ async def run_demo(
             database_url = f"sqlite:///{Path(directory) / 'demo.db'}"
         common = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
         bank_url = "http://{}:{}".format(*listener.getsockname())
-        specs = [_bank(listener, seed, bank_options), *_services(bank_url, database_url, seed, worker_options or {})]
+        specs = [
+            _bank(listener, seed, bank_options),
+            *_services(bank_url, database_url, seed, worker_options or {}),
+        ]
         staff = [Child(spec, common, console, backoff or Backoff()) for spec in (*children, *specs)]
-        console.say(_NAME, f"starting {', '.join(child.spec.name for child in staff)}; the bank is at {bank_url}")
+        console.say(
+            _NAME,
+            f"starting {', '.join(child.spec.name for child in staff)}; the bank is at {bank_url}",
+        )
         services = [child for child in staff if child.spec.name in SERVICES]
         return await keep_staff(staff, console, stop, name=_NAME, grace_s=_GRACE_S, first=services)
 
 
 def _bank(listener: socket.socket, seed: int, options: Sequence[str]) -> ChildSpec:
     # A bank that is started again must not begin its time anew: accounts would vanish.
-    arguments = ("--fd", str(listener.fileno()), "--seed", str(seed), "--epoch", str(time.time()), *options)
-    return ChildSpec("bank", python("-m", "pulseboard.demo.bank", *arguments), pass_fds=(listener.fileno(),))
+    arguments = (
+        "--fd",
+        str(listener.fileno()),
+        "--seed",
+        str(seed),
+        "--epoch",
+        str(time.time()),
+        *options,
+    )
+    return ChildSpec(
+        "bank", python("-m", "pulseboard.demo.bank", *arguments), pass_fds=(listener.fileno(),)
+    )
 
 
-def _services(bank_url: str, database_url: str, seed: int, options: Mapping[str, Sequence[str]]) -> Iterator[ChildSpec]:
+def _services(
+    bank_url: str, database_url: str, seed: int, options: Mapping[str, Sequence[str]]
+) -> Iterator[ChildSpec]:
     # By environment, because a database URL may hold a password, and command lines can be read by anyone.
     env = {
         "PULSEBOARD_DEMO_BANK_URL": bank_url,
@@ -78,4 +96,6 @@ def _services(bank_url: str, database_url: str, seed: int, options: Mapping[str,
         "PULSEBOARD_DEMO_SEED": str(seed),
     }
     for name in SERVICES:
-        yield ChildSpec(name, python("-m", "pulseboard.demo.worker", name, *options.get(name, ())), env)
+        yield ChildSpec(
+            name, python("-m", "pulseboard.demo.worker", name, *options.get(name, ())), env
+        )

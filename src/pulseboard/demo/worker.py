@@ -112,10 +112,10 @@ def _open_sink(name: str, surroundings: Surroundings) -> Iterator[PrintedStatus 
         return
     # Imported here, because printing needs no Redis client.
     from pulseboard import Service  # noqa: PLC0415
-    from pulseboard.bus.address import RedisAddress  # noqa: PLC0415
+    from pulseboard.bus.connection.address import RedisAddress  # noqa: PLC0415
 
     RedisAddress.from_env()  # a service would log a wrong address and go on without the board; a command refuses it
-    with Service(name, beat_s=_BEAT_S) as service:
+    with Service(name, heartbeat_s=_BEAT_S) as service:
         root, handler = logging.getLogger(), service.log_handler("INFO")
         root.addHandler(handler)
         try:
@@ -124,7 +124,11 @@ def _open_sink(name: str, surroundings: Surroundings) -> Iterator[PrintedStatus 
             root.removeHandler(handler)
 
 
-def _start(name: str, make: Callable[[BankClient, Database, StatusSink], Worker], surroundings: Surroundings) -> None:
+def _start(
+    name: str,
+    make: Callable[[BankClient, Database, StatusSink], Worker],
+    surroundings: Surroundings,
+) -> None:
     async def main() -> None:
         stop = asyncio.Event()
 
@@ -157,13 +161,21 @@ def _start(name: str, make: Callable[[BankClient, Database, StatusSink], Worker]
 def _add_command(name: str, service: type[Any], settings: type[msgspec.Struct]) -> None:
     def command(**given: object) -> None:
         try:
-            surroundings, chosen = msgspec.convert(given, Surroundings), msgspec.convert(given, settings)
+            surroundings, chosen = (
+                msgspec.convert(given, Surroundings),
+                msgspec.convert(given, settings),
+            )
         except ValueError as error:
             refuse(name, error)
-        _start(name, lambda bank, database, sink: service(bank, database, sink, chosen), surroundings)
+        _start(
+            name, lambda bank, database, sink: service(bank, database, sink, chosen), surroundings
+        )
 
     own_prefix = f"PULSEBOARD_DEMO_{name.upper().replace('-', '_')}_"
-    parameters = [*_parameters(Surroundings, "PULSEBOARD_DEMO_"), *_parameters(settings, own_prefix)]
+    parameters = [
+        *_parameters(Surroundings, "PULSEBOARD_DEMO_"),
+        *_parameters(settings, own_prefix),
+    ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     app.command(name, help=(service.__doc__ or "").split(";")[0] + ".")(command)
 
@@ -171,7 +183,9 @@ def _add_command(name: str, service: type[Any], settings: type[msgspec.Struct]) 
 def _parameters(settings: type[msgspec.Struct], prefix: str) -> Iterator[inspect.Parameter]:
     hints = typing.get_type_hints(settings)
     for field in msgspec.structs.fields(settings):
-        option = typer.Option(f"--{field.name.replace('_', '-')}", envvar=prefix + field.name.upper())
+        option = typer.Option(
+            f"--{field.name.replace('_', '-')}", envvar=prefix + field.name.upper()
+        )
         annotation: Any = Annotated[hints[field.name], option]
         yield inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation
@@ -180,10 +194,14 @@ def _parameters(settings: type[msgspec.Struct], prefix: str) -> Iterator[inspect
 
 _add_command(balance_sync.NAME, balance_sync.BalanceSyncService, balance_sync.BalanceSyncSettings)
 _add_command(
-    account_discovery.NAME, account_discovery.AccountDiscoveryService, account_discovery.AccountDiscoverySettings
+    account_discovery.NAME,
+    account_discovery.AccountDiscoveryService,
+    account_discovery.AccountDiscoverySettings,
 )
 _add_command(
-    account_enrichment.NAME, account_enrichment.AccountEnrichmentService, account_enrichment.AccountEnrichmentSettings
+    account_enrichment.NAME,
+    account_enrichment.AccountEnrichmentService,
+    account_enrichment.AccountEnrichmentSettings,
 )
 
 if __name__ == "__main__":

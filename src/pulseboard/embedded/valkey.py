@@ -15,8 +15,8 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Self
 
-from pulseboard.bus.address import DEFAULT_PORT, RedisAddress
-from pulseboard.bus.client import retry_delay_s
+from pulseboard.bus.connection.address import DEFAULT_PORT, RedisAddress
+from pulseboard.bus.connection.client import retry_delay_s
 from pulseboard.process import spawn
 from pulseboard.wire.errors import ConfigError
 
@@ -56,7 +56,9 @@ class EmbeddedValkey:
             if time.monotonic() > deadline:
                 words = self._last_words()
                 self.stop()
-                raise ConfigError(f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {words}")
+                raise ConfigError(
+                    f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {words}"
+                )
             time.sleep(POLL_S)
         self._watcher = threading.Thread(target=self._watch, name="pulseboard-valkey", daemon=True)
         self._watcher.start()
@@ -91,8 +93,27 @@ class EmbeddedValkey:
         return self._process.pid if self._process is not None else None
 
     def _spawn(self) -> None:
-        argv = [str(find_binary()), "--bind", HOST, "--port", str(self.address.port), "--dir", str(self.data_dir)]
-        argv += ["--appendonly", "yes", "--save", "", "--daemonize", "no", "--logfile", "", "--loglevel", "notice"]
+        argv = [
+            str(find_binary()),
+            "--bind",
+            HOST,
+            "--port",
+            str(self.address.port),
+            "--dir",
+            str(self.data_dir),
+        ]
+        argv += [
+            "--appendonly",
+            "yes",
+            "--save",
+            "",
+            "--daemonize",
+            "no",
+            "--logfile",
+            "",
+            "--loglevel",
+            "notice",
+        ]
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.data_dir.chmod(0o700)
@@ -113,7 +134,9 @@ class EmbeddedValkey:
                 return
             attempt += 1
             log.error(
-                "the embedded Valkey ended by itself (exit code %s), starting it again: %s", code, self._last_words()
+                "the embedded Valkey ended by itself (exit code %s), starting it again: %s",
+                code,
+                self._last_words(),
             )
             self._stopping.wait(retry_delay_s(attempt * 4))
             with self._spawning:
@@ -130,7 +153,9 @@ class EmbeddedValkey:
             return ""
         fd = self._log.fileno()
         # Not read(), which would move the place that the server writes at.
-        return os.pread(fd, LOG_BYTES, max(0, os.fstat(fd).st_size - LOG_BYTES)).decode("utf-8", "replace")
+        return os.pread(fd, LOG_BYTES, max(0, os.fstat(fd).st_size - LOG_BYTES)).decode(
+            "utf-8", "replace"
+        )
 
     def _close_log(self) -> None:
         if self._log is not None:

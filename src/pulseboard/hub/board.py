@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pulseboard.bus.entries import INCIDENTS_SHOWN, Beat, Entry, Reset
-from pulseboard.bus.incidents import Loss
+from pulseboard.bus.feed.entries import INCIDENTS_SHOWN, Entry, Heartbeat, Reset
+from pulseboard.bus.history.incidents import Loss
 from pulseboard.bus.keys import BOARD_MAX
-from pulseboard.hub.left_out import LeftOut
+from pulseboard.hub.freshness import Freshness
 from pulseboard.hub.options import FORGET_S
-from pulseboard.hub.sight import Sight
+from pulseboard.hub.overflow import Overflow
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events import Incident, LifecycleEvent, StatusEvent
+from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
+from pulseboard.wire.events.status import StatusEvent
 from pulseboard.wire.names import camel_case
 from pulseboard.wire.state import State, judge
 
@@ -40,15 +41,15 @@ class Instance:
         """Whether it was declared lost and gave no sign of life since. Beats and losses may come in any order."""
         return self.seen <= self.declared
 
-    def state(self, sight: Sight) -> State:
+    def state(self, sight: Freshness) -> State:
         event = self.event
         return judge(
             blind=sight.blind is not None,
             seen=self.seen,
-            heard=sight.heard,
-            since=sight.since,
-            beat_s=event.beat_s,
-            goodbye=event.goodbye,
+            observed_until=sight.observed_until,
+            observed_since=sight.observed_since,
+            heartbeat_s=event.heartbeat_s,
+            stopped=event.stopped,
             back_in_s=event.back_in_s,
             lost=self.lost,
         )
@@ -61,9 +62,9 @@ class InstanceView(msgspec.Struct):
     instance: str
     timestamp: int
     status: msgspec.Raw
-    beat_s: float | None
+    heartbeat_s: float | None
     commands: list[str]
-    goodbye: bool
+    stopped: bool
     back_in_s: float | None
     lost: bool
     lag_ms: int
@@ -75,14 +76,18 @@ class Board:
     """Applies what the feed brings, and shows it. `expected` services stand on it before they are first seen."""
 
     def __init__(
-        self, expected: Iterable[str] = (), *, max_instances: int = BOARD_MAX, forget_s: float = FORGET_S
+        self,
+        expected: Iterable[str] = (),
+        *,
+        max_instances: int = BOARD_MAX,
+        forget_s: float = FORGET_S,
     ) -> None:
         self.expected = tuple(dict.fromkeys(expected))
         self.incidents: deque[Incident] = deque(maxlen=INCIDENTS_SHOWN)
         self._max_instances = max_instances
         self._forget_ms = forget_s * 1000
         self._instances: dict[tuple[str, str], Instance] = {}
-        self._left_out = LeftOut()
+        self._left_out = Overflow()
 
     def __len__(self) -> int:
         return len(self._instances)
@@ -98,8 +103,8 @@ class Board:
         for entry in reset.board[: -self._max_instances]:
             if isinstance(entry.event, StatusEvent):
                 self._leave_out(entry.event, entry.cursor)
-        for beat in reset.beats:
-            self.apply_beat(beat)
+        for heartbeat in reset.heartbeats:
+            self.apply_heartbeat(heartbeat)
         for who, seen in reset.lost.items():
             if (instance := self._instances.get(who)) is not None:
                 instance.declared = seen
@@ -111,16 +116,16 @@ class Board:
         elif isinstance(entry.event, StatusEvent):
             self._apply_status(entry.event, entry.cursor)
 
-    def apply_beat(self, beat: Beat) -> bool:
+    def apply_heartbeat(self, heartbeat: Heartbeat) -> bool:
         """Take one sign of life; return False when it is of an instance that the board does not know."""
-        instance = self._instances.get((beat.service, beat.instance))
+        instance = self._instances.get((heartbeat.service, heartbeat.instance))
         if instance is None:
             return False
-        instance.lag_ms = beat.lag_ms
-        instance.seen = max(instance.seen, beat.seen)
+        instance.lag_ms = heartbeat.lag_ms
+        instance.seen = max(instance.seen, heartbeat.seen)
         return True
 
-    def forgettable(self, now: int, sight: Sight) -> list[tuple[str, str, Cursor]]:
+    def forgettable(self, now: int, sight: Freshness) -> list[tuple[str, str, Cursor]]:
         """Return what ended long ago, each as (service, instance, cursor of its last event).
 
         Where the board is nearly full, as after a crash loop, also what ended last, the longest ago first: who lives
@@ -148,17 +153,17 @@ class Board:
             gone += sorted(spare, key=lambda instance: instance.seen)[:excess]
         return [(each.event.service, each.event.instance, each.cursor) for each in gone]
 
-    def roll_call(self, sight: Sight) -> list[tuple[str, str, State]]:
+    def roll_call(self, sight: Freshness) -> list[tuple[str, str, State]]:
         """Return the state of every instance as (service, instance, state); `missing` of services expected and never seen."""
         unknown = State.MISSING if sight.blind is None else State.UNKNOWN
         known = [(*who, each.state(sight)) for who, each in self._instances.items()]
         seen = {service for service, _ in self._instances}
         return known + [(service, "", unknown) for service in self.expected if service not in seen]
 
-    def losses(self, sight: Sight) -> list[Loss]:
+    def losses(self, sight: Freshness) -> list[Loss]:
         """Return whoever is lost and was not declared so yet."""
         return [
-            Loss(each.event, each.cursor, each.seen, "overdue" if each.event.goodbye else "silent")
+            Loss(each.event, each.cursor, each.seen, "overdue" if each.event.stopped else "silent")
             for each in self._instances.values()
             if not each.lost and each.state(sight) is State.LOST
         ]
@@ -167,9 +172,9 @@ class Board:
         """Return the shortest rhythm of those that should beat, in seconds; None when nobody should."""
         return min(
             (
-                each.event.beat_s
+                each.event.heartbeat_s
                 for each in self._instances.values()
-                if each.event.beat_s is not None and not each.event.goodbye and not each.lost
+                if each.event.heartbeat_s is not None and not each.event.stopped and not each.lost
             ),
             default=None,
         )
@@ -183,9 +188,13 @@ class Board:
         """Return when each instance gave its last sign of life (ms by Redis' clock)."""
         return {who: each.seen for who, each in self._instances.items()}
 
-    def states_of(self, service: str, sight: Sight) -> dict[str, State]:
+    def states_of(self, service: str, sight: Freshness) -> dict[str, State]:
         """Return the state of each instance of a service, by its name."""
-        return {name: each.state(sight) for (owner, name), each in self._instances.items() if owner == service}
+        return {
+            name: each.state(sight)
+            for (owner, name), each in self._instances.items()
+            if owner == service
+        }
 
     def view(self, services: Collection[str] | None = None) -> list[InstanceView]:
         """Return every instance (of `services`, if given), in the order in which they first appeared."""
@@ -195,9 +204,9 @@ class Board:
                 event.instance,
                 event.timestamp,
                 event.status,
-                event.beat_s,
+                event.heartbeat_s,
                 event.commands,
-                event.goodbye,
+                event.stopped,
                 event.back_in_s,
                 each.lost,
                 each.lag_ms,
@@ -209,19 +218,19 @@ class Board:
             if services is None or event.service in services
         ]
 
-    def states(self, sight: Sight) -> dict[tuple[str, str], State]:
+    def states(self, sight: Freshness) -> dict[tuple[str, str], State]:
         """Return what is made of each instance, by service and instance."""
         return {who: each.state(sight) for who, each in self._instances.items()}
 
-    def beats(self, services: Collection[str] | None = None) -> list[Beat]:
+    def heartbeats(self, services: Collection[str] | None = None) -> list[Heartbeat]:
         """Return the last sign of life of every instance (of `services`, if given)."""
         return [
-            Beat(service, name, each.seen, each.lag_ms)
+            Heartbeat(service, name, each.seen, each.lag_ms)
             for (service, name), each in self._instances.items()
             if services is None or service in services
         ]
 
-    def left_out(self, now: int) -> int:
+    def omitted(self, now: int) -> int:
         """Return how many instances spoke in the hour before `now` (ms) for which the board has no room."""
         return self._left_out.count(now)
 
@@ -232,7 +241,9 @@ class Board:
             if service not in latest or instance.cursor > latest[service].cursor:
                 latest[service] = instance
         statuses = {camel_case(service): msgspec.Raw(b"{}") for service in self.expected}
-        return statuses | {camel_case(service): instance.event.status for service, instance in latest.items()}
+        return statuses | {
+            camel_case(service): instance.event.status for service, instance in latest.items()
+        }
 
     def _apply_status(self, event: StatusEvent, cursor: Cursor) -> None:
         key = (event.service, event.instance)
@@ -241,16 +252,21 @@ class Board:
             if len(self._instances) >= self._max_instances:
                 self._leave_out(event, cursor)
                 raise InvalidEvent(
-                    "board-full", f"the board holds {self._max_instances} instances and this is a new one"
+                    "board-full",
+                    f"the board holds {self._max_instances} instances and this is a new one",
                 )
             self._instances[key] = Instance(event, cursor, cursor.ms)
             self._left_out.discard(key)
         else:
-            instance.event, instance.cursor, instance.seen = event, cursor, max(instance.seen, cursor.ms)
+            instance.event, instance.cursor, instance.seen = (
+                event,
+                cursor,
+                max(instance.seen, cursor.ms),
+            )
 
     def _leave_out(self, event: StatusEvent, cursor: Cursor) -> None:
         who = (event.service, event.instance)
-        if event.goodbye:
+        if event.stopped:
             self._left_out.discard(who)
         else:
             self._left_out.add(who, cursor.ms)

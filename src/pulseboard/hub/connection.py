@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pulseboard.hub.narrow import narrow_beats, narrow_log
+from pulseboard.hub.frame_filter import filter_heartbeats, filter_log
 from pulseboard.hub.ring import Choice, Frame, Mark
-from pulseboard.wire.logs import LogFilter
+from pulseboard.wire.events.log import LogFilter
 
 Framing = Callable[[bytes], bytes]
 
@@ -59,12 +59,16 @@ class View:
             return frame.seed
         if self.kinds is not None and frame.kind is not None and frame.kind not in self.kinds:
             return None
-        if self.services is not None and frame.service is not None and frame.service not in self.services:
+        if (
+            self.services is not None
+            and frame.service is not None
+            and frame.service not in self.services
+        ):
             return None
-        if self.services is not None and frame.kind == "beats" and frame.full is not None:
-            return narrow_beats(frame.full, self.services)
+        if self.services is not None and frame.kind == "heartbeats" and frame.full is not None:
+            return filter_heartbeats(frame.full, self.services)
         if self.lines is not None and frame.kind == "log" and frame.full is not None:
-            return narrow_log(frame.full, self.lines)
+            return filter_log(frame.full, self.lines)
         return frame.full
 
 

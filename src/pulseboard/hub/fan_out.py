@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from pulseboard.hub.connection import Connection, Framing, View
 from pulseboard.hub.frames import reset_bytes, skipped_bytes
-from pulseboard.hub.greetings import Greetings
 from pulseboard.hub.ring import Ring
+from pulseboard.hub.snapshot_cache import SnapshotCache
 
 WRITE_MAX_BYTES = 64 * 1024
 """The most that is handed to one connection in one write, so that one that is far behind does not fill memory."""
@@ -34,7 +34,7 @@ class FanOut:
         self._connections: set[Connection] = set()
         # Of those, who can take more: a crowd of frozen ones costs a flush nothing.
         self._ready: set[Connection] = set()
-        self._greetings = Greetings()
+        self._greetings = SnapshotCache()
         self._crowded = False
         self._round: Iterator[Connection] | None = None
         self._again = False
@@ -81,17 +81,26 @@ class FanOut:
     def let_go(self, deadline_s: float) -> None:
         """End the connections that took nothing for so long, and the boards that were made for others."""
         self._greetings.let_go()
-        now, squeeze_s = time.monotonic(), min(deadline_s, SQUEEZE_S) if self._crowded else deadline_s
+        now, squeeze_s = (
+            time.monotonic(),
+            min(deadline_s, SQUEEZE_S) if self._crowded else deadline_s,
+        )
         self._crowded = False
         for connection in self._connections - self._ready:
             before, connection.unsent = connection.unsent, connection.sink.unsent
             if connection.blocked_since is None:
                 continue
             if connection.unsent < before:
-                connection.taken_at = now  # slow, but it reads: a large board takes a thin line its time
+                connection.taken_at = (
+                    now  # slow, but it reads: a large board takes a thin line its time
+                )
             most_s = deadline_s if connection.rest is None else squeeze_s
-            if now > min(connection.taken_at + most_s, connection.blocked_since + PATIENCE * most_s):
-                log.info("let go of a reader that took nothing, or next to nothing, for %.0f s", most_s)
+            if now > min(
+                connection.taken_at + most_s, connection.blocked_since + PATIENCE * most_s
+            ):
+                log.info(
+                    "let go of a reader that took nothing, or next to nothing, for %.0f s", most_s
+                )
                 connection.rest = None
                 self.discard(connection)
                 connection.sink.abort()
@@ -99,7 +108,11 @@ class FanOut:
     def take_old(self, now: float) -> list[Connection]:
         """Let go of those that have lived their time, and return them."""
         # One in the middle of a board ends when it has it.
-        old = [connection for connection in self._connections if connection.ends_at <= now and connection.rest is None]
+        old = [
+            connection
+            for connection in self._connections
+            if connection.ends_at <= now and connection.rest is None
+        ]
         for connection in old:
             self.discard(connection)
         return old
@@ -160,7 +173,9 @@ class FanOut:
         False when there is no room for its board: others must be through with theirs first.
         """
         view, sink = connection.view, connection.sink
-        greeting = self._greetings.get(view, sink.framing, self._ring.first, self._ring.end, self._make_board)
+        greeting = self._greetings.get(
+            view, sink.framing, self._ring.first, self._ring.end, self._make_board
+        )
         if greeting is None:
             self._crowded = True
             return False
@@ -183,7 +198,9 @@ class FanOut:
         if connection.fresh:
             return b"" if connection.reason is None else reset_bytes(connection.reason)
         mark = connection.mark
-        skipped = None if mark is None else self._ring.count_since(mark, position, connection.view.choice)
+        skipped = (
+            None if mark is None else self._ring.count_since(mark, position, connection.view.choice)
+        )
         return reset_bytes(SLOW) if skipped is None else skipped_bytes(SLOW, skipped)
 
     def _read(self, connection: Connection, shared: _Shared) -> bytes:
@@ -192,7 +209,12 @@ class FanOut:
         found = shared.get(key)
         if found is None:
             frames = self._ring.read(connection.position, WRITE_MAX_BYTES)
-            data = b"".join(picked for frame in frames if (picked := connection.view.pick(frame)) is not None)
-            found = shared[key] = (connection.sink.framing(data) if data else b"", connection.position + len(frames))
+            data = b"".join(
+                picked for frame in frames if (picked := connection.view.pick(frame)) is not None
+            )
+            found = shared[key] = (
+                connection.sink.framing(data) if data else b"",
+                connection.position + len(frames),
+            )
         data, connection.position = found
         return data

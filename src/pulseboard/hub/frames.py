@@ -5,15 +5,17 @@ from typing import Any
 
 import msgspec
 
-from pulseboard.bus.entries import Beat, Entry
+from pulseboard.bus.feed.entries import Entry, Heartbeat
 from pulseboard.hub.board import InstanceView
+from pulseboard.hub.freshness import BlindView, CoverageGapView, Freshness
 from pulseboard.hub.ring import Frame
-from pulseboard.hub.sight import BlindView, DeafView, Sight
-from pulseboard.wire.commands import Command, Receipt
+from pulseboard.wire.codec import encode
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events import Incident, LifecycleEvent, encode
-from pulseboard.wire.logs import LinePlace, LineView, LogEvent, view_line
-from pulseboard.wire.metrics import Kind, MetricEvent, Value
+from pulseboard.wire.events.command import Command
+from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
+from pulseboard.wire.events.log import LinePlace, LineView, LogEvent, view_line
+from pulseboard.wire.events.metric import Kind, MetricEvent, Value
+from pulseboard.wire.events.receipt import Receipt
 from pulseboard.wire.sse import HEARTBEAT, format_frame
 
 
@@ -21,11 +23,11 @@ class BoardView(msgspec.Struct):
     """The data of the `board` event."""
 
     now: int
-    heard: int
-    since: int
+    observed_until: int
+    observed_since: int
     blind: BlindView | None
-    deaf: DeafView | None
-    left_out: int
+    gap: CoverageGapView | None
+    omitted: int
     ping_s: float
     version: str
     insecure: bool
@@ -39,9 +41,9 @@ class _Status(msgspec.Struct, omit_defaults=True):
     timestamp: int
     status: msgspec.Raw
     instance: str
-    beat_s: float | None = None
+    heartbeat_s: float | None = None
     commands: list[str] = []
-    goodbye: bool = False
+    stopped: bool = False
     back_in_s: float | None = None
 
 
@@ -80,21 +82,27 @@ def event_frame(entry: Entry) -> Frame:
         full = _named("log", view_log(event, entry.cursor), entry.cursor)
         return Frame(entry.cursor, "log", event.service, full, None, len(event.lines))
     if isinstance(event, Command):
-        return Frame(entry.cursor, "command", event.service, _named("command", event, entry.cursor), None)
+        return Frame(
+            entry.cursor, "command", event.service, _named("command", event, entry.cursor), None
+        )
     if isinstance(event, Receipt):
-        return Frame(entry.cursor, "receipt", event.service, _named("receipt", event, entry.cursor), None)
+        return Frame(
+            entry.cursor, "receipt", event.service, _named("receipt", event, entry.cursor), None
+        )
     if isinstance(event, MetricEvent):
         timestamp = event.timestamp or entry.cursor.ms
         metric = MetricView(event.service, event.instance, timestamp, event.metrics, event.kinds)
-        return Frame(entry.cursor, "metric", event.service, _named("metric", metric, entry.cursor), None)
+        return Frame(
+            entry.cursor, "metric", event.service, _named("metric", metric, entry.cursor), None
+        )
     status = _Status(
         event.service,
         event.timestamp,
         event.status,
         event.instance,
-        event.beat_s,
+        event.heartbeat_s,
         event.commands,
-        event.goodbye,
+        event.stopped,
         event.back_in_s,
     )
     seed = _SeedStatus(event.service, event.timestamp, event.status)
@@ -113,19 +121,43 @@ def view_log(event: LogEvent, cursor: Cursor) -> LogView:
     return LogView(event.service, event.instance, lines, event.dropped)
 
 
-def beats_frame(now: int, heard: int, beats: Iterable[Beat], cursor: Cursor) -> Frame:
+def heartbeats_frame(
+    now: int, observed_until: int, heartbeats: Iterable[Heartbeat], cursor: Cursor
+) -> Frame:
     """Return the frame that tells signs of life as [service, instance, seen], and the lag where there is one."""
-    told = [[beat.service, beat.instance, beat.seen, *([beat.lag_ms] if beat.lag_ms else [])] for beat in beats]
-    return Frame(cursor, "beats", None, _named("beats", {"now": now, "heard": heard, "beats": told}, cursor), None)
+    told = [
+        [
+            heartbeat.service,
+            heartbeat.instance,
+            heartbeat.seen,
+            *([heartbeat.lag_ms] if heartbeat.lag_ms else []),
+        ]
+        for heartbeat in heartbeats
+    ]
+    return Frame(
+        cursor,
+        "heartbeats",
+        None,
+        _named(
+            "heartbeats", {"now": now, "observed_until": observed_until, "heartbeats": told}, cursor
+        ),
+        None,
+    )
 
 
-def ping_frame(now: int, sight: Sight, cursor: Cursor, left_out: int) -> Frame:
+def ping_frame(now: int, sight: Freshness, cursor: Cursor, omitted: int) -> Frame:
     """Return the sign of life of the server itself, named so that a page's script sees it."""
-    data = {"now": now, "heard": sight.heard, "since": sight.since, "blind": sight.blind, "deaf": sight.deaf}
-    return Frame(cursor, None, None, _named("ping", data | {"left_out": left_out}, cursor), None)
+    data = {
+        "now": now,
+        "observed_until": sight.observed_until,
+        "observed_since": sight.observed_since,
+        "blind": sight.blind,
+        "gap": sight.gap,
+    }
+    return Frame(cursor, None, None, _named("ping", data | {"omitted": omitted}, cursor), None)
 
 
-def heartbeat_frame(cursor: Cursor) -> Frame:
+def keepalive_frame(cursor: Cursor) -> Frame:
     """Return the comment that keeps proxies from cutting a quiet stream (WHATWG HTML 9.2.7)."""
     return Frame(cursor, None, None, HEARTBEAT, HEARTBEAT)
 
@@ -153,7 +185,10 @@ def snapshot_bytes(snapshot: dict[str, msgspec.Raw], cursor: Cursor) -> bytes:
 def bye_bytes(reason: str, retry_ms: int, cursor: Cursor | None) -> bytes:
     """Return the last message of `/api/stream`; without a cursor the reader keeps the id of what it saw last."""
     return format_frame(
-        encode({"reason": reason}), event="bye", id="" if cursor is None else str(cursor), retry_ms=retry_ms
+        encode({"reason": reason}),
+        event="bye",
+        id="" if cursor is None else str(cursor),
+        retry_ms=retry_ms,
     )
 
 
@@ -162,5 +197,7 @@ def retry_bytes(retry_ms: int) -> bytes:
     return b"retry: %d\n\n" % retry_ms
 
 
-def _named(event: str, data: dict[str, Any] | LogView | MetricView | Command | Receipt, cursor: Cursor) -> bytes:
+def _named(
+    event: str, data: dict[str, Any] | LogView | MetricView | Command | Receipt, cursor: Cursor
+) -> bytes:
     return format_frame(encode(data), event=event, id=str(cursor))

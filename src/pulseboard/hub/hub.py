@@ -8,29 +8,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
-from pulseboard.bus.client import run_for_ever
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.entries import Batch, Beat, Blind, Reset
-from pulseboard.bus.feed import BLOCK_MS, Feed
-from pulseboard.bus.incidents import Loss
+from pulseboard.bus.connection.client import run_for_ever
+from pulseboard.bus.feed.entries import Batch, Blind, Heartbeat, Reset
+from pulseboard.bus.feed.reader import BLOCK_MS, FeedReader
+from pulseboard.bus.history.incidents import Loss
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
 from pulseboard.hub.fan_out import FanOut
 from pulseboard.hub.frames import (
     BoardView,
-    beats_frame,
     board_bytes,
     bye_bytes,
     event_frame,
-    heartbeat_frame,
+    heartbeats_frame,
+    keepalive_frame,
     ping_frame,
     retry_bytes,
     snapshot_bytes,
 )
+from pulseboard.hub.freshness import BlindView, CoverageGapView, Freshness
 from pulseboard.hub.options import HubOptions
 from pulseboard.hub.ring import Frame, Ring
-from pulseboard.hub.sight import BlindView, DeafView, Sight
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.state import State
@@ -64,12 +64,12 @@ class Hub:
         self.cursor = ZERO
         self.epoch = 0
         """How often the reading began anew: a position of an earlier epoch has no continuation."""
-        self.sight = Sight(BlindView(clock.now_ms(), "no answer from Redis yet"))
+        self.sight = Freshness(BlindView(clock.now_ms(), "no answer from Redis yet"))
         self.options = options
         self._clock = clock
         self._rejections = rejections
         self._fan_out = FanOut(self.ring, self._board_bytes)
-        self._beats: dict[tuple[str, str], Beat] = {}
+        self._beats: dict[tuple[str, str], Heartbeat] = {}
         self._moved = asyncio.Event()
         self._arriving: set[Connection] = set()
         self._farewell: str | None = None
@@ -85,7 +85,7 @@ class Hub:
         return self._clock.now_ms()
 
     @property
-    def readers(self) -> int:
+    def clients(self) -> int:
         """How many streams are open."""
         return len(self._fan_out)
 
@@ -94,7 +94,7 @@ class Hub:
         """True once no stream is taken any more."""
         return self._farewell is not None
 
-    async def run(self, feed: Feed) -> None:
+    async def run(self, feed: FeedReader) -> None:
         """Serve the feed until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(run_for_ever(self._tick(feed)), name="pulseboard-hub-tick")
@@ -117,9 +117,9 @@ class Hub:
         self._moved.set()
         self._fan_out.flush()
 
-    def listen(self, deaf: DeafView | None) -> None:
+    def listen(self, gap: CoverageGapView | None) -> None:
         """Tell readers at once from when to when plain publishes were not heard; None: there is no such time any more."""
-        self.sight = self.sight.listen(deaf)
+        self.sight = self.sight.listen(gap)
         self._ping()
         self._fan_out.flush()
 
@@ -150,10 +150,13 @@ class Hub:
         """Tell one that resumes what is in no feed: who is alive by now, and whether we can see."""
         now = self._clock.now_ms()
         view, sink = connection.view, connection.sink
-        beats = self.board.beats(view.services)
-        frames = [beats_frame(now, self.sight.heard, beats, since), self._ping_frame(now, since)]
+        heartbeats = self.board.heartbeats(view.services)
+        frames = [
+            heartbeats_frame(now, self.sight.observed_until, heartbeats, since),
+            self._ping_frame(now, since),
+        ]
         # Proxies and browsers hold a stream back until its first byte.
-        frames += [heartbeat_frame(since)] if view.seed else []
+        frames += [keepalive_frame(since)] if view.seed else []
         sink.write(sink.framing(b"".join(view.pick(frame) or b"" for frame in frames)))
 
     async def reach(self, cursor: Cursor, timeout_s: float) -> bool:
@@ -200,7 +203,11 @@ class Hub:
 
     def forgettable(self) -> list[tuple[str, str, Cursor]]:
         """Return what ended so long ago that it should leave the board; while blind, nothing."""
-        return [] if self.blind is not None else self.board.forgettable(self._clock.now_ms(), self.sight)
+        return (
+            []
+            if self.blind is not None
+            else self.board.forgettable(self._clock.now_ms(), self.sight)
+        )
 
     def states(self, service: str) -> dict[str, State]:
         """Return the state of each instance of a service, by its name; nothing where there is none."""
@@ -210,7 +217,9 @@ class Hub:
         """Return whoever is lost and was not declared so yet; while blind, nobody."""
         return [] if self.blind is not None else self.board.losses(self.sight)
 
-    def _end(self, connection: Connection, reason: str, retry_ms_between: tuple[int, int] = RETRY_MS) -> None:
+    def _end(
+        self, connection: Connection, reason: str, retry_ms_between: tuple[int, int] = RETRY_MS
+    ) -> None:
         sink, retry_ms = connection.sink, random.randint(*retry_ms_between)  # noqa: S311
         if connection.rest is not None:
             sink.abort()  # what came now would be in the middle of a message
@@ -219,22 +228,27 @@ class Hub:
             sink.close(sink.framing(retry_bytes(retry_ms)))
             return
         # The id would say that it has seen everything, and it would come back as if it had.
-        seen = self.cursor if not connection.fresh and connection.position >= self.ring.end else None
+        seen = (
+            self.cursor if not connection.fresh and connection.position >= self.ring.end else None
+        )
         sink.close(sink.framing(bye_bytes(reason, retry_ms, seen)))
 
-    def _see(self, heard: int, since: int) -> None:
+    def _see(self, observed_until: int, since: int) -> None:
         """Take a sign of life of Redis; what was said while this server was blind, it could not hear."""
         was_blind = self.blind is not None and self.epoch > 0
-        self.sight = self.sight.look(heard=heard, since=max(since, heard) if was_blind else since)
+        self.sight = self.sight.look(
+            observed_until=observed_until,
+            observed_since=max(since, observed_until) if was_blind else since,
+        )
 
     def _ping(self) -> None:
         self.ring.append(self._ping_frame(self._clock.now_ms(), self.cursor))
 
     def _ping_frame(self, now: int, cursor: Cursor) -> Frame:
-        return ping_frame(now, self.sight, cursor, self.board.left_out(now))
+        return ping_frame(now, self.sight, cursor, self.board.omitted(now))
 
     def _restart(self, reset: Reset) -> None:
-        self._see(reset.heard, reset.since)
+        self._see(reset.observed_until, reset.observed_since)
         self.board.reset(reset)
         self._refill(reset)
         self.cursor = reset.cursor
@@ -252,11 +266,18 @@ class Hub:
         for entry in recent[1:]:
             self.ring.append(event_frame(entry))
         # After them, for whoever appeared in them has beaten since.
-        self.ring.append(beats_frame(self._clock.now_ms(), self.sight.heard, self.board.beats(), reset.cursor))
+        self.ring.append(
+            heartbeats_frame(
+                self._clock.now_ms(),
+                self.sight.observed_until,
+                self.board.heartbeats(),
+                reset.cursor,
+            )
+        )
 
     def _apply(self, batch: Batch) -> None:
         was_blind = self.blind is not None
-        self._see(batch.heard, batch.since)
+        self._see(batch.observed_until, batch.observed_since)
         for entry in batch.entries:
             try:
                 self.board.apply(entry)
@@ -265,18 +286,22 @@ class Hub:
                 self._rejections.add(error, f"feed entry {entry.cursor}")
             self.cursor = entry.cursor
             self.ring.append(event_frame(entry))
-        for beat in batch.beats:
-            if self.board.apply_beat(beat):
-                self._beats[beat.service, beat.instance] = beat
+        for heartbeat in batch.heartbeats:
+            if self.board.apply_heartbeat(heartbeat):
+                self._beats[heartbeat.service, heartbeat.instance] = heartbeat
         if was_blind:
             # First who was heard meanwhile, then that we can judge again.
             self._tell_beats()
             self._ping()
 
     def _tell_beats(self) -> None:
-        beats = list(self._beats.values())
+        heartbeats = list(self._beats.values())
         self._beats.clear()
-        self.ring.append(beats_frame(self._clock.now_ms(), self.sight.heard, beats, self.cursor))
+        self.ring.append(
+            heartbeats_frame(
+                self._clock.now_ms(), self.sight.observed_until, heartbeats, self.cursor
+            )
+        )
 
     def _board_bytes(self, view: View) -> bytes:
         if view.seed:
@@ -287,11 +312,11 @@ class Hub:
 
         board = BoardView(
             now=self._clock.now_ms(),
-            heard=self.sight.heard,
-            since=self.sight.since,
+            observed_until=self.sight.observed_until,
+            observed_since=self.sight.observed_since,
             blind=self.blind,
-            deaf=self.sight.deaf,
-            left_out=self.board.left_out(self._clock.now_ms()),
+            gap=self.sight.gap,
+            omitted=self.board.omitted(self._clock.now_ms()),
             ping_s=self.options.ping_s,
             version=self.options.version,
             insecure=self.options.insecure,
@@ -308,23 +333,25 @@ class Hub:
             return None
         return min(BEATS_EVERY_S, max(BEATS_LEAST_S, fastest_s / BEATS_PER_RHYTHM))
 
-    async def _tick(self, feed: Feed) -> None:
+    async def _tick(self, feed: FeedReader) -> None:
         options = self.options
         pinged_at = heartbeat_at = time.monotonic()
         while True:
             beats_every_s = self._beats_every_s()
             every_s = beats_every_s or BEATS_EVERY_S
-            feed.block_ms = min(BLOCK_MS, int(every_s * 1000))  # what is told so often must be heard as often
-            await asyncio.sleep(min(every_s, options.ping_s, options.heartbeat_s))
+            feed.block_ms = min(
+                BLOCK_MS, int(every_s * 1000)
+            )  # what is told so often must be heard as often
+            await asyncio.sleep(min(every_s, options.ping_s, options.keepalive_s))
             now = time.monotonic()
             if self._beats or (beats_every_s is not None and self.blind is None):
                 self._tell_beats()
             if now - pinged_at >= options.ping_s:
                 pinged_at = now
                 self._ping()
-            if now - heartbeat_at >= options.heartbeat_s:
+            if now - heartbeat_at >= options.keepalive_s:
                 heartbeat_at = now
-                self.ring.append(heartbeat_frame(self.cursor))
+                self.ring.append(keepalive_frame(self.cursor))
             self._fan_out.flush()
             self._fan_out.let_go(options.write_deadline_s)
             self._end_old(now)
@@ -332,4 +359,8 @@ class Hub:
     def _end_old(self, now: float) -> None:
         """End the streams that have lived their time: they come back on any server, so that none keeps more than its share."""
         for connection in self._fan_out.take_old(now):
-            self._end(connection, "this stream has lived its time; the next goes on where it ended", RETRY_OLD_MS)
+            self._end(
+                connection,
+                "this stream has lived its time; the next goes on where it ended",
+                RETRY_OLD_MS,
+            )

@@ -12,7 +12,7 @@ class HubOptions:
     """What readers are told and how often. A reader that takes nothing for `write_deadline_s` is frozen or gone, and let go."""
 
     ping_s: float = 5.0
-    heartbeat_s: float = 20.0
+    keepalive_s: float = 20.0
     write_deadline_s: float = WRITE_DEADLINE_S
     version: str = ""
     insecure: bool = False

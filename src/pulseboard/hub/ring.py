@@ -42,7 +42,9 @@ class Choice(NamedTuple):
     services: frozenset[str] | None = None
 
     def takes(self, kind: str, service: str) -> bool:
-        return (self.kinds is None or kind in self.kinds) and (self.services is None or service in self.services)
+        return (self.kinds is None or kind in self.kinds) and (
+            self.services is None or service in self.services
+        )
 
 
 class Mark(NamedTuple):
@@ -86,7 +88,9 @@ class Ring:
         self._frames.append(frame)
         self._bytes += frame.size
         self._tally(frame)
-        while self.end - self.first > self._max_frames or (self._bytes > self._max_bytes and self.end - self.first > 1):
+        while self.end - self.first > self._max_frames or (
+            self._bytes > self._max_bytes and self.end - self.first > 1
+        ):
             oldest = self._frames[self._dropped]
             self._bytes -= oldest.size
             self.floor = oldest.cursor
@@ -159,7 +163,9 @@ class Ring:
         kinds = [kind for kind in self._by_kind if choice.kinds is None or kind in choice.kinds]
         if choice.services is None:
             return Counter({kind: self._by_kind[kind] for kind in kinds})
-        return Counter({kind: sum(self._by_service[kind, name] for name in choice.services) for kind in kinds})
+        return Counter(
+            {kind: sum(self._by_service[kind, name] for name in choice.services) for kind in kinds}
+        )
 
     def _count(self, start: int, end: int, choice: Choice) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -171,7 +177,10 @@ class Ring:
     def _tally(self, frame: Frame) -> None:
         if frame.kind is None or frame.service is None:
             return
-        if len(self._by_service) >= MAX_TALLIED and (frame.kind, frame.service) not in self._by_service:
+        if (
+            len(self._by_service) >= MAX_TALLIED
+            and (frame.kind, frame.service) not in self._by_service
+        ):
             self._by_service.clear()
             self._by_kind.clear()
             self._era += 1

@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from pulseboard.sdk.service import Service
-from pulseboard.wire.metrics import join_name
+from pulseboard.wire.events.metric import join_name
 
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_.]|^(?=[0-9.])")
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
@@ -32,10 +32,14 @@ class PulseboardMetricExporter(MetricExporter):
         # What came since the last export is added to what the service has, so that the extremes are those of that time,
         # and totals stay exact whoever else counts under the name.
         delta = AggregationTemporality.DELTA
-        super().__init__(preferred_temporality={Counter: delta, ObservableCounter: delta, Histogram: delta})
+        super().__init__(
+            preferred_temporality={Counter: delta, ObservableCounter: delta, Histogram: delta}
+        )
         self._service = service
 
-    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
+    ) -> MetricExportResult:
         """Take what was measured."""
         for resource in metrics_data.resource_metrics:
             for scope in resource.scope_metrics:
@@ -72,7 +76,10 @@ class PulseboardMetricExporter(MetricExporter):
 
 
 def _fold(name: str, attributes: Any) -> str:
-    labels = {_NOT_IN_KEYS.sub("_", key): _CONTROLS.sub(" ", _text(value)) for key, value in (attributes or {}).items()}
+    labels = {
+        _NOT_IN_KEYS.sub("_", key): _CONTROLS.sub(" ", _text(value))
+        for key, value in (attributes or {}).items()
+    }
     return join_name(name, labels)
 
 

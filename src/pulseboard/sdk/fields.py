@@ -4,10 +4,10 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from pulseboard.sdk.complaints import Complaints
-from pulseboard.sdk.guard import is_hosts_own
-from pulseboard.sdk.status import encode_value, text_of
-from pulseboard.wire.events import encode
+from pulseboard.sdk.internal_errors import is_hosts_own
+from pulseboard.sdk.status_encoding import encode_value, text_of
+from pulseboard.sdk.usage_warnings import UsageWarnings
+from pulseboard.wire.codec import encode
 
 NAME_MAX = 256
 """Characters of a field's name: one that is longer is a mistake, and costs its status the room."""
@@ -24,7 +24,7 @@ _CONSTANTS = frozenset({float, bool, type(None)})
 class FieldReader:
     """Reads the fields of statuses and log lines of one service."""
 
-    def __init__(self, complaints: Complaints) -> None:
+    def __init__(self, complaints: UsageWarnings) -> None:
         self._complain = complaints.tell
         self._names: set[str] = set()
 
@@ -63,6 +63,8 @@ class FieldReader:
     def _name_of(self, field: Any) -> str:
         name = text_of(field)
         if len(name) > NAME_MAX:
-            self._complain("name", f"the name of a field was cut to {NAME_MAX} characters: {name[:80]}...")
+            self._complain(
+                "name", f"the name of a field was cut to {NAME_MAX} characters: {name[:80]}..."
+            )
             return name[:NAME_MAX]
         return name

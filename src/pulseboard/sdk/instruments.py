@@ -21,9 +21,9 @@ from operator import add, call, length_hint
 from types import TracebackType
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
-from pulseboard.sdk.guard import is_hosts_own
-from pulseboard.sdk.status import text_of
-from pulseboard.wire.metrics import Distribution, Kind, Value
+from pulseboard.sdk.internal_errors import is_hosts_own
+from pulseboard.sdk.status_encoding import text_of
+from pulseboard.wire.events.metric import Distribution, Kind, Value
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,7 +95,9 @@ class Counter(Instrument):
     def add(self, n: Number = _ONE) -> None:
         """Add `n`, which is not negative."""
         if n is _ONE:
-            next(self._ones)  # the cheapest step that can be looked at; nearly every call is this one
+            next(
+                self._ones
+            )  # the cheapest step that can be looked at; nearly every call is this one
             return
         if not (type(n) in _PLAIN and 0 <= n <= LARGEST):
             number = self._to_number(n, 0)
@@ -205,7 +207,9 @@ class Timer(Histogram):
         _entered.set(_Entry(self, time.perf_counter(), _entered.get()))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         ended = time.perf_counter()
         passed: list[_Entry] = []
         entry = _entered.get()
@@ -215,7 +219,8 @@ class Timer(Histogram):
             entry = entry.before
         if entry is None:
             self._complain(
-                "left-timer", f"{self.name} was left in another context than it was entered in, and took no time"
+                "left-timer",
+                f"{self.name} was left in another context than it was entered in, and took no time",
             )
             return
         rest = entry.before

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pulseboard.sdk.guard import Guard
-from pulseboard.sdk.status import text_of
+from pulseboard.sdk.internal_errors import InternalErrors
+from pulseboard.sdk.status_encoding import text_of
 
 Write = Callable[[str, str, str, dict[str, Any], str], None]
 """Takes level, message, logger, fields, traceback."""
@@ -33,7 +33,9 @@ def name_level(number: int) -> str:
 class ServiceLogHandler(logging.Handler):
     """Hands each record to a service, but none of Pulseboard's own. It takes no lock, never blocks and never raises."""
 
-    def __init__(self, write: Write, guard: Guard, level: int | str = logging.NOTSET) -> None:
+    def __init__(
+        self, write: Write, guard: InternalErrors, level: int | str = logging.NOTSET
+    ) -> None:
         super().__init__(level)
         self._write = write
         self._guard = guard
@@ -53,7 +55,9 @@ class ServiceLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand one record on, with its traceback and what came by `extra=`."""
         name, busy = record.name, self._busy
-        if getattr(busy, "now", False) or (name.startswith(_OURS) and name.partition(".")[0] == _OURS):
+        if getattr(busy, "now", False) or (
+            name.startswith(_OURS) and name.partition(".")[0] == _OURS
+        ):
             return
         # A __str__ or a __repr__ of the host's that logs would come back here.
         busy.now = True
@@ -110,11 +114,17 @@ def _show_error(error: Any, shown: str | None = None) -> str:
 def _read_structlog(event: dict[str, Any]) -> tuple[str, dict[str, Any], str]:
     """Return message, fields and traceback of the event that structlog hands to its ProcessorFormatter."""
     fields = {name: value for name, value in event.items() if name not in _STRUCTLOG}
-    return str(event["event"]), fields, str(event.get("exception") or "") or _show_error(event.get("exc_info"))
+    return (
+        str(event["event"]),
+        fields,
+        str(event.get("exception") or "") or _show_error(event.get("exc_info")),
+    )
 
 
 _NONE: dict[str, Any] = {}
 _LEVELS = {number: name_level(number) for number in (10, 20, 30, 40, 50)}
 _USUAL = len(vars(logging.makeLogRecord({})))
-_STRUCTLOG = frozenset({"event", "exception", "exc_info", "stack_info", "level", "logger", "timestamp"})
+_STRUCTLOG = frozenset(
+    {"event", "exception", "exc_info", "stack_info", "level", "logger", "timestamp"}
+)
 """What stands in a place of its own in a line, or is known already."""

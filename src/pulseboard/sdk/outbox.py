@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from pulseboard.sdk.bounded_queue import BoundedQueue, Numbered
 from pulseboard.sdk.fields import Fields
-from pulseboard.sdk.lane import Lane, Numbered
 
 MAX_EVENTS = 256
 MAX_BYTES = 4 * 1024 * 1024
@@ -24,7 +24,7 @@ class Word(NamedTuple):
     """What is said with a status: in which run of the service (they are numbered), and whether it is the last of that run."""
 
     run: int
-    goodbye: bool = False
+    stopped: bool = False
     back_in_s: float | None = None
 
 
@@ -42,14 +42,16 @@ Saying: TypeAlias = Iterator[Entry]
 """A status that is made when it is offered, over and over."""
 
 
-class Outbox(Lane[tuple[bytes, int, Word]]):
+class Outbox(BoundedQueue[tuple[bytes, int, Word]]):
     """Statuses on their way out, oldest first. When it is full the oldest goes: a later one says all it said.
 
     What was said in a run after its goodbye, or is still here when a later run has begun, is not sent: a thread or a signal
     handler may stop the service in the middle of another's update.
     """
 
-    def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES, batch_max: int = BATCH_MAX) -> None:
+    def __init__(
+        self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES, batch_max: int = BATCH_MAX
+    ) -> None:
         super().__init__(max_events, max_bytes, batch_max, _size)
         # In a list, where the one step of C that makes it JSON can find it.
         self._whole: list[Fields] = [{}]
@@ -117,7 +119,7 @@ class Outbox(Lane[tuple[bytes, int, Word]]):
             if said[2].run > run or (count is not None and len(held) >= count):
                 break
             left.append((said, number))
-            if said[2].run == run and not (held and held[-1].word.goodbye):
+            if said[2].run == run and not (held and held[-1].word.stopped):
                 held.append(Said(*said))
                 self._taken = number
         seen = len(ledger.held) + len(left)

@@ -15,34 +15,36 @@ from functools import partial
 from traceback import format_exc
 from typing import Any, Self, TypeVar
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.commands.receiver import CommandReceiver
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
-from pulseboard.bus.orders import Orders
 from pulseboard.bus.publisher import Publisher
-from pulseboard.sdk import host
-from pulseboard.sdk.commander import Commander, Signature
-from pulseboard.sdk.complaints import Complaints
-from pulseboard.sdk.courier import Courier
-from pulseboard.sdk.desk import Desk
+from pulseboard.sdk import process_hooks
+from pulseboard.sdk.builtin_commands import Pause, offer_standard
+from pulseboard.sdk.command_registry import Handler
+from pulseboard.sdk.command_runner import CommandRunner, Signature
 from pulseboard.sdk.fields import FieldReader
-from pulseboard.sdk.guard import Guard, is_hosts_own
 from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Timer
+from pulseboard.sdk.internal_errors import InternalErrors, is_hosts_own
+from pulseboard.sdk.log_buffer import LogBuffer
 from pulseboard.sdk.log_handler import ServiceLogHandler, name_level
-from pulseboard.sdk.logbook import Logbook
-from pulseboard.sdk.masks import Masks
-from pulseboard.sdk.meter import AnyInstrument, Meter
-from pulseboard.sdk.offers import Handler
-from pulseboard.sdk.standard import Pause, offer_standard
+from pulseboard.sdk.metric_registry import AnyInstrument, MetricRegistry
+from pulseboard.sdk.pending import Pending
+from pulseboard.sdk.scrubber import Scrubber
+from pulseboard.sdk.sender import BackgroundSender
 from pulseboard.sdk.stats import ServiceStats
-from pulseboard.sdk.status import text_of
-from pulseboard.wire.commands import Receipt, check_command_key
+from pulseboard.sdk.status_encoding import text_of
+from pulseboard.sdk.usage_warnings import UsageWarnings
+from pulseboard.wire.codec import encode
 from pulseboard.wire.errors import ConfigError, InvalidEvent
-from pulseboard.wire.events import MAX_BACK_IN_S, MAX_BEAT_S, encode
-from pulseboard.wire.logs import parse_level
+from pulseboard.wire.events.command import check_command_key
+from pulseboard.wire.events.log import parse_level
+from pulseboard.wire.events.receipt import Receipt
+from pulseboard.wire.events.status import MAX_BACK_IN_S, MAX_HEARTBEAT_S
 from pulseboard.wire.names import DEFAULT_PREFIX, check_instance_name, check_service_name
 
 ANSWER_TIMEOUT_S = 2.0
-MIN_BEAT_S = 0.05
+MIN_HEARTBEAT_S = 0.05
 """A shorter rhythm floods Redis and tells nobody more."""
 METRICS_EVERY_S = (0.05, 3_600.0)
 
@@ -52,14 +54,14 @@ H = TypeVar("H", bound=Handler)
 
 
 class Service:
-    """A service on the board: `with Service("balance-sync", beat_s=5) as service: service.update(done=1)`.
+    """A service on the board: `with Service("balance-sync", heartbeat_s=5) as service: service.update(done=1)`.
 
-    `beat_s` is the rhythm in which it gives a sign of life, from a thread of its own: 0.05 to 86,400 seconds. The instance
+    `heartbeat_s` is the rhythm in which it gives a sign of life, from a thread of its own: 0.05 to 86,400 seconds. The instance
     is `host:pid` unless named. Redis is where `redis_url` or the environment says (REDIS_URL, or REDIS_HOST and REDIS_PORT);
     if it is away the service goes on, and its latest status is sent when Redis comes.
 
     It says goodbye when the process exits, and when SIGTERM ends it: a process that leaves the signal alone gets a handler
-    that says goodbye and then ends as before, unless `goodbye_on_sigterm` is False or it is started off the main thread.
+    that says goodbye and then ends as before, unless `stop_on_sigterm` is False or it is started off the main thread.
 
     Passwords, tokens and the like are masked in log lines before these leave the process; `mask` are regular expressions of
     which the groups, or the whole where there are none, are masked as well.
@@ -76,23 +78,26 @@ class Service:
         self,
         name: str,
         *,
-        beat_s: float = 5.0,
+        heartbeat_s: float = 5.0,
         instance: str | None = None,
         redis_url: str | None = None,
         namespace: str | None = None,
         channel_prefix: str | None = None,
-        goodbye_on_sigterm: bool = True,
+        stop_on_sigterm: bool = True,
         mask: Iterable[str | re.Pattern[str]] = (),
         command_key: str | None = None,
         metrics_every_s: float = 5.0,
     ) -> None:
         self.name = check_service_name(name)
-        if not (_is_number(beat_s) and MIN_BEAT_S <= beat_s <= MAX_BEAT_S):
+        if not (_is_number(heartbeat_s) and MIN_HEARTBEAT_S <= heartbeat_s <= MAX_HEARTBEAT_S):
             raise ConfigError(
-                f"beat_s is a number of seconds from {MIN_BEAT_S:g} to {MAX_BEAT_S:.0f}, not {text_of(beat_s)[:80]!a}"
+                f"heartbeat_s is a number of seconds from {MIN_HEARTBEAT_S:g} to {MAX_HEARTBEAT_S:.0f}, not {text_of(heartbeat_s)[:80]!a}"
             )
-        self.beat_s = float(beat_s)
-        if not (_is_number(metrics_every_s) and METRICS_EVERY_S[0] <= metrics_every_s <= METRICS_EVERY_S[1]):
+        self.heartbeat_s = float(heartbeat_s)
+        if not (
+            _is_number(metrics_every_s)
+            and METRICS_EVERY_S[0] <= metrics_every_s <= METRICS_EVERY_S[1]
+        ):
             least, most = METRICS_EVERY_S
             raise ConfigError(
                 f"metrics_every_s is a number of seconds from {least:g} to {most:.0f}, not {text_of(metrics_every_s)[:80]!a}"
@@ -101,22 +106,31 @@ class Service:
         self.instance = check_instance_name(instance) if instance is not None else ""
         self._redis_url = redis_url
         self._keys = Keys(namespace or os.environ.get("PULSEBOARD_NAMESPACE") or DEFAULT_NAMESPACE)
-        self._prefix = channel_prefix or os.environ.get("PULSEBOARD_CHANNEL_PREFIX") or DEFAULT_PREFIX
-        self._complaints = Complaints(name)
+        self._prefix = (
+            channel_prefix or os.environ.get("PULSEBOARD_CHANNEL_PREFIX") or DEFAULT_PREFIX
+        )
+        self._complaints = UsageWarnings(name)
         self._fields = FieldReader(self._complaints)
         # Taken to start alone: neither an update nor a stop waits for anybody. Reentrant, for a signal handler that starts.
         self._starting = threading.RLock()
         self._launching = self._wanted = False
         self._runs = itertools.count(1)
-        self._masks = Masks(mask)
-        self._desk = Desk(Guard(name), Logbook(self._masks), Meter(self._complaints.tell), float(metrics_every_s))
+        self._masks = Scrubber(mask)
+        self._desk = Pending(
+            InternalErrors(name),
+            LogBuffer(self._masks),
+            MetricRegistry(self._complaints.tell),
+            float(metrics_every_s),
+        )
         self._pause = Pause()
-        self._command_key = check_command_key(command_key or os.environ.get("PULSEBOARD_COMMAND_KEY") or None)
+        self._command_key = check_command_key(
+            command_key or os.environ.get("PULSEBOARD_COMMAND_KEY") or None
+        )
         # The latest there was, as long as its thread holds on to it; weak, since it holds on to its service.
-        self._find_courier: Callable[[], Courier | None] = _nobody
+        self._find_courier: Callable[[], BackgroundSender | None] = _nobody
         self._forked = False
-        self._goodbye_on_sigterm = goodbye_on_sigterm
-        self._number = host.receive(self, name, named=self._named)
+        self._goodbye_on_sigterm = stop_on_sigterm
+        self._number = process_hooks.receive(self, name, named=self._named)
         if not self._named:
             self.instance = self._default_instance()
 
@@ -139,10 +153,11 @@ class Service:
             absence = self._check_absence(back_in_s)
             if absence is not None and self._running() is None:
                 self._complaints.tell(
-                    "late-absence", "back_in_s came when the service was stopped already, and was not told"
+                    "late-absence",
+                    "back_in_s came when the service was stopped already, and was not told",
                 )
             self.dismiss(absence)
-            host.stop([self])
+            process_hooks.stop([self])
 
     def update(self, /, **fields: Any) -> None:
         """Merge `fields` into the status and publish the whole of it. Before `start` it is only kept.
@@ -165,7 +180,10 @@ class Service:
             except Exception as error:
                 if is_hosts_own(error):
                     raise
-                self._complaints.tell("status", f"a status is a dict, and this one was not published: {text_of(error)}")
+                self._complaints.tell(
+                    "status",
+                    f"a status is a dict, and this one was not published: {text_of(error)}",
+                )
                 return
             self._desk.outbox.replace(said)
             self._publish()
@@ -207,9 +225,14 @@ class Service:
 
         return offer
 
-    def offer(self, *names: str) -> Self:
+    def enable_commands(self, *names: str) -> Self:
         """Offer standard commands: ping, log-level, pause and resume (see `paused`), restart. Raises ConfigError for others."""
-        offer_standard(self._desk.offers, names, lambda: self._pause, lambda back_in_s: self.stop(back_in_s=back_in_s))
+        offer_standard(
+            self._desk.offers,
+            names,
+            lambda: self._pause,
+            lambda back_in_s: self.stop(back_in_s=back_in_s),
+        )
         self._listen()
         return self
 
@@ -287,22 +310,28 @@ class Service:
                 offer_standard(offers, ("ping",), lambda: self._pause, lambda _: None)
             self._publish()
 
-    def _make_commander(self, address: RedisAddress, tell: Callable[[Receipt], None]) -> Commander:
+    def _make_commander(
+        self, address: RedisAddress, tell: Callable[[Receipt], None]
+    ) -> CommandRunner:
         key = self._command_key
-        return Commander(
+        return CommandRunner(
             self.name,
             self.instance,
             self._desk.offers,
-            lambda run: Orders(address, self._keys, self.name, self.instance, run),
+            lambda run: CommandReceiver(address, self._keys, self.name, self.instance, run),
             None if key is None else Signature(key, self._keys.namespace),
             self._desk.loops,
             self._masks,
             self._desk.guard,
             tell,
-            lambda message, traceback: self._write_line("error", message, "pulseboard.command", {}, traceback),
+            lambda message, traceback: self._write_line(
+                "error", message, "pulseboard.command", {}, traceback
+            ),
         )
 
-    def _write_line(self, level: str, message: str, logger: str, fields: dict[str, Any], traceback: str) -> None:
+    def _write_line(
+        self, level: str, message: str, logger: str, fields: dict[str, Any], traceback: str
+    ) -> None:
         json = encode(self._fields.read(fields)) if fields else b""
         self._desk.logbook.write(level, message, logger, json, traceback)
         if (courier := self._running()) is not None:
@@ -318,7 +347,7 @@ class Service:
             return instrument
         return kind("", self._complaints.tell)
 
-    def _running(self) -> Courier | None:
+    def _running(self) -> BackgroundSender | None:
         courier = self._find_courier()
         return courier if courier is not None and not courier.dismissed else None
 
@@ -345,7 +374,9 @@ class Service:
                     if self._is_due() and not self._launch():
                         break
                     launched = True
-                    if not self._wanted:  # any more; and who wants it again by now is seen to by the next look
+                    if (
+                        not self._wanted
+                    ):  # any more; and who wants it again by now is seen to by the next look
                         self._dismiss_courier(None)
                 finally:
                     self._launching = False
@@ -361,10 +392,10 @@ class Service:
         except ConfigError as error:
             log.error("service %s stays off the board: %s", self.name, error)
             return False
-        courier = Courier(
+        courier = BackgroundSender(
             self.name,
             self.instance,
-            self.beat_s,
+            self.heartbeat_s,
             self._desk,
             self._complaints.tell,
             Publisher(address, self._keys, prefix=self._prefix, timeout_s=ANSWER_TIMEOUT_S),
@@ -384,22 +415,24 @@ class Service:
             # No more threads, or the interpreter is shutting down.
             log.error("service %s stays off the board: %s", self.name, error)
             return False
-        host.watch_the_end(sigterm=self._goodbye_on_sigterm)
+        process_hooks.watch_the_end(sigterm=self._goodbye_on_sigterm)
         return True
 
-    def dismiss(self, back_in_s: float | None = None) -> Courier | None:
+    def dismiss(self, back_in_s: float | None = None) -> BackgroundSender | None:
         """Begin to stop, and return what is to be waited for: also one who is on the way out already. For `host` only."""
         self._forked = self._wanted = False
         return self._dismiss_courier(back_in_s)
 
-    def _dismiss_courier(self, back_in_s: float | None) -> Courier | None:
+    def _dismiss_courier(self, back_in_s: float | None) -> BackgroundSender | None:
         courier = self._find_courier()
         if courier is not None and not courier.dismissed:
             courier.dismiss(back_in_s)
         return courier
 
     def _default_instance(self) -> str:
-        host = "".join(char for char in socket.gethostname() if char.isprintable() and char != "/")[:100]
+        host = "".join(char for char in socket.gethostname() if char.isprintable() and char != "/")[
+            :100
+        ]
         number = f"-{self._number}" if self._number > 1 else ""
         return f"{host}:{os.getpid()}{number}"
 
@@ -409,7 +442,7 @@ class Service:
         # the parent's. The child becomes an instance of its own when it first says something, not before: most children
         # are about to exec another program.
         self._starting, self._launching = threading.RLock(), False
-        self._desk = self._desk.renew(Guard(self.name))
+        self._desk = self._desk.renew(InternalErrors(self.name))
         self._pause = self._pause.renew()
         self._forked = self._forked or self._running() is not None
         self._find_courier = _nobody

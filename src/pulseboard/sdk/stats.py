@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pulseboard.sdk.lane import LaneCounts
+from pulseboard.sdk.bounded_queue import QueueCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ServiceStats:
     waiting: int
     """Not sent yet, or sent and not confirmed."""
     waiting_bytes: int
-    lines: LaneCounts
+    lines: QueueCounts
     """The same of log lines; none is ever coalesced."""
 
     @property
@@ -53,6 +53,10 @@ class LinkRecord:
         self.failures += 1
         self.last_error = str(error)
 
-    def to_stats(self, events: LaneCounts, lines: LaneCounts, internal_errors: int) -> ServiceStats:
+    def to_stats(
+        self, events: QueueCounts, lines: QueueCounts, internal_errors: int
+    ) -> ServiceStats:
         """Put together what there is to tell."""
-        return ServiceStats(self.connected, self.failures, self.last_error, internal_errors, *events, lines)
+        return ServiceStats(
+            self.connected, self.failures, self.last_error, internal_errors, *events, lines
+        )

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pulseboard.server.hosted import Pulseboard
+    from pulseboard.server.hosting.asgi import Pulseboard
     from pulseboard.server.settings import Settings
 
 __all__ = ["Pulseboard", "Settings"]
 
-_MODULES = {"Pulseboard": "hosted", "Settings": "settings"}
+_MODULES = {"Pulseboard": "hosting.asgi", "Settings": "settings"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,10 +10,8 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.types import HTTPScope, Receive, Scope, Send
 
-from pulseboard.server.answers import JsonPart, SchemaDocument
-from pulseboard.server.commands import CommandRequest
-from pulseboard.server.core import Core
-from pulseboard.server.problems import (
+from pulseboard.server.api.commands import CommandBody
+from pulseboard.server.http.problems import (
     BODY_MAX_BYTES,
     Problem,
     answer_fault,
@@ -22,16 +20,18 @@ from pulseboard.server.problems import (
     answer_problem,
     answer_too_deep,
 )
+from pulseboard.server.http.responses import JsonPart, SchemaDocument
 from pulseboard.server.routes.control import make_control
 from pulseboard.server.routes.operations import make_operations
 from pulseboard.server.routes.page import make_page
 from pulseboard.server.routes.past import make_past
 from pulseboard.server.routes.reads import make_reads
-from pulseboard.server.stream import serve_stream
+from pulseboard.server.runtime import Runtime
+from pulseboard.server.streaming.endpoint import serve_stream
 from pulseboard.server.version import VERSION
 
 
-def create_app(core: Core) -> Litestar:
+def create_app(core: Runtime) -> Litestar:
     """Return the ASGI application around a core, which it enters at start-up and leaves at shutdown."""
 
     @asynccontextmanager
@@ -57,7 +57,10 @@ def create_app(core: Core) -> Litestar:
             Exception: answer_fault,
         },
         openapi_config=OpenAPIConfig(
-            "Pulseboard", VERSION, path="/schema", render_plugins=[SchemaDocument("/openapi.json", CommandRequest)]
+            "Pulseboard",
+            VERSION,
+            path="/schema",
+            render_plugins=[SchemaDocument("/openapi.json", CommandBody)],
         ),
         plugins=[JsonPart()],
         request_max_body_size=BODY_MAX_BYTES,
@@ -66,13 +69,17 @@ def create_app(core: Core) -> Litestar:
     )
 
 
-def _make_streams(core: Core) -> list[ASGIRouteHandler]:
+def _make_streams(core: Runtime) -> list[ASGIRouteHandler]:
     @asgi("/api/services/status/stream", copy_scope=False)
-    async def seed_stream(scope: Scope, receive: Receive, send: Send) -> None:
-        await serve_stream(core.hub, core.replay, cast("HTTPScope", scope), receive, send, seed=True)
+    async def status_stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await serve_stream(
+            core.hub, core.replay, cast("HTTPScope", scope), receive, send, seed=True
+        )
 
     @asgi("/api/stream", copy_scope=False)
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-        await serve_stream(core.hub, core.replay, cast("HTTPScope", scope), receive, send, seed=False)
+        await serve_stream(
+            core.hub, core.replay, cast("HTTPScope", scope), receive, send, seed=False
+        )
 
-    return [seed_stream, stream]
+    return [status_stream, stream]

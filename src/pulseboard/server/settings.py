@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import msgspec
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -17,13 +24,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from pulseboard.bus.address import RedisAddress
+from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import DEFAULT_NAMESPACE, Keys
-from pulseboard.bus.limits import Limit, Limits
+from pulseboard.bus.retention.limits import Limit, Limits
 from pulseboard.hub.options import FORGET_S, WRITE_DEADLINE_S
-from pulseboard.wire.commands import check_command_key
+from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.errors import ConfigError, InvalidName
-from pulseboard.wire.events import MAX_EVENT_BYTES
+from pulseboard.wire.events.command import check_command_key
 from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name
 
 CONFIG_FILE = "pulseboard.toml"
@@ -51,7 +58,11 @@ class Settings(BaseSettings):
     """The options. Flags win over the environment (PULSEBOARD_*, and REDIS_URL), and that over `pulseboard.toml`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PULSEBOARD_", extra="forbid", frozen=True, toml_file=CONFIG_FILE, populate_by_name=True
+        env_prefix="PULSEBOARD_",
+        extra="forbid",
+        frozen=True,
+        toml_file=CONFIG_FILE,
+        populate_by_name=True,
     )
 
     host: str = Field(
@@ -60,7 +71,10 @@ class Settings(BaseSettings):
     )
     port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(
-        1, ge=1, le=64, description="Processes that serve, each with every service and its share of the readers."
+        1,
+        ge=1,
+        le=64,
+        description="Processes that serve, each with every service and its share of the readers.",
     )
     expect: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -73,22 +87,27 @@ class Settings(BaseSettings):
         description="redis://, rediss:// or unix:// URL; else REDIS_HOST and REDIS_PORT; else localhost:6379, started if "
         "there is none.",
     )
-    insecure_no_auth: bool = Field(False, description="Listen on any address without a login. The page then says so.")
+    insecure_no_auth: bool = Field(
+        False, description="Listen on any address without a login. The page then says so."
+    )
     command_key: str | None = Field(
         None,
         repr=False,
         description="Sign commands with this key, which services know too: they then obey no others. At least 16 characters; "
         "better in the environment than on a command line, which anyone here can read.",
     )
-    refuse_plain_commands: bool = Field(
+    refuse_external_commands: bool = Field(
         False,
         description="Pass on no commands that anyone publishes on service:commands; with a command key none is passed on.",
     )
-    heartbeat_s: float = Field(
+    keepalive_s: float = Field(
         20.0, gt=0, le=3_600, description="Seconds between heartbeat comments on a quiet stream."
     )
     ping_s: float = Field(
-        5.0, gt=0, le=3_600, description="Seconds between signs of life of the server on /api/stream."
+        5.0,
+        gt=0,
+        le=3_600,
+        description="Seconds between signs of life of the server on /api/stream.",
     )
     write_deadline_s: float = Field(
         WRITE_DEADLINE_S,
@@ -110,10 +129,14 @@ class Settings(BaseSettings):
         "0 never ends one.",
     )
     channel_prefix: str = Field(
-        DEFAULT_PREFIX, min_length=1, max_length=64, description="What the pub/sub channels begin with."
+        DEFAULT_PREFIX,
+        min_length=1,
+        max_length=64,
+        description="What the pub/sub channels begin with.",
     )
     namespace: str = Field(
-        DEFAULT_NAMESPACE, description="What the Redis keys begin with, so that several boards can share a Redis."
+        DEFAULT_NAMESPACE,
+        description="What the Redis keys begin with, so that several boards can share a Redis.",
     )
     max_event_bytes: int = Field(
         MAX_EVENT_BYTES, ge=1_024, le=1_048_576, description="The largest event taken, in bytes."
@@ -123,9 +146,13 @@ class Settings(BaseSettings):
         description="How much is kept of the feed, from which readers go on that come back: entries, megabytes and age; "
         "what is not named stays as it is by default.",
     )
-    keep_status: str = Field(str(_KEPT.status), description="The same of the status history of each service.")
+    keep_status: str = Field(
+        str(_KEPT.status), description="The same of the status history of each service."
+    )
     keep_logs: str = Field(str(_KEPT.log), description="The same of the log of each service.")
-    keep_metrics: str = Field(str(_KEPT.metric), description="The same of the metrics of each service.")
+    keep_metrics: str = Field(
+        str(_KEPT.metric), description="The same of the metrics of each service."
+    )
     keep_audit: str = Field(str(_KEPT.audit), description="The same of who sent which command.")
 
     data_dir: Path = Field(
@@ -139,7 +166,9 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
-            raise ConfigError("; ".join(_describe(problem) for problem in error.errors())) from error
+            raise ConfigError(
+                "; ".join(_describe(problem) for problem in error.errors())
+            ) from error
         except SettingsError as error:
             raise ConfigError(f"the configuration cannot be read: {error}") from error
         except (ValueError, OSError) as error:
@@ -184,7 +213,11 @@ class Settings(BaseSettings):
     def _check_limit(cls, text: str, info: ValidationInfo) -> str:
         kind = _KINDS[str(info.field_name)]
         try:
-            return str(Limit.parse(text, getattr(_KEPT, kind), least_entries=_FEED_LEAST if kind == "feed" else 100))
+            return str(
+                Limit.parse(
+                    text, getattr(_KEPT, kind), least_entries=_FEED_LEAST if kind == "feed" else 100
+                )
+            )
         except ConfigError as error:
             raise ValueError(str(error)) from error
 
@@ -210,9 +243,9 @@ class Settings(BaseSettings):
             return False
 
     @property
-    def obeys_plain_commands(self) -> bool:
+    def accepts_external_commands(self) -> bool:
         """Whether what anyone publishes as a command is passed on: access to Redis alone must not do where there is a key."""
-        return not self.refuse_plain_commands and self.command_key is None
+        return not self.refuse_external_commands and self.command_key is None
 
     @property
     def address(self) -> RedisAddress:
@@ -227,7 +260,10 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """How much is kept in Redis."""
-        kept = {kind: Limit.parse(getattr(self, name), getattr(_KEPT, kind)) for name, kind in _KINDS.items()}
+        kept = {
+            kind: Limit.parse(getattr(self, name), getattr(_KEPT, kind))
+            for name, kind in _KINDS.items()
+        }
         return msgspec.structs.replace(_KEPT, **kept)
 
 
@@ -238,5 +274,9 @@ def _describe(problem: Any) -> str:
     name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         return f"{name} is no option of Pulseboard"
-    shown = "" if "redis" in name.lower() or "key" in name.lower() else f" (it is {str(problem['input'])[:60]!r})"
+    shown = (
+        ""
+        if "redis" in name.lower() or "key" in name.lower()
+        else f" (it is {str(problem['input'])[:60]!r})"
+    )
     return f"{name}: {message[:1].lower()}{message[1:]}{shown}"

@@ -63,7 +63,9 @@ class Console:
 class Child:
     """Keeps one program running until told to stop."""
 
-    def __init__(self, spec: ChildSpec, env: Mapping[str, str], console: Console, backoff: Backoff) -> None:
+    def __init__(
+        self, spec: ChildSpec, env: Mapping[str, str], console: Console, backoff: Backoff
+    ) -> None:
         self.spec = spec
         self.process: asyncio.subprocess.Process | None = None
         self.refused = False
@@ -113,7 +115,11 @@ class Child:
         output, its_output = os.fdopen(read_end, "rb", 0), os.fdopen(write_end, "wb", 0)
         try:
             process = self.process = await spawn_async(
-                self.spec.argv, env=self._env, stdout=its_output, stderr=its_output, pass_fds=self.spec.pass_fds
+                self.spec.argv,
+                env=self._env,
+                stdout=its_output,
+                stderr=its_output,
+                pass_fds=self.spec.pass_fds,
             )
         except OSError as error:
             output.close()
@@ -132,7 +138,9 @@ class Child:
             await asyncio.gather(relay, return_exceptions=True)
             output.close()
         self.refused = code == REFUSED and not self._stopping.is_set()
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        return (
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        )
 
     async def _relay(self, output: IO[bytes]) -> None:
         reader = asyncio.StreamReader(limit=_READ_BYTES)
@@ -155,7 +163,9 @@ class Child:
 
     def _say(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").rstrip("\r")
-        self._console.say(self.spec.name, text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + " [cut]")
+        self._console.say(
+            self.spec.name, text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + " [cut]"
+        )
 
 
 def python(*arguments: str) -> list[str]:

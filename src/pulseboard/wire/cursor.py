@@ -16,7 +16,9 @@ class Cursor(NamedTuple):
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
         """Parse `<ms>-<seq>`; raise ValueError for anything else."""
-        match = _CURSOR.fullmatch(text.decode("ascii", "replace") if isinstance(text, bytes) else text)
+        match = _CURSOR.fullmatch(
+            text.decode("ascii", "replace") if isinstance(text, bytes) else text
+        )
         if match is None:
             raise ValueError(f"{text[:60]!r} is no feed id: it looks like 1763890000123-0")
         ms, seq = int(match[1]), int(match[2])

@@ -21,7 +21,7 @@ Reason = Literal[
     "channel-mismatch",
     "unknown-channel",
     "board-full",
-    "not-obeyed",
+    "command-refused",
 ]
 """Why a message was dropped. Stable: warnings, counters and fixtures use these words."""
 
@@ -56,7 +56,7 @@ class BusUnavailable(PulseboardError):
     """Redis cannot be reached."""
 
 
-class Overtaken(PulseboardError):
+class HistoryTrimmed(PulseboardError):
     """What was being read left Redis before it was reached: too old, or too much."""
 
 

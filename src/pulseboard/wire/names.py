@@ -40,7 +40,9 @@ def check_command_name(name: str) -> str:
 def check_instance_name(name: str) -> str:
     """Return `name` if it can name an instance (at most 128 printable characters, no "/"), else raise InvalidName."""
     if len(name) > MAX_INSTANCE_CHARS or "/" in name or not (name == "" or name.isprintable()):
-        raise InvalidName(f"an instance's name is at most {MAX_INSTANCE_CHARS} printable characters without '/'")
+        raise InvalidName(
+            f"an instance's name is at most {MAX_INSTANCE_CHARS} printable characters without '/'"
+        )
     return name
 
 
@@ -52,7 +54,9 @@ def format_channel(service: str, prefix: str = DEFAULT_PREFIX) -> str:
 def parse_channel(channel: str, prefix: str = DEFAULT_PREFIX) -> str:
     """Return the service whose status travels on `channel`; raise InvalidName, or InvalidEvent for a foreign channel."""
     if not channel.startswith(prefix):
-        raise InvalidEvent("unknown-channel", f"channel {channel[:80]!r} does not start with {prefix!r}")
+        raise InvalidEvent(
+            "unknown-channel", f"channel {channel[:80]!r} does not start with {prefix!r}"
+        )
     return check_service_name(channel.removeprefix(prefix))
 
 

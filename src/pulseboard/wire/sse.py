@@ -5,7 +5,9 @@ HEARTBEAT = b": heartbeat\n\n"
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
 
-def format_frame(data: bytes, *, event: str = "", id: str = "", retry_ms: int | None = None) -> bytes:
+def format_frame(
+    data: bytes, *, event: str = "", id: str = "", retry_ms: int | None = None
+) -> bytes:
     """Return one frame. `data` is JSON: a line break in it is white space between tokens, and becomes a space."""
     lines = b""
     if id:

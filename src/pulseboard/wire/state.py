@@ -2,8 +2,8 @@
 
 from enum import StrEnum
 
-LATE_AFTER_BEATS = 1.5
-LOST_AFTER_BEATS = 2.5
+LATE_AFTER_INTERVALS = 1.5
+LOST_AFTER_INTERVALS = 2.5
 """What a reader has heard is up to an eighth of a rhythm old, twice on the way to a page: a death is told within three beats."""
 RETURN_GRACE_MS = 5_000
 """How long after the end of a planned absence its service may take to come back."""
@@ -27,17 +27,17 @@ def judge(
     *,
     blind: bool,
     seen: int | None,
-    heard: int,
-    since: int = 0,
-    beat_s: float | None,
-    goodbye: bool,
+    observed_until: int,
+    observed_since: int = 0,
+    heartbeat_s: float | None,
+    stopped: bool,
     back_in_s: float | None = None,
     lost: bool = False,
 ) -> State:
     """Return the state of an instance last seen at `seen` (None: never); all times are ms by Redis' clock.
 
-    `heard` is the time up to which every sign of life has been heard, however late it is by now: a judge who was away
-    himself blames nobody. Silence before `since` could not have been heard. `lost`: it was declared so, and gave no sign since.
+    `observed_until` is the time up to which every sign of life has been heard, however late it is by now: a judge who was away
+    himself blames nobody. Silence before `observed_since` could not have been heard. `lost`: it was declared so, and gave no sign observed_since.
     """
     if blind:
         return State.UNKNOWN
@@ -45,15 +45,18 @@ def judge(
         return State.MISSING
     if lost:
         return State.LOST
-    if goodbye:
-        absent = back_in_s is None or heard <= max(seen + back_in_s * 1000, since) + RETURN_GRACE_MS
+    if stopped:
+        absent = (
+            back_in_s is None
+            or observed_until <= max(seen + back_in_s * 1000, observed_since) + RETURN_GRACE_MS
+        )
         return State.STOPPED if absent else State.LOST
-    if beat_s is None:
+    if heartbeat_s is None:
         return State.SILENT
-    beat_ms = beat_s * 1000
-    if heard - seen <= LATE_AFTER_BEATS * beat_ms:
+    beat_ms = heartbeat_s * 1000
+    if observed_until - seen <= LATE_AFTER_INTERVALS * beat_ms:
         return State.ALIVE
-    silence = heard - max(seen, since)
-    if silence <= LATE_AFTER_BEATS * beat_ms:
+    silence = observed_until - max(seen, observed_since)
+    if silence <= LATE_AFTER_INTERVALS * beat_ms:
         return State.UNKNOWN
-    return State.LATE if silence <= LOST_AFTER_BEATS * beat_ms else State.LOST
+    return State.LATE if silence <= LOST_AFTER_INTERVALS * beat_ms else State.LOST

@@ -1,4 +1,4 @@
--- Shared head of publish.lua and adopt.lua: put one status event where readers find it.
+-- Shared head of publish.lua and ingest.lua: put one status event where readers find it.
 --   history  stream of its service; planned: list of the instances of its service that mean to come back
 --   field    "<service>/<instance>" in the board
 --   json     the event, a JSON object without an id

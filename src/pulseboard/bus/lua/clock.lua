@@ -1,7 +1,7 @@
 -- Shared head of the scripts that ask for the time: the board's clock. It is Redis' own, and never goes back.
 -- Redis' own clock may be set back, or a failover may lead to a host whose clock is behind. The ids of streams would then stand
 -- still until it had caught up, and with them all that is judged by them. So from then on the board's clock is ahead of it;
--- look.lua sees to that, and every script that stamps something goes by it.
+-- sync_clock.lua sees to that, and every script that stamps something goes by it.
 --   hash {at, ahead}: when Redis' own time was `at` (ms), at the last look, the board's was `ahead` ms more; no hash: none
 local TOLERANCE_MS = 500 -- so long the ids may stand still, as they do when a clock is set back by moments
 local STRIDE_MS = 5000 -- what may lie between two looks; more is no time that passed, but a clock that was set

@@ -1,4 +1,4 @@
--- Shared head of send.lua and adopt.lua: put one command on its way to services, and note that it is open.
+-- Shared head of send_command.lua and ingest.lua: put one command on its way to services, and note that it is open.
 --   record   hash of this command; commands: stream that services read; open: zset of commands, by when they were put
 --   audit    stream of who did what
 --   json     the command, a JSON object; command_id, service: its members of that name; signature: of its bytes, or ''

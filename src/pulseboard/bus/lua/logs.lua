@@ -1,4 +1,4 @@
--- Shared head of log.lua and adopt.lua: put a batch of log lines of one instance where readers find it.
+-- Shared head of log.lua and ingest.lua: put a batch of log lines of one instance where readers find it.
 --   history  stream of its service; counts: hash of lines ever logged, by "<service>/<level>"
 --   json     the event; levels: how many lines of which level, "info=3 error=1"
 -- Returns the feed id.

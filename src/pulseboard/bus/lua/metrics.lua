@@ -1,4 +1,4 @@
--- Shared head of metric.lua and adopt.lua: put some metrics of one instance where readers find them.
+-- Shared head of metric.lua and ingest.lua: put some metrics of one instance where readers find them.
 --   history  stream of its service; latest: hash of the last event of each instance, by "<service>/<instance>"
 --   field    "<service>/<instance>"
 --   json     the event, a JSON object without an id

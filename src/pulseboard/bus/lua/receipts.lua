@@ -1,4 +1,4 @@
--- Shared head of claim.lua and receipt.lua: tell what became of a command at one instance, each step once.
+-- Shared head of claim_command.lua and receipt.lua: tell what became of a command at one instance, each step once.
 --   record   hash of the command; open: zset of commands; audit: stream
 --   instance, step; json: the receipt, a JSON object without a time
 --   final    '1' when nothing follows it; guessed: '1' when a server says it for an instance that has gone silent

@@ -41,7 +41,11 @@ def clock_from(epoch: float, step_s: float) -> Callable[[], int]:
 
 
 def create_app(
-    ledger: Ledger, weather: Weather, *, page_size: int = 50, on_ready: Callable[[], None] | None = None
+    ledger: Ledger,
+    weather: Weather,
+    *,
+    page_size: int = 50,
+    on_ready: Callable[[], None] | None = None,
 ) -> Litestar:
     """Build the application; raises ValueError for a page size that is none."""
     if not 1 <= page_size <= MAX_PAGE_SIZE:
@@ -74,7 +78,9 @@ def _list_routes(ledger: Ledger, page_size: int) -> Sequence[HTTPRouteHandler]:
         return read_page("customers", ledger.customer_count(), ledger.customer, cursor, limit)
 
     @get(ACCOUNTS_PATH, sync_to_thread=False)
-    def list_accounts(cursor: FromQuery[str | None] = None, limit: Limit = None) -> Page[AccountEntry]:
+    def list_accounts(
+        cursor: FromQuery[str | None] = None, limit: Limit = None
+    ) -> Page[AccountEntry]:
         return read_page("accounts", ledger.account_count(), ledger.account_entry, cursor, limit)
 
     return [list_customers, list_accounts]

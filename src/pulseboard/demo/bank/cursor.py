@@ -35,4 +35,6 @@ def parse_cursor(seed: int, listing: str, cursor: str) -> int:
 
 
 def _mark(seed: int, listing: str, place: bytes) -> bytes:
-    return hashlib.blake2b(place + listing.encode(), digest_size=_MARK_BYTES, key=str(seed).encode()).digest()
+    return hashlib.blake2b(
+        place + listing.encode(), digest_size=_MARK_BYTES, key=str(seed).encode()
+    ).digest()

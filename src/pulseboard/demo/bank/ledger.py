@@ -26,7 +26,13 @@ Santos Schmid Silva Suzuki Tanaka Vogel Weber Yilmaz Zhang
 """
 _LAST_NAMES = _LAST.split()
 _SEGMENTS = ("retail", "retail", "retail", "premium", "business")
-_PRODUCTS = ("Current Account", "Current Account", "Savings Account", "Term Deposit", "Joint Account")
+_PRODUCTS = (
+    "Current Account",
+    "Current Account",
+    "Savings Account",
+    "Term Deposit",
+    "Joint Account",
+)
 _BRANCHES = ("Central", "Harbour", "Northgate", "Old Town", "Riverside", "University")
 _CURRENCY = "EUR"
 _OPENED_PER_NEW_CUSTOMER = 4
@@ -69,7 +75,9 @@ class Ledger:
 
     def account_count(self) -> int:
         """How many accounts are open."""
-        return min(self.plan.max_accounts, self.plan.accounts + self.clock() // self.plan.opening_every)
+        return min(
+            self.plan.max_accounts, self.plan.accounts + self.clock() // self.plan.opening_every
+        )
 
     def customer_count(self) -> int:
         """How many customers there are: some of the accounts opened bring a new one."""
@@ -84,7 +92,11 @@ class Ledger:
         number = _parse_number(account_id, "10", 8)
         if number is None:
             return None
-        index = (number - self._account_shift) * pow(_ACCOUNT_FACTOR, -1, _ACCOUNT_SPACE) % _ACCOUNT_SPACE
+        index = (
+            (number - self._account_shift)
+            * pow(_ACCOUNT_FACTOR, -1, _ACCOUNT_SPACE)
+            % _ACCOUNT_SPACE
+        )
         return index if index < self.account_count() else None
 
     def find_customer(self, customer_id: str) -> int | None:
@@ -92,7 +104,11 @@ class Ledger:
         number = _parse_number(customer_id, "", 6)
         if number is None:
             return None
-        index = (number - self._customer_shift) * pow(_CUSTOMER_FACTOR, -1, _CUSTOMER_SPACE) % _CUSTOMER_SPACE
+        index = (
+            (number - self._customer_shift)
+            * pow(_CUSTOMER_FACTOR, -1, _CUSTOMER_SPACE)
+            % _CUSTOMER_SPACE
+        )
         return index if index < self.customer_count() else None
 
     def customer(self, index: int) -> Customer:
@@ -123,7 +139,9 @@ class Ledger:
         booked = 250_00 + self._draw("base", index) % 25_000_00
         for period, swing in _MOVES:
             phase = self._draw("phase", index, period) % period
-            booked += self._draw("move", index, period, (step + phase) // period) % (2 * swing) - swing
+            booked += (
+                self._draw("move", index, period, (step + phase) // period) % (2 * swing) - swing
+            )
         held = self._draw("held", index, step // _MOVES[0][0]) % 90_00
         return AccountBalance(self._account_id(index), _CURRENCY, booked, booked - held, step)
 
@@ -154,7 +172,11 @@ class Ledger:
 
 def _parse_number(text: str, prefix: str, digits: int) -> int | None:
     number = text.removeprefix(prefix)
-    if not text.startswith(prefix) or len(number) != digits or not (number.isascii() and number.isdigit()):
+    if (
+        not text.startswith(prefix)
+        or len(number) != digits
+        or not (number.isascii() and number.isdigit())
+    ):
         return None
     return int(number)
 

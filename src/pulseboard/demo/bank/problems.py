@@ -18,7 +18,9 @@ _log = logging.getLogger(__name__)
 class BankProblem(HTTPException):
     """A request that the bank refuses or fails."""
 
-    def __init__(self, status: int, code: str, detail: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, *, retry_after_s: int | None = None
+    ) -> None:
         headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         super().__init__(detail=detail, status_code=status, headers=headers)
         self.code = code

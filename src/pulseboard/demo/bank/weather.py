@@ -51,7 +51,9 @@ class Forecast(msgspec.Struct, frozen=True):
             raise ValueError("throttle_rate and error_rate together exceed 1")
         if self.retry_after_s < 0:
             raise ValueError("retry_after_s cannot be negative")
-        if self.client_limit is not None and not (math.isfinite(self.client_limit) and self.client_limit > 0):
+        if self.client_limit is not None and not (
+            math.isfinite(self.client_limit) and self.client_limit > 0
+        ):
             raise ValueError("client_limit must be above 0 requests per second")
 
 
@@ -60,7 +62,9 @@ class Weather(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, forecast: Forecast, seed: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, forecast: Forecast, seed: int, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.forecast = forecast
         self._random = random.Random(seed)
         self._now = now
@@ -72,9 +76,13 @@ class Weather(ASGIMiddleware):
             self._check_limit(_name_client(scope))
             forecast = self.forecast
             lot = self._random.random()
-            await asyncio.sleep((forecast.latency_ms + self._random.random() * forecast.latency_spread_ms) / 1000)
+            await asyncio.sleep(
+                (forecast.latency_ms + self._random.random() * forecast.latency_spread_ms) / 1000
+            )
             if lot < forecast.throttle_rate:
-                raise BankProblem(429, "throttled", "Too many requests", retry_after_s=forecast.retry_after_s)
+                raise BankProblem(
+                    429, "throttled", "Too many requests", retry_after_s=forecast.retry_after_s
+                )
             if lot < forecast.throttle_rate + forecast.error_rate:
                 raise BankProblem(*self._random.choice(_OUTAGES))
         await next_app(scope, receive, send)
@@ -93,7 +101,9 @@ class Weather(ASGIMiddleware):
             self._buckets.popitem(last=False)
         if not allowed:
             wait_s = math.ceil((1 - tokens) / rate)
-            raise BankProblem(429, "client-limit", "This client sends too many requests", retry_after_s=wait_s)
+            raise BankProblem(
+                429, "client-limit", "This client sends too many requests", retry_after_s=wait_s
+            )
 
 
 def _name_client(scope: Scope) -> str:

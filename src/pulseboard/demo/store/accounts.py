@@ -28,7 +28,11 @@ async def add_accounts(database: Database, entries: Sequence[AccountEntry]) -> i
     """Store the accounts that are new, with their users, and ask for a sync of those; give how many were new."""
     async with database.read() as connection:
         numbers = [entry.account_id for entry in entries]
-        known = set(await connection.scalars(select(Account.account_id).where(Account.account_id.in_(numbers))))
+        known = set(
+            await connection.scalars(
+                select(Account.account_id).where(Account.account_id.in_(numbers))
+            )
+        )
     unknown = [entry for entry in entries if entry.account_id not in known]
     if not unknown:
         return 0  # most pages: no write lock for nothing
@@ -36,10 +40,18 @@ async def add_accounts(database: Database, entries: Sequence[AccountEntry]) -> i
     async with database.write() as connection:
         users = await _ensure_users(connection, {entry.customer_id for entry in unknown}, now)
         rows = [
-            {"account_id": entry.account_id, "user_id": users[entry.customer_id], "discovered_at": now}
+            {
+                "account_id": entry.account_id,
+                "user_id": users[entry.customer_id],
+                "discovered_at": now,
+            }
             for entry in unknown
         ]
-        statement = insert_into(connection, Account).values(rows).on_conflict_do_nothing(index_elements=["account_id"])
+        statement = (
+            insert_into(connection, Account)
+            .values(rows)
+            .on_conflict_do_nothing(index_elements=["account_id"])
+        )
         new = (await connection.execute(statement.returning(Account.user_id))).scalars().all()
         await _request_sync(connection, set(new), now)
     return len(new)
@@ -48,9 +60,20 @@ async def add_accounts(database: Database, entries: Sequence[AccountEntry]) -> i
 async def list_pending(database: Database, limit: int) -> list[PendingAccount]:
     """Give accounts whose detail is due, those that waited longest first."""
     statement = (
-        select(Account.id, Account.account_id, User.id, User.customer_id, User.name.is_not(None), Account.enrich_tries)
+        select(
+            Account.id,
+            Account.account_id,
+            User.id,
+            User.customer_id,
+            User.name.is_not(None),
+            Account.enrich_tries,
+        )
         .join(User, User.id == Account.user_id)
-        .where(Account.enriched_at.is_(None), Account.given_up_at.is_(None), Account.enrich_after <= now_ms())
+        .where(
+            Account.enriched_at.is_(None),
+            Account.given_up_at.is_(None),
+            Account.enrich_after <= now_ms(),
+        )
         .order_by(Account.enrich_after, Account.id)
         .limit(limit)
     )
@@ -60,7 +83,9 @@ async def list_pending(database: Database, limit: int) -> list[PendingAccount]:
 
 async def count_pending(database: Database) -> int:
     """Count the accounts that still lack their detail and are not given up."""
-    statement = select(func.count()).where(Account.enriched_at.is_(None), Account.given_up_at.is_(None))
+    statement = select(func.count()).where(
+        Account.enriched_at.is_(None), Account.given_up_at.is_(None)
+    )
     async with database.read() as connection:
         return await connection.scalar(statement) or 0
 
@@ -81,30 +106,49 @@ async def complete_account(
     async with database.write() as connection:
         await connection.execute(update(Account).where(Account.id == account.id).values(completed))
         if name is not None:
-            await connection.execute(update(User).where(User.id == account.user_id).values(name=name))
+            await connection.execute(
+                update(User).where(User.id == account.user_id).values(name=name)
+            )
 
 
-async def put_off_account(database: Database, account: PendingAccount, error: str, wait_ms: int | None) -> None:
+async def put_off_account(
+    database: Database, account: PendingAccount, error: str, wait_ms: int | None
+) -> None:
     """Note a failed try; come back after `wait_ms`, or never when it is None."""
     now = now_ms()
     noted = {"enrich_tries": account.tries + 1, "enrich_error": error}
     when = {"given_up_at": now} if wait_ms is None else {"enrich_after": now + wait_ms}
     async with database.write() as connection:
-        await connection.execute(update(Account).where(Account.id == account.id).values(noted | when))
+        await connection.execute(
+            update(Account).where(Account.id == account.id).values(noted | when)
+        )
 
 
-async def _ensure_users(connection: AsyncConnection, customers: set[str], now: int) -> dict[str, int]:
+async def _ensure_users(
+    connection: AsyncConnection, customers: set[str], now: int
+) -> dict[str, int]:
     rows = [{"customer_id": customer, "discovered_at": now} for customer in sorted(customers)]
-    statement = insert_into(connection, User).values(rows).on_conflict_do_nothing(index_elements=["customer_id"])
+    statement = (
+        insert_into(connection, User)
+        .values(rows)
+        .on_conflict_do_nothing(index_elements=["customer_id"])
+    )
     await connection.execute(statement)
-    found = await connection.execute(select(User.customer_id, User.id).where(User.customer_id.in_(customers)))
+    found = await connection.execute(
+        select(User.customer_id, User.id).where(User.customer_id.in_(customers))
+    )
     return {row[0]: row[1] for row in found}
 
 
 async def _request_sync(connection: AsyncConnection, users: set[int], now: int) -> None:
     if not users:
         return
-    rows = [{"user_id": user, "requested_at": now, "tries": 0, "not_before": 0} for user in sorted(users)]
+    rows = [
+        {"user_id": user, "requested_at": now, "tries": 0, "not_before": 0}
+        for user in sorted(users)
+    ]
     statement = insert_into(connection, SyncRequest).values(rows)
     again = {"requested_at": now, "tries": 0, "not_before": 0}
-    await connection.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=again))
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=["user_id"], set_=again)
+    )

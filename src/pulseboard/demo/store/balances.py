@@ -45,13 +45,21 @@ async def list_requested_users(database: Database, limit: int) -> list[int]:
 
 async def list_accounts_of(database: Database, user_id: int) -> list[HeldAccount]:
     """Give all accounts of a user."""
-    statement = select(Account.id, Account.account_id).where(Account.user_id == user_id).order_by(Account.id)
+    statement = (
+        select(Account.id, Account.account_id)
+        .where(Account.user_id == user_id)
+        .order_by(Account.id)
+    )
     async with database.read() as connection:
         return [HeldAccount(*row) for row in await connection.execute(statement)]
 
 
 async def store_balances(
-    database: Database, user_id: int, balances: Sequence[tuple[HeldAccount, AccountBalance]], *, asked_at: int
+    database: Database,
+    user_id: int,
+    balances: Sequence[tuple[HeldAccount, AccountBalance]],
+    *,
+    asked_at: int,
 ) -> int:
     """Store a user's balances, settle the request made before `asked_at`, and give the sum in minor units.
 
@@ -74,7 +82,9 @@ async def store_balances(
     async with database.write() as connection:
         statement = insert_into(connection, Balance).values(rows)
         again = {name: statement.excluded[name] for name in rows[0] if name != "account_id"}
-        await connection.execute(statement.on_conflict_do_update(index_elements=["account_id"], set_=again))
+        await connection.execute(
+            statement.on_conflict_do_update(index_elements=["account_id"], set_=again)
+        )
         await connection.execute(update(User).where(User.id == user_id).values(synced))
         settled = (SyncRequest.user_id == user_id, SyncRequest.requested_at < asked_at)
         await connection.execute(delete(SyncRequest).where(*settled))
@@ -87,11 +97,15 @@ async def put_off_request(database: Database, user_id: int, wait_ms: Sequence[in
     Dropped, the user is still due like any other. Without a request there is nothing to note.
     """
     async with database.write() as connection:
-        tries = await connection.scalar(select(SyncRequest.tries).where(SyncRequest.user_id == user_id))
+        tries = await connection.scalar(
+            select(SyncRequest.tries).where(SyncRequest.user_id == user_id)
+        )
         if tries is None:
             return
         if tries >= len(wait_ms):
             await connection.execute(delete(SyncRequest).where(SyncRequest.user_id == user_id))
             return
         later = {"tries": tries + 1, "not_before": now_ms() + wait_ms[tries]}
-        await connection.execute(update(SyncRequest).where(SyncRequest.user_id == user_id).values(later))
+        await connection.execute(
+            update(SyncRequest).where(SyncRequest.user_id == user_id).values(later)
+        )

@@ -47,9 +47,13 @@ def parse_url(text_: str) -> URL:
     try:
         url = make_url(text_)
     except ArgumentError as error:
-        raise ValueError("the database URL cannot be read; it looks like sqlite:///demo.db") from error
+        raise ValueError(
+            "the database URL cannot be read; it looks like sqlite:///demo.db"
+        ) from error
     if url.drivername not in _DRIVERS:
-        raise ValueError(f"a database URL begins with sqlite:// or postgresql://, not {url.drivername}://")
+        raise ValueError(
+            f"a database URL begins with sqlite:// or postgresql://, not {url.drivername}://"
+        )
     if url.drivername.startswith("sqlite") and url.database in (None, "", ":memory:"):
         raise ValueError("the database is shared by three processes, so SQLite needs a file")
     return url.set(drivername=_DRIVERS[url.drivername])
@@ -65,7 +69,9 @@ class Database:
     async def open(cls, url: str) -> Self:
         """Connect and make the tables that are missing; raises ValueError and StoreError."""
         parsed = parse_url(url)
-        engine = create_async_engine(parsed, pool_size=_POOL_SIZE, max_overflow=0, pool_pre_ping=not _is_sqlite(parsed))
+        engine = create_async_engine(
+            parsed, pool_size=_POOL_SIZE, max_overflow=0, pool_pre_ping=not _is_sqlite(parsed)
+        )
         if _is_sqlite(parsed):
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -107,7 +113,9 @@ class Database:
                     yield connection
 
 
-def insert_into(connection: AsyncConnection, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
+def insert_into(
+    connection: AsyncConnection, model: type[Base]
+) -> postgresql.Insert | sqlite.Insert:
     """Begin an INSERT of the dialect in use, for its ON CONFLICT."""
     # Imported here, because either takes a tenth of a second and only one is in use.
     table = cast("Table", model.__table__)

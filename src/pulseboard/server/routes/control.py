@@ -6,14 +6,14 @@ from litestar import Request, Response, post, route
 from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 
-from pulseboard.server.answers import FRESH, READ, answers, json_answer
-from pulseboard.server.commands import CommandRecord, CommandRequest, read_command, send_command
-from pulseboard.server.core import Core
-from pulseboard.server.parameters import CommandId, IdempotencyKey, ServiceName
-from pulseboard.server.same_site import require_same_site
+from pulseboard.server.api.commands import CommandBody, CommandRecord, read_command, send_command
+from pulseboard.server.http.csrf import require_same_site
+from pulseboard.server.http.parameters import CommandId, IdempotencyKey, ServiceName
+from pulseboard.server.http.responses import FRESH, READ, answers, json_answer
+from pulseboard.server.runtime import Runtime
 
 
-def make_control(core: Core) -> list[ControllerRouterHandler]:
+def make_control(core: Runtime) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
     @post(
@@ -25,7 +25,7 @@ def make_control(core: Core) -> list[ControllerRouterHandler]:
     async def send(
         request: Request[Any, Any, Any],
         name: ServiceName,
-        data: JSONBody[CommandRequest],
+        data: JSONBody[CommandBody],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[CommandRecord]:
         require_same_site(request)

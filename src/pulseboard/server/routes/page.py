@@ -10,8 +10,8 @@ from litestar.exceptions import NotFoundException
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
-from pulseboard.server.answers import READ
-from pulseboard.server.problems import Problem
+from pulseboard.server.http.problems import Problem
+from pulseboard.server.http.responses import READ
 
 STATIC = Path(__file__).parents[1] / "static"
 
@@ -45,18 +45,31 @@ def make_page() -> list[ControllerRouterHandler]:
         index = STATIC / "index.html"
         if not index.is_file():
             raise Problem(
-                503, "no-page", "This installation has no page: it was not built. Run `make serve` in the source tree."
+                503,
+                "no-page",
+                "This installation has no page: it was not built. Run `make serve` in the source tree.",
             )
         return Response(
-            index.read_bytes(), media_type="text/html; charset=utf-8", headers=SECURITY_HEADERS | REVALIDATED
+            index.read_bytes(),
+            media_type="text/html; charset=utf-8",
+            headers=SECURITY_HEADERS | REVALIDATED,
         )
 
-    @route("/services/assets/{name:str}", http_method=READ, include_in_schema=False, sync_to_thread=False)
+    @route(
+        "/services/assets/{name:str}",
+        http_method=READ,
+        include_in_schema=False,
+        sync_to_thread=False,
+    )
     def asset(request: Request[Any, Any, Any]) -> Response[bytes]:
         # Looked for among what is there, never opened by a name that somebody gave.
         name = request.path_params["name"]
         folder = STATIC / "services" / "assets"
-        file = next((file for file in folder.iterdir() if file.name == name), None) if folder.is_dir() else None
+        file = (
+            next((file for file in folder.iterdir() if file.name == name), None)
+            if folder.is_dir()
+            else None
+        )
         if file is None:
             raise NotFoundException
         caching = IMMUTABLE if _NAMED_BY_CONTENT.fullmatch(name) else REVALIDATED

@@ -6,13 +6,28 @@ from litestar import Request, Response, route
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
 
-from pulseboard.server.answers import READ, answers, json_answer
-from pulseboard.server.asked import parse_service, parse_span
-from pulseboard.server.board_at import PastBoard, read_board_at
-from pulseboard.server.charts import POINTS_MOST, Chart, LatestMetrics, read_chart, read_metrics
-from pulseboard.server.core import Core
-from pulseboard.server.exports import export, wants_export
-from pulseboard.server.parameters import (
+from pulseboard.server.api.export import export, wants_export
+from pulseboard.server.api.history import (
+    MOST,
+    Lines,
+    Statuses,
+    Wanted,
+    all_lines,
+    all_lines_of_all,
+    all_statuses,
+    check_known,
+    read_all_lines,
+    read_lines,
+    read_statuses,
+)
+from pulseboard.server.api.metrics import (
+    POINTS_MOST,
+    Chart,
+    LatestMetricsView,
+    read_chart,
+    read_metrics,
+)
+from pulseboard.server.http.parameters import (
     At,
     Before,
     BeforeLine,
@@ -26,24 +41,15 @@ from pulseboard.server.parameters import (
     To,
     takes_no_others,
 )
-from pulseboard.server.past import (
-    MOST,
-    Lines,
-    Statuses,
-    Wanted,
-    all_lines,
-    all_lines_of_all,
-    all_statuses,
-    check_known,
-    read_all_lines,
-    read_lines,
-    read_statuses,
-)
+from pulseboard.server.http.query import parse_service, parse_span
+from pulseboard.server.http.responses import READ, answers, json_answer
+from pulseboard.server.runtime import Runtime
+from pulseboard.timeline.past_board import PastBoard, read_board_at
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MOST)]
 
 
-def make_past(core: Core) -> list[ControllerRouterHandler]:
+def make_past(core: Runtime) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
     @route(
@@ -66,7 +72,9 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         if wants_export(request, form):
             span = parse_span(start, end)
             await check_known(core.hub, core.history, service)
-            return await export(core, f"{service}-history.jsonl", all_statuses(core.history, service, span))
+            return await export(
+                core, f"{service}-history.jsonl", all_statuses(core.history, service, span)
+            )
         found = await read_statuses(core.history, service, start, end, before, limit)
         await check_known(core.hub, core.history, service, found.events)
         return json_answer(found)
@@ -92,7 +100,9 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         service, wanted = parse_service(name), Wanted.parse(level, contains, start, end)
         if wants_export(request, form):
             await check_known(core.hub, core.history, service)
-            return await export(core, f"{service}-logs.jsonl", all_lines(core.history, service, wanted))
+            return await export(
+                core, f"{service}-logs.jsonl", all_lines(core.history, service, wanted)
+            )
         found = await read_lines(core.history, service, wanted, before, limit)
         await check_known(core.hub, core.history, service, found.lines)
         return json_answer(found)
@@ -134,7 +144,7 @@ def make_past(core: Core) -> list[ControllerRouterHandler]:
         http_method=READ,
         guards=[takes_no_others],
         summary="The latest metrics of a service; with `name` one of them as series, down-sampled to what a chart can show",
-        responses=answers(LatestMetrics | Chart, 400, 404, 503),
+        responses=answers(LatestMetricsView | Chart, 400, 404, 503),
     )
     async def metrics(
         name: ServiceName,

@@ -6,14 +6,14 @@ from litestar import Response, route
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
 
-from pulseboard.server.answers import READ, answers, json_answer
-from pulseboard.server.core import Core
-from pulseboard.server.incidents import INCIDENTS_MOST, IncidentsView, read_incidents
-from pulseboard.server.parameters import Before, OfService, ServiceName, takes_no_others
-from pulseboard.server.services import ServiceNow, ServicesNow, read_service, read_services
+from pulseboard.server.api.incidents import INCIDENTS_MOST, IncidentsView, read_incidents
+from pulseboard.server.api.services import ServiceNow, ServicesNow, read_service, read_services
+from pulseboard.server.http.parameters import Before, OfService, ServiceName, takes_no_others
+from pulseboard.server.http.responses import READ, answers, json_answer
+from pulseboard.server.runtime import Runtime
 
 
-def make_reads(core: Core) -> list[ControllerRouterHandler]:
+def make_reads(core: Runtime) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
     @route(

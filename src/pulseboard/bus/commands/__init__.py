@@ -1,0 +1,1 @@
+"""Commands: sending and following them, and receiving them."""

@@ -1,0 +1,1 @@
+"""How a client finds, opens and keeps its connection to Redis."""

@@ -1,0 +1,1 @@
+"""The feed: reading it, its entries, and replaying a part of it."""

@@ -1,0 +1,1 @@
+"""What Redis keeps of the past: histories, incidents and the latest metrics."""

@@ -1,0 +1,104 @@
+"""Last lines: what an instance that was lost had logged last, for its incident. Looked for in a bounded stretch of the log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import redis.asyncio
+
+from pulseboard.bus.connection.client import (
+    FAILURES,
+    bus_errors,
+    check_cancelled,
+    is_refusal,
+)
+from pulseboard.bus.feed.entries import Row, parse_kept
+from pulseboard.bus.history.reader import lines_of
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.rejections import Rejections
+from pulseboard.wire.codec import encode, json_of
+from pulseboard.wire.events.log import LineView, cut_text, view_line
+
+LINES_KEPT = 20
+KEPT_BYTES = 16_000
+"""Of one incident; the very last line is kept though it be larger."""
+LOOKED_THROUGH = 2_000
+LOOKED_THROUGH_BYTES = 2_000_000
+"""Of one log at one time, however many of its instances were lost: by default it holds hardly more."""
+MESSAGE_MAX, TRACEBACK_MAX, FIELDS_MAX_BYTES = 1_000, 4_000, 2_000
+PAGE = 50
+
+
+class LastLines:
+    """Reads the end of logs. Raises BusUnavailable when Redis is away."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, rejections: Rejections) -> None:
+        self._client = client
+        self._keys = keys
+        self._rejections = rejections
+
+    async def read(self, service: str, until: Mapping[str, int]) -> dict[str, bytes]:
+        """Return the last lines of each instance as a JSON array, in order; `until` is when (ms) it was gone at the latest."""
+        tails = {instance: _Tail() for instance in until}
+        end, entries, size = str(max(until.values())), LOOKED_THROUGH, LOOKED_THROUGH_BYTES
+        while entries > 0 and size > 0 and not all(tail.full for tail in tails.values()):
+            check_cancelled()
+            rows = await self._page(service, end)
+            for entry in self._rejections.sift(
+                rows,
+                lambda row: parse_kept("log", row, LOOKED_THROUGH_BYTES),
+                lambda _: f"the log history of {service}",
+            ):
+                for place, instance, line, dropped in reversed(lines_of(entry)):
+                    if (tail := tails.get(instance)) is not None:
+                        tail.add(view_line(line, place, dropped))
+            if len(rows) < PAGE:
+                break
+            entries -= len(rows)
+            size -= sum(len(value) for _, fields in rows for value in fields.values())
+            end = f"({rows[-1][0].decode()}"
+        return {
+            instance: b"[" + b",".join(reversed(tail.lines)) + b"]"
+            for instance, tail in tails.items()
+        }
+
+    async def _page(self, service: str, end: str) -> list[Row]:
+        with bus_errors():
+            try:
+                rows: Any = await self._client.xrevrange(
+                    self._keys.history(service, "log"), end, "-", count=PAGE
+                )
+            except FAILURES as error:
+                if not is_refusal(error):
+                    raise
+                return []  # a key that is no stream must not keep a loss from being told
+        return list(rows)
+
+
+class _Tail:
+    """The last lines of one instance, the latest first, until it is full."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.full = False
+        self._bytes = 0
+
+    def add(self, line: LineView) -> None:
+        if self.full:
+            return
+        json = encode(_shorten(line))
+        self._bytes += len(json)
+        if self.lines and self._bytes > KEPT_BYTES:
+            self.full = True
+            return
+        self.lines.append(json)
+        self.full = len(self.lines) == LINES_KEPT
+
+
+def _shorten(line: LineView) -> LineView:
+    return msgspec.structs.replace(
+        line,
+        message=cut_text(line.message, MESSAGE_MAX),
+        fields=line.fields if len(json_of(line.fields)) <= FIELDS_MAX_BYTES else msgspec.UNSET,
+        traceback=cut_text(line.traceback, TRACEBACK_MAX, keep_end=True),
+    )

@@ -1,0 +1,91 @@
+"""The latest: the last metrics of each instance, and how many lines each service ever logged, as Redis keeps them."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import bus_errors, check_cancelled, open_async_client
+from pulseboard.bus.feed.entries import parse_stamped_metrics
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.rejections import Rejections
+from pulseboard.wire.codec import MAX_EVENT_BYTES
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.events.metric import MetricEvent
+
+PAGE = 500
+
+
+class Reading(NamedTuple):
+    """The last metrics of one instance, and their feed id."""
+
+    cursor: Cursor
+    event: MetricEvent
+
+
+class LineCount(NamedTuple):
+    """How many lines of one level a service ever logged."""
+
+    service: str
+    level: str
+    lines: int
+
+
+class LatestMetrics:
+    """Reads what is the latest. Raises BusUnavailable when Redis is away, also after `timeout_s` without an answer."""
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        keys: Keys,
+        rejections: Rejections,
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        timeout_s: float = 2.0,
+    ) -> None:
+        self._client = open_async_client(address, keys, timeout_s=timeout_s)
+        self._keys = keys
+        self._rejections = rejections
+        self._max_event_bytes = max_event_bytes
+
+    async def read(self, service: str | None = None) -> list[Reading]:
+        """Return the last metrics of each instance, of one service if it is given, in the order of the names."""
+        # A service's name holds nothing that is special in a pattern.
+        found: dict[bytes, bytes] = {}
+        cursor = 0
+        while True:
+            check_cancelled()
+            with bus_errors():
+                page: Any = await self._client.hscan(
+                    self._keys.latest_metrics,
+                    cursor,
+                    match=f"{service}/*" if service else None,
+                    count=PAGE,
+                )
+            cursor, fields = page
+            found.update(fields)
+            if not cursor:
+                return self._parse(found[field] for field in sorted(found))
+
+    async def read_line_counts(self) -> list[LineCount]:
+        """Return how many lines of which level each service ever logged, in the order of the names."""
+        with bus_errors():
+            counts: Any = await self._client.hgetall(self._keys.line_counts)
+        named = (
+            (field.decode("utf-8", "replace").partition("/"), count)
+            for field, count in sorted(counts.items())
+        )
+        return [
+            LineCount(service, level, int(count))
+            for (service, _, level), count in named
+            if count.isdigit()
+        ]
+
+    def _parse(self, jsons: Iterable[bytes]) -> list[Reading]:
+        def parse(json: bytes) -> Reading:
+            return Reading(*parse_stamped_metrics(json, self._max_event_bytes))
+
+        return list(self._rejections.sift(jsons, parse, lambda _: "the hash of the latest metrics"))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()

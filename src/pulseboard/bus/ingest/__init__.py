@@ -1,0 +1,1 @@
+"""External messages: subscribing to them, checking them, and putting them into the feed."""

@@ -1,0 +1,1 @@
+"""Sending commands: to which instances they go, and when they expire. No HTTP."""

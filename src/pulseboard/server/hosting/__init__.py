@@ -1,0 +1,1 @@
+"""Running the server: as an ASGI application, under uvicorn, sockets and signals."""

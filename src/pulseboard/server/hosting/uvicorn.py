@@ -1,0 +1,59 @@
+"""Running the server in a process of its own. The core ends the streams at the signal, so uvicorn does not wait for them."""
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from pulseboard.server.app import create_app
+from pulseboard.server.hosting.socket import BACKLOG, raise_file_limit
+from pulseboard.server.runtime import Runtime
+from pulseboard.server.settings import Settings
+from pulseboard.server.streaming.uvicorn_protocol import StreamProtocol
+from pulseboard.wire.errors import PulseboardError
+
+SHUTDOWN_S = 2
+
+
+class ServerFailed(PulseboardError):
+    """The server ended by itself; its log says why."""
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # The signal was answered. Raised again, as uvicorn would, it would skip what our caller has yet to close.
+        self._captured_signals.clear()
+
+
+def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `on_ready` is called once requests are answered. Raises ServerFailed."""
+    core = Runtime(settings, on_failure=lambda: setattr(server, "should_exit", True))
+    config = uvicorn.Config(
+        create_app(core),
+        http=StreamProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        # Behind a proxy on this machine the client's address is the one that it forwards.
+        proxy_headers=True,
+        forwarded_allow_ips="127.0.0.1",
+        backlog=BACKLOG,
+    )
+    server = _Server(config, on_ready)
+    raise_file_limit()
+    with sock:
+        server.run([sock])
+    if core.failed:
+        raise ServerFailed

@@ -1,0 +1,1 @@
+"""What endpoints share: reading requests, writing responses, and problem documents."""

@@ -1,0 +1,1 @@
+"""The two SSE streams, and the HTTP protocol that lets them write to the socket."""

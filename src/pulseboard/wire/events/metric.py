@@ -1,0 +1,187 @@
+"""Metrics as they travel: some values of one instance at one moment, on `service:metrics` and in the feed.
+
+Counters, and the count, sum and buckets of a histogram, are totals since their instance began, so that a lost one costs
+nothing; a total that fell says that it began anew.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from pulseboard.wire.codec import MAX_EVENT_BYTES, Timestamp, check_size, decode, is_stamped
+from pulseboard.wire.errors import InvalidEvent, InvalidName
+from pulseboard.wire.names import check_instance_name, check_service_name
+
+MAX_METRICS = 500
+"""Names in one event."""
+MAX_BUCKETS = 200
+MAX_NAME_CHARS = 256
+LARGEST = 1e300
+"""Of two numbers within this, sum, difference and rate are finite as well."""
+
+Kind = Literal["gauge", "counter", "histogram"]
+
+_LABEL = r'[A-Za-z_][A-Za-z0-9_.]*="(?:[^"\\\x00-\x1f\x7f]|\\["\\n])*"'
+_NAME = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_.:/-]*)(?:\{{({_LABEL}(?:,{_LABEL})*)\}})?")
+_LABELS = re.compile(r'([A-Za-z0-9_.]+)="((?:[^"\\]|\\.)*)"')
+_ESCAPED = {r"\"": '"', r"\\": "\\", r"\n": "\n"}
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Distribution(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The value of a histogram: how many values there ever were and their sum, and the extremes of what came since the last.
+
+    `buckets` are pairs of an upper bound and how many values there ever were up to it, as in Prometheus.
+    """
+
+    count: Count
+    sum: float
+    min: float | None = None
+    max: float | None = None
+    buckets: list[tuple[float, Count]] = []
+
+
+Value = int | float | Distribution
+
+
+class MetricEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Some metrics of one instance. A number is a gauge, unless `kinds` says that it is a counter.
+
+    `timestamp` is ms by the clock of whoever measured, 0 where it did not say.
+    """
+
+    service: str
+    metrics: dict[str, Value]
+    instance: str = ""
+    timestamp: Annotated[int, Timestamp] = 0
+    kinds: dict[str, Kind] = {}
+
+    def kind(self, name: str) -> Kind:
+        """Return the kind of a metric that this has."""
+        if isinstance(self.metrics[name], Distribution):
+            return "histogram"
+        return "counter" if self.kinds.get(name) == "counter" else "gauge"
+
+
+class _Message(msgspec.Struct):
+    """What a publisher may send. A `timestamp` may have a fraction, which is dropped."""
+
+    service: str
+    metrics: dict[str, Value]
+    instance: str = ""
+    timestamp: Annotated[int, Timestamp] | Annotated[float, Timestamp] = 0
+    kinds: dict[str, Kind] = {}
+    id: Any = None
+
+
+_events = msgspec.json.Decoder(MetricEvent)
+_messages = msgspec.json.Decoder(_Message)
+
+
+def check_metric_name(name: str) -> str:
+    """Return `name` if it can name a metric, else raise InvalidName saying what is allowed."""
+    if len(name) > MAX_NAME_CHARS or _NAME.fullmatch(name) is None:
+        raise InvalidName(
+            f"{name[:80]!r} cannot name a metric: use up to {MAX_NAME_CHARS} of A-Z, a-z, 0-9, '_', '.', ':', '/' and '-',"
+            " starting with a letter, a digit or '_', and then, if need be, labels as in {route=\"/x\"}"
+        )
+    return name
+
+
+def split_name(name: str) -> tuple[str, dict[str, str]]:
+    """Return a name without its labels, and the labels."""
+    base, brace, labels = name.partition("{")
+    if not brace:
+        return base, {}
+    return base, {
+        key: _ESCAPE.sub(lambda found: _ESCAPED[found[0]], text)
+        for key, text in _LABELS.findall(labels)
+    }
+
+
+def join_name(base: str, labels: dict[str, str]) -> str:
+    """Return the name of the metric with these labels, which `split_name` takes apart again. It is not checked."""
+    if not labels:
+        return base
+    pairs = (f'{key}="{_escape(text)}"' for key, text in sorted(labels.items()))
+    return f"{base}{{{','.join(pairs)}}}"
+
+
+def parse_metric_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> MetricEvent | None:
+    """Check one message on `service:metrics`; return it as an event, or None when it is in the feed already.
+
+    Raises InvalidEvent with the reason for which it must be dropped.
+    """
+    check_size(payload, max_bytes)
+    message = decode(_messages, payload)
+    if is_stamped(message.id):
+        return None
+    counters: dict[str, Kind] = {
+        name: kind
+        for name, kind in message.kinds.items()
+        if kind == "counter" and name in message.metrics
+    }
+    return _check(
+        MetricEvent(
+            message.service,
+            message.metrics,
+            message.instance,
+            int(message.timestamp),
+            kinds=counters,
+        )
+    )
+
+
+def parse_metric_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> MetricEvent:
+    """Read one feed entry of this kind; raise InvalidEvent with the reason when it is none."""
+    check_size(data, max_bytes + 64)  # the id that the script put in is not the publisher's
+    return _check(decode(_events, data))
+
+
+def _check(event: MetricEvent) -> MetricEvent:
+    check_service_name(event.service)
+    check_instance_name(event.instance)
+    if len(event.metrics) > MAX_METRICS:
+        raise InvalidEvent(
+            "too-large",
+            f"an event has at most {MAX_METRICS} metrics, this one has {len(event.metrics)}",
+        )
+    for name, value in event.metrics.items():
+        check_metric_name(name)
+        if not (_is_distribution(value) if isinstance(value, Distribution) else _is_finite(value)):
+            raise InvalidEvent(
+                "wrong-type",
+                f"the value of {name[:80]!r} is no finite number, nor a histogram of such",
+            )
+    return event
+
+
+def _is_distribution(value: Distribution) -> bool:
+    """Say whether a histogram can be one. An extreme without the other, or the least above the greatest, cannot."""
+    if (value.min is None) != (value.max is None) or (
+        value.min is not None and value.max is not None and value.min > value.max
+    ):
+        return False
+    numbers = [value.sum, *(bound for bound, _ in value.buckets)]
+    numbers += [extreme for extreme in (value.min, value.max) if extreme is not None]
+    if len(value.buckets) > MAX_BUCKETS or not all(map(_is_finite, numbers)):
+        return False
+    bounds, counts = [bound for bound, _ in value.buckets], [count for _, count in value.buckets]
+    return (
+        bounds == sorted(set(bounds))
+        and counts == sorted(counts)
+        and max(counts, default=0) <= value.count
+    )
+
+
+def _is_finite(number: float) -> bool:
+    return -LARGEST <= number <= LARGEST
+
+
+_ESCAPE = re.compile(r'\\["\\n]')
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
