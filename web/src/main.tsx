@@ -9,7 +9,7 @@ import "./views/incidents.css";
 const root = document.getElementById("app");
 if (root) {
   // What the board shows: it has no use for log lines, of which there may be thousands a second.
-  const store = new Store("api/stream?kinds=status,beats,lifecycle");
+  const store = new Store("api/stream?kinds=status,heartbeats,lifecycle");
   store.start();
   render(<App store={store} />, root);
 }

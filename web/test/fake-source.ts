@@ -41,11 +41,11 @@ export class FakeSource extends EventTarget {
 
 export const BOARD = {
   now: 1_765_584_000_000,
-  heard: 1_765_584_000_000,
-  since: 0,
+  observed_until: 1_765_584_000_000,
+  observed_since: 0,
   blind: null,
-  deaf: null as object | null,
-  left_out: 0,
+  gap: null as object | null,
+  omitted: 0,
   ping_s: 5,
   version: "0.1.0",
   insecure: false,

@@ -14,10 +14,10 @@ export interface StateCase {
   name: string;
   blind: boolean;
   seen: number | null;
-  heard: number;
-  since: number;
-  beat_s: number | null;
-  goodbye: boolean;
+  observed_until: number;
+  observed_since: number;
+  heartbeat_s: number | null;
+  stopped: boolean;
   back_in_s: number | null;
   lost: boolean;
   state: State;

@@ -20,8 +20,8 @@ function instance(over: Partial<Instance> = {}): Instance {
     instance: "w1:11",
     timestamp: seen,
     status: {},
-    beat_s: 5,
-    goodbye: false,
+    heartbeat_s: 5,
+    stopped: false,
     back_in_s: null,
     lost: false,
     lag_ms: 0,
@@ -35,11 +35,11 @@ function boardMessage(instances: Instance[], over: object = {}): Message {
   return {
     type: "board",
     now: T,
-    heard: T,
-    since: 0,
+    observed_until: T,
+    observed_since: 0,
     blind: null,
-    deaf: null,
-    left_out: 0,
+    gap: null,
+    omitted: 0,
     ping_s: 5,
     version: "1",
     insecure: false,
@@ -52,18 +52,27 @@ function boardMessage(instances: Instance[], over: object = {}): Message {
 
 /** Everything was heard up to `now`, unless it says otherwise. */
 function ping(now: number, over: object = {}): Message {
-  return { type: "ping", now, heard: now, since: 0, blind: null, deaf: null, left_out: 0, ...over };
+  return {
+    type: "ping",
+    now,
+    observed_until: now,
+    observed_since: 0,
+    blind: null,
+    gap: null,
+    omitted: 0,
+    ...over,
+  };
 }
 
 /** One beat, just before everything was heard up to `now`. */
 function beats(now: number, over: object = {}): Message {
   const beat = { service: "balance-sync", instance: "w1:11", seen: now - 100, lag_ms: 0, ...over };
-  return { type: "beats", now, heard: now, beats: [beat] };
+  return { type: "heartbeats", now, observed_until: now, heartbeats: [beat] };
 }
 
 function incident(declared: number): Incident {
   const seen = Math.min(T, declared - 1);
-  const who = { service: "balance-sync", instance: "w1:11", beat_s: 5 };
+  const who = { service: "balance-sync", instance: "w1:11", heartbeat_s: 5 };
   return { id: `${declared}-0`, ...who, seen: declared === T ? T : seen, declared, cause: "silent" };
 }
 
@@ -142,7 +151,7 @@ describe("the board", () => {
           instance({ instance: "a" }),
           instance({ instance: "b", seen: T - 10_000 }),
           instance({ instance: "c", seen: T - 60_000 }),
-          instance({ instance: "d", goodbye: true }),
+          instance({ instance: "d", stopped: true }),
         ],
         { expect: ["nowhere"] },
       ),
@@ -153,7 +162,12 @@ describe("the board", () => {
 
   test("judges by what was heard, beat by beat", () => {
     const board = connected(boardMessage([instance()]));
-    const empty = (now: number): Message => ({ type: "beats", now, heard: now, beats: [] });
+    const empty = (now: number): Message => ({
+      type: "heartbeats",
+      now,
+      observed_until: now,
+      heartbeats: [],
+    });
     board.apply([empty(T + 7500)]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
     board.apply([empty(T + 7501)]);
@@ -191,7 +205,7 @@ describe("what cannot be seen", () => {
 
   test("is not held against anybody: only what was heard counts, however late it is by now", () => {
     const board = connected(boardMessage([instance()]));
-    board.apply([{ ...ping(T + 60_000), heard: T + 7000 } as Message]);
+    board.apply([{ ...ping(T + 60_000), observed_until: T + 7000 } as Message]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
     board.clock.start();
     vi.advanceTimersByTime(60_000);
@@ -201,9 +215,9 @@ describe("what cannot be seen", () => {
 
   test("is not held against anybody before the time from which the server says that silence counts", () => {
     const board = connected(boardMessage([instance()]));
-    board.apply([ping(T + 60_000, { since: T + 58_000 })]);
+    board.apply([ping(T + 60_000, { observed_since: T + 58_000 })]);
     expect(states(board)).toEqual({ [KEY]: "unknown" });
-    board.apply([ping(T + 66_000, { since: T + 58_000 })]);
+    board.apply([ping(T + 66_000, { observed_since: T + 58_000 })]);
     expect(states(board)).toEqual({ [KEY]: "late" });
     board.apply([beats(T + 67_000, { seen: T + 66_500 })]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
@@ -212,7 +226,13 @@ describe("what cannot be seen", () => {
   test("is told apart: the link, and what the server sees", () => {
     const { sight } = connected(boardMessage([]));
     expect([sight.lost.value, sight.dark.value]).toEqual([false, false]);
-    sight.look({ blind: { since: T, reason: "" }, deaf: null, left_out: 0, heard: T, since: 0 });
+    sight.look({
+      blind: { since: T, reason: "" },
+      gap: null,
+      omitted: 0,
+      observed_until: T,
+      observed_since: 0,
+    });
     expect([sight.lost.value, sight.dark.value]).toEqual([false, true]);
     sight.turn({ ...CONNECTED, status: "reconnecting" });
     expect([sight.lost.value, sight.dark.value]).toEqual([true, true]);
@@ -294,8 +314,8 @@ describe("what becomes of an instance", () => {
 });
 
 describe("what is to be expected of an instance", () => {
-  const outlook = (over: Partial<Instance>, heard: number, since = 0) => {
-    const board = connected(boardMessage([instance(over)], { heard, since }));
+  const outlook = (over: Partial<Instance>, observed_until: number, observed_since = 0) => {
+    const board = connected(boardMessage([instance(over)], { observed_until, observed_since }));
     return board.instances.value[0]?.outlook.value;
   };
 
@@ -306,10 +326,10 @@ describe("what is to be expected of an instance", () => {
   });
 
   test("one that planned to be back will be, and goes on being overdue when it is lost", () => {
-    const planned = { goodbye: true, back_in_s: 60 };
+    const planned = { stopped: true, back_in_s: 60 };
     expect(outlook(planned, T)).toEqual({ kind: "back", at: T + 60_000 });
     expect(outlook(planned, T + 90_000)).toEqual({ kind: "back", at: T + 60_000 });
-    expect(outlook({ goodbye: true }, T)).toBeNull();
+    expect(outlook({ stopped: true }, T)).toBeNull();
   });
 
   test("one that beats while its event loop does not answer is stuck", () => {
@@ -377,9 +397,9 @@ describe("who leads the board", () => {
     board.apply([beats(T + 9000)]);
     expect(states(board)[KEY]).toBe("alive");
     const during = board.lead.keys.value;
-    board.apply([{ ...beats(T + 37_000), heard: T + 9000 } as Message]);
+    board.apply([{ ...beats(T + 37_000), observed_until: T + 9000 } as Message]);
     expect(board.lead.keys.value).toBe(during);
-    board.apply([{ ...beats(T + 39_000), heard: T + 9000 } as Message]);
+    board.apply([{ ...beats(T + 39_000), observed_until: T + 9000 } as Message]);
     expect(leaders(board)).toEqual([]);
     expect(board.lead.keys.value).not.toBe(before);
   });
@@ -590,14 +610,14 @@ describe("the arrangement", () => {
   });
 
   test("folds who stopped below the one that lives", () => {
-    const { cells } = arranged([instance({ instance: "a", goodbye: true }), instance({ instance: "b" })]);
+    const { cells } = arranged([instance({ instance: "a", stopped: true }), instance({ instance: "b" })]);
     expect(keys(cells)).toEqual([["balance-sync/b"]]);
     expect(names(cells[0]?.folded)).toEqual(["a"]);
   });
 
   test("keeps in view who means to be back", () => {
     const { cells } = arranged([
-      instance({ instance: "a", goodbye: true, back_in_s: 60 }),
+      instance({ instance: "a", stopped: true, back_in_s: 60 }),
       instance({ instance: "b" }),
     ]);
     expect(keys(cells)).toEqual([["balance-sync/a"], ["balance-sync/b"]]);
@@ -606,12 +626,12 @@ describe("the arrangement", () => {
   test("does not change when nothing can be seen any more", () => {
     const board = connected(
       boardMessage([
-        instance({ instance: "a", goodbye: true }),
+        instance({ instance: "a", stopped: true }),
         instance({ instance: "b" }),
         instance({ instance: "c", seen: T - 60_000, lost: true }),
         instance({ instance: "d", seen: T - 600_000, lost: true }),
         ...["x", "y", "z"].map((name) => instance({ service: "other", instance: name })),
-        ...["k", "l", "m"].map((name) => instance({ service: "other", instance: name, goodbye: true })),
+        ...["k", "l", "m"].map((name) => instance({ service: "other", instance: name, stopped: true })),
       ]),
     );
     const look = () => {
@@ -626,9 +646,9 @@ describe("the arrangement", () => {
 
   test("shows the one seen last when all have stopped", () => {
     const { cells } = arranged([
-      instance({ instance: "a", goodbye: true, seen: T - 90_000 }),
-      instance({ instance: "b", goodbye: true, seen: T - 50_000 }),
-      instance({ instance: "c", goodbye: true, seen: T - 70_000 }),
+      instance({ instance: "a", stopped: true, seen: T - 90_000 }),
+      instance({ instance: "b", stopped: true, seen: T - 50_000 }),
+      instance({ instance: "c", stopped: true, seen: T - 70_000 }),
     ]);
     expect(keys(cells)).toEqual([["balance-sync/b"]]);
     expect(names(cells[0]?.folded)).toEqual(["a", "c"]);
@@ -643,7 +663,7 @@ describe("the arrangement", () => {
 
   test("of several live ones, shows a few ended below and folds many", () => {
     const live = ["x", "y", "z"].map((name) => instance({ instance: name }));
-    const ended = ["a", "b", "c"].map((name) => instance({ instance: name, goodbye: true }));
+    const ended = ["a", "b", "c"].map((name) => instance({ instance: name, stopped: true }));
     expect(names(arranged([...live, ...ended.slice(0, 2)]).groups[0]?.shown)).toEqual([
       "x",
       "y",

@@ -9,7 +9,7 @@ let messages: Message[];
 let links: Link[];
 let dropped: number;
 
-const PING = { now: 5, heard: 5, since: 0, blind: null };
+const PING = { now: 5, observed_until: 5, observed_since: 0, blind: null };
 
 const status = () => links.at(-1)?.status;
 const look = (state: "visible" | "hidden") => {
@@ -95,7 +95,7 @@ describe("the stream", () => {
   });
 
   test("comes back to what it asked for, and no more", () => {
-    const some = new BoardStream("/api/stream?kinds=status,beats", {
+    const some = new BoardStream("/api/stream?kinds=status,heartbeats", {
       message: () => {},
       link: () => {},
       life: () => {},
@@ -105,7 +105,7 @@ describe("the stream", () => {
     connect();
     FakeSource.last.fail();
     vi.advanceTimersByTime(500);
-    expect(FakeSource.last.url).toBe("/api/stream?kinds=status,beats&since=7-1");
+    expect(FakeSource.last.url).toBe("/api/stream?kinds=status,heartbeats&since=7-1");
     some.stop();
   });
 
@@ -361,12 +361,12 @@ describe("a page that is looked at again", () => {
 describe("a frame that cannot be read", () => {
   test.each([
     ["no JSON", "{"],
-    ["the wrong shape", { beats: 1 }],
+    ["the wrong shape", { heartbeats: 1 }],
     ["null", null],
   ])("is dropped and counted: %s", (_, data) => {
     vi.spyOn(console, "warn").mockImplementation(() => {});
     connect();
-    FakeSource.last.send("beats", data, "8-0");
+    FakeSource.last.send("heartbeats", data, "8-0");
     FakeSource.last.send("ping", PING);
     expect(dropped).toBe(1);
     expect(messages.map((message) => message.type)).toEqual(["board", "ping"]);

@@ -7,7 +7,7 @@ import { App } from "../src/views/app";
 import { BOARD, FakeSource } from "./fake-source";
 
 const T = BOARD.now;
-const PING = { now: T, heard: T, since: 0, blind: null, deaf: null, left_out: 0 };
+const PING = { now: T, observed_until: T, observed_since: 0, blind: null, gap: null, omitted: 0 };
 let root: HTMLElement;
 let stop: () => void;
 
@@ -44,8 +44,8 @@ function instance(over: object = {}): object {
     instance: "w1:11",
     timestamp: T,
     status: {},
-    beat_s: 5,
-    goodbye: false,
+    heartbeat_s: 5,
+    stopped: false,
     back_in_s: null,
     lost: false,
     lag_ms: 0,
@@ -61,7 +61,7 @@ function connect(instances: object[], over: object = {}): void {
 }
 
 function status(fields: object, ms = 100): void {
-  const data = { service: "balance-sync", instance: "w1:11", timestamp: T, status: fields, beat_s: 5 };
+  const data = { service: "balance-sync", instance: "w1:11", timestamp: T, status: fields, heartbeat_s: 5 };
   act(() => FakeSource.last.send("status", data, `${T + ms}-0`));
 }
 
@@ -76,7 +76,7 @@ describe("the page", () => {
 
   test("says how to publish when no service has spoken", () => {
     connect([]);
-    expect(testid("empty")?.textContent).toContain('with Service("my-service", beat_s=5) as service:');
+    expect(testid("empty")?.textContent).toContain('with Service("my-service", heartbeat_s=5) as service:');
     expect(testid("empty")?.textContent).toContain("redis-cli PUBLISH service:my-service");
     expect(find(".summary")).toBeNull();
   });
@@ -235,8 +235,8 @@ describe("honesty", () => {
   });
 
   test("a full board says how many it leaves out, as long as it does", () => {
-    const ping = (left_out: number) => act(() => FakeSource.last.send("ping", { ...PING, left_out }));
-    connect([instance()], { left_out: 1200 });
+    const ping = (omitted: number) => act(() => FakeSource.last.send("ping", { ...PING, omitted }));
+    connect([instance()], { omitted: 1200 });
     expect(testid("banner-full")?.textContent).toContain(
       "1200 more instances said something in the last hour",
     );
@@ -244,7 +244,7 @@ describe("honesty", () => {
     expect(testid("banner-full")?.textContent).toContain(
       "1 more instance said something in the last hour and is not on it",
     );
-    act(() => FakeSource.last.send("ping", { ...PING, left_out: 5, blind: { since: T, reason: "" } }));
+    act(() => FakeSource.last.send("ping", { ...PING, omitted: 5, blind: { since: T, reason: "" } }));
     expect(testid("banner-full")).toBeNull();
     ping(0);
     expect(testid("banner-full")).toBeNull();
@@ -252,9 +252,9 @@ describe("honesty", () => {
 
   describe("plain publishes that were not heard", () => {
     const SPAN = { since: T - 4000, until: T - 1500 };
-    const ping = (deaf: object | null, now = T) =>
-      act(() => FakeSource.last.send("ping", { ...PING, now, heard: now, deaf }));
-    const PLAIN = [instance(), instance({ service: "cron-report", instance: "", beat_s: null })];
+    const ping = (gap: object | null, now = T) =>
+      act(() => FakeSource.last.send("ping", { ...PING, now, observed_until: now, gap }));
+    const PLAIN = [instance(), instance({ service: "cron-report", instance: "", heartbeat_s: null })];
 
     test("are told in one line, while it goes on and after", () => {
       connect(PLAIN);
@@ -275,7 +275,7 @@ describe("honesty", () => {
     });
 
     test("are told for an hour by Redis' clock", () => {
-      connect(PLAIN, { deaf: SPAN });
+      connect(PLAIN, { gap: SPAN });
       expect(testid("banner-deaf")).not.toBeNull();
       ping(SPAN, T + 3_598_000);
       expect(testid("banner-deaf")).not.toBeNull();
@@ -284,7 +284,7 @@ describe("honesty", () => {
     });
 
     test("once read are told no more, nor is a part of them, but the next are", () => {
-      connect(PLAIN, { deaf: SPAN });
+      connect(PLAIN, { gap: SPAN });
       act(() => testid("banner-deaf")?.querySelector("button")?.click());
       expect(testid("banner-deaf")).toBeNull();
       ping({ since: T - 3000, until: T - 2000 });
@@ -294,22 +294,22 @@ describe("honesty", () => {
     });
 
     test("once read are told no more after a reload", () => {
-      connect(PLAIN, { deaf: SPAN });
+      connect(PLAIN, { gap: SPAN });
       act(() => testid("banner-deaf")?.querySelector("button")?.click());
       expect(new Store("/api/stream").deafness).toMatchObject({ read: { value: T - 1499 } });
     });
 
     test("concern no board on which all use the SDK, and one that has nobody or waits for somebody", () => {
-      connect([instance()], { deaf: SPAN });
+      connect([instance()], { gap: SPAN });
       expect(testid("banner-deaf")).toBeNull();
-      connect([instance()], { deaf: SPAN, expect: ["cron-report"] });
+      connect([instance()], { gap: SPAN, expect: ["cron-report"] });
       expect(testid("banner-deaf")).not.toBeNull();
-      connect([], { deaf: SPAN });
+      connect([], { gap: SPAN });
       expect(testid("banner-deaf")).not.toBeNull();
     });
 
     test("are no news beside a board that sees nothing at all", () => {
-      connect(PLAIN, { deaf: SPAN, blind: { since: T, reason: "away" } });
+      connect(PLAIN, { gap: SPAN, blind: { since: T, reason: "away" } });
       expect(testid("banner-deaf")).toBeNull();
       ping(SPAN);
       act(() => FakeSource.last.fail());
@@ -350,7 +350,7 @@ describe("what is to be expected", () => {
   const heard = (ms: number) =>
     act(() => {
       vi.advanceTimersByTime(ms - (performance.now() - began));
-      FakeSource.last.send("beats", { now: T + ms, heard: T + ms, beats: [] });
+      FakeSource.last.send("heartbeats", { now: T + ms, observed_until: T + ms, heartbeats: [] });
     });
   let began = 0;
   beforeEach(() => {
@@ -372,7 +372,7 @@ describe("what is to be expected", () => {
   });
 
   test("a planned absence counts down to its end, and on from there", () => {
-    connect([instance({ goodbye: true, back_in_s: 10, status: { phase: "draining" } })]);
+    connect([instance({ stopped: true, back_in_s: 10, status: { phase: "draining" } })]);
     expect(testid("end")?.textContent).toBe("Back in 0:10");
     heard(12_000);
     expect(testid("card")?.dataset["state"]).toBe("stopped");
@@ -383,7 +383,7 @@ describe("what is to be expected", () => {
   });
 
   test("one that has ended does not say what it did last as if it went on", () => {
-    connect([instance({ goodbye: true, status: { phase: "syncing", done: 7 } })]);
+    connect([instance({ stopped: true, status: { phase: "syncing", done: 7 } })]);
     heard(3000);
     expect(find(".card-activity")?.textContent).toBe("Ended 3 s ago");
     expect(value("phase")).toBe("syncing");
@@ -400,7 +400,7 @@ describe("what is to be expected", () => {
 });
 
 describe("incidents", () => {
-  const LOSS = { service: "balance-sync", instance: "w1:11", seen: T, cause: "silent", beat_s: 5 };
+  const LOSS = { service: "balance-sync", instance: "w1:11", seen: T, cause: "silent", heartbeat_s: 5 };
   const incidents = [
     { ...LOSS, id: `${T + 13_000}-0`, declared: T + 13_000 },
     { ...LOSS, id: `${T - 1000}-7`, seen: T - 60_000, declared: T - 1000, cause: "overdue" },
@@ -512,7 +512,7 @@ describe("many instances", () => {
   });
 
   test("that have ended are folded away, and open on demand", () => {
-    connect([instance({ instance: "live" }), ...many(3, { goodbye: true })]);
+    connect([instance({ instance: "live" }), ...many(3, { stopped: true })]);
     expect(all('[data-testid="card"]')).toHaveLength(1);
     const fold = find(".folded button");
     expect(fold?.textContent).toContain("3 ended instances");

@@ -72,7 +72,16 @@ describe("a status frame", () => {
 describe("a board frame", () => {
   const board = frameCases[0]?.data as Record<string, unknown>;
 
-  const parts = ["now", "heard", "since", "blind", "ping_s", "version", "insecure", "expect"];
+  const parts = [
+    "now",
+    "observed_until",
+    "observed_since",
+    "blind",
+    "ping_s",
+    "version",
+    "insecure",
+    "expect",
+  ];
 
   test.each([...parts, "instances", "incidents"])("without %s is refused", (part) => {
     const { [part]: _, ...rest } = board;
@@ -85,38 +94,38 @@ describe("a board frame", () => {
 });
 
 describe("how many a full board leaves out", () => {
-  const { left_out: _, ...older } = { ...(frameCases[0]?.data as Record<string, unknown>) };
+  const { omitted: _, ...older } = { ...(frameCases[0]?.data as Record<string, unknown>) };
   const read = (more: object) => decode("board", JSON.stringify({ ...older, ...more }), "1-0");
 
   test("is nobody where an older server does not tell", () => {
-    expect(read({})).toMatchObject({ type: "board", left_out: 0 });
+    expect(read({})).toMatchObject({ type: "board", omitted: 0 });
   });
 
-  test.each([[0], [10_000]])("is read: %j", (left_out) => {
-    expect(read({ left_out })).toMatchObject({ left_out });
+  test.each([[0], [10_000]])("is read: %j", (omitted) => {
+    expect(read({ omitted })).toMatchObject({ omitted });
   });
 
-  test.each([[-1], ["many"], [1.5]])("is refused: %j", (left_out) => {
-    expect(() => read({ left_out })).toThrowError(new Malformed("left_out"));
+  test.each([[-1], ["many"], [1.5]])("is refused: %j", (omitted) => {
+    expect(() => read({ omitted })).toThrowError(new Malformed("omitted"));
   });
 });
 
 describe("when plain publishes were not heard", () => {
-  const { deaf: _, ...older } = { ...(frameCases[0]?.data as Record<string, unknown>) };
+  const { gap: _, ...older } = { ...(frameCases[0]?.data as Record<string, unknown>) };
   const read = (more: object) => decode("board", JSON.stringify({ ...older, ...more }), "1-0");
 
   test("is what an older server does not tell", () => {
-    expect(read({})).toMatchObject({ type: "board", deaf: null });
+    expect(read({})).toMatchObject({ type: "board", gap: null });
   });
 
-  test.each([[{ since: 5, until: null }], [{ since: 5, until: 7 }], [null]])("is read: %j", (deaf) => {
-    expect(read({ deaf })).toMatchObject({ deaf });
+  test.each([[{ since: 5, until: null }], [{ since: 5, until: 7 }], [null]])("is read: %j", (gap) => {
+    expect(read({ gap })).toMatchObject({ gap });
   });
 
   test.each([["soon"], [{}], [{ since: 5.5, until: null }], [{ since: 5, until: "now" }]])(
     "is refused: %j",
-    (deaf) => {
-      expect(() => read({ deaf })).toThrowError(new Malformed("deaf"));
+    (gap) => {
+      expect(() => read({ gap })).toThrowError(new Malformed("gap"));
     },
   );
 });
@@ -126,16 +135,16 @@ describe("a planned goodbye", () => {
     decode("status", JSON.stringify({ service: "a", timestamp: 1, status: {}, ...more }), "5-0");
 
   test("says for how long", () => {
-    expect(read({ goodbye: true, back_in_s: 60 })).toMatchObject({
-      report: { goodbye: true, back_in_s: 60 },
+    expect(read({ stopped: true, back_in_s: 60 })).toMatchObject({
+      report: { stopped: true, back_in_s: 60 },
     });
-    expect(read({ goodbye: true })).toMatchObject({ report: { back_in_s: null } });
+    expect(read({ stopped: true })).toMatchObject({ report: { back_in_s: null } });
   });
 
   test.each([
     ["without a goodbye", { back_in_s: 60 }],
-    ["for no time", { goodbye: true, back_in_s: 0 }],
-    ["for more than a day", { goodbye: true, back_in_s: 86_401 }],
+    ["for no time", { stopped: true, back_in_s: 0 }],
+    ["for more than a day", { stopped: true, back_in_s: 86_401 }],
   ])("is refused %s", (_, more) => {
     expect(() => read(more)).toThrowError(new Malformed("back_in_s"));
   });
@@ -143,11 +152,11 @@ describe("a planned goodbye", () => {
 
 describe("a beat", () => {
   const read = (...beat: unknown[]) =>
-    decode("beats", JSON.stringify({ now: 1, heard: 1, beats: [beat] }), "");
+    decode("heartbeats", JSON.stringify({ now: 1, observed_until: 1, heartbeats: [beat] }), "");
 
   test("tells the lag of an event loop where there is one", () => {
-    expect(read("a", "x", 5, 12_000)).toMatchObject({ beats: [{ seen: 5, lag_ms: 12_000 }] });
-    expect(read("a", "x", 5)).toMatchObject({ beats: [{ seen: 5, lag_ms: 0 }] });
+    expect(read("a", "x", 5, 12_000)).toMatchObject({ heartbeats: [{ seen: 5, lag_ms: 12_000 }] });
+    expect(read("a", "x", 5)).toMatchObject({ heartbeats: [{ seen: 5, lag_ms: 0 }] });
   });
 
   test("that is too short, or lags by less than nothing, is refused", () => {

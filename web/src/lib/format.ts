@@ -32,10 +32,10 @@ export function formatCountdown(ms: number): string {
 }
 
 /** A rhythm in seconds, as it stands after "every": `5 s`, `0.5 s`, `2 min`. */
-export function formatRhythm(beat_s: number): string {
-  return beat_s >= 120 && beat_s % 60 === 0
-    ? `${grouped.format(beat_s / 60)} min`
-    : `${grouped.format(beat_s)} s`;
+export function formatRhythm(heartbeat_s: number): string {
+  return heartbeat_s >= 120 && heartbeat_s % 60 === 0
+    ? `${grouped.format(heartbeat_s / 60)} min`
+    : `${grouped.format(heartbeat_s)} s`;
 }
 
 /** The coarse size of a span in ms, one unit: `now`-less, whole, so it changes at most once a second. */

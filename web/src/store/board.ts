@@ -66,10 +66,10 @@ export class Board {
         this.model(report.service, report.instance).apply(report);
         return;
       }
-      case "beats":
+      case "heartbeats":
         this.clock.set(message.now);
-        this.sight.heard.value = message.heard;
-        for (const beat of message.beats) this.byKey.get(keyOf(beat.service, beat.instance))?.beat(beat);
+        this.sight.observedUntil.value = message.observed_until;
+        for (const beat of message.heartbeats) this.byKey.get(keyOf(beat.service, beat.instance))?.beat(beat);
         return;
       case "ping":
         this.clock.set(message.now);

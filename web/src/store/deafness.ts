@@ -4,7 +4,7 @@
  */
 
 import { computed, signal } from "@preact/signals";
-import type { Deaf } from "../wire/message";
+import type { CoverageGap } from "../wire/message";
 import type { Board } from "./board";
 
 const KEY = "pulseboard.deaf-read";
@@ -13,13 +13,12 @@ const TOLD_FOR_MS = 3_600_000;
 export class Deafness {
   /** Up to when, by Redis' clock, it has been read. */
   private readonly read = signal(recall());
-  readonly told = computed<Deaf | null>(() => {
+  readonly told = computed<CoverageGap | null>(() => {
     const { clock, sight } = this.board;
-    const deaf = sight.deaf.value;
+    const gap = sight.gap.value;
     // A board that sees nothing at all says that instead.
-    if (deaf === null || sight.dark.value || !this.concerned.value || deaf.since < this.read.value)
-      return null;
-    return deaf.until === null || clock.now.value - deaf.until < TOLD_FOR_MS ? deaf : null;
+    if (gap === null || sight.dark.value || !this.concerned.value || gap.since < this.read.value) return null;
+    return gap.until === null || clock.now.value - gap.until < TOLD_FOR_MS ? gap : null;
   });
   /** Whoever publishes plainly has no name for an instance, and nor has an expected service that was never seen. */
   private readonly concerned = computed(() => {
@@ -31,9 +30,9 @@ export class Deafness {
 
   /** It was read: of this time, and of any part of it, nothing more is told. */
   dismiss(): void {
-    const deaf = this.told.peek();
-    if (deaf === null) return;
-    this.read.value = (deaf.until ?? Math.floor(this.board.clock.read())) + 1;
+    const gap = this.told.peek();
+    if (gap === null) return;
+    this.read.value = (gap.until ?? Math.floor(this.board.clock.read())) + 1;
     try {
       sessionStorage.setItem(KEY, String(this.read.value));
     } catch {

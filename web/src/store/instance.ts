@@ -3,7 +3,7 @@
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { readActivity } from "../lib/field";
 import { isAfter, timeOf } from "../wire/cursor";
-import type { Beat, Instance, Report } from "../wire/message";
+import type { Heartbeat, Instance, Report } from "../wire/message";
 import { backAt, isStuck, lostAt, type State, stateOf } from "../wire/state";
 import { Fields } from "./fields";
 import type { Sight } from "./sight";
@@ -17,8 +17,8 @@ export type Outlook =
 export class InstanceModel {
   readonly seen: Signal<number | null> = signal(null);
   readonly updated: Signal<number | null> = signal(null);
-  readonly beat_s: Signal<number | null> = signal(null);
-  readonly goodbye = signal(false);
+  readonly heartbeat_s: Signal<number | null> = signal(null);
+  readonly stopped = signal(false);
   readonly back_in_s: Signal<number | null> = signal(null);
   readonly lost = signal(false);
   readonly lag_ms = signal(0);
@@ -43,10 +43,10 @@ export class InstanceModel {
       stateOf({
         blind: sight.dark.value,
         seen: this.seen.value,
-        heard: sight.heard.value,
-        since: sight.since.value,
-        beat_s: this.beat_s.value,
-        goodbye: this.goodbye.value,
+        observed_until: sight.observedUntil.value,
+        observed_since: sight.observedSince.value,
+        heartbeat_s: this.heartbeat_s.value,
+        stopped: this.stopped.value,
         back_in_s: this.back_in_s.value,
         lost: this.lost.value,
       }),
@@ -55,15 +55,15 @@ export class InstanceModel {
     this.ended = computed(() => {
       const state = this.state.value;
       if (state === "lost" || (state === "unknown" && this.lost.value)) return "lost";
-      if (!this.goodbye.value || state === "missing") return null;
+      if (!this.stopped.value || state === "missing") return null;
       return this.back_in_s.value === null ? "stopped" : "away";
     });
     this.lostAt = computed(() => {
       const seen = this.seen.value;
       if (this.state.value !== "lost" || seen === null) return null;
-      const back_in_s = this.goodbye.value ? this.back_in_s.value : null;
+      const back_in_s = this.stopped.value ? this.back_in_s.value : null;
       return back_in_s === null
-        ? lostAt({ seen, since: 0 }, this.beat_s.value ?? 0)
+        ? lostAt({ seen, observed_since: 0 }, this.heartbeat_s.value ?? 0)
         : backAt(seen, back_in_s);
     });
     this.outlook = computed(() => this.lookAhead(sight));
@@ -89,7 +89,7 @@ export class InstanceModel {
     this.lag_ms.value = known.lag_ms;
   }
 
-  beat({ seen, lag_ms }: Beat): void {
+  beat({ seen, lag_ms }: Heartbeat): void {
     this.lag_ms.value = lag_ms;
     if (seen <= (this.seen.peek() ?? 0)) return;
     this.seen.value = seen;
@@ -109,8 +109,8 @@ export class InstanceModel {
   private take(report: Report): void {
     this.id = report.id;
     this.updated.value = timeOf(report.id);
-    this.beat_s.value = report.beat_s;
-    this.goodbye.value = report.goodbye;
+    this.heartbeat_s.value = report.heartbeat_s;
+    this.stopped.value = report.stopped;
     this.back_in_s.value = report.back_in_s;
     const activity = readActivity(report.status);
     this.activityKey.value = activity?.key ?? "";
@@ -121,14 +121,14 @@ export class InstanceModel {
   private lookAhead(sight: Sight): Outlook | null {
     const state = this.state.value;
     const seen = this.seen.value;
-    const beat_s = this.beat_s.value;
+    const heartbeat_s = this.heartbeat_s.value;
     const back_in_s = this.back_in_s.value;
-    if (state === "late" && beat_s !== null)
-      return { kind: "lost", at: lostAt({ seen, since: sight.since.value }, beat_s) };
+    if (state === "late" && heartbeat_s !== null)
+      return { kind: "lost", at: lostAt({ seen, observed_since: sight.observedSince.value }, heartbeat_s) };
     if (
       (state === "stopped" || state === "lost") &&
       seen !== null &&
-      this.goodbye.value &&
+      this.stopped.value &&
       back_in_s !== null
     )
       return { kind: "back", at: backAt(seen, back_in_s) };

@@ -2,19 +2,19 @@
 
 import { computed, signal } from "@preact/signals";
 import type { Link } from "../stream/link";
-import type { Blind, Deaf, View } from "../wire/message";
+import type { Blind, CoverageGap, View } from "../wire/message";
 
 export class Sight {
   readonly link = signal<Link>({ status: "reconnecting", failures: 0, opened: 0, fault: null });
   readonly blind = signal<Blind | null>(null);
   /** When plain publishes were last not heard. */
-  readonly deaf = signal<Deaf | null>(null);
+  readonly gap = signal<CoverageGap | null>(null);
   /** How many instances the board has no room for. */
-  readonly leftOut = signal(0);
+  readonly omitted = signal(0);
   /** Redis' time up to which every sign of life has come here. It stands still when nothing comes. */
-  readonly heard = signal(0);
+  readonly observedUntil = signal(0);
   /** Redis' time from which on silence proves something. */
-  readonly since = signal(0);
+  readonly observedSince = signal(0);
   /** The server told what it sees since the link came up. An open link alone vouches for nothing. */
   readonly told = signal(false);
 
@@ -30,12 +30,12 @@ export class Sight {
   }
 
   /** Take what a frame tells of the server's own sight. */
-  look({ blind, deaf, left_out, heard, since }: View): void {
+  look({ blind, gap, omitted, observed_until, observed_since }: View): void {
     this.blind.value = blind;
-    this.deaf.value = deaf;
-    this.leftOut.value = left_out;
-    this.heard.value = heard;
-    this.since.value = since;
+    this.gap.value = gap;
+    this.omitted.value = omitted;
+    this.observedUntil.value = observed_until;
+    this.observedSince.value = observed_since;
     this.told.value = true;
   }
 }

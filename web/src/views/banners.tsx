@@ -59,7 +59,7 @@ export function InsecureBanner({ store }: { store: Store }) {
 /** Calm as well, and there as long as it holds: what is shown is right, but it is not all. */
 export function FullNote({ store }: { store: Store }) {
   const { facts, sight } = store.board;
-  const n = sight.leftOut.value;
+  const n = sight.omitted.value;
   if (n === 0 || facts.value === null || sight.dark.value) return null;
   return (
     <div class="banner banner-note" role="status" data-testid="banner-full">

@@ -90,7 +90,7 @@ function Rows({ model, clock, without }: { model: InstanceModel; clock: Clock; w
 function Foot({ model, clock }: { model: InstanceModel; clock: Clock }) {
   const updated = model.updated.value;
   const seen = model.seen.value;
-  const beat_s = model.beat_s.value;
+  const heartbeat_s = model.heartbeat_s.value;
   const gone =
     model.state.value === "late" || model.state.value === "lost" || model.state.value === "unknown";
   return (
@@ -106,7 +106,9 @@ function Foot({ model, clock }: { model: InstanceModel; clock: Clock }) {
           </span>
         )
       )}
-      <span class="card-rhythm">{beat_s === null ? "no rhythm" : `beats every ${formatRhythm(beat_s)}`}</span>
+      <span class="card-rhythm">
+        {heartbeat_s === null ? "no rhythm" : `beats every ${formatRhythm(heartbeat_s)}`}
+      </span>
     </footer>
   );
 }

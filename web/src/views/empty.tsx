@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 
 const PYTHON = `from pulseboard import Service
 
-with Service("my-service", beat_s=5) as service:
+with Service("my-service", heartbeat_s=5) as service:
     service.update(isRunning=True)
     service.update(done=1)`;
 

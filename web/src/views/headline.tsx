@@ -49,7 +49,7 @@ function End({ model, clock }: { model: InstanceModel; clock: Clock }) {
   const text = useComputed(() => {
     const since = formatSince(model.seen.value ?? 0, clock.now.value);
     if (model.state.value === "lost") return `No beat for ${since}`;
-    return model.goodbye.value ? `Ended ${since} ago` : `Last seen ${since} ago`;
+    return model.stopped.value ? `Ended ${since} ago` : `Last seen ${since} ago`;
   });
   return (
     <p class="card-activity card-end" data-testid="end">

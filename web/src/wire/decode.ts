@@ -3,10 +3,10 @@
 import type { Json, JsonObject } from "../lib/json";
 import { timeOf } from "./cursor";
 import type {
-  Beat,
   Blind,
-  Deaf,
+  CoverageGap,
   EventName,
+  Heartbeat,
   Incident,
   Instance,
   LastWords,
@@ -40,12 +40,12 @@ export function decode(event: EventName, data: string, frameId: string): Message
       if (seen === null) throw new Malformed("id");
       return { type: "status", report: { ...told(value), id: frameId, seen } };
     }
-    case "beats":
+    case "heartbeats":
       return {
-        type: "beats",
+        type: "heartbeats",
         now: ms(value["now"], "now"),
-        heard: ms(value["heard"], "heard"),
-        beats: list(value["beats"], "beats").map(beat),
+        observed_until: ms(value["observed_until"], "observed_until"),
+        heartbeats: list(value["heartbeats"], "heartbeats").map(beat),
       };
     case "ping":
       return { type: "ping", now: ms(value["now"], "now"), ...view(value) };
@@ -83,16 +83,16 @@ function line(value: Json): LogLine {
 
 /** What a status event says itself, as it also stands on pub/sub. */
 function told(value: JsonObject): Omit<Report, "id" | "seen"> {
-  const goodbye = value["goodbye"] === undefined ? false : flag(value["goodbye"], "goodbye");
+  const stopped = value["stopped"] === undefined ? false : flag(value["stopped"], "stopped");
   const back_in_s = maybe(value["back_in_s"], "back_in_s", positive);
-  if (back_in_s !== null && (!goodbye || back_in_s > MAX_BACK_IN_S)) throw new Malformed("back_in_s");
+  if (back_in_s !== null && (!stopped || back_in_s > MAX_BACK_IN_S)) throw new Malformed("back_in_s");
   return {
     service: name(value["service"]),
     instance: value["instance"] === undefined ? "" : text(value["instance"], "instance"),
     timestamp: ms(value["timestamp"], "timestamp"),
     status: object(value["status"], "status"),
-    beat_s: maybe(value["beat_s"], "beat_s", positive),
-    goodbye,
+    heartbeat_s: maybe(value["heartbeat_s"], "heartbeat_s", positive),
+    stopped,
     back_in_s,
   };
 }
@@ -100,10 +100,10 @@ function told(value: JsonObject): Omit<Report, "id" | "seen"> {
 function view(value: JsonObject): View {
   return {
     blind: blind(value["blind"]),
-    deaf: maybe(value["deaf"], "deaf", deaf),
-    left_out: maybe(value["left_out"], "left_out", count) ?? 0,
-    heard: ms(value["heard"], "heard"),
-    since: ms(value["since"], "since"),
+    gap: maybe(value["gap"], "gap", gap),
+    omitted: maybe(value["omitted"], "omitted", count) ?? 0,
+    observed_until: ms(value["observed_until"], "observed_until"),
+    observed_since: ms(value["observed_since"], "observed_since"),
   };
 }
 
@@ -127,7 +127,7 @@ function incident(value: Json): Incident {
     seen: ms(known["seen"], "seen"),
     declared: ms(known["declared"], "declared"),
     cause: text(known["cause"], "cause"),
-    beat_s: maybe(known["beat_s"], "beat_s", positive),
+    heartbeat_s: maybe(known["heartbeat_s"], "heartbeat_s", positive),
   };
 }
 
@@ -143,14 +143,14 @@ function lifecycle(value: JsonObject, frameId: string): Message {
   };
 }
 
-function beat(value: Json): Beat {
-  const parts = list(value, "beats");
-  if (parts.length < 3) throw new Malformed("beats");
+function beat(value: Json): Heartbeat {
+  const parts = list(value, "heartbeats");
+  if (parts.length < 3) throw new Malformed("heartbeats");
   return {
     service: name(parts[0]),
-    instance: text(parts[1], "beats"),
-    seen: ms(parts[2], "beats"),
-    lag_ms: maybe(parts[3], "beats", count) ?? 0,
+    instance: text(parts[1], "heartbeats"),
+    seen: ms(parts[2], "heartbeats"),
+    lag_ms: maybe(parts[3], "heartbeats", count) ?? 0,
   };
 }
 
@@ -159,9 +159,9 @@ function total(skipped: Json | undefined): number {
   return counts.reduce<number>((sum, n) => sum + count(n, "skipped"), 0);
 }
 
-function deaf(value: Json | undefined): Deaf {
-  const known = object(value, "deaf");
-  return { since: ms(known["since"], "deaf"), until: maybe(known["until"], "deaf", ms) };
+function gap(value: Json | undefined): CoverageGap {
+  const known = object(value, "gap");
+  return { since: ms(known["since"], "gap"), until: maybe(known["until"], "gap", ms) };
 }
 
 function blind(value: Json | undefined): Blind | null {

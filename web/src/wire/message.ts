@@ -9,7 +9,7 @@ export interface Blind {
 }
 
 /** Plain publishes were not heard from then to then (null: it goes on), by Redis' clock, and may be missing. */
-export interface Deaf {
+export interface CoverageGap {
   since: number;
   until: number | null;
 }
@@ -18,11 +18,11 @@ export interface Deaf {
 export interface View {
   blind: Blind | null;
   /** The latest time of the kind; null too from an older server, which does not tell. */
-  deaf: Deaf | null;
+  gap: CoverageGap | null;
   /** How many instances a full board has no room for; 0 too from an older server, which does not tell. */
-  left_out: number;
-  heard: number;
-  since: number;
+  omitted: number;
+  observed_until: number;
+  observed_since: number;
 }
 
 /** What one event says of its instance. `id` and `seen` are by Redis' clock, `timestamp` by the publisher's. */
@@ -31,8 +31,8 @@ export interface Report {
   instance: string;
   timestamp: number;
   status: JsonObject;
-  beat_s: number | null;
-  goodbye: boolean;
+  heartbeat_s: number | null;
+  stopped: boolean;
   /** With a planned goodbye: it will be back in so many seconds. */
   back_in_s: number | null;
   id: string;
@@ -56,7 +56,7 @@ export interface Incident {
   declared: number;
   /** `silent`: no beat for two and a half rhythms; `overdue`: a planned return was missed. Later causes may come. */
   cause: string;
-  beat_s: number | null;
+  heartbeat_s: number | null;
 }
 
 /** One line of a log; `timestamp` is by the clock of whoever logged it. */
@@ -92,18 +92,18 @@ export interface StatusMessage {
   report: Report;
 }
 
-export interface Beat {
+export interface Heartbeat {
   service: string;
   instance: string;
   seen: number;
   lag_ms: number;
 }
 
-export interface BeatsMessage {
-  type: "beats";
+export interface HeartbeatsMessage {
+  type: "heartbeats";
   now: number;
-  heard: number;
-  beats: Beat[];
+  observed_until: number;
+  heartbeats: Heartbeat[];
 }
 
 export interface PingMessage extends View {
@@ -141,7 +141,7 @@ export interface ByeMessage {
 export type Message =
   | BoardMessage
   | StatusMessage
-  | BeatsMessage
+  | HeartbeatsMessage
   | PingMessage
   | LifecycleMessage
   | SkippedMessage
@@ -152,7 +152,7 @@ export type Message =
 export const EVENTS = [
   "board",
   "status",
-  "beats",
+  "heartbeats",
   "ping",
   "lifecycle",
   "skipped",

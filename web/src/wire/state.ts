@@ -17,43 +17,45 @@ const STUCK_MS = 1000;
 /** When an instance was last seen (null: never), and from when on its silence proves something. */
 export interface Silence {
   seen: number | null;
-  since: number;
+  observed_since: number;
 }
 
 /**
- * All times in ms by Redis' clock; `heard`: up to when every sign of life was heard, however late it is by now; `beat_s`
+ * All times in ms by Redis' clock; `heard`: up to when every sign of life was heard, however late it is by now; `heartbeat_s`
  * null: no rhythm declared; `lost`: it was declared so, and gave no sign of life since.
  */
 export interface Signs extends Silence {
   blind: boolean;
-  heard: number;
-  beat_s: number | null;
-  goodbye: boolean;
+  observed_until: number;
+  heartbeat_s: number | null;
+  stopped: boolean;
   back_in_s: number | null;
   lost: boolean;
 }
 
 /** Judge an instance; the first line that holds. */
 export function stateOf(signs: Signs): State {
-  const { blind, seen, heard, since, beat_s, goodbye, back_in_s, lost } = signs;
+  const { blind, seen, observed_until, observed_since, heartbeat_s, stopped, back_in_s, lost } = signs;
   if (blind) return "unknown";
   if (seen === null) return "missing";
   if (lost) return "lost";
-  if (goodbye) {
-    const absent = back_in_s === null || heard <= Math.max(backAt(seen, back_in_s), since) + RETURN_GRACE_MS;
+  if (stopped) {
+    const absent =
+      back_in_s === null ||
+      observed_until <= Math.max(backAt(seen, back_in_s), observed_since) + RETURN_GRACE_MS;
     return absent ? "stopped" : "lost";
   }
-  if (beat_s === null) return "silent";
-  const late = LATE_AFTER_BEATS * beat_s * 1000;
-  if (heard - seen <= late) return "alive";
-  const silence = heard - Math.max(seen, since);
+  if (heartbeat_s === null) return "silent";
+  const late = LATE_AFTER_BEATS * heartbeat_s * 1000;
+  if (observed_until - seen <= late) return "alive";
+  const silence = observed_until - Math.max(seen, observed_since);
   if (silence <= late) return "unknown";
-  return silence <= LOST_AFTER_BEATS * beat_s * 1000 ? "late" : "lost";
+  return silence <= LOST_AFTER_BEATS * heartbeat_s * 1000 ? "late" : "lost";
 }
 
 /** When an instance of this rhythm will be lost if nothing is heard of it. */
-export function lostAt({ seen, since }: Silence, beat_s: number): number {
-  return Math.max(seen ?? 0, since) + LOST_AFTER_BEATS * beat_s * 1000;
+export function lostAt({ seen, observed_since }: Silence, heartbeat_s: number): number {
+  return Math.max(seen ?? 0, observed_since) + LOST_AFTER_BEATS * heartbeat_s * 1000;
 }
 
 /** When an instance that said a planned goodbye at `seen` means to be back. */
