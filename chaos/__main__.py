@@ -92,8 +92,14 @@ async def run(faults: Sequence[Fault], plan: Plan, results: list[Result]) -> Non
         async with rig(kind, plan.rate, say) as made:
             for fault in group:
                 say(f"{fault.name}: {fault.what}")
-                results.append(await perform(fault, made, plan))
+                try:
+                    results.append(await perform(fault, made, plan))
+                except Exception:
+                    say(f"{fault.name}: the logs are in {made.keep_logs(fault.name)}")
+                    raise
                 say(summary(results[-1]))
+                if results[-1].failures:
+                    say(f"{fault.name}: the logs are in {made.keep_logs(fault.name)}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,13 @@ class Rig:
     def plain(self) -> Publisher:
         """The publisher that does without the SDK."""
         return self.publishers[-1]
+
+    def keep_logs(self, row: str) -> Path:
+        """Copy the logs of all processes to a new folder, which nobody removes, and return it."""
+        kept = Path(tempfile.mkdtemp(prefix=f"pulseboard-chaos-{row}-"))
+        for log in self.folder.glob("*.log"):
+            shutil.copy(log, kept)
+        return kept
 
     async def publish(self, rate: float) -> None:
         """Publish so many events a second in total, three quarters of them by the SDK, instead of what was published."""
