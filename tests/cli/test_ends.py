@@ -117,11 +117,15 @@ class TestWorkers:
     ) -> None:
         program, _ = serve(pulseboard, redis_env, "--workers", "2")
         workers = set(children(program.process.pid))
-        os.kill(min(workers), signal.SIGSTOP)
+        frozen = min(workers)
+        os.kill(frozen, signal.SIGSTOP)
+        program.process.send_signal(signal.SIGTERM)
+        until(lambda: not alive(workers - {frozen}), "the worker that is not frozen did not end")
+        # How long a process takes to end depends on the load of the machine; the clock runs only while one is waited for.
         started = time.monotonic()
-        assert program.stop() == 0
+        until(lambda: not alive({frozen}), "the frozen worker was not killed")
         assert time.monotonic() - started < 3
-        assert not alive(workers)
+        assert program.wait() == 0
 
     def test_what_was_given_by_flag_reaches_every_worker(
         self, pulseboard: Pulseboard, redis_env: dict[str, str]
