@@ -109,7 +109,7 @@ async def test_garbage_in_the_feed_is_dropped_and_counted_and_stops_nothing(
             {"kind": "status", "data": event("logs")},
             {
                 "kind": "status",
-                "data": b'{"service":"a","timestamp":1,"status":' + b'{"a":' * 5_000,
+                "data": event().replace(b'{"n":0}', b'{"a":' * 5_000 + b"1" + b"}" * 5_000),
             },
             {"kind": "status", "data": event(instance="a/b")},
             {"kind": "status", "data": event(heartbeat_s=-1)},
