@@ -102,8 +102,11 @@ class Cluster(Replicated):
         wait_for(self._is_settled, "the cluster to be whole")
 
     def _is_settled(self) -> bool:
-        return all(map(_is_whole, self.nodes)) and all(
-            role(node) == "master" or is_in_sync(node) for node in self.nodes
+        return (
+            all(map(_is_whole, self.nodes))
+            and all(role(node) == "master" or is_in_sync(node) for node in self.nodes)
+            # Until a node has heard how far a replica is, it tells clients nothing of that replica.
+            and all(_told_ports(node) == {other.port for other in self.nodes} for node in self.nodes)
         )
 
 
@@ -112,6 +115,11 @@ def _owners(node: Node) -> list[tuple[int, int, int]]:
     return sorted(
         (first, last, master[1]) for first, last, master, *_ in call(node, "CLUSTER", "SLOTS")
     )
+
+
+def _told_ports(node: Node) -> set[int]:
+    """Return the ports of the masters and replicas that one node tells a client of."""
+    return {server[1] for _, _, *servers in call(node, "CLUSTER", "SLOTS") for server in servers}
 
 
 def _describe(node: Node) -> list[list[str]]:
