@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import tempfile
 import uuid
@@ -20,6 +21,11 @@ from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
 AnyTopology = TypeVar("AnyTopology", bound=Topology)
+
+# A shell that is not interactive starts background jobs with SIGINT ignored, and every child inherits that. Tests send
+# SIGINT to children, so the test run takes the disposition that it has in the foreground.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def free_port() -> int:
