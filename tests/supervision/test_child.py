@@ -7,8 +7,8 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
-import time
 import tracemalloc
 from collections.abc import AsyncIterator
 
@@ -94,11 +94,13 @@ async def test_output_is_aligned_bounded_and_cannot_drive_the_terminal() -> None
 
 async def test_end_of_a_child_is_noticed_though_a_grandchild_holds_its_output() -> None:
     out = Output()
-    grandchild = "import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(3)'])"
-    async with keeping(grandchild, out):
-        started = time.monotonic()
-        await out.until("child", "ended with code 0")
-        assert time.monotonic() - started < 2.5
+    sleeper = "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])"  # for longer than LIMIT_S
+    try:
+        async with keeping(f"import subprocess, sys; print({sleeper}.pid)", out):
+            await out.until("child", "ended with code 0")
+    finally:
+        for line in filter(str.isdigit, out.lines("child")):
+            os.kill(int(line), signal.SIGKILL)
 
 
 async def test_terminal_that_went_away_stops_nobody() -> None:
