@@ -76,10 +76,10 @@ def test_the_stats_are_a_value_that_does_not_change(make: MakeService) -> None:
 
 def test_asking_costs_microseconds(make: MakeService) -> None:
     service = make()
-    started = time.perf_counter()
+    started = time.thread_time()  # of this thread alone: a busy machine adds nothing to it
     for _ in range(1_000):
         service.stats()
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_a_forked_child_counts_its_own(run_host: RunHost) -> None:
