@@ -11,6 +11,10 @@ def test_sigint_is_not_ignored_where_the_test_run_was_started_with_it_ignored() 
     program = "import signal, tests.conftest; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
     done = subprocess.run(
-        [*ignoring, sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [*ignoring, sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == "True\n"

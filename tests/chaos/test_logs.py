@@ -22,7 +22,9 @@ async def nothing(_: Scene) -> None:
     """The faults of these tests do nothing."""
 
 
-PASSES, FAILS, RAISES = (Fault(name, "nothing happens", nothing) for name in ("passes", "fails", "raises"))
+PASSES, FAILS, RAISES = (
+    Fault(name, "nothing happens", nothing) for name in ("passes", "fails", "raises")
+)
 
 
 def rig_in(folder: Path) -> Rig:

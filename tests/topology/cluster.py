@@ -106,7 +106,9 @@ class Cluster(Replicated):
             all(map(_is_whole, self.nodes))
             and all(role(node) == "master" or is_in_sync(node) for node in self.nodes)
             # Until a node has heard how far a replica is, it tells clients nothing of that replica.
-            and all(_told_ports(node) == {other.port for other in self.nodes} for node in self.nodes)
+            and all(
+                _told_ports(node) == {other.port for other in self.nodes} for node in self.nodes
+            )
         )
 
 
