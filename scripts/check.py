@@ -31,6 +31,7 @@ LINTERS = {
     "ruff format": [str(BIN / "ruff"), "format", "--check", "--quiet", "."],
     "import-linter": [str(BIN / "lint-imports"), "--no-logo"],
     "mypy": [str(BIN / "mypy"), "--no-error-summary"],
+    "generated shapes": [str(BIN / "python"), "scripts/generate_shapes.py", "--check"],
     "biome": [*NPM, "run", "--silent", "check"],
     "tsc": [*NPM, "run", "--silent", "typecheck"],
 }

@@ -10,11 +10,11 @@ from tests.hub.conftest import entry, lifecycle, reset
 
 from pulseboard.bus.feed.entries import Entry, Heartbeat, Reset
 from pulseboard.hub.board import FORGET_REPLACED_S, Board
-from pulseboard.hub.freshness import BlindView, Freshness
 from pulseboard.hub.options import FORGET_S
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.state import State
+from pulseboard.wire.views import BlindView, Freshness
 
 
 def snapshot(board: Board) -> dict[str, Any]:

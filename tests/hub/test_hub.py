@@ -20,12 +20,12 @@ from pulseboard.hub import fan_out
 from pulseboard.hub import hub as hub_module
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
-from pulseboard.hub.freshness import BlindView
 from pulseboard.hub.hub import RETRY_MS, Hub
 from pulseboard.hub.options import WRITE_DEADLINE_S, HubOptions
 from pulseboard.hub.ring import Ring
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.state import RECONNECT_MS
+from pulseboard.wire.views import BlindView
 
 SEED = View(seed=True)
 

@@ -9,7 +9,6 @@ import msgspec
 from pulseboard.bus.feed.entries import INCIDENTS_SHOWN, Entry, Heartbeat, Reset
 from pulseboard.bus.history.incidents import Loss
 from pulseboard.bus.keys import BOARD_MAX
-from pulseboard.hub.freshness import Freshness
 from pulseboard.hub.options import FORGET_S
 from pulseboard.hub.overflow import Overflow
 from pulseboard.wire.cursor import Cursor
@@ -18,6 +17,7 @@ from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
 from pulseboard.wire.events.status import StatusEvent
 from pulseboard.wire.names import camel_case
 from pulseboard.wire.state import State, judge
+from pulseboard.wire.views import Freshness, InstanceView
 
 FORGET_REPLACED_S = 3_600.0
 """An ended instance is taken off the board after this, when its service has one that was seen since: each restart leaves one."""
@@ -53,23 +53,6 @@ class Instance:
             back_in_s=event.back_in_s,
             lost=self.lost,
         )
-
-
-class InstanceView(msgspec.Struct):
-    """An instance as the `board` event shows it (docs/reference/wire.md)."""
-
-    service: str
-    instance: str
-    timestamp: int
-    status: msgspec.Raw
-    heartbeat_s: float | None
-    commands: list[str]
-    stopped: bool
-    back_in_s: float | None
-    lost: bool
-    lag_ms: int
-    id: str
-    seen: int
 
 
 class Board:
@@ -200,22 +183,14 @@ class Board:
         """Return every instance (of `services`, if given), in the order in which they first appeared."""
         return [
             InstanceView(
-                event.service,
-                event.instance,
-                event.timestamp,
-                event.status,
-                event.heartbeat_s,
-                event.commands,
-                event.stopped,
-                event.back_in_s,
-                each.lost,
-                each.lag_ms,
-                str(each.cursor),
-                each.seen,
+                **msgspec.structs.asdict(each.event),
+                lost=each.lost,
+                lag_ms=each.lag_ms,
+                id=str(each.cursor),
+                seen=each.seen,
             )
             for each in self._instances.values()
-            for event in (each.event,)
-            if services is None or event.service in services
+            if services is None or each.event.service in services
         ]
 
     def states(self, sight: Freshness) -> dict[tuple[str, str], State]:

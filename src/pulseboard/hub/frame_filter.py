@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pulseboard.hub.frames import LogView
 from pulseboard.wire.events.log import LogFilter
+from pulseboard.wire.views import LogView
 
 _DATA = b"data: "
 _BEATS = b'"heartbeats":['

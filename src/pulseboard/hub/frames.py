@@ -1,75 +1,34 @@
 """The frames of both streams: which event becomes which bytes (docs/reference/wire.md)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from pulseboard.bus.feed.entries import Entry, Heartbeat
-from pulseboard.hub.board import InstanceView
-from pulseboard.hub.freshness import BlindView, CoverageGapView, Freshness
 from pulseboard.hub.ring import Frame
 from pulseboard.wire.codec import encode
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.command import Command
-from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
-from pulseboard.wire.events.log import LinePlace, LineView, LogEvent, view_line
-from pulseboard.wire.events.metric import Kind, MetricEvent, Value
+from pulseboard.wire.events.lifecycle import LifecycleEvent
+from pulseboard.wire.events.log import LinePlace, LogEvent, view_line
+from pulseboard.wire.events.metric import MetricEvent
 from pulseboard.wire.events.receipt import Receipt
+from pulseboard.wire.events.status import StatusEvent
 from pulseboard.wire.sse import HEARTBEAT, format_frame
-
-
-class BoardView(msgspec.Struct):
-    """The data of the `board` event."""
-
-    now: int
-    observed_until: int
-    observed_since: int
-    blind: BlindView | None
-    gap: CoverageGapView | None
-    omitted: int
-    ping_s: float
-    version: str
-    insecure: bool
-    expect: Sequence[str]
-    instances: list[InstanceView]
-    incidents: list[Incident]
-
-
-class _Status(msgspec.Struct, omit_defaults=True):
-    service: str
-    timestamp: int
-    status: msgspec.Raw
-    instance: str
-    heartbeat_s: float | None = None
-    commands: list[str] = []
-    stopped: bool = False
-    back_in_s: float | None = None
-
-
-class LogView(msgspec.Struct, omit_defaults=True):
-    """The data of the `log` event."""
-
-    service: str
-    instance: str
-    lines: list[LineView]
-    dropped: int = 0
-
-
-class MetricView(msgspec.Struct, omit_defaults=True):
-    """The data of the `metric` event; `timestamp` is when it came, where nobody said."""
-
-    service: str
-    instance: str
-    timestamp: int
-    metrics: dict[str, Value]
-    kinds: dict[str, Kind] = {}
-
-
-class _SeedStatus(msgspec.Struct):
-    service: str
-    timestamp: int
-    status: msgspec.Raw
+from pulseboard.wire.views import (
+    BoardView,
+    ByeView,
+    Freshness,
+    HeartbeatsView,
+    LogView,
+    MetricView,
+    PingView,
+    ResetView,
+    SkippedView,
+    StatusStreamMessage,
+    StatusView,
+)
 
 
 def event_frame(entry: Entry) -> Frame:
@@ -90,29 +49,28 @@ def event_frame(entry: Entry) -> Frame:
             entry.cursor, "receipt", event.service, _named("receipt", event, entry.cursor), None
         )
     if isinstance(event, MetricEvent):
-        timestamp = event.timestamp or entry.cursor.ms
-        metric = MetricView(event.service, event.instance, timestamp, event.metrics, event.kinds)
-        return Frame(
-            entry.cursor, "metric", event.service, _named("metric", metric, entry.cursor), None
-        )
-    status = _Status(
-        event.service,
-        event.timestamp,
-        event.status,
-        event.instance,
-        event.heartbeat_s,
-        event.commands,
-        event.stopped,
-        event.back_in_s,
-    )
-    seed = _SeedStatus(event.service, event.timestamp, event.status)
+        full = _named("metric", view_metric(event, entry.cursor), entry.cursor)
+        return Frame(entry.cursor, "metric", event.service, full, None)
+    message = StatusStreamMessage(event.service, event.timestamp, event.status)
     return Frame(
         entry.cursor,
         "status",
         event.service,
-        format_frame(encode(status), event="status", id=id),
-        format_frame(encode(seed), id=id),
+        format_frame(encode(view_status(event)), event="status", id=id),
+        format_frame(encode(message), id=id),
     )
+
+
+def view_status(event: StatusEvent) -> StatusEvent:
+    """Return the data of the `status` event, which always names the instance."""
+    # An event that names its instance is its own view, which saves a copy for each event.
+    return event if event.instance else StatusView(**msgspec.structs.asdict(event))
+
+
+def view_metric(event: MetricEvent, cursor: Cursor) -> MetricView:
+    """Return the data of the `metric` event, which always has an instance and a timestamp."""
+    fields = msgspec.structs.asdict(event)
+    return MetricView(**fields | {"timestamp": event.timestamp or cursor.ms})
 
 
 def view_log(event: LogEvent, cursor: Cursor) -> LogView:
@@ -125,36 +83,21 @@ def heartbeats_frame(
     now: int, observed_until: int, heartbeats: Iterable[Heartbeat], cursor: Cursor
 ) -> Frame:
     """Return the frame that tells signs of life as [service, instance, seen], and the lag where there is one."""
-    told = [
-        [
-            heartbeat.service,
-            heartbeat.instance,
-            heartbeat.seen,
-            *([heartbeat.lag_ms] if heartbeat.lag_ms else []),
-        ]
-        for heartbeat in heartbeats
+    # A row leaves a lag of 0 out, which no struct of msgspec can do.
+    rows: list[Any] = [
+        (each.service, each.instance, each.seen, each.lag_ms)
+        if each.lag_ms
+        else (each.service, each.instance, each.seen)
+        for each in heartbeats
     ]
-    return Frame(
-        cursor,
-        "heartbeats",
-        None,
-        _named(
-            "heartbeats", {"now": now, "observed_until": observed_until, "heartbeats": told}, cursor
-        ),
-        None,
-    )
+    view = HeartbeatsView(now, observed_until, rows)
+    return Frame(cursor, "heartbeats", None, _named("heartbeats", view, cursor), None)
 
 
 def ping_frame(now: int, sight: Freshness, cursor: Cursor, omitted: int) -> Frame:
     """Return the sign of life of the server itself, named so that a page's script sees it."""
-    data = {
-        "now": now,
-        "observed_until": sight.observed_until,
-        "observed_since": sight.observed_since,
-        "blind": sight.blind,
-        "gap": sight.gap,
-    }
-    return Frame(cursor, None, None, _named("ping", data | {"omitted": omitted}, cursor), None)
+    view = PingView(now=now, omitted=omitted, **msgspec.structs.asdict(sight))
+    return Frame(cursor, None, None, _named("ping", view, cursor), None)
 
 
 def keepalive_frame(cursor: Cursor) -> Frame:
@@ -169,12 +112,12 @@ def board_bytes(view: BoardView, cursor: Cursor) -> bytes:
 
 def reset_bytes(reason: str) -> bytes:
     """Return the message that says why continuity was lost; a board follows. Only that one's id may be resumed from."""
-    return format_frame(encode({"reason": reason}), event="reset")
+    return format_frame(encode(ResetView(reason)), event="reset")
 
 
 def skipped_bytes(reason: str, skipped: Mapping[str, int]) -> bytes:
     """Return the message that says how many events by kind a reader was too slow for; a board follows."""
-    return format_frame(encode({"reason": reason, "skipped": skipped}), event="skipped")
+    return format_frame(encode(SkippedView(reason, dict(skipped))), event="skipped")
 
 
 def snapshot_bytes(snapshot: dict[str, msgspec.Raw], cursor: Cursor) -> bytes:
@@ -185,7 +128,7 @@ def snapshot_bytes(snapshot: dict[str, msgspec.Raw], cursor: Cursor) -> bytes:
 def bye_bytes(reason: str, retry_ms: int, cursor: Cursor | None) -> bytes:
     """Return the last message of `/api/stream`; without a cursor the reader keeps the id of what it saw last."""
     return format_frame(
-        encode({"reason": reason}),
+        encode(ByeView(reason)),
         event="bye",
         id="" if cursor is None else str(cursor),
         retry_ms=retry_ms,
@@ -197,7 +140,5 @@ def retry_bytes(retry_ms: int) -> bytes:
     return b"retry: %d\n\n" % retry_ms
 
 
-def _named(
-    event: str, data: dict[str, Any] | LogView | MetricView | Command | Receipt, cursor: Cursor
-) -> bytes:
+def _named(event: str, data: msgspec.Struct, cursor: Cursor) -> bytes:
     return format_frame(encode(data), event=event, id=str(cursor))

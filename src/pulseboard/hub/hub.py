@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 
+import msgspec
+
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.connection.client import run_for_ever
 from pulseboard.bus.feed.entries import Batch, Blind, Heartbeat, Reset
@@ -18,7 +20,6 @@ from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
 from pulseboard.hub.fan_out import FanOut
 from pulseboard.hub.frames import (
-    BoardView,
     board_bytes,
     bye_bytes,
     event_frame,
@@ -28,12 +29,13 @@ from pulseboard.hub.frames import (
     retry_bytes,
     snapshot_bytes,
 )
-from pulseboard.hub.freshness import BlindView, CoverageGapView, Freshness
+from pulseboard.hub.freshness import observe
 from pulseboard.hub.options import HubOptions
 from pulseboard.hub.ring import Frame, Ring
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.state import State
+from pulseboard.wire.views import BlindView, BoardView, CoverageGapView, Freshness
 
 BEATS_EVERY_S = 1.0
 BEATS_PER_RHYTHM = 8
@@ -108,7 +110,7 @@ class Hub:
             case Blind(reason):
                 since = self._clock.now_ms() if self.blind is None else self.blind.since
                 if self.blind != (blind := BlindView(since, reason)):
-                    self.sight = self.sight.look(blind=blind)
+                    self.sight = observe(self.sight, blind=blind)
                     self._ping()
             case Reset():
                 self._restart(item)
@@ -119,7 +121,7 @@ class Hub:
 
     def listen(self, gap: CoverageGapView | None) -> None:
         """Tell readers at once from when to when plain publishes were not heard; None: there is no such time any more."""
-        self.sight = self.sight.listen(gap)
+        self.sight = msgspec.structs.replace(self.sight, gap=gap)
         self._ping()
         self._fan_out.flush()
 
@@ -236,7 +238,8 @@ class Hub:
     def _see(self, observed_until: int, since: int) -> None:
         """Take a sign of life of Redis; what was said while this server was blind, it could not hear."""
         was_blind = self.blind is not None and self.epoch > 0
-        self.sight = self.sight.look(
+        self.sight = observe(
+            self.sight,
             observed_until=observed_until,
             observed_since=max(since, observed_until) if was_blind else since,
         )
@@ -311,11 +314,8 @@ class Hub:
             return view.services is None or service in view.services
 
         board = BoardView(
+            **msgspec.structs.asdict(self.sight),
             now=self._clock.now_ms(),
-            observed_until=self.sight.observed_until,
-            observed_since=self.sight.observed_since,
-            blind=self.blind,
-            gap=self.sight.gap,
             omitted=self.board.omitted(self._clock.now_ms()),
             ping_s=self.options.ping_s,
             version=self.options.version,

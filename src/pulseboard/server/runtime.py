@@ -23,13 +23,13 @@ from pulseboard.bus.retention.sync import LimitSync
 from pulseboard.control.dispatch import Dispatcher
 from pulseboard.control.expiry import ExpiryCheck
 from pulseboard.hub.board import Board
-from pulseboard.hub.freshness import CoverageGapView
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
 from pulseboard.server.hosting.signals import call_on_stop
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import BusUnavailable
+from pulseboard.wire.views import CoverageGapView
 
 FORGET_EVERY_S = 5.0
 DECLARE_EVERY_S = 0.5

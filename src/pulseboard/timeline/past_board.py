@@ -38,18 +38,10 @@ DECLARED_WITHIN_MS = 600_000
 """A loss that began before a moment may have been declared so much after it: its rhythm may be slow."""
 
 
-class PastInstance(msgspec.Struct):
-    """One instance as it stood: `id` is the feed id of its last event then, whose time is when it was said."""
+class PastInstance(StatusEvent, frozen=True, kw_only=True, omit_defaults=False):
+    """One instance as it stood: its last event before that moment, with its feed id and state."""
 
-    service: str
-    instance: str
     state: State
-    timestamp: int
-    status: msgspec.Raw
-    heartbeat_s: float | None
-    commands: list[str]
-    stopped: bool
-    back_in_s: float | None
     id: str
 
 
@@ -212,27 +204,16 @@ def _view(entry: Entry, state: State) -> PastInstance | None:
     event = entry.event
     if not isinstance(event, StatusEvent):
         return None
-    return PastInstance(
-        event.service,
-        event.instance,
-        state,
-        event.timestamp,
-        event.status,
-        event.heartbeat_s,
-        event.commands,
-        event.stopped,
-        event.back_in_s,
-        str(entry.cursor),
-    )
+    return PastInstance(**msgspec.structs.asdict(event), state=state, id=str(entry.cursor))
 
 
 def _view_command(command: Command, steps: dict[str, Step | None]) -> PastCommand:
     return PastCommand(
-        command.command_id,
-        command.service,
-        command.command,
-        command.args,
-        command.issued,
-        command.expires,
-        steps,
+        id=command.command_id,
+        service=command.service,
+        command=command.command,
+        args=command.args,
+        issued=command.issued,
+        expires=command.expires,
+        steps=steps,
     )

@@ -5,30 +5,9 @@ import msgspec
 from pulseboard.bus.history.incidents import IncidentStore
 from pulseboard.server.http.query import bus_errors_as_problems, parse_place, parse_service
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events.lifecycle import Incident
-from pulseboard.wire.events.log import LineView
-from pulseboard.wire.events.metric import Value
+from pulseboard.wire.views import IncidentsView, IncidentView
 
 INCIDENTS_MOST = 100
-
-
-class IncidentView(Incident, frozen=True, kw_only=True):
-    """An incident with the last words of its instance: its last status, `timestamp` by its own clock in ms, and its feed id.
-
-    And the last `lines` of its log, in order. `metrics` are its last ones by name; None where it had none.
-    """
-
-    timestamp: int
-    status: msgspec.Raw
-    last_id: str
-    lines: list[LineView]
-    metrics: dict[str, Value] | None = None
-
-
-class IncidentsView(msgspec.Struct):
-    """Some incidents, the latest first."""
-
-    incidents: list[IncidentView]
 
 
 async def read_incidents(

@@ -2,43 +2,23 @@
 
 import msgspec
 
-from pulseboard.hub.board import InstanceView
-from pulseboard.hub.freshness import BlindView
 from pulseboard.hub.hub import Hub
 from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import parse_service
-from pulseboard.wire.state import State
+from pulseboard.wire.views import InstanceStateView, ServicesView, ServiceView
 
 
-class InstanceNow(InstanceView, kw_only=True):
-    """An instance as the `board` event shows it, with its state."""
-
-    state: State
-
-
-class ServiceNow(msgspec.Struct):
-    """A service. With no instances it is an expected one that is missing."""
-
-    name: str
-    expected: bool
-    instances: list[InstanceNow]
-
-
-class ServicesNow(msgspec.Struct):
-    """All services by name; `now` and `observed_until` in ms by Redis' clock. While `blind`, each state is `unknown`."""
-
-    now: int
-    observed_until: int
-    blind: BlindView | None
-    services: list[ServiceNow]
-
-
-def read_services(hub: Hub) -> ServicesNow:
+def read_services(hub: Hub) -> ServicesView:
     """Return every service."""
-    return ServicesNow(hub.now_ms, hub.sight.observed_until, hub.blind, _services(hub))
+    return ServicesView(
+        now=hub.now_ms,
+        observed_until=hub.sight.observed_until,
+        blind=hub.blind,
+        services=_services(hub),
+    )
 
 
-def read_service(hub: Hub, name: str) -> ServiceNow:
+def read_service(hub: Hub, name: str) -> ServiceView:
     """Return one service; raise a Problem for one that nobody expects and that was not seen."""
     parse_service(name)
     found = [service for service in _services(hub) if service.name == name]
@@ -47,14 +27,14 @@ def read_service(hub: Hub, name: str) -> ServiceNow:
     return found[0]
 
 
-def _services(hub: Hub) -> list[ServiceNow]:
+def _services(hub: Hub) -> list[ServiceView]:
     board = hub.board
     states = board.states(hub.sight)
-    services = {name: ServiceNow(name, expected=True, instances=[]) for name in board.expected}
+    services = {name: ServiceView(name, expected=True, instances=[]) for name in board.expected}
     for view in board.view():
         service = services.setdefault(
-            view.service, ServiceNow(view.service, expected=False, instances=[])
+            view.service, ServiceView(view.service, expected=False, instances=[])
         )
         state = states[view.service, view.instance]
-        service.instances.append(InstanceNow(**msgspec.structs.asdict(view), state=state))
+        service.instances.append(InstanceStateView(**msgspec.structs.asdict(view), state=state))
     return sorted(services.values(), key=lambda service: service.name)

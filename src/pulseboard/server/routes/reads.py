@@ -6,11 +6,12 @@ from litestar import Response, route
 from litestar.params import QueryParameter
 from litestar.types import ControllerRouterHandler
 
-from pulseboard.server.api.incidents import INCIDENTS_MOST, IncidentsView, read_incidents
-from pulseboard.server.api.services import ServiceNow, ServicesNow, read_service, read_services
+from pulseboard.server.api.incidents import INCIDENTS_MOST, read_incidents
+from pulseboard.server.api.services import read_service, read_services
 from pulseboard.server.http.parameters import Before, OfService, ServiceName, takes_no_others
 from pulseboard.server.http.responses import READ, answers, json_answer
 from pulseboard.server.runtime import Runtime
+from pulseboard.wire.views import IncidentsView, ServicesView, ServiceView
 
 
 def make_reads(core: Runtime) -> list[ControllerRouterHandler]:
@@ -45,7 +46,7 @@ def make_reads(core: Runtime) -> list[ControllerRouterHandler]:
         http_method=READ,
         sync_to_thread=False,
         summary="Every service, with the state of each instance",
-        responses=answers(ServicesNow),
+        responses=answers(ServicesView),
     )
     def services() -> Response[bytes]:
         return json_answer(read_services(core.hub))
@@ -55,7 +56,7 @@ def make_reads(core: Runtime) -> list[ControllerRouterHandler]:
         http_method=READ,
         sync_to_thread=False,
         summary="One service",
-        responses=answers(ServiceNow, 400, 404),
+        responses=answers(ServiceView, 400, 404),
     )
     def service(name: ServiceName) -> Response[bytes]:
         return json_answer(read_service(core.hub, name))

@@ -19,6 +19,13 @@ from pulseboard.wire.codec import (
     is_stamped,
 )
 from pulseboard.wire.errors import ConfigError, InvalidEvent
+from pulseboard.wire.field_types import (
+    CommandId,
+    CommandName,
+    InstanceName,
+    JsonObject,
+    ServiceName,
+)
 from pulseboard.wire.names import check_command_name, check_instance_name, check_service_name
 
 MAX_ARGS_BYTES = 16_384
@@ -38,11 +45,11 @@ class Command(msgspec.Struct, frozen=True):
     `by` is who gave it ('': nobody logged in), `source` how, `origin` from which address, `refused` why it goes to nobody.
     """
 
-    command_id: str
-    service: str
-    command: str
-    instances: list[str]
-    args: msgspec.Raw
+    command_id: CommandId
+    service: ServiceName
+    command: CommandName
+    instances: list[InstanceName]
+    args: JsonObject
     issued: Annotated[int, Timestamp]
     expires: Annotated[int, Timestamp]
     by: str = ""
@@ -54,12 +61,14 @@ class Command(msgspec.Struct, frozen=True):
 class ExternalCommand(msgspec.Struct, frozen=True):
     """What anyone may publish on `service:commands` (seed, "Service Control"): to one instance, or to all of the service."""
 
-    command: str
-    service: str
-    instance: str | None = None
+    command: CommandName
+    service: ServiceName
+    instance: InstanceName | None = None
     args: dict[str, Any] = {}
     deadline_s: DeadlineS = DEADLINE_S
-    id: Any = None
+    id: Annotated[Any, msgspec.Meta(description="With a feed id, it is in the feed already.")] = (
+        None
+    )
 
 
 _commands = msgspec.json.Decoder(Command)

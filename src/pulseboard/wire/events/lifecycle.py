@@ -4,7 +4,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from pulseboard.wire.codec import MAX_EVENT_BYTES, Timestamp, check_size, decode
+from pulseboard.wire.codec import MAX_EVENT_BYTES, check_size, decode
+from pulseboard.wire.field_types import (
+    FeedId,
+    HeartbeatS,
+    InstanceName,
+    PublisherTimeMs,
+    RedisTimeMs,
+    ServiceName,
+)
 from pulseboard.wire.names import check_instance_name, check_service_name
 
 Cause = Literal["silent", "overdue"]
@@ -14,24 +22,24 @@ Cause = Literal["silent", "overdue"]
 class Incident(msgspec.Struct, frozen=True):
     """One loss: an instance, its last sign of life and when it was declared lost, in ms by Redis' clock."""
 
-    id: str
-    service: str
-    instance: str
-    seen: int
-    declared: int
-    cause: Cause
-    heartbeat_s: float | None = None
+    id: FeedId
+    service: ServiceName
+    instance: InstanceName
+    seen: RedisTimeMs
+    declared: RedisTimeMs
+    cause: Annotated[str, msgspec.Meta(description="`silent` or `overdue`; others may follow.")]
+    heartbeat_s: HeartbeatS | None = None
 
 
 class LifecycleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of an instance: `lost`, with its incident, or `gone` from the board. Later kinds are passed on as they are."""
 
-    service: str
-    instance: str
-    timestamp: Annotated[int, Timestamp]
+    service: ServiceName
+    instance: InstanceName
+    timestamp: PublisherTimeMs
     event: str
     incident: Incident | None = None
-    replaced_by: str | None = None
+    replaced_by: InstanceName | None = None
 
 
 _lifecycles = msgspec.json.Decoder(LifecycleEvent)

@@ -7,8 +7,6 @@ import msgspec
 from pulseboard.wire.codec import (
     MAX_EVENT_BYTES,
     MAX_TIMESTAMP_MS,
-    Json,
-    Timestamp,
     check_depth,
     check_raw_object,
     check_size,
@@ -19,10 +17,20 @@ from pulseboard.wire.codec import (
 )
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.field_types import (
+    AnyTimeMs,
+    InstanceName,
+    JsonObject,
+    LineId,
+    PublisherTimeMs,
+    ServiceName,
+)
 from pulseboard.wire.names import check_instance_name, check_service_name
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 """The levels of Python's `logging`, the least first."""
+
+LogLevel = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(LEVELS)})]
 
 _OTHER_NAMES = {
     "trace": "debug",
@@ -43,11 +51,11 @@ _OTHER_NAMES = {
 class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line. `timestamp` is ms by the clock of whoever logged it, 0 where it did not say; `fields` the JSON of an object."""
 
-    level: str
+    level: LogLevel
     message: str
-    timestamp: Annotated[int, Timestamp] = 0
+    timestamp: PublisherTimeMs = 0
     logger: str = ""
-    fields: Json = msgspec.UNSET
+    fields: JsonObject | msgspec.UnsetType = msgspec.UNSET
     traceback: str = ""
 
 
@@ -71,23 +79,43 @@ class LinePlace(NamedTuple):
         return f"{self.cursor}.{self.number}"
 
 
-class LineView(LogLine, frozen=True, omit_defaults=True):
+class LineView(LogLine, frozen=True, kw_only=True):
     """One line of a log, with the id by which readers know it; `timestamp` is when it came, where nobody said.
 
     `dropped` is how many lines of its instance were lost before it; live it is the frame that tells.
     """
 
-    id: str = ""
-    dropped: int = 0
+    id: LineId
+    timestamp: PublisherTimeMs
+    dropped: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """Some lines of one instance, in order. `dropped` is how many were lost before these, since there were too many."""
 
-    service: str
+    service: ServiceName
     lines: list[LogLine]
-    instance: str = ""
+    instance: InstanceName = ""
     dropped: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class PublishedLine(msgspec.Struct, frozen=True):
+    """The payload on `service:logs`. Members besides these become `fields` of the line.
+
+    `level` is accepted in any case and by the names of any usual library. `parse_log_message` reads
+    the payload as a dict, since it keeps the unknown members.
+    """
+
+    service: ServiceName
+    message: str
+    level: str = "info"
+    timestamp: AnyTimeMs = 0
+    instance: InstanceName = ""
+    logger: str = ""
+    traceback: str = ""
+    id: Annotated[
+        Any, msgspec.Meta(description="With the id of a line, it is in the feed already.")
+    ] = None
 
 
 class LogFilter(NamedTuple):

@@ -11,6 +11,7 @@ import msgspec
 
 from pulseboard.wire.codec import MAX_EVENT_BYTES, Timestamp, check_size, decode, is_stamped
 from pulseboard.wire.errors import InvalidEvent, InvalidName
+from pulseboard.wire.field_types import AnyTimeMs, InstanceName, PublisherTimeMs, ServiceName
 from pulseboard.wire.names import check_instance_name, check_service_name
 
 MAX_METRICS = 500
@@ -30,6 +31,12 @@ _ESCAPED = {r"\"": '"', r"\\": "\\", r"\n": "\n"}
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
+# The parser checks these limits, with a reason of its own; `spec/` states them.
+_LIMITS = msgspec.Meta(extra_json_schema={"minimum": -LARGEST, "maximum": LARGEST})
+FiniteInt = Annotated[int, _LIMITS]
+FiniteFloat = Annotated[float, _LIMITS]
+
+
 class Distribution(msgspec.Struct, frozen=True, omit_defaults=True):
     """The value of a histogram: how many values there ever were and their sum, and the extremes of what came since the last.
 
@@ -37,13 +44,28 @@ class Distribution(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     count: Count
-    sum: float
-    min: float | None = None
-    max: float | None = None
-    buckets: list[tuple[float, Count]] = []
+    sum: FiniteFloat
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
+    buckets: Annotated[
+        list[tuple[FiniteFloat, Count]], msgspec.Meta(extra_json_schema={"maxItems": MAX_BUCKETS})
+    ] = []
 
 
-Value = int | float | Distribution
+Value = FiniteInt | FiniteFloat | Distribution
+MetricName = Annotated[
+    str,
+    msgspec.Meta(
+        extra_json_schema={
+            "type": "string",
+            "maxLength": MAX_NAME_CHARS,
+            "pattern": rf"^(?:{_NAME.pattern})(?![\s\S])",
+        }
+    ),
+]
+MetricValues = Annotated[
+    dict[MetricName, Value], msgspec.Meta(extra_json_schema={"maxProperties": MAX_METRICS})
+]
 
 
 class MetricEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,17 +74,29 @@ class MetricEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     `timestamp` is ms by the clock of whoever measured, 0 where it did not say.
     """
 
-    service: str
-    metrics: dict[str, Value]
-    instance: str = ""
-    timestamp: Annotated[int, Timestamp] = 0
-    kinds: dict[str, Kind] = {}
+    service: ServiceName
+    metrics: MetricValues
+    instance: InstanceName = ""
+    timestamp: PublisherTimeMs = 0
+    kinds: Annotated[
+        dict[str, Kind],
+        msgspec.Meta(description="The names of the counters; other numbers are gauges."),
+    ] = {}
 
     def kind(self, name: str) -> Kind:
         """Return the kind of a metric that this has."""
         if isinstance(self.metrics[name], Distribution):
             return "histogram"
         return "counter" if self.kinds.get(name) == "counter" else "gauge"
+
+
+class PublishedMetrics(MetricEvent, frozen=True, kw_only=True):
+    """The payload on `service:metrics`. Unknown members are ignored."""
+
+    timestamp: AnyTimeMs = 0  # type: ignore[assignment]
+    id: Annotated[Any, msgspec.Meta(description="With a feed id, it is in the feed already.")] = (
+        None
+    )
 
 
 class _Message(msgspec.Struct):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from pulseboard.wire.codec import MAX_EVENT_BYTES, Json, Timestamp, check_size, decode
+from pulseboard.wire.field_types import CommandId, CommandName, InstanceName, ServiceName
 from pulseboard.wire.names import check_instance_name, check_service_name
 
 Step = Literal["received", "accepted", "refused", "done", "failed", "expired"]
@@ -19,10 +20,10 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
     `reason` goes with refused, with expired, and with failed where the board says it; `error` with failed; `result` is JSON.
     """
 
-    service: str
-    instance: str
-    command_id: str
-    command: str
+    service: ServiceName
+    instance: InstanceName
+    command_id: CommandId
+    command: CommandName
     receipt: Step
     reason: str = ""
     error: str = ""

@@ -16,6 +16,15 @@ from pulseboard.wire.codec import (
     is_stamped,
 )
 from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.field_types import (
+    BackInS,
+    CommandName,
+    HeartbeatS,
+    InstanceName,
+    JsonObject,
+    PublisherTimeMs,
+    ServiceName,
+)
 from pulseboard.wire.names import (
     DEFAULT_PREFIX,
     check_instance_name,
@@ -43,14 +52,20 @@ class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     `commands` are the names of those that the instance listens for; what they take, it tells in Redis.
     """
 
-    service: str
-    timestamp: Annotated[int, Timestamp]
-    status: msgspec.Raw
-    instance: str = ""
-    heartbeat_s: float | None = None
-    commands: list[str] = []
+    service: ServiceName
+    timestamp: PublisherTimeMs
+    status: JsonObject
+    instance: InstanceName = ""
+    heartbeat_s: HeartbeatS | None = None
+    commands: list[CommandName] = []
     stopped: bool = False
-    back_in_s: float | None = None
+    back_in_s: BackInS | None = None
+
+
+class PublishedStatus(StatusEvent, frozen=True, kw_only=True):
+    """The payload of `PUBLISH service:<name>`. Further members are allowed and ignored."""
+
+    id: Annotated[str, msgspec.Meta(description="With a feed id, it is in the feed already.")] = ""
 
 
 class _Message(msgspec.Struct):
