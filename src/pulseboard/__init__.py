@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pulseboard.bus.connection.client import RedisClient
+    from pulseboard.bus.connection.redis_client import RedisClient
     from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
     from pulseboard.sdk.service import Service
     from pulseboard.sdk.stats import ServiceStats
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "RedisClient": "bus.connection.client",
+    "RedisClient": "bus.connection.redis_client",
     "ServiceChannel": "bus.pubsub",
     "ServicePubSub": "bus.pubsub",
     "Service": "sdk.service",

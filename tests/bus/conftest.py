@@ -14,6 +14,7 @@ from tests.conftest import run_valkey
 
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.feed.entries import Batch, Blind, Entry, Heartbeat, Reset
 from pulseboard.bus.feed.reader import FeedReader
 from pulseboard.bus.ingest.ingestor import Ingestor
@@ -218,13 +219,19 @@ async def ingesting(
     rejections: Rejections | None = None,
 ) -> AsyncIterator[list[Ingestor]]:
     """Run as many adopters as servers would; entered once all of them hear."""
-    ingestors = [
-        Ingestor(address, keys, rejections or Rejections(), prefix=prefix) for _ in range(count)
-    ]
-    async with running(*(ingestor.run() for ingestor in ingestors)):
-        for ingestor in ingestors:
-            await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
-        yield ingestors
+    async with contextlib.AsyncExitStack() as clients:
+        ingestors = [
+            Ingestor(
+                await clients.enter_async_context(BusClient(address, keys)),
+                rejections or Rejections(),
+                prefix=prefix,
+            )
+            for _ in range(count)
+        ]
+        async with running(*(ingestor.run() for ingestor in ingestors)):
+            for ingestor in ingestors:
+                await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
+            yield ingestors
 
 
 def event(service: str = "balance-sync", instance: str = "w-1", n: int = 0, **more: Any) -> bytes:
@@ -247,6 +254,12 @@ def publisher(address: RedisAddress, keys: Keys, prefix: str) -> Iterator[Publis
     publisher = Publisher(address, keys, prefix=prefix)
     yield publisher
     publisher.close()
+
+
+@pytest.fixture
+async def bus(address: RedisAddress, keys: Keys) -> AsyncIterator[BusClient]:
+    async with BusClient(address, keys) as bus:
+        yield bus
 
 
 @pytest.fixture

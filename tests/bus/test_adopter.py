@@ -1,6 +1,7 @@
 """Plain publishes become feed entries, each exactly once however many servers hear it."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import uuid
@@ -21,6 +22,7 @@ from tests.bus.conftest import (
 )
 
 from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Publisher
@@ -172,7 +174,9 @@ async def test_a_server_that_joined_late_and_is_slow_swallows_nothing_when_the_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its first report came after the other's, so that it began to count at none, and what it heard next was known."""
-    first, second = (Ingestor(address, keys, Rejections(), prefix=prefix) for _ in range(2))
+    first, second = (
+        Ingestor(BusClient(address, keys), Rejections(), prefix=prefix) for _ in range(2)
+    )
     released = hold(second, monkeypatch)
     async with running(first.run()):
         await first.listening.wait()
@@ -458,8 +462,10 @@ async def test_no_redis_is_waited_out_with_one_error_line(
     own_valkey: EmbeddedValkey, keys: Keys, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_valkey.stop()
-    ingestor = Ingestor(own_valkey.address, keys, Rejections(), prefix=prefix)
-    async with running(ingestor.run()):
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(BusClient(own_valkey.address, keys))
+        ingestor = Ingestor(bus, Rejections(), prefix=prefix)
+        await stack.enter_async_context(running(ingestor.run()))
         await eventually(lambda: "Redis subscription lost" in caplog.text)
         with restart(own_valkey):
             await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)

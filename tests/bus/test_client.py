@@ -12,15 +12,11 @@ from tests.bus.conftest import Reader, eventually, outgoing, running
 from tests.conftest import free_port, run_valkey
 
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import (
-    FAILURES,
-    RedisClient,
-    describe,
-    is_refusal,
-    open_client,
-    retry_delay_s,
-)
+from pulseboard.bus.connection.backoff import retry_delay_s
+from pulseboard.bus.connection.client import BusClient, open_client
+from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error, is_refusal
 from pulseboard.bus.connection.probe import answers
+from pulseboard.bus.connection.redis_client import RedisClient
 from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Publisher
@@ -75,9 +71,10 @@ async def test_a_wrong_password_is_told_and_never_shown(
     assert WRONG not in f"{refusal.value!r} {refusal.value.__cause__!r}"
 
     reader = Reader(wrong, Keys("locked"))
-    ingestor = Ingestor(wrong, Keys("locked"), Rejections())
-    async with running(reader.run(), ingestor.run()):
-        await eventually(lambda: len(reader.blinds) >= 3)
+    async with BusClient(wrong, Keys("locked")) as bus:
+        ingestor = Ingestor(bus, Rejections())
+        async with running(reader.run(), ingestor.run()):
+            await eventually(lambda: len(reader.blinds) >= 3)
     assert WRONG not in caplog.text + reader.blinds[0].reason
     assert "password" in reader.blinds[0].reason
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -93,9 +90,9 @@ def test_a_client_shows_no_password(locked: RedisAddress) -> None:
 
 
 def test_one_line_describes_any_failure() -> None:
-    assert describe(OSError("a\nb")) == "a"
-    assert describe(TimeoutError()) == "TimeoutError"
-    assert len(describe(OSError("x" * 10_000))) == 200
+    assert describe_error(OSError("a\nb")) == "a"
+    assert describe_error(TimeoutError()) == "TimeoutError"
+    assert len(describe_error(OSError("x" * 10_000))) == 200
 
 
 def test_only_an_answer_that_stays_no_is_a_refusal() -> None:
@@ -180,7 +177,7 @@ async def test_the_probe_refuses_a_web_server() -> None:
 
 def test_every_failure_of_the_link_is_among_failures() -> None:
     assert all(
-        issubclass(kind, FAILURES)
+        issubclass(kind, REDIS_ERRORS)
         for kind in (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError)
     )
 

@@ -13,6 +13,7 @@ from tests.bus.conftest import PATIENCE_S, Proxy, eventually, history, ingesting
 from tests.bus.test_adopter import plain, publish
 
 from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.ingest.coverage import JOIN_MS, CoverageGap, Span, latest_gap
 from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.bus.keys import COVERAGE_TTL_S, Keys
@@ -54,8 +55,10 @@ async def listening(
 ) -> AsyncIterator[tuple[Ingestor, list[CoverageGap | None]]]:
     """Run an adopter, and keep what it tells of its deafness."""
     told: list[CoverageGap | None] = []
-    ingestor = Ingestor(address, keys, Rejections(), prefix=prefix, on_deaf=told.append)
-    async with running(ingestor.run()):
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(BusClient(address, keys))
+        ingestor = Ingestor(bus, Rejections(), prefix=prefix, on_deaf=told.append)
+        await stack.enter_async_context(running(ingestor.run()))
         await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
         yield ingestor, told
 

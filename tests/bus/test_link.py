@@ -15,15 +15,11 @@ from tests.topology import Cluster, Sentinel, Standalone, Tls, wait_for
 from tests.topology.node import Node
 
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import (
-    RedisClient,
-    describe,
-    is_refusal,
-    open_async_client,
-    open_client,
-)
+from pulseboard.bus.connection.client import open_async_client, open_client
 from pulseboard.bus.connection.discovery import Locator
+from pulseboard.bus.connection.errors import describe_error, is_refusal
 from pulseboard.bus.connection.probe import answers
+from pulseboard.bus.connection.redis_client import RedisClient
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Publisher
 from pulseboard.wire.errors import BusUnavailable
@@ -70,7 +66,7 @@ def test_an_answer_that_means_another_node_or_another_time_ends_the_link(
             error = fail(client, *command)
             assert isinstance(error, redis.ConnectionError)
             assert not is_refusal(error)
-            assert word in describe(error)
+            assert word in describe_error(error)
             assert client.client_id() != before, "the next command has a link of its own"
 
         admin.config_set("min-replicas-to-write", 1)
@@ -82,7 +78,7 @@ def test_an_answer_that_means_another_node_or_another_time_ends_the_link(
         admin.config_set("replica-serve-stale-data", "no")
         error = fail(client, "GET", "k")
         assert isinstance(error, redis.ConnectionError)
-        assert "MasterDownError" in describe(error)
+        assert "MasterDownError" in describe_error(error)
 
 
 async def test_a_read_that_waits_on_a_master_which_becomes_a_replica_ends_its_link(
@@ -175,7 +171,7 @@ def test_a_replica_that_a_sentinel_takes_for_the_master_is_none(
     master.client.replicaof("127.0.0.1", str(replica.port))
     sentinel.sentinels[0].start()
     publisher = Publisher(RedisAddress.parse(sentinel.url), keys)
-    with pytest.raises(BusUnavailable, match="is no master at this moment"):
+    with pytest.raises(BusUnavailable, match="is not a master at this moment"):
         publisher.publish([outgoing()])
     publisher.close()
 

@@ -165,7 +165,7 @@ async def test_a_channel_of_no_service_is_logged_and_not_raised(
 async def test_redis_away_is_logged_and_not_raised(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.connection.client.PUBLISH_ATTEMPTS", 2)
+    monkeypatch.setattr("pulseboard.bus.connection.redis_client.PUBLISH_ATTEMPTS", 2)
     async with ServicePubSub(RedisClient(RedisAddress("127.0.0.1", free_port()))) as pubsub:
         await pubsub.publish_status(ServiceChannel.BALANCE_SYNC, update())
     assert caplog.text.count("failed to publish status") == 1

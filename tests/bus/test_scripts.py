@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from tests.bus.conftest import event, history, outgoing
 from tests.conftest import free_port
 
 from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.feed.entries import parse_heartbeat
 from pulseboard.bus.feed.replay import FeedReplay
 from pulseboard.bus.history.incidents import IncidentStore, Loss
@@ -279,7 +279,7 @@ def test_beats_are_capped(raw: redis.Redis, keys: Keys) -> None:
 
 
 async def test_an_instance_is_forgotten_only_when_nothing_newer_came_from_it(
-    address: RedisAddress, publisher: Publisher, raw: redis.Redis, keys: Keys
+    bus: BusClient, publisher: Publisher, raw: redis.Redis, keys: Keys
 ) -> None:
     ended, _, returned, again, stays = publisher.publish(
         [
@@ -287,7 +287,7 @@ async def test_an_instance_is_forgotten_only_when_nothing_newer_came_from_it(
             for name in ("ended", "ended-too", "returned", "returned", "stays")
         ]
     )
-    janitor = Evictor(address, keys)
+    janitor = Evictor(bus)
     gone = [
         ("balance-sync", "ended", ended),
         ("balance-sync", "returned", returned),
@@ -306,14 +306,12 @@ async def test_an_instance_is_forgotten_only_when_nothing_newer_came_from_it(
         == 2
     )
     assert await janitor.forget([]) == 0
-    await janitor.close()
 
 
 async def test_a_janitor_without_redis_says_so(keys: Keys) -> None:
-    janitor = Evictor(RedisAddress("127.0.0.1", free_port()), keys)
-    with pytest.raises(BusUnavailable):
-        await janitor.forget([("balance-sync", "w-1", ZERO)])
-    await janitor.close()
+    async with BusClient(RedisAddress("127.0.0.1", free_port()), keys) as bus:
+        with pytest.raises(BusUnavailable):
+            await Evictor(bus).forget([("balance-sync", "w-1", ZERO)])
 
 
 def snapshot(raw: redis.Redis, keys: Keys) -> list[Any]:
@@ -430,13 +428,13 @@ def test_a_page_of_a_replay_is_bounded_in_bytes_and_has_one_event_at_least(
 
 
 async def test_what_was_missed_comes_whole_however_large(
-    publisher: Publisher, address: RedisAddress, keys: Keys
+    publisher: Publisher, bus: BusClient
 ) -> None:
     cursors = publisher.publish([outgoing(instance="x" * (n % 100), n=n) for n in range(60)])
     cursors += publisher.publish(
         [Outgoing("a", "", event("a", "", status={"x": "y" * 30_000})) for _ in range(5)]
     )
-    replay, came, at = FeedReplay(address, keys, Rejections()), [], cursors[0]
+    replay, came, at = FeedReplay(bus, Rejections()), [], cursors[0]
     while at < cursors[-1]:
         page = await replay.read(at, cursors[-1])
         assert page is not None
@@ -450,7 +448,6 @@ async def test_what_was_missed_comes_whole_however_large(
             < 65_536
         )
         at = page[1]
-    await replay.close()
     assert [entry.cursor for entry in came] == cursors[1:]
 
 
@@ -530,10 +527,8 @@ class TestIncidents:
         return Loss(parsed, cursor, cursor.ms if seen is None else seen, "silent")
 
     @pytest.fixture
-    async def incidents(self, address: RedisAddress, keys: Keys) -> AsyncIterator[IncidentStore]:
-        incidents = IncidentStore(address, keys, Rejections())
-        yield incidents
-        await incidents.close()
+    def incidents(self, bus: BusClient) -> IncidentStore:
+        return IncidentStore(bus, Rejections())
 
     async def test_a_loss_is_declared_once_however_many_ask_and_keeps_the_last_words(
         self, publisher: Publisher, raw: redis.Redis, keys: Keys, incidents: IncidentStore
@@ -680,12 +675,12 @@ class TestIncidents:
         assert len(await incidents.read(10)) == 1
 
     async def test_without_redis_it_says_so(self, keys: Keys) -> None:
-        incidents = IncidentStore(RedisAddress("127.0.0.1", free_port()), keys, Rejections())
-        with pytest.raises(BusUnavailable):
-            await incidents.read(1)
-        with pytest.raises(BusUnavailable):
-            await incidents.declare([self.loss(Cursor(1, 0))])
-        await incidents.close()
+        async with BusClient(RedisAddress("127.0.0.1", free_port()), keys) as bus:
+            incidents = IncidentStore(bus, Rejections())
+            with pytest.raises(BusUnavailable):
+                await incidents.read(1)
+            with pytest.raises(BusUnavailable):
+                await incidents.declare([self.loss(Cursor(1, 0))])
 
 
 def test_a_forgotten_instance_is_told_of_in_the_feed(

@@ -18,6 +18,7 @@ from tests.sdk.conftest import MakeService, RedisView, RunHost, eventually
 from pulseboard import ConfigError, Service
 from pulseboard.bus.commands.sender import CommandSender, Record
 from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.codec import json_of
@@ -73,11 +74,8 @@ class Board:
 
     def _ask(self, question: Callable[[CommandSender], Any]) -> Any:
         async def ask() -> Any:
-            commands = CommandSender(self._address, self._keys, Rejections(), prefix=self._prefix)
-            try:
-                return await question(commands)
-            finally:
-                await commands.close()
+            async with BusClient(self._address, self._keys) as bus:
+                return await question(CommandSender(bus, Rejections(), prefix=self._prefix))
 
         return asyncio.run(ask())
 

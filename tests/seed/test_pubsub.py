@@ -11,7 +11,7 @@ from tests.conftest import run_valkey
 from tests.seed import node
 
 from pulseboard import Service
-from pulseboard.bus.connection.client import RedisClient
+from pulseboard.bus.connection.redis_client import RedisClient
 from pulseboard.bus.pubsub import ServiceChannel, ServicePubSub
 from pulseboard.wire.events.status import ServiceStatusUpdate
 

@@ -5,7 +5,8 @@ from typing import NamedTuple, Protocol
 
 from pulseboard.bus.commands.receiver import receipt_args, receipt_keys
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, open_client, was_refused
+from pulseboard.bus.connection.client import open_client
+from pulseboard.bus.connection.errors import bus_errors, was_refused
 from pulseboard.bus.keys import BATCH_TTL_MS, HEARTBEATS_MAX, Keys, board_field, format_absence
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script

@@ -11,7 +11,8 @@ from contextlib import aclosing
 from enum import StrEnum
 from typing import Self
 
-from pulseboard.bus.connection.client import RedisClient, describe
+from pulseboard.bus.connection.errors import describe_error
+from pulseboard.bus.connection.redis_client import RedisClient
 from pulseboard.bus.ingest.subscription import Subscription
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.codec import encode
@@ -54,7 +55,9 @@ class ServicePubSub:
         # Redis away or refusing, a name that is none, and whatever a status raises that is not to be made JSON.
         except Exception as error:  # noqa: BLE001
             log.error(
-                "failed to publish status to %s: %s", ascii(str(channel)[:80]), describe(error)
+                "failed to publish status to %s: %s",
+                ascii(str(channel)[:80]),
+                describe_error(error),
             )
 
     async def subscribe(self, channels: Sequence[ServiceChannel | str], callback: Callback) -> None:

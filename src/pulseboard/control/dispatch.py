@@ -10,11 +10,11 @@ from typing import NamedTuple
 import msgspec
 
 from pulseboard.bus.commands.sender import CommandSender
-from pulseboard.bus.connection.client import check_cancelled
 from pulseboard.control.arguments import object_to
 from pulseboard.hub.hub import Hub
 from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import bus_errors_as_problems, parse_service
+from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import check_raw_object, encode
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events.command import Command, ExternalCommand, check_args

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from pulseboard.bus.connection.address import DEFAULT_PORT, RedisAddress
-from pulseboard.bus.connection.client import retry_delay_s
+from pulseboard.bus.connection.backoff import retry_delay_s
 from pulseboard.process import spawn
 from pulseboard.wire.errors import ConfigError
 

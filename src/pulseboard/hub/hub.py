@@ -11,7 +11,6 @@ from contextlib import aclosing, contextmanager
 import msgspec
 
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.connection.client import run_for_ever
 from pulseboard.bus.feed.entries import Batch, Blind, Heartbeat, Reset
 from pulseboard.bus.feed.reader import BLOCK_MS, FeedReader
 from pulseboard.bus.history.incidents import Loss
@@ -32,6 +31,7 @@ from pulseboard.hub.frames import (
 from pulseboard.hub.freshness import observe
 from pulseboard.hub.options import HubOptions
 from pulseboard.hub.ring import Frame, Ring
+from pulseboard.tasks import run_for_ever
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.state import State

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 import msgspec
 
 from pulseboard.bus.commands.receiver import CommandReceiver, SignedCommand
-from pulseboard.bus.connection.client import retry_delay_s
+from pulseboard.bus.connection.backoff import retry_delay_s
 from pulseboard.bus.keys import LISTENER_EVERY_S
 from pulseboard.sdk.command_registry import CommandRegistry, RegisteredCommand
 from pulseboard.sdk.internal_errors import InternalErrors

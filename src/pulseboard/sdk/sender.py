@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from pulseboard.bus.connection.client import retry_delay_s
+from pulseboard.bus.connection.backoff import retry_delay_s
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.sdk import process_hooks
 from pulseboard.sdk.command_runner import CommandRunner

@@ -6,7 +6,7 @@ What Redis refuses is complained of and must not hold up what comes after it; wh
 import time
 from collections.abc import Callable
 
-from pulseboard.bus.connection.client import was_refused
+from pulseboard.bus.connection.errors import was_refused
 from pulseboard.bus.publisher import Publisher
 from pulseboard.sdk.pending import RECEIPTS_BATCH, Pending
 from pulseboard.wire.codec import encode_event

@@ -10,7 +10,7 @@ from typing import Self
 
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.commands.sender import CommandSender
-from pulseboard.bus.connection.client import check_cancelled, run_for_ever
+from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.feed.reader import FeedReader
 from pulseboard.bus.feed.replay import FeedReplay
 from pulseboard.bus.history.incidents import IncidentStore
@@ -28,6 +28,7 @@ from pulseboard.hub.options import HubOptions
 from pulseboard.server.hosting.signals import call_on_stop
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
+from pulseboard.tasks import check_cancelled, run_for_ever
 from pulseboard.wire.errors import BusUnavailable
 from pulseboard.wire.views import CoverageGapView
 
@@ -66,27 +67,33 @@ class Runtime:
         )
         board = Board(settings.expect, forget_s=settings.forget_s)
         self.hub = Hub(board, clock, self.rejections, options)
-        where = (settings.address, settings.keys)
+        self._bus = BusClient(settings.address, settings.keys)
         self._feed = FeedReader(
-            *where, clock, self.rejections, max_event_bytes=settings.max_event_bytes
+            settings.address,
+            settings.keys,
+            clock,
+            self.rejections,
+            max_event_bytes=settings.max_event_bytes,
         )
-        self.replay = FeedReplay(*where, self.rejections, max_event_bytes=settings.max_event_bytes)
-        self.incidents = IncidentStore(*where, self.rejections)
+        self.replay = FeedReplay(
+            self._bus, self.rejections, max_event_bytes=settings.max_event_bytes
+        )
+        self.incidents = IncidentStore(self._bus, self.rejections)
         self.history = HistoryReader(
-            *where, self.rejections, max_event_bytes=settings.max_event_bytes
+            self._bus, self.rejections, max_event_bytes=settings.max_event_bytes
         )
         self.commands = CommandSender(
-            *where,
+            self._bus,
             self.rejections,
             prefix=settings.channel_prefix,
             command_key=settings.command_key,
         )
         self.dispatch = Dispatcher(self.hub, self.commands)
         self.latest = LatestMetrics(
-            *where, self.rejections, max_event_bytes=settings.max_event_bytes
+            self._bus, self.rejections, max_event_bytes=settings.max_event_bytes
         )
         self._adopter = Ingestor(
-            *where,
+            self._bus,
             self.rejections,
             make_command=self.dispatch.make_external
             if settings.accepts_external_commands
@@ -95,17 +102,8 @@ class Runtime:
             max_event_bytes=settings.max_event_bytes,
             on_deaf=lambda gap: self.hub.listen(None if gap is None else CoverageGapView(*gap)),
         )
-        self._janitor = Evictor(*where)
-        self._limits = LimitSync(*where, settings.limits)
-        self._owned = (
-            self._janitor,
-            self._limits,
-            self.incidents,
-            self.history,
-            self.latest,
-            self.replay,
-            self.commands,
-        )
+        self._janitor = Evictor(self._bus)
+        self._limits = LimitSync(self._bus, settings.limits)
         self._on_failure = on_failure
         self._task: asyncio.Task[None] | None = None
         self._beginning: asyncio.Future[bool] | None = None
@@ -188,8 +186,7 @@ class Runtime:
                 raise
             finally:
                 self.hub.close(farewell)
-                for owned in self._owned:
-                    await owned.close()
+                await self._bus.close()
 
     async def _forget(self) -> None:
         while True:

@@ -3,7 +3,8 @@
 from typing import Any, Literal, NamedTuple
 
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, open_client
+from pulseboard.bus.connection.client import open_client
+from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.keys import LISTENER_TTL_MS, Keys
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script

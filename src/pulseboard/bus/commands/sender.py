@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pulseboard.bus.commands.receiver import receipt_args, receipt_keys
-from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, check_cancelled, open_async_client
+from pulseboard.bus.connection.client import BusClient
+from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.feed.entries import Row
-from pulseboard.bus.keys import IDEMPOTENCY_TTL_S, Keys
+from pulseboard.bus.keys import IDEMPOTENCY_TTL_S
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
+from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import decode, encode
 from pulseboard.wire.cursor import MAX_PART, Cursor
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
@@ -83,15 +84,14 @@ class CommandSender:
 
     def __init__(
         self,
-        address: RedisAddress,
-        keys: Keys,
+        bus: BusClient,
         rejections: Rejections,
         *,
         prefix: str = DEFAULT_PREFIX,
         command_key: str | None = None,
     ) -> None:
-        self._client = open_async_client(address, keys)
-        self._keys = keys
+        self._client = bus.redis
+        self._keys = bus.keys
         self._channel = f"{prefix}commands"
         self._rejections = rejections
         self._command_key = command_key
@@ -226,10 +226,6 @@ class CommandSender:
         args = receipt_args(receipt, "claimed" if claimed else "unclaimed")
         with bus_errors():
             await self._receipt(keys=receipt_keys(self._keys, receipt.command_id), args=args)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
 
     def _idempotency(self, service: str, key: str) -> str:
         return self._keys.idempotency(

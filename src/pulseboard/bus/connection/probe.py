@@ -3,7 +3,8 @@
 import redis
 
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import describe, open_client
+from pulseboard.bus.connection.client import open_client
+from pulseboard.bus.connection.errors import describe_error
 from pulseboard.wire.errors import ConfigError
 
 
@@ -20,7 +21,7 @@ def answers(address: RedisAddress, *, timeout_s: float = 1.0) -> bool:
     except (redis.InvalidResponse, redis.TimeoutError, redis.ConnectionError, OSError) as error:
         strange = isinstance(
             error, redis.InvalidResponse | redis.TimeoutError
-        ) or "closed by server" in describe(error)
+        ) or "closed by server" in describe_error(error)
         if not strange:
             return False
         raise ConfigError(

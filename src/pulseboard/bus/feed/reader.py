@@ -16,13 +16,9 @@ import redis.asyncio
 
 from pulseboard.bus.clock import RedisClock, look
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import (
-    FAILURES,
-    check_cancelled,
-    describe,
-    open_async_client,
-    retry_delay_s,
-)
+from pulseboard.bus.connection.backoff import retry_delay_s
+from pulseboard.bus.connection.client import open_async_client
+from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error
 from pulseboard.bus.feed.entries import (
     INCIDENTS_SHOWN,
     Batch,
@@ -42,6 +38,7 @@ from pulseboard.bus.feed.entries import (
 from pulseboard.bus.keys import PROBE_TTL_MS, Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
+from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.cursor import ZERO, Cursor
 
@@ -96,8 +93,8 @@ class FeedReader:
                     async for item in session:
                         attempt = 0
                         yield item
-            except FAILURES as error:
-                reason = describe(error)
+            except REDIS_ERRORS as error:
+                reason = describe_error(error)
                 log.log(
                     logging.DEBUG if attempt else logging.ERROR,
                     "cannot read the feed from %s: %s",

@@ -2,12 +2,12 @@
 
 import asyncio
 
-from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, check_cancelled, open_async_client
+from pulseboard.bus.connection.client import BusClient
+from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.feed.entries import Entry, name_entry, parse_row, rows_of
-from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
+from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.cursor import Cursor
 
@@ -23,14 +23,13 @@ class FeedReplay:
 
     def __init__(
         self,
-        address: RedisAddress,
-        keys: Keys,
+        bus: BusClient,
         rejections: Rejections,
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
-        self._client = open_async_client(address, keys)
-        self._keys = keys
+        self._client = bus.redis
+        self._keys = bus.keys
         self._rejections = rejections
         self._max_event_bytes = max_event_bytes
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -53,7 +52,3 @@ class FeedReplay:
             rows, lambda row: parse_row(row, self._max_event_bytes), name_entry
         )
         return list(entries), Cursor.parse(rows[-1][0]) if more else max(since, bound)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()

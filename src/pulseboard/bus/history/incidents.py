@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, check_cancelled, open_async_client
+from pulseboard.bus.connection.client import BusClient
+from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.feed.entries import (
     Row,
     parse_incident_row,
@@ -16,10 +16,11 @@ from pulseboard.bus.feed.entries import (
     parse_stamped_metrics,
 )
 from pulseboard.bus.history.last_lines import LastLines
-from pulseboard.bus.keys import Keys, board_field
+from pulseboard.bus.keys import board_field
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
+from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import decode, encode
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.events.lifecycle import Cause, Incident
@@ -65,11 +66,11 @@ _lines = msgspec.json.Decoder(list[LineView])
 class IncidentStore:
     """Declares instances lost, and reads what was declared. Raises BusUnavailable when Redis is away."""
 
-    def __init__(self, address: RedisAddress, keys: Keys, rejections: Rejections) -> None:
-        self._client = open_async_client(address, keys)
-        self._keys = keys
+    def __init__(self, bus: BusClient, rejections: Rejections) -> None:
+        self._client = bus.redis
+        self._keys = bus.keys
         self._rejections = rejections
-        self._last_lines = LastLines(self._client, keys, rejections)
+        self._last_lines = LastLines(bus.redis, bus.keys, rejections)
         self._script = self._client.register_script(read_script("declare_lost"))
 
     async def declare(self, losses: Iterable[Loss]) -> int:
@@ -126,10 +127,6 @@ class IncidentStore:
                     break
                 end = f"({rows[-1][0].decode()}"
         return found[:limit]
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
 
 
 def _parse_words(row: Row) -> LastWords:

@@ -6,16 +6,12 @@ from typing import Any
 import msgspec
 import redis.asyncio
 
-from pulseboard.bus.connection.client import (
-    FAILURES,
-    bus_errors,
-    check_cancelled,
-    is_refusal,
-)
+from pulseboard.bus.connection.errors import REDIS_ERRORS, bus_errors, is_refusal
 from pulseboard.bus.feed.entries import Row, parse_kept
 from pulseboard.bus.history.reader import lines_of
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
+from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import encode, json_of
 from pulseboard.wire.events.log import LineView, cut_text, view_line
 
@@ -68,7 +64,7 @@ class LastLines:
                 rows: Any = await self._client.xrevrange(
                     self._keys.history(service, "log"), end, "-", count=PAGE
                 )
-            except FAILURES as error:
+            except REDIS_ERRORS as error:
                 if not is_refusal(error):
                     raise
                 return []  # a key that is no stream must not keep a loss from being told

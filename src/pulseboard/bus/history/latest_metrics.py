@@ -1,13 +1,14 @@
 """The latest: the last metrics of each instance, and how many lines each service ever logged, as Redis keeps them."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, check_cancelled, open_async_client
+from pulseboard.bus.connection.client import BusClient
+from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.feed.entries import parse_stamped_metrics
-from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
+from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.metric import MetricEvent
@@ -35,15 +36,15 @@ class LatestMetrics:
 
     def __init__(
         self,
-        address: RedisAddress,
-        keys: Keys,
+        bus: BusClient,
         rejections: Rejections,
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
         timeout_s: float = 2.0,
     ) -> None:
-        self._client = open_async_client(address, keys, timeout_s=timeout_s)
-        self._keys = keys
+        self._client = bus.redis
+        self._timeout_s = timeout_s
+        self._keys = bus.keys
         self._rejections = rejections
         self._max_event_bytes = max_event_bytes
 
@@ -51,16 +52,13 @@ class LatestMetrics:
         """Return the last metrics of each instance, of one service if it is given, in the order of the names."""
         # A service's name holds nothing that is special in a pattern.
         found: dict[bytes, bytes] = {}
+        pattern = f"{service}/*" if service else None
         cursor = 0
         while True:
             check_cancelled()
-            with bus_errors():
-                page: Any = await self._client.hscan(
-                    self._keys.latest_metrics,
-                    cursor,
-                    match=f"{service}/*" if service else None,
-                    count=PAGE,
-                )
+            page = await self._fetch(
+                self._client.hscan(self._keys.latest_metrics, cursor, match=pattern, count=PAGE)
+            )
             cursor, fields = page
             found.update(fields)
             if not cursor:
@@ -68,8 +66,7 @@ class LatestMetrics:
 
     async def read_line_counts(self) -> list[LineCount]:
         """Return how many lines of which level each service ever logged, in the order of the names."""
-        with bus_errors():
-            counts: Any = await self._client.hgetall(self._keys.line_counts)
+        counts = await self._fetch(self._client.hgetall(self._keys.line_counts))
         named = (
             (field.decode("utf-8", "replace").partition("/"), count)
             for field, count in sorted(counts.items())
@@ -80,12 +77,17 @@ class LatestMetrics:
             if count.isdigit()
         ]
 
+    async def _fetch(self, command: Any) -> Any:
+        """Return the answer to a command; raise BusUnavailable when there is none in time."""
+        with bus_errors():
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    return await command
+            except TimeoutError as error:
+                raise TimeoutError(f"Redis did not answer within {self._timeout_s:g} s") from error
+
     def _parse(self, jsons: Iterable[bytes]) -> list[Reading]:
         def parse(json: bytes) -> Reading:
             return Reading(*parse_stamped_metrics(json, self._max_event_bytes))
 
         return list(self._rejections.sift(jsons, parse, lambda _: "the hash of the latest metrics"))
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()

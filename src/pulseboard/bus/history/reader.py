@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, get_args
 
 import redis.asyncio
 
-from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, check_cancelled, open_async_client
+from pulseboard.bus.connection.client import BusClient
+from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.feed.entries import Entry, parse_kept
-from pulseboard.bus.keys import HistoryKind, Keys
+from pulseboard.bus.keys import HistoryKind
 from pulseboard.bus.rejections import Rejections
+from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import HistoryTrimmed
@@ -76,14 +77,13 @@ class HistoryReader:
 
     def __init__(
         self,
-        address: RedisAddress,
-        keys: Keys,
+        bus: BusClient,
         rejections: Rejections,
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
-        self._client = open_async_client(address, keys)
-        self._keys = keys
+        self._client = bus.redis
+        self._keys = bus.keys
         self._rejections = rejections
         self._max_event_bytes = max_event_bytes
 
@@ -226,10 +226,6 @@ class HistoryReader:
             lambda row: parse_kept(kind, row, self._max_event_bytes),
             lambda _: f"the {kind} history of {service}",
         )
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
 
 
 async def find_services(client: redis.asyncio.Redis, *hashes: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import redis.asyncio
 
 from pulseboard.bus.clock import look
-from pulseboard.bus.connection.client import FAILURES, describe
+from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error
 from pulseboard.bus.keys import COVERAGE_TTL_S, Keys
 
 SETTLE_S = 3.0
@@ -124,11 +124,11 @@ class SubscriptionCoverage:
             await self.read_time()  # again, for no two clocks run alike
             if self._settle_at is not None and time.monotonic() >= self._settle_at:
                 await self._settle()
-        except FAILURES as error:  # the next proof comes in a second
+        except REDIS_ERRORS as error:  # the next proof comes in a second
             log.log(
                 logging.DEBUG if self._failing else logging.WARNING,
                 "cannot note up to when plain publishes were heard: %s",
-                describe(error),
+                describe_error(error),
             )
             self._failing = True
         else:

@@ -17,23 +17,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import (
-    FAILURES,
-    check_cancelled,
-    describe,
-    is_refusal,
-    open_async_client,
-    retry_delay_s,
-    run_for_ever,
-)
+from pulseboard.bus.connection.backoff import retry_delay_s
+from pulseboard.bus.connection.client import BusClient, open_async_client
+from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error, is_refusal
 from pulseboard.bus.ingest.coverage import CoverageGap, Span, SubscriptionCoverage
 from pulseboard.bus.ingest.messages import IngestItem, Wanted, ingest_command, parse_external
 from pulseboard.bus.ingest.subscription import Subscription, Watcher
-from pulseboard.bus.keys import BATCH_TTL_MS, INGEST_TTL_MS, Keys
+from pulseboard.bus.keys import BATCH_TTL_MS, INGEST_TTL_MS
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
+from pulseboard.tasks import check_cancelled, run_for_ever
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events.command import Command, ExternalCommand
@@ -76,8 +70,7 @@ class Ingestor(Watcher):
 
     def __init__(
         self,
-        address: RedisAddress,
-        keys: Keys,
+        bus: BusClient,
         rejections: Rejections,
         *,
         make_command: MakeCommand | None = None,
@@ -85,7 +78,7 @@ class Ingestor(Watcher):
         max_event_bytes: int = MAX_EVENT_BYTES,
         on_deaf: Callable[[CoverageGap | None], None] = lambda _: None,
     ) -> None:
-        self._keys = keys
+        self._keys = bus.keys
         self._prefix = prefix
         self._max_event_bytes = max_event_bytes
         self._rejections = rejections
@@ -96,18 +89,18 @@ class Ingestor(Watcher):
         self._written_down: deque[float] = deque(maxlen=REFUSALS_MOST)
         self._not_written_down = 0
         self._queue: asyncio.Queue[_Plain | _Proof] = asyncio.Queue(QUEUE_MAX)
-        self._client = open_async_client(address, keys)
-        self._ears = SubscriptionCoverage(self._client, keys, on_deaf)
+        self._client = bus.redis
+        self._ears = SubscriptionCoverage(bus.redis, bus.keys, on_deaf)
         self._adopt = self._client.register_script(read_script("ingest"))
         # A glob special in the prefix is a character of the name, not a pattern.
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
-        self._listener = open_async_client(address, None)
+        self._listener = open_async_client(bus.address, None)
         self._subscription = Subscription(
             self._listener,
             patterns=(pattern,),
             prepare=self._note_time,
             watcher=self,
-            marks=keys.epochs,
+            marks=bus.keys.epochs,
         )
 
     @property
@@ -132,7 +125,6 @@ class Ingestor(Watcher):
                 tasks.create_task(run_for_ever(self._hear()), name="pulseboard-ingest-hear")
                 tasks.create_task(run_for_ever(self._adopt_all()), name="pulseboard-ingest-adopt")
         finally:
-            await self._client.aclose()
             await self._listener.aclose()
 
     async def _note_time(self) -> None:
@@ -246,12 +238,12 @@ class Ingestor(Watcher):
             check_cancelled()
             try:
                 await self._adopt(keys=keys, args=args)
-            except FAILURES as error:
+            except REDIS_ERRORS as error:
                 if is_refusal(error):
                     log.error(
                         "Redis refused %d plain publishes, they are lost: %s",
                         len(batch),
-                        describe(error),
+                        describe_error(error),
                     )
                     return
                 attempt += 1
@@ -259,7 +251,7 @@ class Ingestor(Watcher):
                     log.error(
                         "cannot put %d plain publishes into the feed yet: %s",
                         len(batch),
-                        describe(error),
+                        describe_error(error),
                     )
                 await asyncio.sleep(retry_delay_s(attempt))
             else:

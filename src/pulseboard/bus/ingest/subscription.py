@@ -10,13 +10,10 @@ from contextlib import aclosing
 import redis.asyncio
 from redis.asyncio.client import PubSub
 
-from pulseboard.bus.connection.client import (
-    FAILURES,
-    check_cancelled,
-    check_place,
-    describe,
-    retry_delay_s,
-)
+from pulseboard.bus.connection.backoff import retry_delay_s
+from pulseboard.bus.connection.client import check_node
+from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error
+from pulseboard.tasks import check_cancelled
 
 PROVE_EVERY_S = 1.0
 """How often the link is asked for a PONG. It comes after all that was published before the PING, and so proves that it came."""
@@ -84,7 +81,7 @@ class Subscription:
                 ):
                     async for message in session:
                         yield message
-            except FAILURES as error:
+            except REDIS_ERRORS as error:
                 if (
                     self.subscribed.is_set()
                 ):  # where nothing is published, no message will tell that the outage is over
@@ -94,7 +91,7 @@ class Subscription:
                 log.log(
                     logging.DEBUG if attempt else logging.ERROR,
                     "Redis subscription lost: %s",
-                    describe(error),
+                    describe_error(error),
                 )
             self.subscribed.clear()
             attempt += 1
@@ -111,7 +108,7 @@ class Subscription:
         awaited = len(self._patterns) + len(self._channels)
         while True:
             check_cancelled()
-            await check_place(pubsub)
+            await check_node(pubsub)
             if answered and time.monotonic() - asked_at >= PROVE_EVERY_S:
                 asked_at, answered = time.monotonic(), False
                 await pubsub.ping()

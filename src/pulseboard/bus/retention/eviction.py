@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, open_async_client
-from pulseboard.bus.keys import Keys, board_field
+from pulseboard.bus.connection.client import BusClient
+from pulseboard.bus.connection.errors import bus_errors
+from pulseboard.bus.keys import board_field
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import Cursor
@@ -13,9 +13,9 @@ from pulseboard.wire.cursor import Cursor
 class Evictor:
     """Forgets instances in Redis, each only if nothing newer came from it."""
 
-    def __init__(self, address: RedisAddress, keys: Keys) -> None:
-        self._client = open_async_client(address, keys)
-        self._keys = keys
+    def __init__(self, bus: BusClient) -> None:
+        self._client = bus.redis
+        self._keys = bus.keys
         self._script = self._client.register_script(read_script("evict"))
 
     async def forget(self, gone: Iterable[tuple[str, str, Cursor]]) -> int:
@@ -25,7 +25,3 @@ class Evictor:
             args += [board_field(service, instance), str(cursor)]
         with bus_errors():
             return int(await self._script(keys=[*self._keys.shared], args=args))
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()

@@ -2,12 +2,13 @@
 
 import msgspec
 
-from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.connection.client import bus_errors, check_cancelled, open_async_client
+from pulseboard.bus.connection.client import BusClient
+from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.history.reader import find_services
-from pulseboard.bus.keys import HISTORY_KINDS, Keys
+from pulseboard.bus.keys import HISTORY_KINDS
 from pulseboard.bus.retention.limits import Limits
 from pulseboard.bus.scripts import read_script
+from pulseboard.tasks import check_cancelled
 
 SERVICES_AT_ONCE = 20
 """So many services' histories are cut in one step: Redis does nothing else meanwhile."""
@@ -16,9 +17,9 @@ SERVICES_AT_ONCE = 20
 class LimitSync:
     """Keeps the limits of one namespace in Redis. Raises BusUnavailable when Redis is away."""
 
-    def __init__(self, address: RedisAddress, keys: Keys, limits: Limits) -> None:
-        self._client = open_async_client(address, keys)
-        self._keys = keys
+    def __init__(self, bus: BusClient, limits: Limits) -> None:
+        self._client = bus.redis
+        self._keys = bus.keys
         self._json = msgspec.json.encode(limits)
         self._script = self._client.register_script(read_script("trim"))
         self._imposed = False
@@ -62,7 +63,3 @@ class LimitSync:
         keys = [self._keys.feed, self._keys.clock, self._keys.limits, *names]
         with bus_errors():
             await self._script(keys=keys, args=[self._json, *kinds])
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
