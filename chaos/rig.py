@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Literal, TypeAlias
 
 from benchmarks._rig import free_port
-from tests.topology import Cluster, Sentinel
+from tests.support.topology import Cluster, Sentinel
 
 from chaos.http import get
 from chaos.link import Link

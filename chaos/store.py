@@ -14,8 +14,8 @@ import redis
 from benchmarks._rig import free_port
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from tests.topology import Cluster, Node, Sentinel
-from tests.topology.node import call
+from tests.support.topology import Cluster, Node, Sentinel
+from tests.support.topology.node import call
 
 from chaos.waiting import wait_until
 from pulseboard.embedded.valkey import find_binary

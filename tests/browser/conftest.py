@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
-from tests.browser.serving import Server
+from tests.support.serve_program import Server
+from tests.support.valkey import address, raw, valkey
 
 from pulseboard import Service
 from pulseboard.bus import publisher as bus
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pulseboard.bus.connection.address import RedisAddress
+
+__all__ = ["address", "raw", "valkey"]
 
 SEED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
 

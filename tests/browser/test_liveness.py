@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
     from tests.browser.conftest import Board, Publisher
-    from tests.browser.serving import Server
+    from tests.support.serve_program import Server
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from tests.server.hosting import Host
+from tests.support.uvicorn_host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def serve(address: RedisAddress, namespace: str) -> Iterator[Host]:
         "PULSEBOARD_NAMESPACE": namespace,
         "PULSEBOARD_CHANNEL_PREFIX": f"{namespace}:",
     }
-    host = Host("tests.server.hosts:starlette_app", env=env, prefix="/ops")
+    host = Host("tests.support.hosted_apps:starlette_app", env=env, prefix="/ops")
     deadline = time.monotonic() + 30
     while not host.is_ready():
         assert time.monotonic() < deadline, "the host did not start"

@@ -10,7 +10,7 @@ import pytest
 import redis
 from playwright.sync_api import expect
 from tests.browser.conftest import Publisher
-from tests.conftest import free_port, run_valkey
+from tests.support.valkey import free_port, run_valkey
 
 from pulseboard.bus.connection.address import RedisAddress
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
     from tests.browser.conftest import Board
-    from tests.browser.serving import Server
+    from tests.support.serve_program import Server
 
 pytestmark = pytest.mark.browser
 

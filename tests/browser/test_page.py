@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page, Request
     from tests.browser.conftest import Board, Publisher
-    from tests.browser.serving import Server
+    from tests.support.serve_program import Server
 
 pytestmark = pytest.mark.browser
 

@@ -7,8 +7,8 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import run_valkey
 from tests.seed import node
+from tests.support.valkey import run_valkey
 
 from pulseboard import Service
 from pulseboard.bus.connection.redis_client import RedisClient

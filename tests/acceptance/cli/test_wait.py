@@ -1,0 +1,166 @@
+"""`pulseboard wait`: for scripts that go on when a service is as it must be."""
+
+import signal
+from typing import Any
+
+import pytest
+from tests.acceptance.cli.test_status import states
+from tests.support.cli import Ask, Board, Program, Pulseboard, is_ready, steady_port, until
+
+from pulseboard.cli.board_mirror import InstanceSeen
+from pulseboard.cli.condition import Condition, find
+from pulseboard.wire.errors import ConfigError
+from pulseboard.wire.state import State
+
+
+def waits(board: Board) -> bool:
+    """Whether somebody reads the stream."""
+    return bool(board.read("/healthz")["readers"])
+
+
+def test_what_holds_already_is_not_waited_for(board: Board) -> None:
+    board.publish("report", "host:1", {"phase": "idle", "queue": {"depth": 0}}, heartbeat_s=60)
+    until(lambda: states(board) == ["alive"], "it did not come")
+    code, out, err = board.ask(
+        "wait", "report=alive,phase=idle,queue.depth=0", "balance-sync=missing"
+    )
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first.startswith("report=alive,phase=idle,queue.depth=0  held by host:1 after ")
+    assert second.startswith("balance-sync=missing  held by nobody after ")
+
+
+def test_it_ends_with_the_event_that_makes_all_of_it_hold(board: Board) -> None:
+    waiting = board.start("wait", "report=alive,done=7", "balance-sync=stopped")
+    until(lambda: waits(board), "it does not listen")
+    board.publish("report", "host:1", {"done": 7}, heartbeat_s=60)
+    board.publish("report", "host:2", {"done": 8}, heartbeat_s=60)
+    until(lambda: len(states(board)) == 2, "they did not come")
+    assert waiting.process.poll() is None
+    board.publish("balance-sync", "host:1", stopped=True)
+    assert waiting.wait() == 0
+    assert "report=alive,done=7  held by host:1" in waiting.out
+
+
+def test_a_death_can_be_waited_for(board: Board) -> None:
+    board.publish("report", "host:1", heartbeat_s=0.2)
+    assert board.ask("wait", "report=lost").code == 0
+
+
+def test_what_does_not_hold_in_time_is_told_with_what_was_last_seen(board: Board) -> None:
+    board.publish("report", "host:1", {"phase": "warm up"}, heartbeat_s=60)
+    until(lambda: states(board) == ["alive"], "it did not come")
+    code, out, err = board.ask(
+        "wait",
+        "report=alive,phase=idle",
+        "report=alive",
+        "nobody=alive",
+        "balance-sync=alive",
+        "--timeout",
+        "1",
+    )
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        'pulseboard: not within 1 s: report=alive,phase=idle: last seen alive, phase="warm up" (host:1)',
+        "pulseboard: not within 1 s: nobody=alive: it was not seen",
+        "pulseboard: not within 1 s: balance-sync=alive: last seen missing",
+    ]
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(
+    pulseboard: Pulseboard, redis_env: dict[str, str], board: Board
+) -> None:
+    port = steady_port()
+    waiting = pulseboard("wait", "balance-sync=missing", "--server", f"http://127.0.0.1:{port}")
+    server: Program = pulseboard(
+        "serve", "--port", str(port), "--expect", "balance-sync", **redis_env
+    )
+    until(lambda: is_ready(server.url), "it did not become ready")
+    assert waiting.wait() == 0
+
+
+def test_a_server_that_never_answers_is_another_code(board: Board) -> None:
+    code, out, err = board.ask(
+        "wait", "a=alive", "--timeout", "1", "--server", "http://127.0.0.1:1"
+    )
+    assert (code, out) == (3, "")
+    assert err == "pulseboard: no board answers at http://127.0.0.1:1: connection refused\n"
+
+
+def test_it_goes_on_when_the_server_is_restarted(board: Board) -> None:
+    waiting = board.start("wait", "report=alive")
+    until(lambda: waits(board), "it does not listen")
+    board.program.stop(signal.SIGKILL)
+    board.serve()
+    board.publish("report", "host:1", heartbeat_s=60)
+    assert waiting.wait() == 0
+
+
+def test_ctrl_c_ends_it(board: Board) -> None:
+    waiting = board.start("wait", "report=alive")
+    until(lambda: waits(board), "it does not listen")
+    assert waiting.stop(signal.SIGINT) == 130
+    assert (waiting.out, waiting.err) == ("", "")
+
+
+WRONG: tuple[tuple[list[str], str], ...] = (
+    (["report"], "a condition is SERVICE=STATE"),
+    (["report=well"], "a condition is SERVICE=STATE"),
+    (["Report=alive"], "cannot name a service"),
+    (["report=alive", "--timeout", "0"], "--timeout"),
+    ([], "SERVICE=STATE"),
+)
+
+
+def test_a_bad_condition_is_one_line_and_code_2(board: Board, ask_here: Ask) -> None:
+    for arguments, said in WRONG:
+        answer = ask_here("wait", *arguments)
+        assert (answer.code, answer.out) == (2, ""), arguments
+        assert answer.err.startswith("pulseboard: ")
+        assert answer.err.count("\n") == 1
+        assert said in answer.err
+
+
+class TestCondition:
+    @pytest.mark.parametrize(
+        ("fields", "status", "holds"),
+        [
+            ("n=1", {"n": 1}, True),
+            ("n=1", {"n": 1.0}, True),
+            ("n=1", {"n": True}, False),
+            ("n=true", {"n": True}, True),
+            ("n=true", {"n": 1}, False),
+            ("n=1", {"n": "1"}, True),
+            ('n="1"', {"n": "1"}, True),
+            ("n=null", {"n": None}, True),
+            ("n=null", {}, False),
+            ("n=", {"n": ""}, True),
+            ("a.b=1", {"a": {"b": 1}}, True),
+            ("a.b=1", {"a.b": 1}, True),
+            ("a.1.b=x", {"a": [0, {"b": "x"}]}, True),
+            ("a.2=1", {"a": [0, 1]}, False),
+            ("a=[1,2]", {"a": [1, 2]}, True),
+            ("text=a,b,n=1", {"text": "a,b", "n": 1}, True),
+            ("text=in work", {"text": "in work"}, True),
+            ("a=x=y", {"a": "x=y"}, True),
+        ],
+    )
+    def test_a_field_has_a_value(self, fields: str, status: dict[str, Any], holds: bool) -> None:
+        instance = InstanceSeen(service="a", instance="i", status=status, state=State.ALIVE)
+        condition = Condition.parse(f"a=alive,{fields}")
+        assert (condition.held_by([instance]) == "i") is holds
+
+    def test_all_fields_must_be_those_of_one_instance(self) -> None:
+        one, other = (
+            InstanceSeen(
+                service="a", instance=f"{n}", status={"n": n, "m": 3 - n}, state=State.ALIVE
+            )
+            for n in (1, 2)
+        )
+        assert Condition.parse("a=alive,n=1,m=2").held_by([one, other]) == "1"
+        assert Condition.parse("a=alive,n=1,m=1").held_by([one, other]) is None
+
+    def test_what_is_not_there_is_no_value(self) -> None:
+        assert find({"a": {}}, "a.b") is find(1, "a")
+        with pytest.raises(ConfigError):
+            Condition.parse("=alive")

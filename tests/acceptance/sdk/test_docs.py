@@ -1,0 +1,56 @@
+"""The examples of the documents, run as they stand."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.sdk import FORKING, SOURCE, RedisView, eventually
+
+from pulseboard.bus.connection.address import RedisAddress
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = ("README.md", "docs/sdk.md", "docs/commands.md")
+
+
+def examples() -> list[tuple[str, str]]:
+    """Return each example of the SDK with a name."""
+    blocks = [
+        (
+            name,
+            re.findall(
+                r"^```python\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.DOTALL | re.MULTILINE
+            ),
+        )
+        for name in DOCUMENTS
+    ]
+    ours = [(name, [code for code in codes if "import Service" in code]) for name, codes in blocks]
+    return [(f"{name}-{n}", code) for name, codes in ours for n, code in enumerate(codes, 1)]
+
+
+def test_there_are_examples_in_each_document() -> None:
+    assert {name.rpartition("-")[0] for name, _ in examples()} == set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in examples()])
+def test_an_example_runs_and_says_goodbye(
+    address: RedisAddress, namespace: str, prefix: str, sight: RedisView, code: str
+) -> None:
+    env = {"PYTHONPATH": str(SOURCE), "REDIS_URL": address.url}
+    env |= {"PULSEBOARD_NAMESPACE": namespace, "PULSEBOARD_CHANNEL_PREFIX": prefix}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | FORKING | env,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as host:
+        if endless := "while True" in code:
+            eventually(lambda: sight.board)
+            host.terminate()
+        _, said = host.communicate(timeout=60)
+    assert (host.returncode, said) == (-signal.SIGTERM if endless else 0, "")
+    assert sight.board
+    assert all(event["stopped"] for event in sight.board.values())

@@ -1,0 +1,62 @@
+"""Applications that uvicorn serves: the lifespan of the documents says goodbye, whatever ends it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.sdk import SOURCE, RedisView, eventually
+from tests.support.valkey import free_port
+
+from pulseboard.bus.connection.address import RedisAddress
+
+GUIDE = Path(__file__).parents[3] / "docs" / "sdk.md"
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def server(
+    request: pytest.FixtureRequest,
+    address: RedisAddress,
+    namespace: str,
+    prefix: str,
+    tmp_path: Path,
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Uvicorn with the example of the guide; it is there once each of its processes is on the board."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    (example,) = [block for block in blocks if "Starlette(" in block]
+    (tmp_path / "guide.py").write_text(example, "utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--port",
+        str(free_port()),
+        "--workers",
+        str(request.param),
+        "guide:app",
+    ]
+    env = {"PYTHONPATH": f"{SOURCE}:{tmp_path}", "REDIS_URL": address.url}
+    env |= {"PULSEBOARD_NAMESPACE": namespace, "PULSEBOARD_CHANNEL_PREFIX": prefix}
+    with subprocess.Popen(command, env=os.environ | env, stderr=subprocess.DEVNULL) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_in_the_lifespan_of_the_guide_says_goodbye(
+    server: "subprocess.Popen[bytes]",
+    sight: RedisView,
+    number: signal.Signals,
+    request: pytest.FixtureRequest,
+) -> None:
+    processes = request.node.callspec.params["server"]
+    eventually(lambda: len(sight.board) == processes)
+    server.send_signal(number)
+    server.wait(20)
+    assert [event.get("stopped") for event in sight.board.values()] == [True] * processes

@@ -1,0 +1,210 @@
+"""Clients: how long they wait, what they log, and that a password is in none of it."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import redis
+from tests.support.bus import Reader, eventually, outgoing, running
+from tests.support.valkey import free_port, run_valkey
+
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.connection.backoff import retry_delay_s
+from pulseboard.bus.connection.client import BusClient, open_client
+from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error, is_refusal
+from pulseboard.bus.connection.probe import answers
+from pulseboard.bus.connection.redis_client import RedisClient
+from pulseboard.bus.ingest.ingestor import Ingestor
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.publisher import Publisher
+from pulseboard.bus.rejections import Rejections
+from pulseboard.wire.errors import BusUnavailable, ConfigError
+
+SECRET = "hunter2"
+WRONG = "correct-horse"
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[RedisAddress]:
+    """A Valkey that wants a password; the address has it."""
+    with (
+        run_valkey() as server,
+        redis.Redis(host=server.address.host, port=server.address.port) as raw,
+    ):
+        raw.config_set("requirepass", SECRET)
+        yield RedisAddress(server.address.host, server.address.port, password=SECRET)
+
+
+def test_the_pause_before_reconnecting_is_the_seeds() -> None:
+    assert [retry_delay_s(attempt) for attempt in (0, 1, 2, 39, 40, 41, 10_000)] == [
+        0,
+        0.05,
+        0.1,
+        1.95,
+        2,
+        2,
+        2,
+    ]
+
+
+def test_a_password_opens_the_door(locked: RedisAddress) -> None:
+    with open_client(locked, None) as client:
+        assert client.ping()
+    publisher = Publisher(locked, Keys("locked"))
+    assert publisher.publish([outgoing()])
+    publisher.close()
+
+
+async def test_a_wrong_password_is_told_and_never_shown(
+    locked: RedisAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wrong = RedisAddress(locked.host, locked.port, username="default", password=WRONG)
+    publisher = Publisher(wrong, Keys("locked"))
+    with pytest.raises(BusUnavailable) as refusal:
+        await asyncio.to_thread(publisher.publish, [outgoing()])
+    publisher.close()
+    assert "password" in str(refusal.value)
+    assert WRONG not in f"{refusal.value!r} {refusal.value.__cause__!r}"
+
+    reader = Reader(wrong, Keys("locked"))
+    async with BusClient(wrong, Keys("locked")) as bus:
+        ingestor = Ingestor(bus, Rejections())
+        async with running(reader.run(), ingestor.run()):
+            await eventually(lambda: len(reader.blinds) >= 3)
+    assert WRONG not in caplog.text + reader.blinds[0].reason
+    assert "password" in reader.blinds[0].reason
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) <= 2, (
+        "one line for the feed and one for the subscription, however long it lasts"
+    )
+
+
+def test_a_client_shows_no_password(locked: RedisAddress) -> None:
+    with open_client(locked, None) as client:
+        client.ping()
+        assert SECRET not in repr(client)
+
+
+def test_one_line_describes_any_failure() -> None:
+    assert describe_error(OSError("a\nb")) == "a"
+    assert describe_error(TimeoutError()) == "TimeoutError"
+    assert len(describe_error(OSError("x" * 10_000))) == 200
+
+
+def test_only_an_answer_that_stays_no_is_a_refusal() -> None:
+    assert is_refusal(redis.ResponseError("WRONGTYPE"))
+    assert not is_refusal(redis.OutOfMemoryError())
+    assert not is_refusal(redis.ReadOnlyError())
+    assert not is_refusal(redis.ConnectionError())
+    assert not is_refusal(TimeoutError())
+
+
+async def test_the_seeds_client_makes_each_connection_once_and_again_after_close(
+    address: RedisAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pulseboard.bus")
+    client = RedisClient(address)
+    assert client.get_publisher() is client.get_publisher()
+    assert client.get_subscriber() is client.get_subscriber()
+    assert client.get_publisher() is not client.get_subscriber()
+    await client.get_publisher().ping()
+    assert "Redis Publisher connected" in caplog.text
+    first = client.get_publisher()
+    await client.close()
+    await client.close()
+    assert client.get_publisher() is not first
+    await client.get_publisher().ping()
+    await client.close()
+
+
+def test_the_seeds_client_reads_the_seeds_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "cache")
+    monkeypatch.setenv("REDIS_PORT", "6380")
+    assert RedisClient().address == RedisAddress("cache", 6380)
+
+
+async def test_the_seeds_publisher_waits_out_an_outage_with_one_error_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    async with RedisClient(RedisAddress("127.0.0.1", port)) as client:
+        asking = asyncio.ensure_future(client.get_publisher().publish("service:x", "{}"))
+        await eventually(lambda: "trying again" in caplog.text)
+        with run_valkey(port):
+            assert await asking == 0
+        assert caplog.text.count("trying again") == 1
+
+
+def test_no_client_waits_for_ever_in_a_handshake() -> None:
+    """A subscriber's socket had no deadline: a Redis that froze while it connected left it deaf for good."""
+    for client in (
+        RedisClient().get_subscriber(),
+        RedisClient().get_publisher(),
+        open_client(RedisAddress(), None),
+    ):
+        options = client.connection_pool.connection_kwargs
+        assert options["socket_timeout"]
+        assert options["socket_connect_timeout"]
+
+
+def test_the_probe_tells_redis_from_nobody_and_from_somebody_else(
+    address: RedisAddress, locked: RedisAddress
+) -> None:
+    assert answers(address)
+    assert answers(RedisAddress(locked.host, locked.port)), (
+        "one that wants a password is there as well"
+    )
+    assert not answers(RedisAddress("127.0.0.1", free_port()))
+
+
+async def test_the_probe_refuses_a_web_server() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = RedisAddress("127.0.0.1", server.sockets[0].getsockname()[1], password=SECRET)
+    with pytest.raises(ConfigError, match="does not answer like Redis") as refusal:
+        await asyncio.to_thread(answers, address)
+    assert SECRET not in str(refusal.value)
+    server.close()
+
+
+def test_every_failure_of_the_link_is_among_failures() -> None:
+    assert all(
+        issubclass(kind, REDIS_ERRORS)
+        for kind in (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError)
+    )
+
+
+def test_connecting_imports_nothing_that_a_fork_could_cut_in_half() -> None:
+    """A child of multiprocessing that was forked while the SDK's thread connected could never connect itself."""
+    program = """
+import sys, threading
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.publisher import Outgoing, Publisher
+from pulseboard.wire.errors import BusUnavailable
+publisher = Publisher(RedisAddress(host="localhost", port=int(sys.argv[1])), Keys("test-imports"))
+before = set(sys.modules)
+try:
+    publisher.publish([Outgoing("a", "b", b'{"service":"a"}')])
+except BusUnavailable:
+    assert sys.argv[1] == "1"
+print(sorted(set(sys.modules) - before))
+"""
+    with run_valkey() as valkey:
+        for port in (valkey.address.port, 1):
+            done = subprocess.run(
+                [sys.executable, "-c", program, str(port)],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            )
+            assert done.stdout == "[]\n"

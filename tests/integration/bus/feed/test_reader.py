@@ -1,0 +1,403 @@
+"""The feed: every event in order, each once, or a Reset that says why not."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from typing import Any
+
+import pytest
+import redis
+from tests.support.bus import (
+    Proxy,
+    Reader,
+    event,
+    eventually,
+    numbers_of,
+    outgoing,
+    reading,
+    restart,
+    running,
+)
+from tests.support.valkey import free_port, run_valkey
+
+from pulseboard.bus.clock import RedisClock
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.feed.entries import Batch, Reset
+from pulseboard.bus.feed.reader import FeedReader
+from pulseboard.bus.keys import Keys
+from pulseboard.bus.publisher import Publisher
+from pulseboard.embedded.valkey import EmbeddedValkey
+
+
+async def publish(publisher: Publisher, *numbers: int) -> None:
+    await asyncio.to_thread(publisher.publish, [outgoing(n=n) for n in numbers])
+
+
+async def test_the_first_item_is_the_whole_board(
+    address: RedisAddress, keys: Keys, publisher: Publisher
+) -> None:
+    publisher.publish(
+        [outgoing(instance="b", n=1), outgoing(instance="a", n=2), outgoing(instance="b", n=3)]
+    )
+    publisher.heartbeat("balance-sync", "a")
+    async with reading(address, keys) as reader:
+        (reset,) = reader.resets
+        assert numbers_of(reset.board) == [2, 3], (
+            "in the order of the feed, the latest of each instance"
+        )
+        assert [(heartbeat.service, heartbeat.instance) for heartbeat in reset.heartbeats] == [
+            ("balance-sync", "a")
+        ]
+        assert reset.cursor == reset.board[-1].cursor
+        assert reader.entries == []
+
+
+async def test_every_event_comes_in_order_and_once(
+    address: RedisAddress, keys: Keys, publisher: Publisher
+) -> None:
+    async with reading(address, keys) as reader, reading(address, keys) as other:
+        total = 0
+        while total < 3_000:  # several reads of COUNT entries
+            batch = random.randint(1, 400)
+            await publish(publisher, *range(total, total + batch))
+            total += batch
+        await eventually(lambda: len(reader.entries) >= total and len(other.entries) >= total)
+        assert reader.numbers == list(range(total))
+        assert [entry.cursor for entry in reader.entries] == [
+            entry.cursor for entry in other.entries
+        ]
+        assert len(reader.resets) == 1
+
+
+async def test_beats_come_with_redis_time(
+    address: RedisAddress, keys: Keys, publisher: Publisher
+) -> None:
+    async with reading(address, keys) as reader:
+        await asyncio.to_thread(publisher.heartbeat, "balance-sync", "w-1")
+        await eventually(lambda: reader.heartbeats)
+        (heartbeat,) = reader.heartbeats
+        assert abs(heartbeat.seen - reader.clock.now_ms()) < 10_000
+
+
+async def test_silence_still_brings_signs_of_life(
+    address: RedisAddress, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
+    async with reading(address, keys) as reader:
+        await eventually(lambda: sum(isinstance(item, Batch) for item in reader.items) >= 3)
+        quiet = [item for item in reader.items if isinstance(item, Batch)]
+        assert all(not item.entries and not item.heartbeats for item in quiet)
+        assert (
+            quiet[0].observed_until
+            < quiet[1].observed_until
+            < quiet[2].observed_until
+            <= reader.clock.now_ms() + 50
+        )
+
+
+async def test_garbage_in_the_feed_is_dropped_and_counted_and_stops_nothing(
+    address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
+) -> None:
+    async with reading(address, keys) as reader:
+        rows: list[dict[str | bytes, str | bytes]] = [
+            {"x": "y"},
+            {"kind": "log", "data": event()},
+            {"kind": "status"},
+            {"kind": "status", "data": b"\xff\x00"},
+            {"kind": "status", "data": event("logs")},
+            {
+                "kind": "status",
+                "data": event().replace(b'{"n":0}', b'{"a":' * 5_000 + b"1" + b"}" * 5_000),
+            },
+            {"kind": "status", "data": event(instance="a/b")},
+            {"kind": "status", "data": event(heartbeat_s=-1)},
+            {"kind": "status", "data": b"x" * 100_000},
+        ]
+        for row in rows:
+            raw.xadd(keys.feed, row)  # type: ignore[arg-type]
+        await publish(publisher, 1)
+        await eventually(lambda: reader.entries)
+        assert reader.numbers == [1]
+        assert reader.rejections.counts.total() == len(rows)
+        assert reader.rejections.counts == {
+            "wrong-type": 3,
+            "malformed": 2,
+            "bad-name": 2,
+            "too-deep": 1,
+            "too-large": 1,
+        }
+
+
+async def test_garbage_on_the_board_is_dropped_and_counted(
+    address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
+) -> None:
+    publisher.publish([outgoing(n=1)])
+    fields: dict[str, str | bytes] = {
+        "a": "x",
+        "b": event(),  # without an id
+        "c": event()[:-1] + b',"id":"latest"}',
+        "d": b"\xff",
+        "e": event("logs", id="1-1"),
+    }
+    for field, value in fields.items():
+        raw.hset(keys.board, field, value)
+    async with reading(address, keys) as reader:
+        assert numbers_of(reader.resets[0].board) == [1]
+        assert reader.rejections.counts.total() == 5
+
+
+async def test_garbage_among_the_beats_stops_nothing(
+    address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
+) -> None:
+    raw.xadd(keys.heartbeats, {"x": "y"})
+    for name in (keys.seen, keys.lost):
+        raw.hset(name, mapping={"a/b": "9" * 5_000, "a": "x", "balance-sync/w-2": "1"})
+    async with reading(address, keys) as reader:
+        assert reader.resets[0].lost == {("balance-sync", "w-2"): 1}
+        raw.xadd(keys.heartbeats, {"service": b"\xff", "instance": b"\x00", "lag": "9" * 5_000})
+        await publish(publisher, 1)
+        await eventually(lambda: reader.entries and reader.heartbeats)
+
+
+@pytest.mark.parametrize("part", ["feed", "board", "heartbeats"])
+async def test_a_key_of_another_type_blinds_until_it_is_gone(
+    address: RedisAddress, keys: Keys, raw: redis.Redis, part: str
+) -> None:
+    name = getattr(keys, part)
+    raw.set(name, "not ours")
+    reader = Reader(address, keys)
+    async with running(reader.run()):
+        await eventually(lambda: reader.blinds)
+        assert "wrong kind of value" in reader.blinds[0].reason
+        raw.delete(name)
+        await eventually(lambda: reader.resets)
+
+
+async def test_no_redis_is_blind_with_one_error_line_until_it_comes(
+    keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    reader = Reader(RedisAddress("127.0.0.1", port), keys)
+    async with running(reader.run()):
+        await eventually(lambda: len(reader.blinds) >= 4)
+        with run_valkey(port):
+            await eventually(lambda: reader.sees)
+            assert [reset.reason for reset in reader.resets] == ["the server started"]
+            assert (
+                len(
+                    [
+                        record
+                        for record in caplog.records
+                        if "cannot read the feed" in record.message
+                    ]
+                )
+                == 1
+            )
+
+
+async def test_a_restart_that_keeps_its_data_costs_no_event_and_gives_none_twice(
+    own_valkey: EmbeddedValkey, keys: Keys
+) -> None:
+    publisher = Publisher(own_valkey.address, keys)
+    async with reading(own_valkey.address, keys) as reader:
+        await publish(publisher, *range(50))
+        await eventually(lambda: len(reader.entries) == 50)
+        with restart(own_valkey):
+            await publish(publisher, *range(50, 100))  # perhaps before the reader is back
+            await eventually(lambda: len(reader.entries) >= 100)
+            assert reader.numbers == list(range(100))
+            assert reader.blinds
+            assert len(reader.resets) == 1
+    publisher.close()
+
+
+async def test_a_restart_without_its_data_is_a_reset(
+    own_valkey: EmbeddedValkey, keys: Keys
+) -> None:
+    publisher = Publisher(own_valkey.address, keys)
+    async with reading(own_valkey.address, keys) as reader:
+        await publish(publisher, 1)
+        await eventually(lambda: reader.entries)
+        with restart(own_valkey, keep=False):
+            await publish(publisher, 2)
+            await eventually(lambda: len(reader.resets) == 2)
+            assert "lost" in reader.resets[1].reason
+            await publish(publisher, 3)
+            await eventually(lambda: 3 in reader.numbers)
+            assert [*numbers_of(reader.resets[1].board), *reader.numbers][-2:] == [2, 3]
+    publisher.close()
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["and then silence", "and then more events"])
+async def test_an_emptied_redis_is_a_reset_though_no_connection_broke(
+    own_valkey: EmbeddedValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+) -> None:
+    """After a FLUSHDB the feed went on from nothing, and each server showed what it happened to remember."""
+    monkeypatch.setattr("pulseboard.bus.feed.reader.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
+    publisher = Publisher(own_valkey.address, keys)
+    raw = redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port)
+    async with reading(own_valkey.address, keys) as reader:
+        await publish(publisher, *range(20))
+        await eventually(lambda: len(reader.entries) == 20)
+        looked = len(reader.items)
+        await eventually(lambda: len(reader.items) > looked + 3)
+        raw.flushdb()
+        if goes_on:
+            await publish(publisher, 100)
+        await eventually(lambda: len(reader.resets) == 2)
+        assert not reader.blinds
+        assert numbers_of(reader.resets[1].board) == ([100] if goes_on else [])
+    raw.close()
+    publisher.close()
+
+
+async def test_what_was_trimmed_while_the_link_was_down_is_a_reset(
+    address: RedisAddress,
+    keys: Keys,
+    proxy: Proxy,
+    publisher: Publisher,
+    raw: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
+    async with reading(proxy.address, keys) as reader:
+        await publish(publisher, 1)
+        await eventually(lambda: reader.entries)
+        proxy.freeze()
+        await publish(publisher, 2, 3, 4)
+        raw.xtrim(keys.feed, maxlen=1, approximate=False)
+        await eventually(lambda: len(reader.resets) == 2)
+        assert "dropped" in reader.resets[1].reason
+        assert numbers_of(reader.resets[1].board) == [4]
+
+
+async def test_a_half_open_link_is_condemned_and_nothing_is_lost_over_it(
+    keys: Keys, proxy: Proxy, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No error ever comes over such a link (redis-py issue 2417); only silence tells."""
+    monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
+    async with reading(proxy.address, keys) as reader:
+        await publish(publisher, 0)
+        await eventually(lambda: reader.entries)
+        for n in (1, 2):
+            proxy.freeze()
+            await publish(publisher, n)
+            await eventually(lambda n=n: n in reader.numbers)  # type: ignore[misc]
+        assert reader.numbers == [0, 1, 2]
+        assert len(reader.blinds) >= 2
+        assert len(reader.resets) == 1
+
+
+async def test_a_frozen_redis_is_blind_and_comes_back(
+    own_valkey: EmbeddedValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
+    monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
+    assert own_valkey.pid is not None
+    async with reading(own_valkey.address, keys) as reader:
+        os.kill(own_valkey.pid, signal.SIGSTOP)
+        try:
+            await eventually(lambda: reader.blinds)
+        finally:
+            os.kill(own_valkey.pid, signal.SIGCONT)
+        await eventually(lambda: reader.sees)
+        assert len(reader.resets) == 1
+
+
+async def test_a_reader_that_fell_behind_what_is_kept_is_told(
+    address: RedisAddress,
+    keys: Keys,
+    publisher: Publisher,
+    raw: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pulseboard.bus.feed.reader.COUNT", 5)
+    async with reading(address, keys) as reader:
+        await publish(publisher, 0)
+        await eventually(lambda: reader.entries)
+        # In this tick nobody reads: the loop is busy, while others publish more than is kept.
+        publisher.publish([outgoing(n=n) for n in range(1, 40)])
+        raw.xtrim(keys.feed, maxlen=10, approximate=False)
+        publisher.publish([outgoing(n=40)])
+        await eventually(lambda: len(reader.resets) == 2)
+        assert numbers_of(reader.resets[1].board) == [40]
+
+
+async def test_a_reader_leaves_no_connection_behind(
+    address: RedisAddress, keys: Keys, raw: redis.Redis
+) -> None:
+    def names() -> int:
+        clients = raw.client_list()
+        return len([client for client in clients if client["name"] == "pulseboard"])
+
+    before = names()
+    async with reading(address, keys):
+        assert names() > before
+    await eventually(lambda: names() <= before)
+
+
+def test_the_clock_follows_redis_and_takes_off_half_the_way() -> None:
+    clock = RedisClock()
+    assert abs(clock.now_ms() - time.time() * 1000) < 1_000, (
+        "before the first look it is this machine's"
+    )
+    asked_at = time.monotonic() - 10
+    clock.set(1_000_000_000, asked_at)
+    assert 1_000_005_000 <= clock.now_ms() < 1_000_006_000
+    assert clock.now_ms() <= clock.now_ms()
+
+
+async def test_the_feed_sets_the_clock(address: RedisAddress, keys: Keys, raw: redis.Redis) -> None:
+    async with reading(address, keys) as reader:
+        seconds, microseconds = raw.time()
+        assert abs(reader.clock.now_ms() - (seconds * 1000 + microseconds // 1000)) < 1_000
+
+
+async def test_what_was_read_when_the_link_broke_is_read_again(
+    proxy: Proxy, keys: Keys, publisher: Publisher
+) -> None:
+    """The reader looked whether the feed was whole after each full read; a link that broke there cost it the batch in hand."""
+    async with reading(proxy.address, keys) as reader:
+        proxy.cut_after(b"EVAL")
+        await publish(publisher, *range(700))
+        await eventually(lambda: proxy.cuts == 1)
+        await publish(publisher, 700)
+        await eventually(lambda: reader.numbers[-1:] == [700])
+        assert reader.numbers == list(range(701))
+        assert len(reader.resets) == 1
+
+
+async def test_a_failover_is_told_also_when_the_first_try_to_read_the_board_fails(
+    address: RedisAddress, keys: Keys, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origins = iter(["one", "another"])
+    latest = "one"
+
+    async def read_origin(*_: object) -> tuple[int, str]:
+        nonlocal latest
+        latest = next(origins, latest)
+        return 0, latest
+
+    take_snapshot, failures = FeedReader._take_snapshot, iter([False, True])
+
+    async def fail_once(self: FeedReader, *args: Any) -> Reset:
+        if next(failures, False):
+            raise redis.ConnectionError("gone again")
+        return await take_snapshot(self, *args)
+
+    monkeypatch.setattr(FeedReader, "_read_origin", read_origin)
+    monkeypatch.setattr(FeedReader, "_take_snapshot", fail_once)
+    await publish(publisher, 1)
+    async with Proxy(address) as proxy, reading(proxy.address, keys) as reader:
+        proxy.cut_after(b"XREAD")
+        await eventually(lambda: proxy.cuts == 1)
+        await eventually(lambda: len(reader.blinds) == 2 and reader.sees)
+        assert [reset.reason[:19] for reset in reader.resets] == [
+            "the server started",
+            "Redis failed over t",
+        ]

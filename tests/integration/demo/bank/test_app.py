@@ -1,0 +1,175 @@
+"""The bank over HTTP: pages, details, problems, weather."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from tests.support.demo import CLEAR, Bank
+
+from pulseboard.demo.bank.app import clock_from
+from pulseboard.demo.bank.cursor import format_cursor
+from pulseboard.demo.bank.values import ACCOUNTS_PATH, CUSTOMERS_PATH
+from pulseboard.demo.bank.weather import Forecast
+
+
+@pytest.fixture
+async def http(bank: Bank):  # type: ignore[no-untyped-def]
+    async with httpx.AsyncClient(base_url=bank.url, trust_env=False) as http:
+        yield http
+
+
+async def test_cursor_skips_and_repeats_nothing_while_accounts_open(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = (await http.get(ACCOUNTS_PATH, params={"cursor": cursor} if cursor else {})).json()
+        found += [entry["accountId"] for entry in page["body"]]
+        cursor = page["header"]["nextCursor"]
+        if cursor is None:
+            break
+        bank.step += 2  # two accounts open between any two pages
+    assert bank.step > 0
+    assert found == [
+        bank.ledger.account_entry(index).account_id for index in range(bank.ledger.account_count())
+    ]
+
+
+async def test_pages_have_the_size_asked_for_and_the_last_has_no_cursor(
+    http: httpx.AsyncClient,
+) -> None:
+    assert [len(page) for page in await read_pages(http, limit=5)] == [5, 5, 2]
+    assert [len(page) for page in await read_pages(http)] == [4, 4, 4]
+
+
+async def read_pages(http: httpx.AsyncClient, **params: int | str) -> list[list[object]]:
+    pages = []
+    while True:
+        page = (await http.get(ACCOUNTS_PATH, params=params)).json()
+        pages.append(page["body"])
+        if page["header"]["nextCursor"] is None:
+            return pages
+        params["cursor"] = page["header"]["nextCursor"]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "AAAA",
+        "not base64!",
+        "é",
+        "A" * 5000,
+        format_cursor(8, "accounts", 4),
+        format_cursor(7, "customers", 4),
+    ],
+    ids=["empty", "short", "garbage", "unicode", "long", "another-bank", "another-list"],
+)
+async def test_cursor_that_was_not_given_out_is_a_bad_request(
+    http: httpx.AsyncClient, cursor: str
+) -> None:
+    answer = await http.get(ACCOUNTS_PATH, params={"cursor": cursor})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "bad-cursor"
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "201", "many"])
+async def test_page_size_out_of_bounds_is_a_bad_request(
+    http: httpx.AsyncClient, limit: str
+) -> None:
+    answer = await http.get(ACCOUNTS_PATH, params={"limit": limit})
+    assert (answer.status_code, answer.json()["status"]) == (400, 400)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{ACCOUNTS_PATH}/1000000000",
+        f"{ACCOUNTS_PATH}/x/balances",
+        f"{CUSTOMERS_PATH}/000000",
+        "/nothing",
+    ],
+)
+async def test_unknown_things_are_not_found(http: httpx.AsyncClient, path: str) -> None:
+    answer = await http.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == 404
+
+
+async def test_detail_and_balance_of_a_listed_account_agree(http: httpx.AsyncClient) -> None:
+    entry = (await http.get(ACCOUNTS_PATH)).json()["body"][2]
+    path = f"{ACCOUNTS_PATH}/{entry['accountId']}"
+    detail, balance = (await http.get(path)).json(), (await http.get(f"{path}/balances")).json()
+    customer = (await http.get(f"{CUSTOMERS_PATH}/{entry['customerId']}")).json()
+    assert detail["customerId"] == customer["customerId"] == entry["customerId"]
+    assert detail["title"].startswith(customer["name"])
+    assert balance["currency"] == detail["currency"]
+    assert isinstance(balance["bookedMinor"], int)
+
+
+async def test_throttling_says_when_to_come_back_and_spares_health(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
+    bank.weather.forecast = Forecast(0, 0, throttle_rate=1, retry_after_s=3)
+    answer = await http.get(ACCOUNTS_PATH)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+    assert answer.json()["code"] == "throttled"
+    assert (await http.get("/health")).json() == {"status": "ok", "step": 0, "accounts": 12}
+
+
+async def test_errors_come_at_about_the_rate_that_is_set(
+    bank: Bank, http: httpx.AsyncClient
+) -> None:
+    bank.weather.forecast = Forecast(0, 0, error_rate=0.5)
+    codes = [(await http.get(ACCOUNTS_PATH)).status_code for _ in range(100)]
+    assert 30 <= sum(code >= 500 for code in codes) <= 70
+    assert set(codes) == {200, 500, 502, 503}
+
+
+async def test_limit_is_each_clients_own(bank: Bank, http: httpx.AsyncClient) -> None:
+    bank.weather.forecast = Forecast(0, 0, client_limit=0.01)
+
+    async def ask(name: str) -> httpx.Response:
+        return await http.get(ACCOUNTS_PATH, headers={"x-client-id": name})
+
+    assert (await ask("one")).status_code == 200
+    refused = await ask("one")
+    assert (refused.status_code, refused.json()["code"]) == (429, "client-limit")
+    assert 90 <= int(refused.headers["retry-after"]) <= 100
+    assert (await ask("two")).status_code == 200
+
+
+async def test_table_of_clients_stays_bounded(bank: Bank, http: httpx.AsyncClient) -> None:
+    bank.weather.forecast = Forecast(0, 0, client_limit=1)
+    for number in range(1100):
+        bank.weather._check_limit(str(number))
+    assert len(bank.weather._buckets) == 1024
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"latency_ms": -1},
+        {"throttle_rate": 1.1},
+        {"error_rate": -0.1},
+        {"error_rate": float("nan")},
+        {"throttle_rate": 0.6, "error_rate": 0.6},
+        {"retry_after_s": -1},
+        {"client_limit": 0},
+        {"client_limit": float("inf")},
+    ],
+)
+def test_forecast_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"latency|rate|retry|limit"):
+        Forecast(**wrong)  # type: ignore[arg-type]
+    assert CLEAR.error_rate == 0
+
+
+def test_bank_started_again_goes_on_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_000_010.0)
+    assert clock_from(1_000_000.0, 2.0)() == 5
+    assert clock_from(1_000_099.0, 2.0)() == 0

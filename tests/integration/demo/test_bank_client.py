@@ -1,0 +1,116 @@
+"""The client waits, tries again, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from email.utils import formatdate
+
+import pytest
+from tests.support.demo import QUICK, Bank
+
+from pulseboard.demo.bank.weather import Forecast
+from pulseboard.demo.bank_client import (
+    BankBadAnswer,
+    BankClient,
+    BankRefused,
+    BankThrottled,
+    BankUnavailable,
+    BankUnknown,
+    Patience,
+    _parse_retry_after,
+)
+
+
+async def test_retry_after_is_waited_for(bank: Bank, client: BankClient) -> None:
+    bank.trouble("accounts", 429, retry_after="1")
+    started = asyncio.get_running_loop().time()
+    assert (await client.list_accounts()).body
+    assert asyncio.get_running_loop().time() - started >= 1
+    assert bank.count("accounts") == 2
+
+
+async def test_bank_that_asks_for_too_much_patience_is_given_up_at_once(
+    bank: Bank, client: BankClient
+) -> None:
+    bank.trouble("accounts", 429, retry_after="3600")
+    with pytest.raises(BankThrottled):
+        await client.list_accounts()
+    assert bank.count("accounts") == 1
+
+
+async def test_5xx_and_429_are_tried_again_until_an_answer_comes(
+    bank: Bank, client: BankClient
+) -> None:
+    retries: list[None] = []
+    client.on_retry = lambda: retries.append(None)
+    bank.trouble("accounts", 503, 429)
+    assert len((await client.list_accounts()).body) == 4
+    assert (bank.count("accounts"), len(retries)) == (3, 2)
+
+
+async def test_tries_are_bounded(bank: Bank, client: BankClient) -> None:
+    bank.weather.forecast = Forecast(0, 0, error_rate=1)
+    with pytest.raises(BankUnavailable, match=r"core banking system .*\(50[023]\)"):
+        await client.list_accounts()
+    assert bank.count("accounts") == QUICK.tries
+
+
+async def test_refusals_are_not_tried_again(bank: Bank, client: BankClient) -> None:
+    with pytest.raises(BankUnknown) as unknown:
+        await client.get_account("1000000000")
+    assert (unknown.value.status, unknown.value.code) == (404, "unknown-account")
+    with pytest.raises(BankRefused, match="cursor") as refused:
+        await client.list_accounts("made-up")
+    assert refused.value.code == "bad-cursor"
+    assert len(bank.asked) == 2
+
+
+async def test_nobody_listening_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with BankClient(f"http://127.0.0.1:{port}", patience=QUICK) as client:
+        with pytest.raises(BankUnavailable, match="cannot be reached"):
+            await client.list_accounts()
+
+
+async def test_silence_is_unavailable(bank: Bank) -> None:
+    bank.gate = asyncio.Event()
+    async with BankClient(
+        bank.url, patience=Patience(tries=2, first_delay_s=0, timeout_s=0.05)
+    ) as client:
+        with pytest.raises(BankUnavailable, match="Timeout"):
+            await client.list_accounts()
+    assert bank.count("accounts") == 2
+
+
+async def test_answer_that_makes_no_sense_is_an_error_of_its_own(
+    bank: Bank, client: BankClient
+) -> None:
+    bank.trouble("accounts", 200)
+    with pytest.raises(BankBadAnswer):
+        await client.list_accounts()
+    assert bank.count("accounts") == 1
+
+
+async def test_all_pages_are_read(bank: Bank, client: BankClient) -> None:
+    pages = [page async for page in client.iterate_accounts()]
+    assert [len(page) for page in pages] == [4, 4, 4]
+    assert pages[2][3] == bank.ledger.account_entry(11)
+    assert len((await client.list_customers()).body) == 4
+
+
+def test_delays_double_up_to_a_cap_with_jitter() -> None:
+    patience = Patience(first_delay_s=1, longest_delay_s=5)
+    for failures, full in ((1, 1), (2, 2), (3, 4), (4, 5), (10_000, 5)):
+        drawn = [patience.delay_s(failures) for _ in range(50)]
+        assert full / 2 <= min(drawn) < max(drawn) <= full
+
+
+def test_retry_after_may_be_seconds_or_a_date_or_nonsense() -> None:
+    assert _parse_retry_after("7") == 7
+    later = _parse_retry_after(formatdate(4102444800, usegmt=True))
+    assert later is not None
+    assert later > 1e6
+    assert _parse_retry_after(formatdate(0, usegmt=True)) == 0
+    assert [_parse_retry_after(text) for text in (None, "", "soon", "-1", "²")] == [None] * 5

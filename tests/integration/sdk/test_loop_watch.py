@@ -1,0 +1,232 @@
+"""Watched event loops: a stuck one is told with the beat, an idle, stopped or closed one is not."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+
+from pulseboard.sdk.loop_watch import GRACE_S, LoopWatch
+
+
+class Clock:
+    """A clock that a test sets, and that sleeping moves on."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.slept = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, duration_s: float) -> None:
+        self.now += duration_s
+        self.slept += duration_s
+
+
+@contextmanager
+def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop that runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def stuck(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Block the loop, as a coroutine does that forgot to await."""
+    blocked, release = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        release.wait()
+
+    loop.call_soon_threadsafe(block)
+    blocked.wait()
+    try:
+        yield
+    finally:
+        release.set()
+
+
+def turn(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the loop run all that it was given."""
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(10)
+
+
+def test_the_lag_of_a_stuck_loop_grows_from_beat_to_beat_and_ends_with_it() -> None:
+    clock = Clock()
+    watch = LoopWatch(clock, clock.sleep)
+    with running_loop() as loop:
+        watch.add(loop)
+        assert watch.ask() == 0
+        turn(loop)
+        with stuck(loop):
+            assert watch.ask() == 0, "it was asked this moment"
+            told = []
+            for _ in range(4):
+                clock.now += 0.5
+                told.append(watch.ask())
+            assert told == [0, 1_100, 1_700, 2_300]
+        turn(loop)
+        assert watch.ask() == 0
+
+
+def test_the_oldest_question_of_all_loops_counts() -> None:
+    clock = Clock()
+    watch = LoopWatch(clock, clock.sleep)
+    with running_loop() as idle, running_loop() as one, running_loop() as other:
+        for loop in (idle, one, other, one):
+            watch.add(loop)
+        assert len(watch) == 3
+        with stuck(one):
+            watch.ask()
+            for loop in (idle, other):
+                turn(loop)
+            clock.now += 5
+            with stuck(other):
+                assert watch.ask() == round((5 + GRACE_S) * 1000)
+            for loop in (idle, other):
+                turn(loop)
+            clock.now += 5
+            assert watch.ask() == round((10 + 2 * GRACE_S) * 1000)
+        for loop in (idle, one, other):
+            turn(loop)
+        assert watch.ask() == 0
+
+
+def test_a_loop_that_does_not_run_owes_nothing() -> None:
+    """Between two runs, or when it never was one that runs."""
+    clock = Clock()
+    watch = LoopWatch(clock, clock.sleep)
+    loop = asyncio.new_event_loop()
+    watch.add(loop)
+    for _ in range(3):
+        clock.now += 60
+        assert watch.ask() == 0
+    loop.run_until_complete(asyncio.sleep(0))
+    assert watch.ask() == 0
+    clock.now += 60
+    assert watch.ask() == 0
+    loop.close()
+
+
+def test_a_process_that_was_suspended_is_not_called_stuck() -> None:
+    """Its loop could not answer either; it gets a moment to do so."""
+    clock = Clock()
+    with running_loop() as loop:
+
+        def wake(duration_s: float) -> None:
+            clock.sleep(duration_s)
+            release.set()
+            turn(loop)
+
+        watch = LoopWatch(clock, wake)
+        watch.add(loop)
+        release = threading.Event()
+        loop.call_soon_threadsafe(release.wait)
+        watch.ask()
+        clock.now += 3_600
+        assert watch.ask() == 0
+        assert clock.slept == GRACE_S
+
+
+def test_closed_and_forgotten_loops_are_let_go() -> None:
+    watch = LoopWatch()
+    closed = asyncio.new_event_loop()
+    watch.add(closed)
+    forgotten = asyncio.new_event_loop()
+    watch.add(forgotten)
+    watch.ask()
+    closed.close()
+    forgotten.close()
+    del forgotten
+    gc.collect()
+    watch.ask()
+    assert len(watch) == 0
+
+
+async def test_a_service_watches_the_loop_that_it_is_started_in(make: MakeService) -> None:
+    async with make(start=False) as service:
+        assert len(service._desk.loops) == 1
+        service.watch_loop()
+        service.start()
+        assert len(service._desk.loops) == 1
+        with running_loop() as loop:
+            service.watch_loop(loop)
+            assert len(service._desk.loops) == 2
+
+
+def test_a_service_started_outside_of_a_loop_watches_none_unless_told(
+    make: MakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make()
+    assert len(service._desk.loops) == 0
+    for _ in range(2):
+        service.watch_loop()
+        service.watch_loop("no loop")  # type: ignore[arg-type]
+    assert len(caplog.records) == 1
+    assert "no running event loop" in caplog.text
+    assert len(service._desk.loops) == 0
+
+
+def test_a_child_does_not_watch_the_loops_of_its_parent(make: MakeService) -> None:
+    with running_loop() as loop:
+        service = make(start=False)
+        service.watch_loop(loop)
+        service.note_fork()
+        assert len(service._desk.loops) == 0
+
+
+def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(
+    run_host: RunHost, sight: RedisView
+) -> None:
+    host = run_host(
+        """
+        import asyncio, time
+        async def main():
+            async with service:
+                while not service.stats().connected:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.5)
+                time.sleep(4)
+                print("unstuck", flush=True)
+                await asyncio.to_thread(input)
+        asyncio.run(main())
+        """
+    )
+    eventually(lambda: any(sight.lags))
+    assert host.stdout is not None
+    assert host.stdout.readline() == "unstuck\n"
+    heartbeats = len(sight.lags)
+    eventually(lambda: len(sight.lags) >= heartbeats + 4)
+    lags = sight.lags
+    told = [lag for lag in lags if lag]
+    assert len(told) >= 3
+    assert told == sorted(told), "it grows"
+    assert all(1_000 <= lag < 10_000 for lag in told)
+    assert lags[-1] == 0, "and ends"
+    host.communicate("\n", timeout=20)
+
+
+def test_a_loop_that_cannot_be_asked_is_let_go_and_keeps_no_beat_back(
+    make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_loop() as loop, monkeypatch.context() as patched:
+        patched.setattr(loop, "call_soon_threadsafe", lambda *_: 1 / 0)
+        service = make(start=False, heartbeat_s=0.1)
+        service.watch_loop(loop)
+        service.start()
+        eventually(lambda: len(sight.heartbeats) >= 3)
+        assert len(service._desk.loops) == 0
+        assert not any(sight.lags)
+        service.stop()

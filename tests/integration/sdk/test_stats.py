@@ -1,0 +1,106 @@
+"""What a service tells its host about itself."""
+
+import dataclasses
+import time
+
+import pytest
+from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.valkey import free_port
+
+from pulseboard import Service, ServiceStats
+from pulseboard.sdk.bounded_queue import QueueCounts
+
+
+def test_a_service_that_was_not_started_has_nothing_to_tell() -> None:
+    assert Service("balance-sync").stats() == ServiceStats(
+        connected=False,
+        failures=0,
+        last_error=None,
+        internal_errors=0,
+        offered=0,
+        sent=0,
+        overflowed=0,
+        coalesced=0,
+        waiting=0,
+        waiting_bytes=0,
+        lines=QueueCounts(0, 0, 0, 0, 0, 0),
+    )
+
+
+def test_each_event_is_counted_as_sent_once_redis_has_it(
+    make: MakeService, sight: RedisView
+) -> None:
+    service = make()
+    service.update(n=1)
+    service.update(n=2)
+    eventually(lambda: service.stats().sent == 3)
+    assert len(sight.events) == 3
+    stats = service.stats()
+    assert (stats.connected, stats.offered, stats.dropped, stats.waiting, stats.waiting_bytes) == (
+        True,
+        3,
+        0,
+        0,
+        0,
+    )
+    service.stop()
+    assert (service.stats().connected, service.stats().sent) == (False, 4)
+    service.start()
+    eventually(lambda: service.stats().sent == 5)
+
+
+def test_an_outage_shows_in_the_stats(make: MakeService) -> None:
+    service = make(redis_url=f"redis://127.0.0.1:{free_port()}")
+    eventually(lambda: service.stats().failures >= 2)
+    for n in range(300):
+        service.update(n=n)
+    eventually(lambda: service.stats().coalesced >= 1)
+    stats = service.stats()
+    assert not stats.connected
+    assert "refused" in str(stats.last_error)
+    assert 1 <= stats.waiting <= 256
+    assert 0 < stats.waiting_bytes < 256 * 200
+    assert stats.offered == 301 == stats.sent + stats.dropped + stats.waiting
+    assert stats.dropped == stats.overflowed + stats.coalesced
+
+
+def test_the_stats_are_a_value_that_does_not_change(make: MakeService) -> None:
+    service = make()
+    eventually(lambda: service.stats().sent == 1)
+    stats = service.stats()
+    service.update(n=1)
+    assert stats.sent == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        stats.sent = 2  # type: ignore[misc]
+
+
+def test_asking_costs_microseconds(make: MakeService) -> None:
+    service = make()
+    started = time.thread_time()  # of this thread alone: a busy machine adds nothing to it
+    for _ in range(1_000):
+        service.stats()
+    assert time.thread_time() - started < 1
+
+
+def test_a_forked_child_counts_its_own(run_host: RunHost) -> None:
+    host = run_host(
+        """
+        import os, time
+        service.start()
+        for n in range(5):
+            service.update(n=n)
+        while service.stats().sent < 6:
+            time.sleep(0.01)
+        child = os.fork()
+        if not child:
+            assert service.stats().offered == 0
+            service.update(n=1)
+            service.stop()
+            assert service.stats().sent == 2, service.stats()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert service.stats().sent == 6
+        """
+    )
+    _, errors = host.communicate(timeout=20)
+    assert (host.returncode, errors) == (0, "")

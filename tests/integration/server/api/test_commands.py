@@ -1,0 +1,757 @@
+"""Commands through a real server to real processes: what is done, what is said of it, and that nothing is done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from jsonschema import Draft202012Validator
+from tests.support.server import LIMIT_S, ServeFixture, Server, eventually
+from tests.support.valkey import run_valkey
+
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.keys import Keys
+from pulseboard.control.expiry import ExpiryCheck
+
+SPEC = Path(__file__).parents[4] / "spec"
+SOURCE = Path(__file__).parents[4] / "src"
+FINAL = {"refused", "done", "failed", "expired"}
+
+HOST = """
+import asyncio, logging, os, signal, sys, threading, time
+import redis
+from pulseboard import Service
+from pulseboard.bus.commands.receiver import CommandReceiver
+from pulseboard.bus.publisher import Publisher
+from pulseboard.sdk.command_runner import CommandRunner
+from pulseboard.sdk.sender import BackgroundSender
+
+raw = redis.Redis.from_url(os.environ["REDIS_URL"])
+service = Service("till", heartbeat_s=0.2, instance=sys.argv[1])
+
+@service.command("count")
+def count(by: int = 1) -> int:
+    "Count up."
+    return raw.hincrby(os.environ["PULSEBOARD_NAMESPACE"] + ":counted", sys.argv[1], by)
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+TAIL = """
+with service:
+    time.sleep(60)
+"""
+
+
+class Host:
+    """One instance of the service `till`, a process of its own."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        return self.process.wait(LIMIT_S)
+
+
+RunHost = Callable[..., Host]
+
+
+@pytest.fixture
+def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunHost]:
+    """Run an instance, with more program before it starts; it is killed when the test ends."""
+    hosts: list[Host] = []
+
+    def run(
+        instance: str, program: str = "", *, redis_url: str | None = None, **environment: str
+    ) -> Host:
+        environment |= {
+            "PYTHONPATH": str(SOURCE),
+            "REDIS_URL": redis_url or address.url,
+            "PULSEBOARD_NAMESPACE": namespace,
+            "PULSEBOARD_CHANNEL_PREFIX": prefix,
+        }
+        argv = [sys.executable, "-c", HOST + textwrap.dedent(program) + TAIL, instance]
+        host = Host(subprocess.Popen(argv, env=os.environ | environment, stderr=subprocess.DEVNULL))
+        hosts.append(host)
+        return host
+
+    yield run
+    for host in hosts:
+        host.kill(signal.SIGCONT)
+        host.kill()
+        host.wait()
+
+
+class Till:
+    """Whoever commands the service `till`, and looks what it did."""
+
+    def __init__(self, server: Server, raw: redis.Redis, keys: Keys) -> None:
+        self._server, self._raw, self._keys = server, raw, keys
+
+    async def listens(self, *instances: str) -> None:
+        """Wait until these instances, and no others, can be commanded."""
+
+        def all_listen() -> bool:
+            listening = {
+                name for name in instances if self._raw.exists(self._keys.listener("till", name))
+            }
+            return listening == set(instances) and self._on_board() >= set(instances)
+
+        await eventually(all_listen)
+
+    def _on_board(self) -> set[str]:
+        return {
+            name for name, state in self._server.core.hub.states("till").items() if state == "alive"
+        }
+
+    def post(self, command: str, *, headers: dict[str, str] | None = None, **more: Any) -> Any:
+        return self._server.request(
+            "POST",
+            "/api/services/till/commands",
+            json={"command": command} | more,
+            headers=headers or {},
+        )
+
+    def send(self, command: str, **more: Any) -> str:
+        """Send a command; return its id."""
+        answer = self.post(command, **more)
+        assert answer.status_code == 202, answer.text
+        record: dict[str, Any] = answer.json()
+        assert answer.headers["location"].endswith(record["id"])
+        return str(record["id"])
+
+    def receipts(self, command_id: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the receipts of each instance, in the order in which they came."""
+        told: dict[str, list[dict[str, Any]]] = {}
+        for receipt in self._server.get(f"/api/commands/{command_id}").json()["receipts"]:
+            told.setdefault(receipt["instance"], []).append(receipt)
+        return told
+
+    def steps(self, command_id: str) -> dict[str, list[str]]:
+        return {
+            name: [each["receipt"] for each in told]
+            for name, told in self.receipts(command_id).items()
+        }
+
+    async def settled(self, command_id: str, *instances: str) -> dict[str, list[dict[str, Any]]]:
+        """Wait until the last word of each of these is there; return all receipts."""
+        await eventually(
+            lambda: all(
+                FINAL & set(self.steps(command_id).get(instance, ())) for instance in instances
+            )
+        )
+        return self.receipts(command_id)
+
+    def counted(self) -> dict[str, int]:
+        """Return how often each instance did it."""
+        counted: Any = self._raw.hgetall(f"{self._keys.namespace}:counted")
+        return {name.decode(): int(value) for name, value in counted.items()}
+
+    def audit(self) -> list[tuple[str, dict[str, Any]]]:
+        rows: Any = self._raw.xrange(self._keys.audit)
+        return [(fields[b"kind"].decode(), json.loads(fields[b"data"])) for _, fields in rows]
+
+
+@pytest.fixture
+def till(server: Server, raw: redis.Redis, keys: Keys) -> Till:
+    return Till(server, raw, keys)
+
+
+def validate(kind: str, data: dict[str, Any]) -> None:
+    """Hold the data of an event against its schema."""
+    Draft202012Validator(json.loads((SPEC / f"{kind}.schema.json").read_text("utf-8"))).validate(
+        data
+    )
+
+
+async def test_all_instances_do_it_once_and_each_says_so(
+    till: Till, run_host: RunHost, server: Server
+) -> None:
+    for name in "abc":
+        run_host(name)
+    await till.listens("a", "b", "c")
+    async with await server.open("/api/stream?kinds=command,receipt") as stream:
+        await stream.next()
+        command_id = till.send("count", args={"by": 2})
+        sent = await stream.next()
+        assert (sent.event, sent.data["command_id"], sorted(sent.data["instances"])) == (
+            "command",
+            command_id,
+            ["a", "b", "c"],
+        )
+        live = [await stream.next() for _ in range(9)]
+    validate("command", sent.data)
+    for receipt in live:
+        validate("receipt", receipt.data)
+    told = await till.settled(command_id, "a", "b", "c")
+    assert till.steps(command_id) == {name: ["received", "accepted", "done"] for name in "abc"}
+    assert sorted((each.data["instance"], each.data["receipt"]) for each in live) == sorted(
+        (name, each["receipt"]) for name, receipts in told.items() for each in receipts
+    )
+    assert told["b"][-1]["result"] == 2
+    assert till.counted() == {"a": 2, "b": 2, "c": 2}
+
+
+async def test_one_instance_does_what_only_it_was_told(till: Till, run_host: RunHost) -> None:
+    for name in "ab":
+        run_host(name)
+    await till.listens("a", "b")
+    command_id = till.send("count", instance="b")
+    await till.settled(command_id, "b")
+    assert till.steps(command_id) == {"b": ["received", "accepted", "done"]}
+    assert till.counted() == {"b": 1}
+
+
+ACCEPTED_FIRST = """
+# What was accepted is told before anything else is done, so that each stage is the one that it is called.
+say, publish_receipt, told = CommandRunner._say, Publisher.publish_receipt, threading.Semaphore(0)
+
+def publish_and_note(publisher, receipt):
+    publish_receipt(publisher, receipt)
+    told.release()
+
+def say_and_wait(commander, command, step, **more):
+    say(commander, command, step, **more)
+    if step == "accepted":
+        told.acquire()
+
+Publisher.publish_receipt, CommandRunner._say = publish_and_note, say_and_wait
+"""
+KILLED = {
+    "before it is received": ("CommandReceiver.claim = die", ["expired"], "not-started"),
+    "when it is received": ("CommandRunner._begin = die", ["received", "failed"], "lost"),
+    "when it is accepted": ("CommandRunner._do = die", ["received", "accepted", "failed"], "lost"),
+    "while it does it": (
+        "service.command('count')(lambda: (count(), die()))",
+        ["received", "accepted", "failed"],
+        "lost",
+    ),
+    "before it says that it is done": (
+        """
+        tell = BackgroundSender._tell
+        BackgroundSender._tell = lambda self, receipt: die() if receipt.receipt == "done" else tell(self, receipt)
+        """,
+        ["received", "accepted", "failed"],
+        "lost",
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", KILLED)
+async def test_of_three_instances_one_is_killed(till: Till, run_host: RunHost, stage: str) -> None:
+    program, steps, reason = KILLED[stage]
+    killed = run_host("a", ACCEPTED_FIRST + textwrap.dedent(program))
+    run_host("b")
+    run_host("c")
+    await till.listens("a", "b", "c")
+    command_id = till.send("count", deadline_s=1)
+    assert killed.wait() == -signal.SIGKILL
+    # It comes back under its name at once, as under any supervisor.
+    run_host("a")
+    told = await till.settled(command_id, "a", "b", "c")
+    assert till.steps(command_id) == {
+        "a": steps,
+        "b": ["received", "accepted", "done"],
+        "c": ["received", "accepted", "done"],
+    }
+    assert told["a"][-1]["reason"] in (reason, "restarted" if reason == "lost" else reason)
+    await till.listens("a", "b", "c")
+    again = till.send("count")
+    await till.settled(again, "a", "b", "c")
+    did = stage in ("while it does it", "before it says that it is done")
+    assert till.counted() == {"a": 1 + did, "b": 2, "c": 2}
+
+
+BAD: list[tuple[dict[str, Any], int, str]] = [
+    ({"command": "explode"}, 404, "unknown-command"),
+    ({"command": "count", "args": {"by": "two"}}, 422, "bad-arguments"),
+    ({"command": "count", "args": {"times": 2}}, 422, "bad-arguments"),
+    ({"command": "count", "args": {"by": "x" * 20_000}}, 413, "too-large"),
+    ({"command": "count", "args": {"by": "x" * 70_000}}, 413, "too-large"),
+    ({"command": "count", "args": [1]}, 400, "bad-body"),
+    ({"command": "count", "deadline_s": 0}, 400, "bad-deadline"),
+    ({"command": "count", "deadline_s": -5}, 400, "bad-deadline"),
+    ({"command": "count", "deadline_s": 1e9}, 400, "bad-deadline"),
+    ({"command": "count", "instance": "z"}, 404, "unknown-instance"),
+    ({"command": "No Name"}, 400, "bad-name"),
+    ({}, 400, "bad-body"),
+    ({"command": "count", "more": 1}, 400, "bad-body"),
+]
+
+
+async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
+    till: Till, run_host: RunHost, server: Server
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    for body, status, code in BAD:
+        answer = server.request("POST", "/api/services/till/commands", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), body
+        assert answer.headers["content-type"] == "application/problem+json"
+    # Expected and never seen; and never heard of.
+    for service, status, code in (
+        ("balance-sync", 409, "no-listener"),
+        ("nobody", 404, "unknown-service"),
+    ):
+        answer = server.request(
+            "POST", f"/api/services/{service}/commands", json={"command": "ping"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    for content, kind, status, code in (
+        (b"{", "application/json", 400, "malformed"),
+        (b"", "application/json", 400, "bad-body"),
+        (b'{"command": "count"}', "text/plain", 415, "unsupported-media-type"),
+    ):
+        answer = server.request(
+            "POST", "/api/services/till/commands", content=content, headers={"content-type": kind}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert server.get("/api/commands/nothing").json()["code"] == "unknown-command-id"
+    assert till.counted() == {}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": "http://localhost"},
+    ],
+)
+async def test_a_page_of_another_site_commands_nothing(
+    till: Till, run_host: RunHost, headers: dict[str, str]
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    answer = till.post("count", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "cross-site")
+    assert till.post("count", headers={"sec-fetch-site": "same-origin"}).status_code == 202
+
+
+async def test_the_same_idempotency_key_sends_once(till: Till, run_host: RunHost) -> None:
+    run_host("a")
+    await till.listens("a")
+    key = {"idempotency-key": "order-66"}
+    first, second = till.post("count", headers=key), till.post("count", headers=key)
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json()["id"] == second.json()["id"]
+    other = till.post("count", headers=key, args={"by": 3})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
+    assert (
+        till.post("count", headers={"idempotency-key": "x" * 300}).json()["code"]
+        == "bad-idempotency-key"
+    )
+    await till.settled(first.json()["id"], "a")
+    assert till.counted() == {"a": 1}
+
+
+async def test_that_nobody_listens_is_said_at_once(till: Till, run_host: RunHost) -> None:
+    host = run_host("a")
+    await till.listens("a")
+    host.kill(signal.SIGTERM)
+    host.wait()
+    await eventually(lambda: till.post("count").status_code == 409)
+    problem = till.post("count").json()
+    assert (problem["code"], problem["states"]) == ("no-listener", {"a": "stopped"})
+    assert "a is stopped" in problem["detail"]
+
+
+async def test_what_a_run_that_was_killed_listened_for_is_not_heard_by_the_next(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    first = run_host("a")
+    await till.listens("a")
+    first.kill()
+    first.wait()
+    run_host("a", "CommandReceiver.begin = lambda self: time.sleep(60)\nservice.update(run=2)")
+    await eventually(lambda: b'"run":2' in (raw.hget(keys.board, "till/a") or b""))
+    await eventually(lambda: till.post("count").json()["states"] == {"a": "alive"})
+    assert till.post("count").json()["code"] == "no-listener"
+
+
+async def test_what_was_sent_to_a_run_that_was_killed_is_not_waited_for_once_the_next_listens(
+    till: Till, run_host: RunHost
+) -> None:
+    first = run_host("a")
+    await till.listens("a")
+    first.kill(signal.SIGSTOP)
+    sent = till.send("count", deadline_s=300)
+    first.kill()
+    first.wait()
+    run_host("a")
+    receipts = await till.settled(sent, "a")
+    assert [(each["receipt"], each["reason"]) for each in receipts["a"]] == [
+        ("expired", "not-started")
+    ]
+    assert "anew" in receipts["a"][0]["error"]
+    assert till.counted() == {}
+
+
+async def test_what_is_not_begun_in_time_expires_and_is_never_begun(
+    till: Till, run_host: RunHost
+) -> None:
+    host = run_host("a")
+    await till.listens("a")
+    host.kill(signal.SIGSTOP)
+    command_id = till.send("count", deadline_s=0.5)
+    await till.settled(command_id, "a")
+    host.kill(signal.SIGCONT)
+    await till.listens("a")
+    later = till.send("count")
+    await till.settled(later, "a")
+    assert till.steps(command_id) == {"a": ["expired"]}
+    assert till.counted() == {"a": 1}
+
+
+async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_gone(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settling = sys.modules[ExpiryCheck.__module__]
+    monkeypatch.setattr(settling, "DEAF_MS", 500)
+    monkeypatch.setattr("pulseboard.bus.commands.sender.OPEN_LOOKED_AT", 2)
+    monkeypatch.setattr(settling, "OPEN_LOOKED_AT", 2)
+    host = run_host("a", "service.command('slow')(lambda: time.sleep(60))")
+    run_host("b")
+    await till.listens("a", "b")
+    begun = [
+        till.send("slow", deadline_s=80_000) for _ in range(4)
+    ]  # more than are looked at in one go
+    await eventually(lambda: all("accepted" in till.steps(each).get("a", ()) for each in begun))
+    host.kill(signal.SIGSTOP)
+    command_id = till.send("count", deadline_s=80_000)
+    host.kill()
+    raw.delete(keys.listener("till", "a"))  # which ends by itself, 12 s after it was said last
+    told = await till.settled(command_id, "a", "b")
+    assert (told["a"][-1]["receipt"], told["a"][-1]["error"]) == (
+        "expired",
+        "the instance listens no more",
+    )
+    assert told["b"][-1]["receipt"] == "done"
+
+
+async def test_an_instance_that_was_taken_for_lost_has_the_last_word(
+    till: Till, run_host: RunHost
+) -> None:
+    host = run_host("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
+    await till.listens("a")
+    command_id = till.send("slow")
+    await eventually(lambda: "accepted" in till.steps(command_id).get("a", ()))
+    host.kill(signal.SIGSTOP)
+    told = await till.settled(command_id, "a")
+    assert told["a"][-1]["reason"] == "lost"
+    host.kill(signal.SIGCONT)
+    await eventually(lambda: till.steps(command_id)["a"][-1] == "done")
+    assert till.receipts(command_id)["a"][-1]["result"] == "slept"
+
+
+async def test_a_plain_publish_commands_as_the_seed_says(
+    till: Till,
+    run_host: RunHost,
+    raw: redis.Redis,
+    prefix: str,
+    serve: ServeFixture,
+    address: RedisAddress,
+) -> None:
+    await eventually(serve(address).is_ready)  # two servers hear it, and it is sent once
+    for name in "ab":
+        run_host(name)
+    await till.listens("a", "b")
+    raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "till"}))
+    await eventually(lambda: till.counted() == {"a": 1, "b": 1})
+    raw.publish(
+        f"{prefix}commands",
+        json.dumps({"command": "count", "service": "till", "instance": "b", "args": {"by": 5}}),
+    )
+    await eventually(lambda: till.counted() == {"a": 1, "b": 6})
+    await eventually(
+        lambda: (
+            [each["receipt"] for kind, each in till.audit() if kind == "receipt"].count("done") == 3
+        )
+    )
+    assert [
+        (each["command"], each["source"]) for kind, each in till.audit() if kind == "command"
+    ] == [("count", "publish")] * 2
+
+
+async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_reason(
+    till: Till, server: Server, raw: redis.Redis, prefix: str
+) -> None:
+    raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"}))
+    raw.publish(f"{prefix}commands", json.dumps({"command": "count"}))
+    await eventually(lambda: server.health()["dropped"] == {"command-refused": 1, "wrong-type": 1})
+    await eventually(
+        lambda: [each["refused"].split(":")[0] for _, each in till.audit()] == ["no-listener"]
+    )
+
+
+async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_did(
+    till: Till, server: Server, raw: redis.Redis, keys: Keys, prefix: str
+) -> None:
+    for n in range(300):
+        command = {
+            "command": "count",
+            "service": "balance-sync",
+            "args": {"n": n, "text": "x" * 15_000},
+        }
+        raw.publish(f"{prefix}commands", json.dumps(command))
+    await eventually(lambda: server.health()["dropped"] == {"command-refused": 300})
+    await eventually(lambda: len(till.audit()) == 10)
+    assert [(each["args"], "args left out: 15" in each["refused"]) for _, each in till.audit()] == [
+        ({}, True)
+    ] * 10
+    assert raw.xlen(keys.commands) == 0
+    assert list(raw.scan_iter(keys.command("*"))) == []
+
+
+async def test_refused_plain_commands_that_are_not_written_down_are_counted_all_the_same(
+    till: Till, server: Server, raw: redis.Redis, keys: Keys, prefix: str
+) -> None:
+    """Servers pass over different ones: were these not counted, the command might be lost when it can be obeyed again."""
+    for _ in range(15):
+        raw.publish(
+            f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"})
+        )
+    await eventually(lambda: server.health()["dropped"] == {"command-refused": 15})
+    await eventually(
+        lambda: [raw.hget(key, "n") for key in raw.scan_iter(keys.ingested("*", "*"))] == [b"15"]
+    )
+    assert len(till.audit()) == 10
+
+
+async def test_records_of_many_large_commands_go_soon(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    assert raw.ttl(keys.command(till.send("count"))) > 86_400
+    for _ in range(150):
+        raw.xadd(keys.commands, {"service": "other", "data": "x" * 15_000, "signature": ""})
+    assert 0 < raw.ttl(keys.command(till.send("count"))) < 1_000
+
+
+HOSTILE = [  # more of them in test_arguments
+    {"$ref": "#"},
+    {"properties": {"by": {"pattern": "^(a+)+$"}}},
+    {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+    {"type": 7},
+]
+
+
+@pytest.mark.parametrize("schema", HOSTILE)
+async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
+    till: Till,
+    server: Server,
+    run_host: RunHost,
+    raw: redis.Redis,
+    keys: Keys,
+    prefix: str,
+    schema: dict[str, Any],
+) -> None:
+    status = {"service": "fake", "timestamp": 1, "status": {}, "instance": "i", "heartbeat_s": 60}
+    raw.publish(f"{prefix}fake", json.dumps(status))
+    listener = {"run": "x", "commands": {"go": {"description": "", "args": schema}}}
+    raw.set(keys.listener("fake", "i"), json.dumps(listener))
+    await eventually(lambda: server.core.hub.states("fake"))
+    args = {"by": "a" * 40 + "!", "a" * 40 + "!": 1}
+    answer = server.request(
+        "POST", "/api/services/fake/commands", json={"command": "go", "args": args}
+    )
+    assert answer.status_code == 202
+    raw.publish(f"{prefix}commands", json.dumps({"command": "go", "service": "fake", "args": args}))
+    await eventually(lambda: [kind for kind, _ in till.audit()] == ["command", "command"])
+    assert server.is_ready()
+
+
+async def test_what_somebody_puts_in_redis_among_the_open_commands_keeps_none_from_its_end(
+    till: Till, server: Server, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    host = run_host("a")
+    await till.listens("a")
+    raw.set(keys.command("c0ffee"), "no hash")
+    raw.zadd(keys.open_commands, {b"\xff\xfe": 0, b"c0ffee": 1, b"nobody knows it": 2})
+    host.kill(signal.SIGSTOP)
+    await till.settled(till.send("count", deadline_s=0.5), "a")
+    assert server.is_ready()
+    await eventually(lambda: not raw.zcard(keys.open_commands))
+
+
+async def test_an_idempotency_key_that_stands_for_nothing_sensible_is_refused(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    till.post("count", headers={"idempotency-key": "k"})
+    (key,) = raw.keys(keys.idempotency("*"))
+    raw.set(key, b"\xff")
+    assert (
+        till.post("count", headers={"idempotency-key": "k"}).json()["code"]
+        == "idempotency-key-reused"
+    )
+
+
+async def test_arguments_that_nest_too_deep_to_be_read_are_refused(
+    till: Till, server: Server
+) -> None:
+    body = b'{"command": "count", "args": {"by": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}"
+    answer = server.request(
+        "POST",
+        "/api/services/till/commands",
+        content=body,
+        headers={"content-type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+KEY = "a key of good length"
+
+
+async def test_with_a_key_only_signed_commands_are_obeyed(
+    run_host: RunHost,
+    serve: ServeFixture,
+    address: RedisAddress,
+    raw: redis.Redis,
+    keys: Keys,
+    prefix: str,
+) -> None:
+    server = serve(address, command_key=KEY)
+    await eventually(server.is_ready)
+    till = Till(server, raw, keys)
+    run_host("a", PULSEBOARD_COMMAND_KEY=KEY)
+    await till.listens("a")
+    command_id = till.send("count")
+    assert [each["receipt"] for each in (await till.settled(command_id, "a"))["a"]] == [
+        "received",
+        "accepted",
+        "done",
+    ]
+    # Whoever has Redis alone may publish, send again what was signed, change it, or make one up.
+    raw.publish(
+        f"{prefix}commands", json.dumps({"command": "count", "service": "till", "args": {"by": 7}})
+    )
+    await eventually(lambda: server.health()["dropped"] == {"command-refused": 1})
+    await eventually(lambda: [each for _, each in till.audit() if each.get("source") == "publish"])
+    (attempt,) = (each for _, each in till.audit() if each.get("source") == "publish")
+    assert (attempt["command"], attempt["args"], attempt["instances"]) == ("count", {"by": 7}, [])
+    assert attempt["refused"] == "command-refused: plain commands are not passed on here"
+    rows: Any = raw.xrange(keys.commands)
+    (signed,) = (fields for _, fields in rows if fields.get(b"signature"))
+    command = json.loads(signed[b"data"])
+    forged = [signed]
+    for change in (
+        {"args": {"by": 100}},
+        {"command_id": "f" * 32, "expires": command["expires"] + 10**9},
+    ):
+        changed = command | change
+        raw.hset(keys.command(changed["command_id"]), "data", json.dumps(changed))
+        forged.append(signed | {b"data": json.dumps(changed).encode()})
+    forged.append(signed | {b"signature": b""})
+    for fields in forged:
+        raw.xadd(keys.commands, fields)
+    last = till.send("count")
+    await till.settled(last, "a")
+    refusals = [
+        each["reason"].split(":")[0] for _, each in till.audit() if each.get("receipt") == "refused"
+    ]
+    assert till.counted() == {"a": 2}
+    assert refusals == ["badly signed"]  # of the others the first command's last word stands
+
+
+async def test_a_server_without_the_key_commands_nothing(till: Till, run_host: RunHost) -> None:
+    run_host("a", PULSEBOARD_COMMAND_KEY=KEY)
+    await till.listens("a")
+    told = await till.settled(till.send("count"), "a")
+    assert [each["receipt"] for each in told["a"]] == ["refused"]
+    assert told["a"][0]["reason"].startswith("unsigned")
+
+
+async def test_commands_are_heard_again_after_redis_was_away(
+    run_host: RunHost, serve: ServeFixture, keys: Keys
+) -> None:
+    with run_valkey() as valkey:
+        server = serve(valkey.address)
+        await eventually(server.is_ready)
+        with redis.Redis(port=valkey.address.port) as raw:
+            till = Till(server, raw, keys)
+            run_host("a", redis_url=valkey.address.url)
+            await till.listens("a")
+            first = till.send("count")
+            await till.settled(first, "a")
+            valkey.stop()
+            await eventually(lambda: not server.is_ready())
+            valkey.start()
+            await eventually(server.is_ready)
+            await till.listens("a")
+            await till.settled(till.send("count"), "a")
+            # What was read before is not read again.
+            assert till.counted() == {"a": 2}
+
+
+async def test_what_a_command_is_told_does_not_say_how_long_it_is_kept(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    run_host("a", "service.command('note')(lambda expires: expires)")
+    await till.listens("a")
+    command_id = till.send("note", args={"expires": 9_999_999_999_999})
+    assert raw.ttl(keys.command(command_id)) <= 7 * 86_400 + 31
+    told = await till.settled(command_id, "a")
+    assert told["a"][-1]["result"] == 9_999_999_999_999
+
+
+async def test_the_audit_says_who_did_what_and_what_came_of_it(
+    till: Till, run_host: RunHost
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    command_id = till.send("count")
+    await till.settled(command_id, "a")
+    (kind, deed), *outcomes = till.audit()
+    assert (kind, deed["command_id"], deed["command"], deed["origin"], deed["source"]) == (
+        "command",
+        command_id,
+        "count",
+        "127.0.0.1",
+        "api",
+    )
+    assert [(each["instance"], each["receipt"]) for _, each in outcomes] == [
+        ("a", "received"),
+        ("a", "accepted"),
+        ("a", "done"),
+    ]
+
+
+async def test_there_is_an_end_to_what_may_be_open(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, server: Server
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    # Their records are gone, so the servers will let go of them.
+    raw.zadd(keys.open_commands, {f"{n:032x}": n for n in range(1_000)})
+    refused = till.post("count")
+    assert (refused.status_code, refused.json()["code"]) == (429, "too-many-open")
+    assert refused.headers["retry-after"] == "5"
+    await eventually(lambda: till.post("count").status_code == 202)
+
+
+async def test_of_many_commands_the_records_go_sooner(
+    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+) -> None:
+    run_host("a")
+    await till.listens("a")
+    week_s = 7 * 86_400
+    first = till.send("ping", deadline_s=100)
+    assert week_s + 90 < raw.ttl(keys.command(first)) <= week_s + 101
+    for _ in range(1_000):
+        raw.xadd(keys.commands, {"service": "other"})
+    later = till.send("ping", deadline_s=100)
+    assert 690 < raw.ttl(keys.command(later)) <= 701

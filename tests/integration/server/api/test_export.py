@@ -1,0 +1,193 @@
+"""Exports: a whole span as JSON Lines, and the word that one is not whole."""
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from tests.integration.server.api.test_logs import Shout, shout
+from tests.support.server import Publisher, ServeFixture, Server, eventually
+from tests.support.valkey import run_valkey
+
+from pulseboard.bus.keys import Keys
+
+__all__ = ["shout"]
+
+LARGE = "x" * 30_000
+
+
+def lines_of(text: str) -> list[Any]:
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def test_a_history_is_exported_whole_and_the_oldest_first(
+    server: Server, publish: Publisher
+) -> None:
+    for n in range(450):
+        publish("balance-sync", n=n)
+    path = "/api/services/balance-sync/history?format=jsonl"
+    await eventually(lambda: server.get(path).text.count("\n") == 450)
+    answer = server.get(path)
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert (
+        answer.headers["content-disposition"] == 'attachment; filename="balance-sync-history.jsonl"'
+    )
+    events = lines_of(answer.text)
+    assert [event["status"]["n"] for event in events] == [*range(450)]
+    assert (
+        events[0] == server.get("/api/services/balance-sync/history?limit=450").json()["events"][0]
+    )
+    start, end = (event["id"].split("-")[0] for event in (events[100], events[300]))
+    between = lines_of(server.get(f"{path}&from={start}&to={end}").text)
+    assert between == [event for event in events if start <= event["id"].split("-")[0] <= end]
+
+
+async def test_logs_are_exported_as_they_are_filtered(server: Server, shout: Shout) -> None:
+    for n in range(250):
+        shout(f"line {n}", level="error" if n % 5 == 0 else "info")
+    path = "/api/services/report/logs?format=jsonl&level=error&contains=LINE"
+    await eventually(lambda: server.get(path).text.count("\n") == 50)
+    assert [line["message"] for line in lines_of(server.get(path).text)] == [
+        f"line {n}" for n in range(0, 250, 5)
+    ]
+
+
+async def test_the_logs_of_all_services_are_merged_in_the_order_they_came(
+    server: Server, shout: Shout
+) -> None:
+    for n in range(120):
+        shout(f"{n}", service=f"service-{n % 3}" if n < 100 else "service-0")
+    await eventually(lambda: len(server.get("/api/logs?limit=1000").json().get("lines", [])) == 120)
+    exported = lines_of(server.get("/api/logs?format=jsonl").text)
+    assert [line["message"] for line in exported] == [f"{n}" for n in range(120)]
+    assert {line["service"] for line in exported} == {"service-0", "service-1", "service-2"}
+    pages, before = [], ""
+    while True:
+        page = server.get(f"/api/logs?limit=50{before}").json()
+        pages.append(page["lines"])
+        if page["before"] is None:
+            break
+        before = f"&before={page['before']}"
+    assert [line for page in reversed(pages) for line in page] == exported
+    some = lines_of(server.get("/api/logs?format=jsonl&contains=11").text)
+    assert [line["message"] for line in some] == ["11", *(f"{n}" for n in range(110, 120))]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "format=csv",
+        "format=",
+        "format=jsonl&limit=5",
+        "format=jsonl&before=1-0",
+        "format=jsonl&from=x",
+    ],
+)
+async def test_what_cannot_be_exported_is_a_problem(server: Server, query: str) -> None:
+    for path in ("services/report/logs", "services/report/history", "logs"):
+        answer = server.get(f"/api/{path}?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (
+            400,
+            "bad-time" if "from" in query else "bad-parameter",
+        )
+
+
+async def test_the_head_of_an_export_has_no_body(server: Server, publish: Publisher) -> None:
+    publish("balance-sync", n=1)
+    answer = server.request("HEAD", "/api/services/balance-sync/history?format=jsonl")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+
+
+class SlowReader:
+    """Reads an export by the handful, so that the server is never far ahead of it."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._sock = socket.socket()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        self._sock.connect(("127.0.0.1", port))
+        self._sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        self._sock.settimeout(10)
+        self.data = self._sock.recv(1_024)
+
+    def rest(self) -> bytes:
+        """Read to the end, whatever kind of end it is."""
+        while data := self._sock.recv(1 << 20):
+            self.data += data
+        self._sock.close()
+        return self.data
+
+
+def fill(raw: redis.Redis, keys: Keys, count: int, service: str = "balance-sync") -> None:
+    """Write a history larger than what any socket buffers."""
+    for n in range(count):
+        event = {"service": service, "timestamp": 1, "status": {"n": n, "text": LARGE}}
+        raw.xadd(keys.history(service), {"kind": "status", "data": json.dumps(event)})
+
+
+async def test_an_export_whose_redis_goes_away_says_so_and_is_broken_off(
+    serve: ServeFixture, keys: Keys
+) -> None:
+    with run_valkey() as valkey:
+        server = serve(valkey.address)
+        await eventually(server.is_ready)
+        with redis.Redis(port=valkey.address.port) as raw:
+            fill(raw, keys, 600)
+        path = "/api/services/balance-sync/history?format=jsonl"
+        reader = await asyncio.to_thread(SlowReader, server.port, path)
+        valkey.stop()
+        data = await asyncio.to_thread(reader.rest)
+        assert not data.endswith(b"0\r\n\r\n")
+        *_, last = [line for line in data.splitlines() if line.startswith(b"{")]
+        assert json.loads(last)["code"] == "redis-unavailable"
+        assert data.count(LARGE.encode()) < 600
+        answer = server.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "redis-unavailable")
+
+
+async def test_an_export_that_is_overtaken_by_trimming_says_so(
+    server: Server, raw: redis.Redis, keys: Keys
+) -> None:
+    fill(raw, keys, 600)
+    reader = await asyncio.to_thread(
+        SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl"
+    )
+    raw.xtrim(keys.history("balance-sync"), maxlen=10, approximate=False)
+    data = await asyncio.to_thread(reader.rest)
+    assert not data.endswith(b"0\r\n\r\n")
+    *_, last = [line for line in data.splitlines() if line.startswith(b"{")]
+    assert json.loads(last)["code"] == "overtaken"
+
+
+async def test_a_client_gets_an_error_of_its_own_for_an_export_that_is_not_whole(
+    server: Server, raw: redis.Redis, keys: Keys
+) -> None:
+    fill(raw, keys, 600)
+    url = f"http://127.0.0.1:{server.port}/api/services/balance-sync/history?format=jsonl"
+    async with httpx.AsyncClient() as client, client.stream("GET", url) as answer:
+        pieces = answer.aiter_bytes()
+        await anext(pieces)
+        raw.delete(keys.history("balance-sync"))
+        with pytest.raises(httpx.RemoteProtocolError):
+            async for _ in pieces:
+                pass
+
+
+async def test_a_server_that_ends_breaks_an_export_off(
+    serve: ServeFixture, address: Any, raw: redis.Redis, keys: Keys
+) -> None:
+    server = serve(address)
+    await eventually(server.is_ready)
+    fill(raw, keys, 600)
+    reader = await asyncio.to_thread(
+        SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl"
+    )
+    server.core.hub.close("the server is stopping")
+    data = await asyncio.to_thread(reader.rest)
+    assert not data.endswith(b"0\r\n\r\n")
+    *_, last = [line for line in data.splitlines() if line.startswith(b"{")]
+    assert json.loads(last)["code"] == "stopping"

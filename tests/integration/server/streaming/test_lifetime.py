@@ -1,0 +1,47 @@
+"""Streams do not live for ever, and nobody misses anything for it."""
+
+import asyncio
+
+from tests.support.server import Publisher, ServeFixture, eventually
+
+from pulseboard.bus.connection.address import RedisAddress
+
+COUNT = 60
+
+
+async def test_a_reader_that_goes_on_where_its_stream_ended_misses_nothing(
+    serve: ServeFixture, address: RedisAddress, publish: Publisher
+) -> None:
+    server = serve(address, stream_lifetime_s=0.3, ping_s=0.02)
+    await eventually(server.is_ready)
+
+    async def publish_all() -> None:
+        for n in range(1, COUNT + 1):
+            publish("balance-sync", n=n)
+            await asyncio.sleep(0.02)
+
+    publishing = asyncio.create_task(publish_all())
+    told: list[int] = []
+    ends, path, seen = 0, "/api/stream", ""
+    while not told or told[-1] < COUNT:
+        async with await server.open(path) as stream:
+            for message in await stream.rest():
+                seen = message.id or seen
+                if message.event == "status":
+                    told.append(message.data["status"]["n"])
+                assert message.event != "reset"
+        assert message.event == "bye"
+        assert message.retry is not None
+        ends, path = ends + 1, f"/api/stream?since={seen}"
+    await publishing
+    assert told[told.index(min(told)) :] == list(range(min(told), COUNT + 1))
+    assert ends >= 3
+
+
+async def test_the_seeds_stream_ends_too(serve: ServeFixture, address: RedisAddress) -> None:
+    server = serve(address, stream_lifetime_s=0.3, ping_s=0.02)
+    await eventually(server.is_ready)
+    async with await server.open("/api/services/status/stream") as stream:
+        snapshot, last = await stream.rest()
+    assert "balanceSync" in snapshot.data
+    assert (last.data, last.retry is not None) == (None, True)

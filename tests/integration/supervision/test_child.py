@@ -1,0 +1,110 @@
+"""One supervised child: when it is started again, and what is shown of its output."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import re
+import signal
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator
+
+from tests.support.demo import until
+
+from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console
+
+LIMIT_S = 20  # for a program to start on a busy machine
+QUICK = Backoff(first_s=0.05, longest_s=0.2, healthy_s=30)
+
+
+class Output(io.StringIO):
+    """What a console wrote, to be waited for."""
+
+    def lines(self, name: str) -> list[str]:
+        """All lines of one program."""
+        rows = (row.split(" | ", 1) for row in self.getvalue().splitlines())
+        return [text for who, text in rows if who.strip() == name]
+
+    async def until(self, name: str, text: str, times: int = 1) -> None:
+        """Wait until a program said something so often."""
+        await until(lambda: sum(text in line for line in self.lines(name)) >= times, LIMIT_S)
+
+
+def program(code: str) -> list[str]:
+    return [sys.executable, "-S", "-u", "-c", code]
+
+
+@contextlib.asynccontextmanager
+async def keeping(code: str, out: Output, backoff: Backoff = QUICK) -> AsyncIterator[Child]:
+    child = Child(ChildSpec("child", program(code)), os.environ, Console(out, 5), backoff)
+    task = asyncio.create_task(child.keep_running())
+    try:
+        yield child
+    finally:
+        child.kill()
+        await asyncio.wait_for(task, 5)
+
+
+async def test_crashing_child_is_started_after_longer_and_longer_pauses() -> None:
+    out = Output()
+    async with keeping("raise SystemExit(3)", out):
+        await out.until("child", "starting", times=4)
+    assert [re.sub(r".* in ", "", line) for line in out.lines("child")][:4] == [
+        "0.05 s",
+        "0.1 s",
+        "0.2 s",
+        "0.2 s",
+    ]
+    assert out.lines("child")[0].startswith("ended with code 3")
+
+
+async def test_child_that_was_healthy_for_long_starts_over_with_the_first_pause() -> None:
+    out = Output()
+    async with keeping("raise SystemExit(3)", out, Backoff(first_s=0.05, longest_s=9, healthy_s=0)):
+        await out.until("child", "starting it again in 0.05 s", times=3)
+
+
+async def test_program_that_does_not_exist_is_said_and_tried_again() -> None:
+    out = Output()
+    child = Child(ChildSpec("child", ["no-such-program"]), os.environ, Console(out, 5), QUICK)
+    task = asyncio.create_task(child.keep_running())
+    await out.until("child", "cannot be started", times=2)
+    child.terminate()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_output_is_aligned_bounded_and_cannot_drive_the_terminal() -> None:
+    out = Output()
+    code = r"import sys; sys.stdout.write('x' * 5_000_000 + '\n\x1b[2Jred\x07\r\n\xff\nlast')"
+    tracemalloc.start()
+    async with keeping(code, out):
+        await out.until("child", "ended with code 0")
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 1_000_000
+    lines = out.lines("child")
+    assert lines[0] == "x" * 500 + " [cut]"
+    assert lines[1] == "?[2Jred?"
+    assert lines[3] == "last"
+    assert all(row.startswith("child | ") for row in out.getvalue().splitlines())
+
+
+async def test_end_of_a_child_is_noticed_though_a_grandchild_holds_its_output() -> None:
+    out = Output()
+    sleeper = "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])"  # for longer than LIMIT_S
+    try:
+        async with keeping(f"import subprocess, sys; print({sleeper}.pid)", out):
+            await out.until("child", "ended with code 0")
+    finally:
+        for line in filter(str.isdigit, out.lines("child")):
+            os.kill(int(line), signal.SIGKILL)
+
+
+async def test_terminal_that_went_away_stops_nobody() -> None:
+    out = Output()
+    console = Console(out, 5)
+    out.close()
+    console.say("child", "hello")

@@ -1,0 +1,93 @@
+"""A staff of children: who ends when, and what a signal does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+
+import pytest
+from tests.integration.supervision.test_child import QUICK, Output, program
+
+from pulseboard.supervision.child import Child, ChildSpec, Console
+from pulseboard.supervision.supervisor import _signals_set, keep_staff
+
+STUBBORN = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', os.getpid()); time.sleep(60)"
+SLOW = (
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('bye'), sys.exit()));"
+    "print('up', flush=True); time.sleep(60)"
+)
+
+
+def hire(out: Output, **codes: str) -> list[Child]:
+    console = Console(out, max(map(len, codes)))
+    return [
+        Child(ChildSpec(name, program(code)), os.environ, console, QUICK)
+        for name, code in codes.items()
+    ]
+
+
+def keep(
+    staff: Sequence[Child],
+    out: Output,
+    stop: asyncio.Event,
+    grace_s: float = 5,
+    first: Sequence[Child] = (),
+) -> asyncio.Task[int]:
+    return asyncio.create_task(
+        keep_staff(staff, Console(out, 5), stop, name="boss", grace_s=grace_s, first=first),
+        name="staff",
+    )
+
+
+async def test_child_that_ignores_sigterm_is_killed() -> None:
+    out, stop = Output(), asyncio.Event()
+    staff = keep(hire(out, stubborn=STUBBORN), out, stop, grace_s=0.3)
+    await out.until("stubborn", "up")
+    pid = int(out.lines("stubborn")[0].split()[1])
+    stop.set()
+    assert await asyncio.wait_for(staff, 5) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_those_who_go_first_have_ended_before_the_others_are_asked() -> None:
+    out, stop = Output(), asyncio.Event()
+    first, second = hire(out, first=SLOW, second=SLOW)
+    staff = keep([second, first], out, stop, first=[first])
+    await out.until("first", "up")
+    await out.until("second", "up")
+    stop.set()
+    assert await asyncio.wait_for(staff, 10) == 0
+    said = [
+        row.split(" | ")[0].strip() for row in out.getvalue().splitlines() if row.endswith("| bye")
+    ]
+    assert said == ["first", "second"]
+
+
+async def test_one_that_refuses_its_options_stops_all() -> None:
+    out = Output()
+    staff = keep(hire(out, steady=SLOW, wrong="raise SystemExit(2)"), out, asyncio.Event())
+    assert await asyncio.wait_for(staff, 10) == 2
+    assert "wrong refused to start, so all stop" in out.lines("boss")
+
+
+async def test_a_second_signal_kills_who_is_left() -> None:
+    out = Output()
+    staff = keep(hire(out, stubborn=STUBBORN), out, asyncio.Event(), grace_s=60)
+    await out.until("stubborn", "up")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await out.until("boss", "stopping")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(staff, 5) == 0
+
+
+async def test_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup(1) does
+    try:
+        with _signals_set(asyncio.Event(), []):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)

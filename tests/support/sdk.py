@@ -1,0 +1,202 @@
+"""Services that never outlive their test, and what Redis and its listeners see of them."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+import redis
+from tests.support.valkey import run_valkey
+
+from pulseboard import Service
+from pulseboard.bus.connection.address import RedisAddress
+from pulseboard.bus.keys import Keys
+from pulseboard.embedded.valkey import EmbeddedValkey
+
+PATIENCE_S = 20.0
+SOURCE = Path(__file__).parents[2] / "src"
+FORKING = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
+"""From Python 3.12 on a fork of a process with threads warns; what becomes of a service in it is what these tests ask."""
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@contextmanager
+def held_up(
+    function: Callable[..., object], line: int, meanwhile: Callable[[], object]
+) -> Iterator[Callable[[], bool]]:
+    """Do `meanwhile` before this line that a function runs, as a thread or a signal handler would that gets its turn there.
+
+    Yields a function that says whether it came to that.
+    """
+    code, left = function.__code__, line
+
+    def at_line(_: FrameType, event: str, __: object) -> Any:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(before)
+                meanwhile()
+                return None
+        return at_line
+
+    def at_call(frame: FrameType, _: str, __: object) -> Any:
+        return at_line if frame.f_code is code else None
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        yield lambda: left < 0
+    finally:
+        sys.settrace(before)
+
+
+class RedisView:
+    """What is to be seen of the services of one namespace."""
+
+    def __init__(self, raw: redis.Redis, keys: Keys) -> None:
+        self._raw = raw
+        self._keys = keys
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Every status event in the feed, in order."""
+        return self._read("status")
+
+    @property
+    def lifecycle(self) -> list[dict[str, Any]]:
+        """What became of instances, in order."""
+        return self._read("lifecycle")
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Every log line in the feed, in order."""
+        return [line for event in self._read("log") for line in event["lines"]]
+
+    @property
+    def statuses(self) -> list[dict[str, Any]]:
+        return [event["status"] for event in self.events]
+
+    @property
+    def board(self) -> dict[str, dict[str, Any]]:
+        """The latest event of each `<service>/<instance>`."""
+        fields: Any = self._raw.hgetall(self._keys.board)
+        return {name.decode(): json.loads(value) for name, value in fields.items()}
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        """The status of the last event, or {}."""
+        statuses = self.statuses
+        return statuses[-1] if statuses else {}
+
+    @property
+    def heartbeats(self) -> list[tuple[int, str]]:
+        """Each beat as (ms, instance)."""
+        rows: Any = self._raw.xrange(self._keys.heartbeats)
+        return [(int(id.split(b"-")[0]), fields[b"instance"].decode()) for id, fields in rows]
+
+    @property
+    def lags(self) -> list[int]:
+        """For how many ms the event loop had not answered, at each beat."""
+        rows: Any = self._raw.xrange(self._keys.heartbeats)
+        return [int(fields.get(b"lag", 0)) for _, fields in rows]
+
+    def _read(self, kind: str) -> list[dict[str, Any]]:
+        rows: Any = self._raw.xrange(self._keys.feed)
+        return [
+            json.loads(fields[b"data"]) for _, fields in rows if fields[b"kind"] == kind.encode()
+        ]
+
+
+@pytest.fixture
+def sight(raw: redis.Redis, keys: Keys) -> RedisView:
+    return RedisView(raw, keys)
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey that this test may stop and freeze."""
+    with run_valkey() as server:
+        yield server
+
+
+MakeService = Callable[..., Service]
+
+
+@pytest.fixture
+def make(address: RedisAddress, namespace: str, prefix: str) -> Iterator[MakeService]:
+    """Make a service of this test's namespace, started unless `start=False`."""
+    made: list[Service] = []
+
+    def make(name: str = "balance-sync", *, start: bool = True, **options: Any) -> Service:
+        options = {
+            "redis_url": address.url,
+            "namespace": namespace,
+            "channel_prefix": prefix,
+        } | options
+        service = Service(name, **options)
+        made.append(service)
+        return service.start() if start else service
+
+    yield make
+    for service in made:
+        service.stop()
+
+
+WAIT = """
+import time
+def wait():
+    # Not in one blocking call: a signal that comes just before it is handled when it is over, whatever Python program it is.
+    while True:
+        time.sleep(0.02)
+"""
+RunHost = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunHost]:
+    """Run a program that has `Service`, `wait`, and `service`, not started yet; it is killed when the test ends."""
+    hosts: list[subprocess.Popen[str]] = []
+
+    def run(program: str) -> subprocess.Popen[str]:
+        head = (
+            'from pulseboard import Service\nservice = Service("balance-sync", heartbeat_s=0.2)\n'
+            + WAIT
+        )
+        host = subprocess.Popen(
+            [sys.executable, "-c", head + textwrap.dedent(program)],
+            env=os.environ
+            | FORKING
+            | {
+                "PYTHONPATH": str(SOURCE),
+                "REDIS_URL": address.url,
+                "PULSEBOARD_NAMESPACE": namespace,
+                "PULSEBOARD_CHANNEL_PREFIX": prefix,
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        hosts.append(host)
+        return host
+
+    yield run
+    for host in hosts:
+        host.kill()
+        host.communicate()

@@ -1,0 +1,129 @@
+"""One server: open, on a socket, with users, behind TLS."""
+
+import subprocess
+from pathlib import Path
+
+from tests.support.topology.node import (
+    HOST,
+    MissingProgram,
+    Program,
+    Topology,
+    pick_port,
+    redis_program,
+    valkey_program,
+)
+
+
+class Standalone(Topology):
+    """One server, open to all."""
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.nodes[0].port}"
+
+    def _start(self) -> None:
+        self._launch()
+
+
+class UnixSocket(Topology):
+    """One server that listens on a unix socket alone."""
+
+    @property
+    def path(self) -> Path:
+        return self._folder / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    def _start(self) -> None:
+        self._launch("--port", "0", "--unixsocket", str(self.path), unix_socket_path=str(self.path))
+
+
+class WithUsers(Topology):
+    """One server that knows `users`, each given as the words after `ACL SETUSER <name>`, and nobody else but its admin."""
+
+    ADMIN = "admin-secret"
+    PASSWORD = "p@ss/w:rd"  # every character that a URL must quote
+
+    def __init__(self, users: dict[str, str], program: Program = valkey_program) -> None:
+        super().__init__(program)
+        self._users = users
+
+    @property
+    def url(self) -> str:
+        return self.url_of(next(iter(self._users)))
+
+    def url_of(self, user: str) -> str:
+        """Return the address of the server for one of its users."""
+        return f"redis://{user}:p%40ss%2Fw%3Ard@{HOST}:{self.nodes[0].port}"
+
+    def _start(self) -> None:
+        node = self._launch("--requirepass", self.ADMIN, password=self.ADMIN)
+        for name, rules in self._users.items():
+            node.client.execute_command(  # type: ignore[no-untyped-call]
+                "ACL", "SETUSER", name, "reset", "on", f">{self.PASSWORD}", *rules.split()
+            )
+
+
+class Tls(Topology):
+    """One Redis that speaks TLS alone, by a certificate of its own authority; with `mutual` it wants the client's too."""
+
+    def __init__(self, *, mutual: bool = False, program: Program = redis_program) -> None:
+        super().__init__(program)
+        self._mutual = mutual
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate, which is its own authority."""
+        return self._folder / "cert.pem"
+
+    @property
+    def key(self) -> Path:
+        return self._folder / "key.pem"
+
+    @property
+    def url(self) -> str:
+        own = f"&ssl_certfile={self.certificate}&ssl_keyfile={self.key}" if self._mutual else ""
+        return f"rediss://{HOST}:{self.nodes[0].port}?ssl_ca_certs={self.certificate}{own}"
+
+    def _start(self) -> None:
+        make_certificate(self.certificate, self.key)
+        port = pick_port()
+        self._launch(
+            *(
+                "--port",
+                "0",
+                "--tls-port",
+                f"{port}",
+                "--tls-auth-clients",
+                "yes" if self._mutual else "no",
+            ),
+            *("--tls-cert-file", str(self.certificate), "--tls-key-file", str(self.key)),
+            *("--tls-ca-cert-file", str(self.certificate)),
+            port=port,
+            ssl=True,
+            ssl_ca_certs=str(self.certificate),
+            ssl_certfile=str(self.certificate),
+            ssl_keyfile=str(self.key),
+        )
+
+
+def make_certificate(certificate: Path, key: Path) -> None:
+    """Make a certificate for loopback that is its own authority; raise MissingProgram without openssl."""
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command += [
+        "-addext",
+        f"subjectAltName=DNS:localhost,IP:{HOST}",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except FileNotFoundError:
+        raise MissingProgram(
+            "openssl is not installed, which makes the certificate for TLS"
+        ) from None

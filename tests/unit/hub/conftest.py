@@ -1,0 +1,5 @@
+"""Fixtures of the hub: no Redis and no sockets."""
+
+from tests.support.hub import hub, rejections, whole_flushes
+
+__all__ = ["hub", "rejections", "whole_flushes"]

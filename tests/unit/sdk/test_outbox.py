@@ -1,0 +1,372 @@
+"""The outbox: bounded, the latest status always wins, and its counts always add up."""
+
+import signal
+import threading
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support.sdk import held_up
+
+from pulseboard.sdk.outbox import Outbox, Said, Word
+
+MAX_EVENTS, MAX_BYTES, BATCH_MAX = 8, 120, 3
+ROOM = MAX_EVENTS - BATCH_MAX
+"""How many may be in the queue, so that with those taken there are no more than MAX_EVENTS."""
+RUN = 1
+WORD = Word(RUN)
+
+
+def say(outbox: Outbox, text: str, word: Word = WORD) -> None:
+    outbox.replace({"t": text})
+    if word.stopped:
+        outbox.say_last(word)
+    else:
+        outbox.say(outbox.saying(word))
+
+
+def json_of(text: str) -> bytes:
+    return b'{"t":"%s"}' % text.encode()
+
+
+def texts(batch: list[Said]) -> list[str]:
+    return [msgspec.json.decode(said.json).get("t", "") for said in batch]
+
+
+def size(waiting: list[str]) -> int:
+    return sum(len(json_of(text)) for text in waiting)
+
+
+def adds_up(outbox: Outbox) -> bool:
+    counts = outbox.counts()
+    return counts.offered == counts.sent + counts.overflowed + counts.coalesced + counts.waiting
+
+
+def take_all(outbox: Outbox, run: int = RUN) -> list[str]:
+    taken = []
+    while batch := outbox.take(run):
+        taken += texts(batch)
+        outbox.confirm()
+    return taken
+
+
+def join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
+
+
+def test_events_leave_in_the_order_they_came() -> None:
+    outbox = Outbox(batch_max=2)
+    for text in "123":
+        say(outbox, text)
+    assert texts(outbox.take(RUN)) == ["1", "2"]
+    outbox.confirm()
+    assert texts(outbox.take(RUN)) == ["3"]
+    outbox.confirm()
+    assert outbox.take(RUN) == []
+    assert outbox.counts() == (3, 3, 0, 0, 0, 0)
+
+
+def test_each_event_is_the_whole_status_at_its_moment() -> None:
+    outbox = Outbox()
+    saying = outbox.saying(WORD)
+    outbox.merge({"a": msgspec.Raw(b"1")})
+    outbox.say(saying)
+    outbox.merge({"b": 2})
+    outbox.say(saying)
+    outbox.replace({})
+    assert [said.json for said in outbox.take(RUN)] == [b'{"a":1}', b'{"a":1,"b":2}']
+
+
+@given(st.lists(st.text("x", max_size=60), max_size=60))
+def test_it_is_bounded_in_count_and_bytes_and_keeps_the_latest(said: list[str]) -> None:
+    outbox = Outbox(MAX_EVENTS, MAX_BYTES, BATCH_MAX)
+    for text in said:
+        say(outbox, text)
+        assert outbox.counts().waiting <= ROOM
+        assert outbox.counts().waiting_bytes <= MAX_BYTES
+    overflowed = outbox.counts().overflowed
+    kept = take_all(outbox)
+    assert kept == said[len(said) - len(kept) :]
+    assert bool(kept) == bool(said)
+    assert overflowed == len(said) - len(kept)
+
+
+def test_one_event_larger_than_the_bound_is_still_the_latest() -> None:
+    outbox = Outbox(max_bytes=10)
+    say(outbox, "small")
+    say(outbox, "x" * 100)
+    assert take_all(outbox) == ["x" * 100]
+
+
+def test_of_what_could_not_be_sent_only_the_latest_stays() -> None:
+    outbox = Outbox()
+    say(outbox, "1")
+    say(outbox, "2")
+    outbox.take(RUN)
+    outbox.keep_latest(RUN)
+    assert take_all(outbox) == ["2"]
+    say(outbox, "3")
+    outbox.take(RUN)
+    say(outbox, "4")
+    outbox.keep_latest(RUN)
+    assert take_all(outbox) == ["4"], "what was said meanwhile is later than what could not be sent"
+    assert outbox.counts() == (4, 2, 0, 2, 0, 0)
+    outbox.keep_latest(RUN)
+    assert outbox.counts().waiting == 0
+
+
+def test_what_is_said_after_the_goodbye_is_not_sent() -> None:
+    """A thread was in the middle of an update while another stopped the service: a sign of life of one that had stopped."""
+    outbox = Outbox()
+    say(outbox, "1")
+    say(outbox, "bye", Word(RUN, stopped=True))
+    say(outbox, "late")
+    assert texts(outbox.take(RUN)) == ["1", "bye"]
+    outbox.keep_latest(RUN)
+    assert take_all(outbox) == ["bye"]
+    assert outbox.counts() == (3, 1, 0, 2, 0, 0)
+
+
+@pytest.mark.parametrize("line", range(4))
+@pytest.mark.parametrize("sends", [False, True])
+def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_is_newer(
+    line: int, sends: bool
+) -> None:
+    outbox = Outbox()
+    saying = outbox.saying(WORD)
+    sent: list[dict[str, int]] = []
+
+    def send() -> None:
+        while batch := outbox.take(RUN):
+            sent.extend(msgspec.json.decode(said.json) for said in batch)
+            outbox.confirm()
+
+    def meanwhile() -> None:
+        outbox.merge({"b": 2})
+        outbox.say(saying)
+        if sends:
+            send()
+
+    outbox.merge({"a": 1})
+    with held_up(Outbox.say, line, meanwhile) as was_held_up:
+        outbox.say(saying)
+    assert was_held_up()
+    send()
+    assert sent[-1] == {"a": 1, "b": 2}
+    assert sent == sorted(sent, key=len)
+    counts = outbox.counts()
+    assert (counts.offered, counts.sent + counts.coalesced, counts.waiting) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("line", range(2))
+def test_a_goodbye_is_said_though_its_thread_is_held_up(line: int) -> None:
+    """What another thread says meanwhile may leave before it; a goodbye that came late would not be sent."""
+    outbox = Outbox()
+    sent: list[Said] = []
+
+    def meanwhile() -> None:
+        outbox.say(outbox.saying(WORD))
+        sent.extend(outbox.take(RUN))
+        outbox.confirm()
+
+    with held_up(Outbox.say_last, line, meanwhile) as was_held_up:
+        outbox.say_last(Word(RUN, stopped=True))
+    assert was_held_up()
+    sent.extend(outbox.take(RUN))
+    assert sent[-1].word.stopped
+
+
+def test_it_knows_of_a_status_that_was_made_and_never_put_in() -> None:
+    outbox = Outbox()
+    saying = outbox.saying(WORD)
+
+    def tear_away() -> None:
+        raise TimeoutError
+
+    for line, misses in enumerate([False, True, False, False]):
+        with suppress(TimeoutError), held_up(Outbox.say, line, tear_away):
+            outbox.say(saying)
+        assert not outbox.misses_latest or misses
+        take_all(outbox)
+        assert outbox.misses_latest == misses
+        say(outbox, "next")
+        take_all(outbox)
+        assert not outbox.misses_latest
+
+
+def test_it_knows_of_a_status_that_came_behind_one_of_an_earlier_run() -> None:
+    outbox = Outbox()
+
+    def meanwhile() -> None:
+        outbox.say(outbox.saying(Word(1)))
+        outbox.take(2)
+
+    with held_up(Outbox.say, 1, meanwhile):
+        outbox.say(outbox.saying(Word(2)))
+    assert outbox.take(2) == []
+    assert outbox.misses_latest
+
+
+def test_a_run_sends_what_is_its_own() -> None:
+    """What an earlier one left is old: the first event of the later one says all of it. What a later one said is not for it."""
+    outbox = Outbox()
+    say(outbox, "bye", Word(1, stopped=True))
+    say(outbox, "again", Word(2))
+    say(outbox, "late", Word(1))
+    say(outbox, "more", Word(2))
+    assert texts(outbox.take(1)) == ["bye"]
+    outbox.keep_latest(1)
+    assert texts(outbox.take(2)) == ["again", "more"]
+    outbox.confirm()
+    assert outbox.counts() == (4, 2, 0, 2, 0, 0)
+
+
+class Dealings(RuleBasedStateMachine):
+    """Any order of dealings with an outbox, beside plain lists of what must be in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox(MAX_EVENTS, MAX_BYTES, BATCH_MAX)
+        self.queued: list[str] = []
+        self.held: list[str] = []
+        self.offered = self.sent = self.overflowed = self.coalesced = 0
+        self.last = self.last_sent = ""
+
+    @property
+    def waiting(self) -> list[str]:
+        return self.held + self.queued
+
+    @rule(length=st.integers(0, 60))
+    def offer(self, length: int) -> None:
+        self.offered += 1
+        self.last = f"{self.offered}:" + "x" * length
+        say(self.outbox, self.last)
+        self.queued.append(self.last)
+        while len(self.queued) > 1 and (len(self.queued) > ROOM or size(self.waiting) > MAX_BYTES):
+            self.queued.pop(0)
+            self.overflowed += 1
+
+    @rule()
+    def take(self) -> None:
+        count = max(0, BATCH_MAX - len(self.held))
+        self.held, self.queued = self.held + self.queued[:count], self.queued[count:]
+        assert texts(self.outbox.take(RUN)) == self.held
+
+    @precondition(lambda self: self.held)
+    @rule()
+    def confirm(self) -> None:
+        self.outbox.confirm()
+        self.sent += len(self.held)
+        self.last_sent = self.held[-1]
+        self.held = []
+
+    @rule()
+    def fail(self) -> None:
+        self.outbox.keep_latest(RUN)
+        self.coalesced += max(0, len(self.waiting) - 1)
+        self.held, self.queued = self.waiting[-1:], []
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        sums = (
+            self.offered,
+            self.sent,
+            self.overflowed,
+            self.coalesced,
+            len(self.waiting),
+            size(self.waiting),
+        )
+        assert self.outbox.counts() == sums
+        assert adds_up(self.outbox)
+        assert len(self.waiting) <= MAX_EVENTS
+
+    @invariant()
+    def the_latest_is_never_dropped(self) -> None:
+        assert self.last in [*self.waiting, self.last_sent]
+
+
+TestDealings = Dealings.TestCase
+TestDealings.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
+    outbox = Outbox(max_events=50, max_bytes=1_000, batch_max=7)
+    done = threading.Event()
+    wrong: list[object] = []
+    sent: list[str] = []
+    saying = outbox.saying(WORD)
+
+    def offer(worker: int) -> None:
+        for n in range(1_000):
+            outbox.merge({str(worker): n})
+            outbox.say(saying)
+
+    def send() -> None:
+        turn = 0
+        while not done.is_set() or outbox.counts().waiting:
+            turn += 1
+            batch = outbox.take(RUN)
+            if turn % 3:
+                outbox.confirm()
+                sent.extend(said.json.decode() for said in batch)
+            else:
+                outbox.keep_latest(RUN)
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            counts = outbox.counts()
+            if min(counts) < 0 or counts.waiting > 50 or not adds_up(outbox):
+                wrong.append(counts)
+
+    workers = [threading.Thread(target=offer, args=(worker,)) for worker in range(6)]
+    others = [threading.Thread(target=send), threading.Thread(target=watch)]
+    for thread in [*workers, *others]:
+        thread.start()
+    join(workers)
+    done.set()
+    join(others)
+    counts = outbox.counts()
+    assert wrong == []
+    assert (counts.offered, counts.sent, counts.waiting, counts.waiting_bytes) == (
+        6_000,
+        len(sent),
+        0,
+        0,
+    )
+    assert adds_up(outbox)
+    statuses = [msgspec.json.decode(json, type=dict[str, int]) for json in sent]
+    assert statuses[-1] == {str(worker): 999 for worker in range(6)}
+    for worker in range(6):
+        told = [status.get(str(worker), -1) for status in statuses]
+        assert told == sorted(told), "an older status came after a newer one"
+
+
+def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offer() -> None:
+    """Sums that are read, changed and written lose what comes between: a lock that a handler may pass keeps nothing."""
+    outbox = Outbox(max_events=12, batch_max=2)
+    handled = 0
+
+    def handler(*_: object) -> None:
+        nonlocal handled
+        handled += 1
+        say(outbox, "from the handler")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    offered = 0
+    try:
+        while handled < 500:
+            offered += 1
+            say(outbox, "x" * (offered % 50))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    counts = outbox.counts()
+    assert counts.offered == offered + handled
+    assert adds_up(outbox)
+    assert counts.waiting == 10
+    assert counts.waiting_bytes == size(take_all(outbox))

@@ -1,0 +1,35 @@
+"""The golden fixtures of `spec/`, which the page's tests read too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.events.status import parse_message
+from pulseboard.wire.state import judge
+
+FIXTURES = Path(__file__).parents[3] / "spec" / "fixtures"
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = json.loads((FIXTURES / name).read_text("utf-8"))
+    return cases
+
+
+@pytest.mark.parametrize("case", load("state.json"), ids=lambda case: case["name"])
+def test_state_is_judged_as_the_fixture_says(case: dict[str, Any]) -> None:
+    signs = {name: value for name, value in case.items() if name not in ("name", "state")}
+    assert judge(**signs) == case["state"]
+
+
+@pytest.mark.parametrize("case", load("events.json"), ids=lambda case: case["name"])
+def test_message_is_taken_or_dropped_as_the_fixture_says(case: dict[str, Any]) -> None:
+    payload = case["payload"].encode("utf-8", "surrogatepass")
+    if case["valid"]:
+        parse_message(case["channel"], payload)
+        return
+    with pytest.raises(InvalidEvent) as refusal:
+        parse_message(case["channel"], payload)
+    assert refusal.value.reason == case["reason"]
