@@ -19,7 +19,7 @@ import msgspec
 
 from benchmarks._rig import print_head
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.feed.entries import Batch, Blind, Entry, Heartbeat, Reset
+from pulseboard.bus.feed.entries import Batch, Entry, FeedUnavailable, Heartbeat, Reset
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub
@@ -130,7 +130,7 @@ class World:
             while spells and spells[0][0] <= now:
                 _, until = spells.pop(0)
                 if breaks:
-                    self.hub.take(Blind("gone"))
+                    self.hub.take(FeedUnavailable("gone"))
                 now = max(now, until + self.random.randrange(2_000))
                 if breaks:
                     self.hub.take(Batch(observed_until=now))

@@ -15,7 +15,7 @@ from tests.support.valkey import run_valkey
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import BusClient
-from pulseboard.bus.feed.entries import Batch, Blind, Entry, Heartbeat, Reset
+from pulseboard.bus.feed.entries import Batch, Entry, FeedUnavailable, Heartbeat, Reset
 from pulseboard.bus.feed.reader import FeedReader
 from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.bus.keys import Keys
@@ -137,7 +137,7 @@ class Reader:
     def __init__(self, address: RedisAddress, keys: Keys) -> None:
         self.clock = RedisClock()
         self.rejections = Rejections()
-        self.items: list[Batch | Reset | Blind] = []
+        self.items: list[Batch | Reset | FeedUnavailable] = []
         self._feed = FeedReader(address, keys, self.clock, self.rejections)
 
     @property
@@ -164,8 +164,8 @@ class Reader:
         return [item for item in self.items if isinstance(item, Reset)]
 
     @property
-    def blinds(self) -> list[Blind]:
-        return [item for item in self.items if isinstance(item, Blind)]
+    def blinds(self) -> list[FeedUnavailable]:
+        return [item for item in self.items if isinstance(item, FeedUnavailable)]
 
     @property
     def numbers(self) -> list[int]:
@@ -175,14 +175,14 @@ class Reader:
     @property
     def sees(self) -> bool:
         """Whether the last item was a sign of life."""
-        return bool(self.items) and not isinstance(self.items[-1], Blind)
+        return bool(self.items) and not isinstance(self.items[-1], FeedUnavailable)
 
     async def run(self) -> None:
         async with contextlib.aclosing(self._feed.read()) as items:
             async for item in items:
                 self.items.append(item)
 
-    def _since_reset(self) -> list[Batch | Reset | Blind]:
+    def _since_reset(self) -> list[Batch | Reset | FeedUnavailable]:
         resets = [place for place, item in enumerate(self.items) if isinstance(item, Reset)]
         return self.items[resets[-1] + 1 :] if resets else self.items
 

@@ -73,7 +73,7 @@ class Dispatcher:
             states = {wish.instance: states[wish.instance]}
         hearing = [instance for instance, state in states.items() if state in _HEARING]
         with bus_errors_as_problems():
-            listeners = await self._commands.find_listeners(wish.service, hearing)
+            listeners = await self._commands.read_listeners(wish.service, hearing)
         if not listeners:
             raise Problem(409, "no-listener", _explain(wish, states), states=states)
         able = {
@@ -95,7 +95,7 @@ class Dispatcher:
                 422, "bad-arguments", f"{wish.command} does not take these arguments: {objection}."
             )
         with bus_errors_as_problems():
-            if await self._commands.count_open() >= OPEN_MOST:
+            if await self._commands.count_open_commands() >= OPEN_MOST:
                 raise Problem(
                     429,
                     "too-many-open",

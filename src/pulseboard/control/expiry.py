@@ -1,6 +1,6 @@
 """Settling: what became of commands that nobody says anything of any more, since their time is over or their instance is gone."""
 
-from pulseboard.bus.commands.sender import OPEN_LOOKED_AT, CommandSender, Listener, Record
+from pulseboard.bus.commands.sender import OPEN_PAGE_SIZE, CommandRecord, CommandSender, Listener
 from pulseboard.hub.hub import Hub
 from pulseboard.wire.events.receipt import Receipt, Step
 from pulseboard.wire.state import State
@@ -26,33 +26,37 @@ class ExpiryCheck:
 
     async def settle_some(self) -> None:
         """Take one turn; raise BusUnavailable."""
-        ids = await self._commands.read_open(self._start)
+        ids = await self._commands.read_open_commands(self._start)
         # Those that nothing can be said of yet must not keep the others from their turn.
-        self._start = self._start + len(ids) if len(ids) == OPEN_LOOKED_AT else 0
+        self._start = self._start + len(ids) if len(ids) == OPEN_PAGE_SIZE else 0
         for command_id in ids:
             record = await self._commands.read(command_id)
             if record is None:
-                await self._commands.forget(command_id)
+                await self._commands.close_command(command_id)
             else:
                 await self._settle(record)
 
-    async def _settle(self, record: Record) -> None:
+    async def _settle(self, record: CommandRecord) -> None:
         service = record.command.service
         waiting = [
-            instance for instance in record.command.instances if instance not in record.settled
+            instance for instance in record.command.instances if instance not in record.finished
         ]
         states, now_ms = self._hub.states(service), self._hub.now_ms
-        listeners = await self._commands.find_listeners(service, waiting)
+        listeners = await self._commands.read_listeners(service, waiting)
         for instance in waiting:
             listener = listeners.get(instance)
             if (
                 receipt := _judge(record, instance, states.get(instance), listener, now_ms)
             ) is not None:
-                await self._commands.settle(receipt, claimed=instance in record.claims)
+                await self._commands.publish_receipt(receipt, claimed=instance in record.claims)
 
 
 def _judge(
-    record: Record, instance: str, state: State | None, listener: Listener | None, now_ms: int
+    record: CommandRecord,
+    instance: str,
+    state: State | None,
+    listener: Listener | None,
+    now_ms: int,
 ) -> Receipt | None:
     command = record.command
     claim = record.claims.get(instance)
@@ -68,7 +72,7 @@ def _judge(
         # Who listened when it was sent and does so no more would otherwise be waited for, for as long as a day.
         if listener is None and now_ms > command.issued + DEAF_MS:
             return tell("expired", "not-started", "the instance listens no more")
-        if listener is not None and listener.began_after(record.place):
+        if listener is not None and listener.started_after(record.place):
             return tell(
                 "expired", "not-started", "the instance was started anew, and listens only since"
             )

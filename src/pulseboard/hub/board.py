@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from pulseboard.bus.feed.entries import INCIDENTS_SHOWN, Entry, Heartbeat, Reset
-from pulseboard.bus.history.incidents import Loss
+from pulseboard.bus.history.incidents import InstanceLoss
 from pulseboard.bus.keys import BOARD_MAX
 from pulseboard.hub.options import FORGET_S
 from pulseboard.hub.overflow import Overflow
@@ -143,10 +143,12 @@ class Board:
         seen = {service for service, _ in self._instances}
         return known + [(service, "", unknown) for service in self.expected if service not in seen]
 
-    def losses(self, sight: Freshness) -> list[Loss]:
+    def losses(self, sight: Freshness) -> list[InstanceLoss]:
         """Return whoever is lost and was not declared so yet."""
         return [
-            Loss(each.event, each.cursor, each.seen, "overdue" if each.event.stopped else "silent")
+            InstanceLoss(
+                each.event, each.cursor, each.seen, "overdue" if each.event.stopped else "silent"
+            )
             for each in self._instances.values()
             if not each.lost and each.state(sight) is State.LOST
         ]

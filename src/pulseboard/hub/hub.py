@@ -11,9 +11,9 @@ from contextlib import aclosing, contextmanager
 import msgspec
 
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.feed.entries import Batch, Blind, Heartbeat, Reset
+from pulseboard.bus.feed.entries import Batch, FeedUnavailable, Heartbeat, Reset
 from pulseboard.bus.feed.reader import BLOCK_MS, FeedReader
-from pulseboard.bus.history.incidents import Loss
+from pulseboard.bus.history.incidents import InstanceLoss
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.connection import Connection, View
@@ -104,10 +104,10 @@ class Hub:
                 async for item in items:
                     self.take(item)
 
-    def take(self, item: Batch | Reset | Blind) -> None:
+    def take(self, item: Batch | Reset | FeedUnavailable) -> None:
         """Apply one item of the feed and flush."""
         match item:
-            case Blind(reason):
+            case FeedUnavailable(reason):
                 since = self._clock.now_ms() if self.blind is None else self.blind.since
                 if self.blind != (blind := BlindView(since, reason)):
                     self.sight = observe(self.sight, blind=blind)
@@ -215,7 +215,7 @@ class Hub:
         """Return the state of each instance of a service, by its name; nothing where there is none."""
         return self.board.states_of(service, self.sight)
 
-    def losses(self) -> list[Loss]:
+    def losses(self) -> list[InstanceLoss]:
         """Return whoever is lost and was not declared so yet; while blind, nobody."""
         return [] if self.blind is not None else self.board.losses(self.sight)
 

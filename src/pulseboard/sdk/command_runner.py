@@ -138,7 +138,7 @@ class CommandRunner:
         try:
             while not self._dismissed:
                 try:
-                    self._orders.begin()
+                    self._orders.start()
                     self._told_at = float("-inf")
                     while not self._dismissed:
                         self._turn()
@@ -172,7 +172,9 @@ class CommandRunner:
     def _turn(self) -> None:
         names = self._offers.names
         if names != self._told or time.monotonic() - self._told_at >= LISTENER_EVERY_S:
-            self._orders.tell(self._offers.describe(self._run, self._orders.since))
+            self._orders.renew_listener(
+                self._offers.describe(self._run, self._orders.start_position)
+            )
             self._told, self._told_at = names, time.monotonic()
         # Whatever has no answer yet is asked about again, should Redis have gone away in the middle.
         if not self._waiting:
@@ -200,9 +202,9 @@ class CommandRunner:
             return
         claim = self._orders.claim(command)
         self._known.append(command.command_id)
-        if claim == "late":
+        if claim == "expired":
             self._say(command, "expired", reason="its time was over when it came")
-        elif claim == "ok":
+        elif claim == "claimed":
             self._begin(command)
 
     def _distrust(self, command: Command, order: SignedCommand) -> str | None:

@@ -194,7 +194,7 @@ class Runtime:
             await asyncio.sleep(FORGET_EVERY_S)
             if gone := self.hub.forgettable():
                 try:
-                    await self._janitor.forget(gone)
+                    await self._janitor.evict(gone)
                 except BusUnavailable as error:
                     log.warning(
                         "%d ended instances stay on the board for now: %s", len(gone), error
@@ -207,7 +207,7 @@ class Runtime:
             await asyncio.sleep(DECLARE_EVERY_S)
             if losses := self.hub.losses():
                 try:
-                    await self.incidents.declare(losses)
+                    await self.incidents.declare_lost(losses)
                     failing = False
                 except BusUnavailable as error:
                     log.log(
@@ -233,7 +233,7 @@ class Runtime:
         while True:
             check_cancelled()
             try:
-                await self._limits.keep()
+                await self._limits.sync()
                 failing = False
             except BusUnavailable as error:
                 level = logging.DEBUG if failing else logging.WARNING

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from pulseboard.bus.feed.entries import Entry
-from pulseboard.bus.history.reader import HistoryReader, Span
+from pulseboard.bus.history.reader import HistoryReader, TimeRange
 from pulseboard.server.api.history import PastLine, view_past_line
 from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import bus_errors_as_problems, parse_moment, parse_service
@@ -89,7 +89,9 @@ async def read_board_at(core: Runtime, at: str, services: str | None) -> PastBoa
     )
     with bus_errors_as_problems():
         names = (
-            sorted({*board.services, *await core.history.services()}) if wanted is None else wanted
+            sorted({*board.services, *await core.history.list_services()})
+            if wanted is None
+            else wanted
         )
         if len(names) > SERVICES_MOST:
             raise Problem(
@@ -104,7 +106,7 @@ async def read_board_at(core: Runtime, at: str, services: str | None) -> PastBoa
         past = await core.incidents.read(
             INCIDENTS_LOOKED_AT, before=Cursor(at_ms + DECLARED_WITHIN_MS, 0)
         )
-        in_work, all_seen = await core.commands.read_in_work(at_ms)
+        in_work, all_seen = await core.commands.read_in_progress(at_ms)
     losses = [words.incident for words in past]
     seen = board.seen()
     instances = [
@@ -132,12 +134,16 @@ async def _look_around(
     history: HistoryReader, turns: asyncio.Semaphore, service: str, at_ms: int
 ) -> _Around:
     async with turns:
-        before = await history.read("status", service, LOOKED_THROUGH, span=Span(None, at_ms))
+        before = await history.read(
+            "status", service, LOOKED_THROUGH, time_range=TimeRange(None, at_ms)
+        )
         latest: dict[str, Entry] = {}
         for entry in before:
             latest.setdefault(_instance_of(entry), entry)
         later = await _find_later(history, service, at_ms, set(latest))
-        found = await history.read_lines(service, LINES, lines=LogFilter(), span=Span(None, at_ms))
+        found = await history.read_lines(
+            service, LINES, lines=LogFilter(), time_range=TimeRange(None, at_ms)
+        )
     lines = [view_past_line(service, line) for line in reversed(found.lines)]
     return _Around(latest, later, lines, len(before) == LOOKED_THROUGH)
 
@@ -150,7 +156,7 @@ async def _find_later(
     # What is trimmed meanwhile shows nothing, and is not asked for again.
     with suppress(HistoryTrimmed):
         async with aclosing(
-            history.forwards("status", service, span=Span(at_ms + 1, None))
+            history.read_forwards("status", service, time_range=TimeRange(at_ms + 1, None))
         ) as pages:
             async for page in pages:
                 for entry in page:

@@ -16,7 +16,7 @@ from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.feed.entries import parse_heartbeat
 from pulseboard.bus.feed.replay import FeedReplay
-from pulseboard.bus.history.incidents import IncidentStore, Loss
+from pulseboard.bus.history.incidents import IncidentStore, InstanceLoss
 from pulseboard.bus.keys import Keys, board_field
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.bus.rejections import Rejections
@@ -293,25 +293,23 @@ async def test_an_instance_is_forgotten_only_when_nothing_newer_came_from_it(
         ("balance-sync", "returned", returned),
         ("balance-sync", "never", again),
     ]
-    assert await janitor.forget(gone) == 1
+    assert await janitor.evict(gone) == 1
     assert sorted(raw.hkeys(keys.board)) == [
         b"balance-sync/ended-too",
         b"balance-sync/returned",
         b"balance-sync/stays",
     ]
     assert (
-        await janitor.forget(
-            [("balance-sync", "returned", again), ("balance-sync", "stays", stays)]
-        )
+        await janitor.evict([("balance-sync", "returned", again), ("balance-sync", "stays", stays)])
         == 2
     )
-    assert await janitor.forget([]) == 0
+    assert await janitor.evict([]) == 0
 
 
 async def test_a_janitor_without_redis_says_so(keys: Keys) -> None:
     async with BusClient(RedisAddress("127.0.0.1", free_port()), keys) as bus:
         with pytest.raises(BusUnavailable):
-            await Evictor(bus).forget([("balance-sync", "w-1", ZERO)])
+            await Evictor(bus).evict([("balance-sync", "w-1", ZERO)])
 
 
 def snapshot(raw: redis.Redis, keys: Keys) -> list[Any]:
@@ -522,9 +520,9 @@ class TestPlannedReturn:
 
 
 class TestIncidents:
-    def loss(self, cursor: Cursor, seen: int | None = None, instance: str = "w-1") -> Loss:
+    def loss(self, cursor: Cursor, seen: int | None = None, instance: str = "w-1") -> InstanceLoss:
         parsed = parse_event(event(instance=instance, n=1, heartbeat_s=5))
-        return Loss(parsed, cursor, cursor.ms if seen is None else seen, "silent")
+        return InstanceLoss(parsed, cursor, cursor.ms if seen is None else seen, "silent")
 
     @pytest.fixture
     def incidents(self, bus: BusClient) -> IncidentStore:
@@ -535,7 +533,7 @@ class TestIncidents:
     ) -> None:
         (cursor,) = publisher.publish([Outgoing("balance-sync", "w-1", event(n=1, heartbeat_s=5))])
         loss = self.loss(cursor)
-        assert [await incidents.declare([loss]) for _ in range(3)] == [1, 0, 0]
+        assert [await incidents.declare_lost([loss]) for _ in range(3)] == [1, 0, 0]
         (words,) = await incidents.read(10)
         assert (words.incident.instance, words.incident.seen, words.incident.cause) == (
             "w-1",
@@ -556,7 +554,7 @@ class TestIncidents:
         for n in range(40):
             log(publisher, "w-1", f"line {n}", number=f"a:{n}")
             log(publisher, "w-2", f'not "instance":"w-1" {n}', number=f"b:{n}")
-        assert await incidents.declare([self.loss(cursor)]) == 1
+        assert await incidents.declare_lost([self.loss(cursor)]) == 1
         (words,) = await incidents.read(10)
         assert [line.message for line in words.lines] == [f"line {n}" for n in range(20, 40)]
         assert all(LinePlace.parse(line.id).cursor > cursor for line in words.lines)
@@ -573,7 +571,7 @@ class TestIncidents:
                 number=f"a:{n}",
                 traceback="\0" * 9_000 + "raised here",
             )
-        assert await incidents.declare([self.loss(cursor)]) == 1
+        assert await incidents.declare_lost([self.loss(cursor)]) == 1
         (words,) = await incidents.read(10)
         (line,) = words.lines
         assert line.message.startswith("19 ")
@@ -584,7 +582,7 @@ class TestIncidents:
     async def test_lines_of_others_since_do_not_hide_those_of_who_was_lost(
         self, publisher: Publisher, incidents: IncidentStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pulseboard.bus.history.last_lines.LOOKED_THROUGH", 50)
+        monkeypatch.setattr("pulseboard.bus.history.last_lines.SCAN_MAX_ENTRIES", 50)
         log(publisher, "w-1", "the end", number="a:0")
         (cursor,) = publisher.publish([outgoing()])
         lost = parse_event(event(instance="w-1", heartbeat_s=0.05))
@@ -595,7 +593,7 @@ class TestIncidents:
             await asyncio.sleep(0.03)
         for n in range(100):
             log(publisher, "w-2", "chatter", number=f"c:{n}")
-        assert await incidents.declare([Loss(lost, cursor, cursor.ms, "silent")]) == 1
+        assert await incidents.declare_lost([InstanceLoss(lost, cursor, cursor.ms, "silent")]) == 1
         (words,) = await incidents.read(10)
         assert [line.message for line in words.lines][-1] == "the end"
 
@@ -604,7 +602,7 @@ class TestIncidents:
     ) -> None:
         (cursor,) = publisher.publish([outgoing()])
         raw.set(keys.history("balance-sync", "log"), "no stream")
-        assert await incidents.declare([self.loss(cursor)]) == 1
+        assert await incidents.declare_lost([self.loss(cursor)]) == 1
         assert [words.lines for words in await incidents.read(10)] == [[]]
 
     async def test_whoever_gave_a_later_sign_of_life_is_not_lost(
@@ -615,18 +613,18 @@ class TestIncidents:
         publisher.heartbeat("balance-sync", "w-1")
         beaten: Any = raw.hget(keys.seen, "balance-sync/w-1")
         if int(beaten) > first.ms:
-            assert await incidents.declare([self.loss(first)]) == 0
+            assert await incidents.declare_lost([self.loss(first)]) == 0
         (second,) = publisher.publish([outgoing(n=2)])
-        assert await incidents.declare([self.loss(first, int(beaten))]) == 0
-        assert await incidents.declare([self.loss(second, int(beaten))]) == 1
-        assert await incidents.declare([self.loss(second, instance="stranger")]) == 0
+        assert await incidents.declare_lost([self.loss(first, int(beaten))]) == 0
+        assert await incidents.declare_lost([self.loss(second, int(beaten))]) == 1
+        assert await incidents.declare_lost([self.loss(second, instance="stranger")]) == 0
 
     async def test_one_that_beats_again_says_its_status_again_once(
         self, publisher: Publisher, incidents: IncidentStore
     ) -> None:
         """Of a return by beats alone nothing would stay in history."""
         (first,) = publisher.publish([outgoing()])
-        assert await incidents.declare([self.loss(first)]) == 1
+        assert await incidents.declare_lost([self.loss(first)]) == 1
         assert not publisher.heartbeat("balance-sync", "w-1")
         assert publisher.heartbeat("balance-sync", "w-1")
 
@@ -634,7 +632,7 @@ class TestIncidents:
         self, publisher: Publisher, incidents: IncidentStore
     ) -> None:
         (first,) = publisher.publish([outgoing()])
-        assert await incidents.declare([self.loss(first)]) == 1
+        assert await incidents.declare_lost([self.loss(first)]) == 1
         publisher.publish([outgoing(n=2)])
         assert publisher.heartbeat("balance-sync", "w-1")
 
@@ -642,9 +640,9 @@ class TestIncidents:
         self, publisher: Publisher, incidents: IncidentStore
     ) -> None:
         (first,) = publisher.publish([outgoing()])
-        assert await incidents.declare([self.loss(first)]) == 1
+        assert await incidents.declare_lost([self.loss(first)]) == 1
         (second,) = publisher.publish([outgoing(n=2)])
-        assert await incidents.declare([self.loss(second, second.ms + 1)]) == 1
+        assert await incidents.declare_lost([self.loss(second, second.ms + 1)]) == 1
         newest, oldest = await incidents.read(10)
         assert (newest.cursor, oldest.cursor) == (second, first)
         assert await incidents.read(10, before=Cursor.parse(newest.incident.id)) == [oldest]
@@ -656,8 +654,8 @@ class TestIncidents:
         for n in range(12):
             name = "rare" if n % 6 == 0 else "common"
             (cursor,) = publisher.publish([Outgoing(name, f"w-{n}", event(name, f"w-{n}"))])
-            loss = Loss(parse_event(event(name, f"w-{n}")), cursor, cursor.ms, "silent")
-            assert await incidents.declare([loss]) == 1
+            loss = InstanceLoss(parse_event(event(name, f"w-{n}")), cursor, cursor.ms, "silent")
+            assert await incidents.declare_lost([loss]) == 1
         assert [each.incident.instance for each in await incidents.read(5, service="rare")] == [
             "w-6",
             "w-0",
@@ -670,7 +668,7 @@ class TestIncidents:
         raw.xadd(keys.incidents, {"data": "{}", "event": "{}"})
         raw.xadd(keys.incidents, {"other": "x"})
         (cursor,) = publisher.publish([outgoing()])
-        await incidents.declare([self.loss(cursor)])
+        await incidents.declare_lost([self.loss(cursor)])
         raw.xadd(keys.incidents, {"data": "garbage"})
         assert len(await incidents.read(10)) == 1
 
@@ -680,7 +678,7 @@ class TestIncidents:
             with pytest.raises(BusUnavailable):
                 await incidents.read(1)
             with pytest.raises(BusUnavailable):
-                await incidents.declare([self.loss(Cursor(1, 0))])
+                await incidents.declare_lost([self.loss(Cursor(1, 0))])
 
 
 def test_a_forgotten_instance_is_told_of_in_the_feed(

@@ -16,7 +16,7 @@ import redis
 from tests.support.sdk import MakeService, RedisView, RunHost, eventually
 
 from pulseboard import ConfigError, Service
-from pulseboard.bus.commands.sender import CommandSender, Record
+from pulseboard.bus.commands.sender import CommandRecord, CommandSender
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.keys import Keys
@@ -50,15 +50,15 @@ class Board:
     def listens(self, service: Service) -> dict[str, Any] | None:
         """Return what a service listens for, by name; None when it does not."""
         found = self._ask(
-            lambda commands: commands.find_listeners(service.name, [service.instance])
+            lambda commands: commands.read_listeners(service.name, [service.instance])
         )
         return found[service.instance].commands if found else None
 
     def steps(self, command_id: str) -> list[str]:
         return [receipt.receipt for receipt in self.read(command_id).receipts]
 
-    def read(self, command_id: str) -> Record:
-        record: Record = self._ask(lambda commands: commands.read(command_id))
+    def read(self, command_id: str) -> CommandRecord:
+        record: CommandRecord = self._ask(lambda commands: commands.read(command_id))
         assert record is not None
         return record
 

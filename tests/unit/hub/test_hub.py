@@ -12,7 +12,7 @@ from tests.support.hub import ListSink, entry, eventually, join, lifecycle, mess
 
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.feed.entries import Batch, Blind, Heartbeat, Reset
+from pulseboard.bus.feed.entries import Batch, FeedUnavailable, Heartbeat, Reset
 from pulseboard.bus.feed.reader import FeedReader
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
@@ -134,7 +134,7 @@ class TestBeats:
             join(hub, View(services=names)) for names in (frozenset("ac"), None, frozenset("z"))
         )
         other_kinds = join(hub, View(kinds=frozenset({"status"}), services=frozenset("b")))
-        hub.take(Blind("away"))
+        hub.take(FeedUnavailable("away"))
         for sink in (*of_b, of_two, of_all, of_none, other_kinds):
             sink.writes.clear()
         hub.take(
@@ -511,7 +511,7 @@ class TestFilters:
         hub.take(reset(0))
         sink = join(hub, View(kinds=frozenset()))
         hub.take(Batch([entry(1)]))
-        hub.take(Blind("gone"))
+        hub.take(FeedUnavailable("gone"))
         assert events(sink) == ["board", "ping"]
 
     def test_a_resume_brings_only_the_kinds_that_were_asked_for(self, hub: Hub) -> None:
@@ -538,7 +538,7 @@ class TestResume:
     def test_it_says_first_who_is_alive_and_whether_redis_is_seen(self, hub: Hub) -> None:
         hub.take(reset(1, entry(1)))
         hub.take(Batch(heartbeats=[Heartbeat("a", "", 7)]))
-        hub.take(Blind("gone"))
+        hub.take(FeedUnavailable("gone"))
         heartbeats, ping = messages(join(hub, since=Cursor(1, 0)).writes)[:2]
         assert heartbeats.data["heartbeats"] == [["a", "", 7]]
         assert ping.data["blind"]["reason"] == "gone"
@@ -594,8 +594,8 @@ class TestBlind:
     def test_readers_are_told_at_once_and_only_once(self, hub: Hub) -> None:
         hub.take(reset(1))
         sink = join(hub)
-        hub.take(Blind("connection refused"))
-        hub.take(Blind("connection refused"))
+        hub.take(FeedUnavailable("connection refused"))
+        hub.take(FeedUnavailable("connection refused"))
         hub.take(Batch())
         hub.take(Batch())
         _, gone, heartbeats, back = messages(sink.writes)
@@ -607,13 +607,13 @@ class TestBlind:
         """A server with a wrong password said for ever that no answer had come yet."""
         assert hub.blind is not None
         began = hub.blind.since
-        hub.take(Blind("connection refused"))
-        hub.take(Blind("invalid password"))
+        hub.take(FeedUnavailable("connection refused"))
+        hub.take(FeedUnavailable("invalid password"))
         assert hub.blind == BlindView(began, "invalid password")
 
     def test_who_joins_meanwhile_is_told_on_the_board(self, hub: Hub) -> None:
         hub.take(reset(1, entry(1)))
-        hub.take(Blind("gone"))
+        hub.take(FeedUnavailable("gone"))
         (board,) = messages(join(hub).writes)
         assert board.data["blind"]["reason"] == "gone"
         assert len(board.data["instances"]) == 1
@@ -629,7 +629,7 @@ class TestBlind:
             )
         )
         assert len(hub.forgettable()) == len(hub.losses()) == 1
-        hub.take(Blind("gone"))
+        hub.take(FeedUnavailable("gone"))
         assert not hub.forgettable()
         assert not hub.losses()
 
@@ -738,7 +738,7 @@ class TestSight:
 
     def test_silence_while_the_server_was_blind_is_held_against_nobody(self, hub: Hub) -> None:
         sink = self.start(hub, observed_until=5_000)
-        hub.take(Blind("gone"))
+        hub.take(FeedUnavailable("gone"))
         hub.take(Batch(heartbeats=[Heartbeat("a", "", 99_000)], observed_until=100_000))
         _, gone, heartbeats, back = messages(sink.writes)
         assert gone.data["blind"] is not None

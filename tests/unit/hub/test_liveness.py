@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.support.hub import entry, lifecycle
 
 from pulseboard.bus.clock import RedisClock
-from pulseboard.bus.feed.entries import Batch, Blind, Entry, Heartbeat, Reset
+from pulseboard.bus.feed.entries import Batch, Entry, FeedUnavailable, Heartbeat, Reset
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
 from pulseboard.hub.hub import Hub
@@ -124,7 +124,7 @@ def test_one_that_was_blind_meanwhile_says_the_same_or_that_it_does_not_know(
         cuts,
         happened[min(blind_at, len(happened) - 1)][0] if happened else 10_000,
     )
-    blinded.take(Blind("gone"))
+    blinded.take(FeedUnavailable("gone"))
     assert set(states(blinded).values()) == {State.UNKNOWN}
     hear(blinded, happened[blind_at:], set(), observed_until)
     for name, verdict in states(blinded).items():

@@ -18,7 +18,8 @@ TIMEOUT_S = 4.0
 """A blocked read that has not come back by then hangs on a dead link."""
 COUNT = 100
 
-Claim = Literal["ok", "late", "taken"]
+ClaimResult = Literal["claimed", "expired", "unavailable"]
+_CLAIM_RESULTS: dict[bytes, ClaimResult] = {b"ok": "claimed", b"late": "expired"}
 
 
 class SignedCommand(NamedTuple):
@@ -48,7 +49,7 @@ class CommandReceiver:
         self._cursor: Cursor | None = None
         self._since: Cursor | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Find from where to read on: at first from now on, since what was said before was said to others."""
         with bus_errors():
             latest: Any = self._client.xrevrange(self._keys.commands, count=1)
@@ -58,11 +59,11 @@ class CommandReceiver:
         self._since = last if self._since is None else min(self._since, last)
 
     @property
-    def since(self) -> str:
+    def start_position(self) -> str:
         """After which entry of the commands' stream this run listens; all up to it is for others, or for nobody."""
         return str(self._since)
 
-    def tell(self, listener: bytes) -> None:
+    def renew_listener(self, listener: bytes) -> None:
         """Say that this run listens, and for what (JSON); for as long as it is said every LISTENER_EVERY_S."""
         with bus_errors():
             self._client.set(
@@ -83,7 +84,7 @@ class CommandReceiver:
             for _, fields in rows
         ]
 
-    def claim(self, command: Command) -> Claim:
+    def claim(self, command: Command) -> ClaimResult:
         """Claim a command for this run, and tell that it was received: "late" when its time is over, "taken" when it is
         settled or another run of this instance has it."""
         received = Receipt(
@@ -99,7 +100,7 @@ class CommandReceiver:
         ]
         with bus_errors():
             answer: bytes = self._claim(keys=keys, args=[*args, encode(received)])
-        return {b"ok": "ok", b"late": "late"}.get(answer, "taken")  # type: ignore[return-value]
+        return _CLAIM_RESULTS.get(answer, "unavailable")
 
     def close(self) -> None:
         """Close the connection."""

@@ -23,7 +23,7 @@ from pulseboard.wire.events.command import Command, parse_command, sign
 from pulseboard.wire.events.receipt import FINAL, Receipt, Step, parse_receipt
 from pulseboard.wire.names import DEFAULT_PREFIX
 
-OPEN_LOOKED_AT = 200
+OPEN_PAGE_SIZE = 200
 """So many open commands are looked at in one go."""
 
 
@@ -47,7 +47,7 @@ class Listener(msgspec.Struct, frozen=True):
     since: str = "0-0"
     """The entry of the commands' stream after which it began to listen."""
 
-    def began_after(self, place: Cursor) -> bool:
+    def started_after(self, place: Cursor) -> bool:
         """Say whether it began to listen when what stands there was sent already, and so never hears it."""
         try:
             return Cursor.parse(self.since) >= place
@@ -55,21 +55,21 @@ class Listener(msgspec.Struct, frozen=True):
             return False
 
 
-class Known(NamedTuple):
+class IdempotencyRecord(NamedTuple):
     """What an idempotency key stands for: a command, and the digest of what was asked for."""
 
     command_id: str
     digest: str
 
 
-class Record(NamedTuple):
+class CommandRecord(NamedTuple):
     """A command, its feed id, its place in the commands' stream, who claimed it (instance to run), and its receipts in order."""
 
     command: Command
     cursor: Cursor
     place: Cursor
     claims: dict[str, str]
-    settled: frozenset[str]
+    finished: frozenset[str]
     receipts: list[Receipt]
 
 
@@ -98,7 +98,7 @@ class CommandSender:
         self._send = self._client.register_script(read_script("send_command"))
         self._receipt = self._client.register_script(read_script("receipt"))
 
-    async def find_listeners(self, service: str, instances: Sequence[str]) -> dict[str, Listener]:
+    async def read_listeners(self, service: str, instances: Sequence[str]) -> dict[str, Listener]:
         """Return those of some instances that listen at this moment, and what for."""
         if not instances:
             return {}
@@ -122,7 +122,7 @@ class CommandSender:
 
     async def send(
         self, command: Command, key: str | None = None, digest: str = ""
-    ) -> Cursor | Known:
+    ) -> Cursor | IdempotencyRecord:
         """Send a command; return its feed id. With an idempotency `key` that came before, return what it stands for."""
         data = encode(command)
         keys = [
@@ -151,13 +151,13 @@ class CommandSender:
             new, answer = await self._send(keys=keys, args=args)
         return Cursor.parse(answer) if new else _parse_known(answer)
 
-    async def find_known(self, service: str, key: str) -> Known | None:
+    async def find_idempotency_record(self, service: str, key: str) -> IdempotencyRecord | None:
         """Return what an idempotency key stands for, if it came before."""
         with bus_errors():
             found: Any = await self._client.get(self._idempotency(service, key))
         return None if found is None else _parse_known(found)
 
-    async def read(self, command_id: str) -> Record | None:
+    async def read(self, command_id: str) -> CommandRecord | None:
         """Return what became of a command; None when it is not known (any more)."""
         try:
             with bus_errors():
@@ -174,27 +174,27 @@ class CommandSender:
             self._rejections.add(problem, "the record of a command")
             return None
 
-    async def count_open(self) -> int:
+    async def count_open_commands(self) -> int:
         """Return of how many commands not all is known yet."""
         with bus_errors():
             return int(await self._client.zcard(self._keys.open_commands))
 
-    async def read_open(self, start: int) -> list[str]:
+    async def read_open_commands(self, start: int) -> list[str]:
         """Return the ids of some commands of which not all is known yet, from the `start`-th on, the oldest first."""
         with bus_errors():
             ids: Any = await self._client.zrange(
-                self._keys.open_commands, start, start + OPEN_LOOKED_AT - 1
+                self._keys.open_commands, start, start + OPEN_PAGE_SIZE - 1
             )
             if foreign := [id for id in ids if not _COMMAND_ID.fullmatch(id)]:
                 await self._client.zrem(self._keys.open_commands, *foreign)
         return [id.decode() for id in ids if id not in foreign]
 
-    async def forget(self, command_id: str) -> None:
+    async def close_command(self, command_id: str) -> None:
         """Follow a command no further."""
         with bus_errors():
             await self._client.zrem(self._keys.open_commands, command_id)
 
-    async def read_in_work(
+    async def read_in_progress(
         self, at_ms: int
     ) -> tuple[list[tuple[Command, dict[str, Step | None]]], bool]:
         """Return the commands that were in work at a moment, the latest first, with the last step of each instance; and
@@ -221,7 +221,7 @@ class CommandSender:
             end = f"({rows[-1][0].decode()}"
         return found, False
 
-    async def settle(self, receipt: Receipt, *, claimed: bool) -> None:
+    async def publish_receipt(self, receipt: Receipt, *, claimed: bool) -> None:
         """Say for an instance what became of a command, unless that is not the case any more or was said."""
         args = receipt_args(receipt, "claimed" if claimed else "unclaimed")
         with bus_errors():
@@ -240,10 +240,10 @@ class CommandSender:
             return None
 
 
-def _parse_known(text: bytes) -> Known:
+def _parse_known(text: bytes) -> IdempotencyRecord:
     # What is none of ours matches no request: whoever asks with that key is told so.
     command_id, _, digest = text.decode("utf-8", "replace").partition(" ")
-    return Known(command_id, digest)
+    return IdempotencyRecord(command_id, digest)
 
 
 def _parse_deed(row: Row) -> Command | Receipt:
@@ -252,25 +252,25 @@ def _parse_deed(row: Row) -> Command | Receipt:
     return parse_receipt(data) if fields.get(b"kind") == b"receipt" else parse_command(data)
 
 
-def _parse_record(fields: dict[bytes, bytes]) -> Record:
+def _parse_record(fields: dict[bytes, bytes]) -> CommandRecord:
     claims: dict[str, str] = {}
-    settled: set[str] = set()
+    finished: set[str] = set()
     receipts: list[tuple[Cursor, Receipt]] = []
     for field, value in fields.items():
         kind, _, rest = field.decode().partition(":")
         if kind == "claim":
             claims[rest] = value.decode()
         elif kind == "last":
-            settled.add(rest)
+            finished.add(rest)
         elif kind == "receipt":
             id, _, json = value.partition(b" ")
             receipts.append((Cursor.parse(id), parse_receipt(json)))
     receipts.sort(key=lambda placed: placed[0])
-    return Record(
+    return CommandRecord(
         parse_command(fields[b"data"]),
         Cursor.parse(fields[b"cursor"]),
         Cursor.parse(fields[b"place"]) if b"place" in fields else _AFTER_ALL,
         claims,
-        frozenset(settled),
+        frozenset(finished),
         [receipt for _, receipt in receipts],
     )

@@ -76,7 +76,7 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
-class Blind:
+class FeedUnavailable:
     """Redis is out of sight."""
 
     reason: str

@@ -22,8 +22,8 @@ from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error
 from pulseboard.bus.feed.entries import (
     INCIDENTS_SHOWN,
     Batch,
-    Blind,
     Entry,
+    FeedUnavailable,
     Heartbeat,
     Reset,
     Row,
@@ -83,8 +83,8 @@ class FeedReader:
         self._looked_at = float("-inf")
         self._heard = (0, 0.0)  # up to when by Redis' clock (ms), and when that was here (s)
 
-    async def read(self) -> AsyncGenerator[Batch | Reset | Blind, None]:
-        """Yield what happens, first a Reset or a Blind, until closed. Reconnects for ever with the seed's delay."""
+    async def read(self) -> AsyncGenerator[Batch | Reset | FeedUnavailable, None]:
+        """Yield what happens, first a Reset or a FeedUnavailable, until closed. Reconnects for ever with the seed's delay."""
         attempt = 0
         while True:
             client = open_async_client(self._address, self._keys, timeout_s=None)
@@ -101,7 +101,7 @@ class FeedReader:
                     self._address,
                     reason,
                 )
-                yield Blind(reason)
+                yield FeedUnavailable(reason)
             finally:
                 await client.aclose()
             attempt += 1

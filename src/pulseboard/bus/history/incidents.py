@@ -29,7 +29,7 @@ from pulseboard.wire.events.metric import MetricEvent
 from pulseboard.wire.events.status import StatusEvent
 
 
-class Loss(NamedTuple):
+class InstanceLoss(NamedTuple):
     """An instance that a server has found lost: its last event, where that stands, and when it was last seen (ms)."""
 
     event: StatusEvent
@@ -42,7 +42,7 @@ class Loss(NamedTuple):
         return self.event.service
 
 
-class LastWords(NamedTuple):
+class IncidentRecord(NamedTuple):
     """An incident, the last event of its instance, the feed id of that, the last lines of its log, in order, and its metrics."""
 
     incident: Incident
@@ -73,7 +73,7 @@ class IncidentStore:
         self._last_lines = LastLines(bus.redis, bus.keys, rejections)
         self._script = self._client.register_script(read_script("declare_lost"))
 
-    async def declare(self, losses: Iterable[Loss]) -> int:
+    async def declare_lost(self, losses: Iterable[InstanceLoss]) -> int:
         """Declare each loss that Redis knows no later sign of life for and that nobody has declared; return how many."""
         declared = 0
         for service, lost in groupby(
@@ -83,7 +83,7 @@ class IncidentStore:
             declared += await self._declare(service, list(lost))
         return declared
 
-    async def _declare(self, service: str, losses: list[Loss]) -> int:
+    async def _declare(self, service: str, losses: list[InstanceLoss]) -> int:
         # What it logged came before its next beat was due; looked for from there on back, others may have logged much since.
         until = {
             event.instance: seen + int(2_000 * (event.heartbeat_s or 0))
@@ -106,11 +106,11 @@ class IncidentStore:
 
     async def read(
         self, limit: int, *, before: Cursor | None = None, service: str | None = None
-    ) -> list[LastWords]:
+    ) -> list[IncidentRecord]:
         """Return up to `limit` incidents, the latest first: those older than `before`, of one service if it is given."""
         if before == ZERO:
             return []
-        found: list[LastWords] = []
+        found: list[IncidentRecord] = []
         end = f"({before}" if before is not None else "+"
         with bus_errors():
             # Of one service they may lie far apart; the stream has its cap, so this ends.
@@ -129,11 +129,11 @@ class IncidentStore:
         return found[:limit]
 
 
-def _parse_words(row: Row) -> LastWords:
+def _parse_words(row: Row) -> IncidentRecord:
     incident = parse_incident_row(row)
     cursor, event = parse_stamped(row[1].get(b"event", b""))
     # An older server kept no lines.
     lines, metrics = decode(_lines, row[1].get(b"lines", b"[]")), row[1].get(b"metrics")
-    return LastWords(
+    return IncidentRecord(
         incident, event, cursor, lines, parse_stamped_metrics(metrics)[1] if metrics else None
     )

@@ -8,18 +8,18 @@ import redis.asyncio
 
 from pulseboard.bus.connection.errors import REDIS_ERRORS, bus_errors, is_refusal
 from pulseboard.bus.feed.entries import Row, parse_kept
-from pulseboard.bus.history.reader import lines_of
+from pulseboard.bus.history.reader import extract_lines
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import encode, json_of
 from pulseboard.wire.events.log import LineView, cut_text, view_line
 
-LINES_KEPT = 20
-KEPT_BYTES = 16_000
+LINES_MAX = 20
+LINES_MAX_BYTES = 16_000
 """Of one incident; the very last line is kept though it be larger."""
-LOOKED_THROUGH = 2_000
-LOOKED_THROUGH_BYTES = 2_000_000
+SCAN_MAX_ENTRIES = 2_000
+SCAN_MAX_BYTES = 2_000_000
 """Of one log at one time, however many of its instances were lost: by default it holds hardly more."""
 MESSAGE_MAX, TRACEBACK_MAX, FIELDS_MAX_BYTES = 1_000, 4_000, 2_000
 PAGE = 50
@@ -36,16 +36,16 @@ class LastLines:
     async def read(self, service: str, until: Mapping[str, int]) -> dict[str, bytes]:
         """Return the last lines of each instance as a JSON array, in order; `until` is when (ms) it was gone at the latest."""
         tails = {instance: _Tail() for instance in until}
-        end, entries, size = str(max(until.values())), LOOKED_THROUGH, LOOKED_THROUGH_BYTES
+        end, entries, size = str(max(until.values())), SCAN_MAX_ENTRIES, SCAN_MAX_BYTES
         while entries > 0 and size > 0 and not all(tail.full for tail in tails.values()):
             check_cancelled()
             rows = await self._page(service, end)
             for entry in self._rejections.sift(
                 rows,
-                lambda row: parse_kept("log", row, LOOKED_THROUGH_BYTES),
+                lambda row: parse_kept("log", row, SCAN_MAX_BYTES),
                 lambda _: f"the log history of {service}",
             ):
-                for place, instance, line, dropped in reversed(lines_of(entry)):
+                for place, instance, line, dropped in reversed(extract_lines(entry)):
                     if (tail := tails.get(instance)) is not None:
                         tail.add(view_line(line, place, dropped))
             if len(rows) < PAGE:
@@ -84,11 +84,11 @@ class _Tail:
             return
         json = encode(_shorten(line))
         self._bytes += len(json)
-        if self.lines and self._bytes > KEPT_BYTES:
+        if self.lines and self._bytes > LINES_MAX_BYTES:
             self.full = True
             return
         self.lines.append(json)
-        self.full = len(self.lines) == LINES_KEPT
+        self.full = len(self.lines) == LINES_MAX
 
 
 def _shorten(line: LineView) -> LineView:

@@ -16,14 +16,14 @@ from pulseboard.wire.events.metric import MetricEvent
 PAGE = 500
 
 
-class Reading(NamedTuple):
+class InstanceMetrics(NamedTuple):
     """The last metrics of one instance, and their feed id."""
 
     cursor: Cursor
     event: MetricEvent
 
 
-class LineCount(NamedTuple):
+class LogLineCount(NamedTuple):
     """How many lines of one level a service ever logged."""
 
     service: str
@@ -48,7 +48,7 @@ class LatestMetrics:
         self._rejections = rejections
         self._max_event_bytes = max_event_bytes
 
-    async def read(self, service: str | None = None) -> list[Reading]:
+    async def read(self, service: str | None = None) -> list[InstanceMetrics]:
         """Return the last metrics of each instance, of one service if it is given, in the order of the names."""
         # A service's name holds nothing that is special in a pattern.
         found: dict[bytes, bytes] = {}
@@ -64,7 +64,7 @@ class LatestMetrics:
             if not cursor:
                 return self._parse(found[field] for field in sorted(found))
 
-    async def read_line_counts(self) -> list[LineCount]:
+    async def read_line_counts(self) -> list[LogLineCount]:
         """Return how many lines of which level each service ever logged, in the order of the names."""
         counts = await self._fetch(self._client.hgetall(self._keys.line_counts))
         named = (
@@ -72,7 +72,7 @@ class LatestMetrics:
             for field, count in sorted(counts.items())
         )
         return [
-            LineCount(service, level, int(count))
+            LogLineCount(service, level, int(count))
             for (service, _, level), count in named
             if count.isdigit()
         ]
@@ -86,8 +86,8 @@ class LatestMetrics:
             except TimeoutError as error:
                 raise TimeoutError(f"Redis did not answer within {self._timeout_s:g} s") from error
 
-    def _parse(self, jsons: Iterable[bytes]) -> list[Reading]:
-        def parse(json: bytes) -> Reading:
-            return Reading(*parse_stamped_metrics(json, self._max_event_bytes))
+    def _parse(self, jsons: Iterable[bytes]) -> list[InstanceMetrics]:
+        def parse(json: bytes) -> InstanceMetrics:
+            return InstanceMetrics(*parse_stamped_metrics(json, self._max_event_bytes))
 
         return list(self._rejections.sift(jsons, parse, lambda _: "the hash of the latest metrics"))

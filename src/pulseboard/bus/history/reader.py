@@ -22,21 +22,21 @@ from pulseboard.wire.events.log import LinePlace, LogEvent, LogFilter, LogLine
 from pulseboard.wire.events.metric import Kind, MetricEvent, Value
 
 PAGE = 100
-LOOKED_THROUGH = 20_000
+SCAN_MAX_ENTRIES = 20_000
 """Entries looked through for one question: a history holds no more by default, and a filter may take none of them."""
 
 
-class Span(NamedTuple):
+class TimeRange(NamedTuple):
     """From when and until when, in ms by Redis' clock, both inclusive; None is as far as it goes."""
 
     start_ms: int | None = None
     end_ms: int | None = None
 
 
-ALL_TIME, ALL_LINES = Span(), LogFilter()
+ALL_TIME, ALL_LINES = TimeRange(), LogFilter()
 
 
-class PlacedLine(NamedTuple):
+class StoredLine(NamedTuple):
     """One line with its place, whose it is, and how many of that instance were dropped before it."""
 
     place: LinePlace
@@ -45,13 +45,13 @@ class PlacedLine(NamedTuple):
     dropped: int = 0
 
 
-class FoundLines(NamedTuple):
+class LinePage(NamedTuple):
     """Lines that were found, the latest first, and before which line to go on looking; None at the beginning of the log.
 
-    `truncated` says that no more than LOOKED_THROUGH entries were looked through, and older lines that are wanted may be there.
+    `truncated` says that no more than SCAN_MAX_ENTRIES entries were looked through, and older lines that are wanted may be there.
     """
 
-    lines: list[PlacedLine]
+    lines: list[StoredLine]
     before: LinePlace | None
     truncated: bool
 
@@ -93,7 +93,7 @@ class HistoryReader:
         service: str,
         limit: int,
         *,
-        span: Span = ALL_TIME,
+        time_range: TimeRange = ALL_TIME,
         before: Cursor | None = None,
     ) -> list[Entry]:
         """Return the last `limit` events of a service within `span` and before an event, the latest first."""
@@ -101,7 +101,9 @@ class HistoryReader:
             return []
         found: list[Entry] = []
         end = None if before is None else f"({before}"
-        async with aclosing(self._backwards(kind, service, span, end, min(limit, PAGE))) as pages:
+        async with aclosing(
+            self._backwards(kind, service, time_range, end, min(limit, PAGE))
+        ) as pages:
             async for entries, _ in pages:
                 found += entries
                 if len(found) >= limit:
@@ -114,36 +116,36 @@ class HistoryReader:
         limit: int,
         *,
         lines: LogFilter,
-        span: Span = ALL_TIME,
+        time_range: TimeRange = ALL_TIME,
         before: LinePlace | None = None,
-    ) -> FoundLines:
+    ) -> LinePage:
         """Return the last `limit` lines that are wanted, within `span` and before a line."""
-        found: list[PlacedLine] = []
+        found: list[StoredLine] = []
         on: Cursor | None = None
         # The entry of that line as well: those before it are in there.
         end = None if before is None else str(before.cursor)
-        async with aclosing(self._backwards("log", service, span, end, PAGE)) as pages:
+        async with aclosing(self._backwards("log", service, time_range, end, PAGE)) as pages:
             async for entries, reached in pages:
                 on = reached
                 for placed in (
-                    placed for entry in entries for placed in reversed(lines_of(entry, lines))
+                    placed for entry in entries for placed in reversed(extract_lines(entry, lines))
                 ):
                     if before is None or placed.place < before:
                         found.append(placed)
                         if len(found) == limit:
-                            return FoundLines(found, placed.place, truncated=False)
-        return FoundLines(found, None if on is None else LinePlace(on, 0), truncated=on is not None)
+                            return LinePage(found, placed.place, truncated=False)
+        return LinePage(found, None if on is None else LinePlace(on, 0), truncated=on is not None)
 
-    async def forwards(
-        self, kind: HistoryKind, service: str, *, span: Span = ALL_TIME, page: int = PAGE
+    async def read_forwards(
+        self, kind: HistoryKind, service: str, *, time_range: TimeRange = ALL_TIME, page: int = PAGE
     ) -> AsyncGenerator[list[Entry], None]:
         """Yield all that a service said within `span`, the oldest first, up to what is the latest when it is asked for.
 
         Raises Overtaken when something left Redis before it was read.
         """
         key = self._keys.history(service, kind)
-        start = "-" if span.start_ms is None else str(span.start_ms)
-        end = "+" if span.end_ms is None else str(span.end_ms)
+        start = "-" if time_range.start_ms is None else str(time_range.start_ms)
+        end = "+" if time_range.end_ms is None else str(time_range.end_ms)
         with bus_errors():
             latest: Any = await self._client.xrevrange(key, end, start, count=1)
         read = None
@@ -163,11 +165,11 @@ class HistoryReader:
             start = read.decode()
             yield list(self._sift(kind, service, rows))
 
-    async def services(self) -> list[str]:
+    async def list_services(self) -> list[str]:
         """Return the names of all services that something is kept of, or was, sorted."""
-        return await find_services(self._client, self._keys.services, self._keys.line_counts)
+        return await read_service_names(self._client, self._keys.services, self._keys.line_counts)
 
-    async def is_kept(self, service: str) -> bool:
+    async def has_history(self, service: str) -> bool:
         """Say whether there is anything of a service, of whatever kind."""
         with bus_errors():
             return bool(
@@ -176,15 +178,17 @@ class HistoryReader:
                 )
             )
 
-    async def services_that_log(self) -> list[str]:
+    async def list_logging_services(self) -> list[str]:
         """Return the names of all services that ever logged a line, sorted."""
-        return await find_services(self._client, self._keys.line_counts)
+        return await read_service_names(self._client, self._keys.line_counts)
 
-    async def read_samples(self, service: str, name: str, span: Span = ALL_TIME) -> Samples:
+    async def read_samples(
+        self, service: str, name: str, time_range: TimeRange = ALL_TIME
+    ) -> Samples:
         """Return every value of one metric within `span`."""
         found: list[Sample] = []
         on: Cursor | None = None
-        async with aclosing(self._backwards("metric", service, span, None, PAGE)) as pages:
+        async with aclosing(self._backwards("metric", service, time_range, None, PAGE)) as pages:
             async for entries, reached in pages:
                 on = reached
                 for cursor, event in ((entry.cursor, entry.event) for entry in entries):
@@ -195,17 +199,17 @@ class HistoryReader:
         return Samples(found[::-1], truncated=on is not None)
 
     async def _backwards(
-        self, kind: HistoryKind, service: str, span: Span, before: str | None, page: int
+        self, kind: HistoryKind, service: str, time_range: TimeRange, before: str | None, page: int
     ) -> AsyncGenerator[tuple[list[Entry], Cursor | None], None]:
         """Yield page by page what is within `span`, from `before` on (as XREVRANGE takes it) if that is earlier than its end.
 
         With each page comes the cursor after which to go on looking; None at the beginning of the history.
         """
-        key, left = self._keys.history(service, kind), LOOKED_THROUGH
-        start = "-" if span.start_ms is None else str(span.start_ms)
-        end = "+" if span.end_ms is None else str(span.end_ms)
+        key, left = self._keys.history(service, kind), SCAN_MAX_ENTRIES
+        start = "-" if time_range.start_ms is None else str(time_range.start_ms)
+        end = "+" if time_range.end_ms is None else str(time_range.end_ms)
         if before is not None and (
-            span.end_ms is None or Cursor.parse(before.lstrip("(")).ms <= span.end_ms
+            time_range.end_ms is None or Cursor.parse(before.lstrip("(")).ms <= time_range.end_ms
         ):
             end = before
         while left > 0:
@@ -228,20 +232,20 @@ class HistoryReader:
         )
 
 
-async def find_services(client: redis.asyncio.Redis, *hashes: str) -> list[str]:
+async def read_service_names(client: redis.asyncio.Redis, *hashes: str) -> list[str]:
     """Return the names, sorted, of the services that have a field in some hashes: `<service>`, or with more after a slash."""
     with bus_errors():
         fields: list[Any] = [field for key in hashes for field in await client.hkeys(key)]
     return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
 
 
-def lines_of(entry: Entry, wanted: LogFilter = ALL_LINES) -> list[PlacedLine]:
+def extract_lines(entry: Entry, wanted: LogFilter = ALL_LINES) -> list[StoredLine]:
     """Return the lines of an entry that are wanted, in order; the first says how many were dropped before the entry."""
     event = entry.event
     if not isinstance(event, LogEvent):
         return []
     lines = [
-        PlacedLine(LinePlace(entry.cursor, number), event.instance, line)
+        StoredLine(LinePlace(entry.cursor, number), event.instance, line)
         for number, line in enumerate(event.lines)
         if wanted.takes(line)
     ]

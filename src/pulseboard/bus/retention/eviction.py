@@ -18,7 +18,7 @@ class Evictor:
         self._keys = bus.keys
         self._script = self._client.register_script(read_script("evict"))
 
-    async def forget(self, gone: Iterable[tuple[str, str, Cursor]]) -> int:
+    async def evict(self, gone: Iterable[tuple[str, str, Cursor]]) -> int:
         """Take instances off, given as (service, instance, cursor of the last event); return how many went."""
         args: list[str | bytes] = [DEFAULT_LIMITS]
         for service, instance, cursor in gone:

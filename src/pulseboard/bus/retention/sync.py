@@ -4,7 +4,7 @@ import msgspec
 
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.connection.errors import bus_errors
-from pulseboard.bus.history.reader import find_services
+from pulseboard.bus.history.reader import read_service_names
 from pulseboard.bus.keys import HISTORY_KINDS
 from pulseboard.bus.retention.limits import Limits
 from pulseboard.bus.scripts import read_script
@@ -24,7 +24,7 @@ class LimitSync:
         self._script = self._client.register_script(read_script("trim"))
         self._imposed = False
 
-    async def keep(self) -> None:
+    async def sync(self) -> None:
         """Put the limits into Redis, at first in place of others; from then on only where there are none: Redis lost them.
 
         Another server may have been started with others since.
@@ -36,21 +36,23 @@ class LimitSync:
         with bus_errors():
             before = await self._client.set(self._keys.limits, self._json, get=True)
         if before != self._json:
-            await self._tighten()
+            await self._trim_all()
         self._imposed = True
 
-    async def _tighten(self) -> None:
+    async def _trim_all(self) -> None:
         shared = [
             (self._keys.feed, "feed"),
             (self._keys.audit, "audit"),
             (self._keys.incidents, "incident"),
         ]
-        await self._cut(shared)
-        services = await find_services(self._client, self._keys.services, self._keys.line_counts)
+        await self._trim(shared)
+        services = await read_service_names(
+            self._client, self._keys.services, self._keys.line_counts
+        )
         for start in range(0, len(services), SERVICES_AT_ONCE):
             check_cancelled()
             chunk = services[start : start + SERVICES_AT_ONCE]
-            await self._cut(
+            await self._trim(
                 [
                     (self._keys.history(service, kind), kind)
                     for service in chunk
@@ -58,7 +60,7 @@ class LimitSync:
                 ]
             )
 
-    async def _cut(self, streams: list[tuple[str, str]]) -> None:
+    async def _trim(self, streams: list[tuple[str, str]]) -> None:
         names, kinds = zip(*streams, strict=True)
         keys = [self._keys.feed, self._keys.clock, self._keys.limits, *names]
         with bus_errors():

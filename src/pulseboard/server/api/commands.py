@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from pulseboard.bus.commands.sender import CommandSender, Known, Record
+from pulseboard.bus.commands.sender import CommandRecord, CommandSender, IdempotencyRecord
 from pulseboard.control.dispatch import CommandRequest, Dispatcher
 from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import bus_errors_as_problems
@@ -46,7 +46,7 @@ class ReceiptView(msgspec.Struct, omit_defaults=True):
     duration_ms: int | None = None
 
 
-class CommandRecord(msgspec.Struct):
+class CommandView(msgspec.Struct):
     """A command and what became of it so far. `issued` and `expires` are ms by Redis' clock, `cursor` its feed id."""
 
     id: str
@@ -67,7 +67,7 @@ class CommandRecord(msgspec.Struct):
 class Sent(msgspec.Struct):
     """The record of a command, and whether it was sent by an earlier request of the same idempotency key."""
 
-    record: CommandRecord
+    record: CommandView
     again: bool
 
 
@@ -101,12 +101,12 @@ async def send_command(
     )
     with bus_errors_as_problems():
         answer = await commands.send(command, key, digest)
-    if isinstance(answer, Known):  # another request of the same key came in between
+    if isinstance(answer, IdempotencyRecord):  # another request of the same key came in between
         return await _tell_known(commands, answer, digest)
     return Sent(_view(command, answer, []), again=False)
 
 
-async def read_command(commands: CommandSender, command_id: str) -> CommandRecord:
+async def read_command(commands: CommandSender, command_id: str) -> CommandView:
     """Return a command's record; raise a Problem."""
     record = None
     if _ID.fullmatch(command_id):
@@ -121,11 +121,11 @@ async def read_command(commands: CommandSender, command_id: str) -> CommandRecor
 
 async def _find_known(commands: CommandSender, service: str, key: str, digest: str) -> Sent | None:
     with bus_errors_as_problems():
-        known = await commands.find_known(service, key)
+        known = await commands.find_idempotency_record(service, key)
     return None if known is None else await _tell_known(commands, known, digest)
 
 
-async def _tell_known(commands: CommandSender, known: Known, digest: str) -> Sent:
+async def _tell_known(commands: CommandSender, known: IdempotencyRecord, digest: str) -> Sent:
     if known.digest != digest:
         raise Problem(
             422,
@@ -136,12 +136,12 @@ async def _tell_known(commands: CommandSender, known: Known, digest: str) -> Sen
     return Sent(await read_command(commands, known.command_id), again=True)
 
 
-def _view_record(record: Record) -> CommandRecord:
+def _view_record(record: CommandRecord) -> CommandView:
     return _view(record.command, record.cursor, record.receipts)
 
 
-def _view(command: Command, cursor: Cursor, receipts: list[Receipt]) -> CommandRecord:
-    return CommandRecord(
+def _view(command: Command, cursor: Cursor, receipts: list[Receipt]) -> CommandView:
+    return CommandView(
         command.command_id,
         str(cursor),
         command.service,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from pulseboard.bus.feed.entries import Entry
-from pulseboard.bus.history.reader import PAGE, HistoryReader, PlacedLine, Span, lines_of
+from pulseboard.bus.history.reader import PAGE, HistoryReader, StoredLine, TimeRange, extract_lines
 from pulseboard.hub.hub import Hub
 from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import (
@@ -65,7 +65,7 @@ class Wanted(NamedTuple):
     """Which lines a request asks for."""
 
     lines: LogFilter
-    span: Span
+    span: TimeRange
 
     @classmethod
     def parse(
@@ -85,7 +85,7 @@ async def check_known(
     if found or name in hub.board.expected or hub.states(name):
         return
     with bus_errors_as_problems():
-        kept = await history.is_kept(name)
+        kept = await history.has_history(name)
     if not kept:
         raise Problem(
             404,
@@ -105,16 +105,16 @@ async def read_statuses(
     """Return what a service said of its status; raise a Problem."""
     span, place = parse_span(start, end), parse_place(before, Cursor.parse)
     with bus_errors_as_problems():
-        found = await history.read("status", service, limit, span=span, before=place)
+        found = await history.read("status", service, limit, time_range=span, before=place)
     views = _view_statuses(reversed(found))
     return Statuses(views, views[0].id if len(found) == limit else None)
 
 
 async def all_statuses(
-    history: HistoryReader, service: str, span: Span
+    history: HistoryReader, service: str, span: TimeRange
 ) -> AsyncGenerator[list[PastStatus], None]:
     """Yield what a service said of its status within `span`, the oldest first."""
-    async with aclosing(history.forwards("status", service, span=span)) as pages:
+    async with aclosing(history.read_forwards("status", service, time_range=span)) as pages:
         async for page in pages:
             yield _view_statuses(page)
 
@@ -134,7 +134,7 @@ async def read_lines(
     place = parse_place(before, LinePlace.parse)
     with bus_errors_as_problems():
         found = await history.read_lines(
-            service, limit, lines=wanted.lines, span=wanted.span, before=place
+            service, limit, lines=wanted.lines, time_range=wanted.span, before=place
         )
     views = [view_past_line(service, line) for line in reversed(found.lines)]
     return Lines(views, None if found.before is None else str(found.before), found.truncated)
@@ -148,9 +148,9 @@ async def read_all_lines(
     latest: list[tuple[LinePlace, PastLine]] = []
     gone_through: LinePlace | None = None
     with bus_errors_as_problems():
-        for service in await history.services_that_log():
+        for service in await history.list_logging_services():
             found = await history.read_lines(
-                service, limit, lines=wanted.lines, span=span, before=place
+                service, limit, lines=wanted.lines, time_range=span, before=place
             )
             if found.truncated and found.before is not None:
                 gone_through = max(found.before, gone_through or found.before)
@@ -160,7 +160,7 @@ async def read_all_lines(
             latest = heapq.nlargest(limit, candidates, key=itemgetter(0))
             if len(latest) == limit:
                 # What is older than the oldest of so many is not wanted of the next service either.
-                span = Span(latest[-1][0].cursor.ms, span.end_ms)
+                span = TimeRange(latest[-1][0].cursor.ms, span.end_ms)
     if gone_through is not None:
         # Older than this one service's log was not looked through, so what others have there would not be all.
         latest = [placed for placed in latest if placed[0] >= gone_through]
@@ -175,12 +175,14 @@ async def all_lines(
     history: HistoryReader, service: str, wanted: Wanted, *, page: int = PAGE
 ) -> AsyncGenerator[list[PastLine], None]:
     """Yield the lines of a service that are wanted, the oldest first."""
-    async with aclosing(history.forwards("log", service, span=wanted.span, page=page)) as pages:
+    async with aclosing(
+        history.read_forwards("log", service, time_range=wanted.span, page=page)
+    ) as pages:
         async for entries in pages:
             yield [
                 view_past_line(service, placed)
                 for entry in entries
-                for placed in lines_of(entry, wanted.lines)
+                for placed in extract_lines(entry, wanted.lines)
             ]
 
 
@@ -193,7 +195,7 @@ async def all_lines_of_all(
             await stack.enter_async_context(
                 aclosing(all_lines(history, service, wanted, page=MERGED_PAGE))
             )
-            for service in await history.services_that_log()
+            for service in await history.list_logging_services()
         ]
         heads: list[tuple[LinePlace, int, list[PastLine]]] = []
 
@@ -220,7 +222,7 @@ async def all_lines_of_all(
         yield merged
 
 
-def view_past_line(service: str, placed: PlacedLine) -> PastLine:
+def view_past_line(service: str, placed: StoredLine) -> PastLine:
     """Return one line of a service as readers get it."""
     place, instance, line, dropped = placed
     return PastLine(

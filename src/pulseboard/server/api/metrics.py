@@ -3,7 +3,7 @@
 import msgspec
 
 from pulseboard.bus.history.latest_metrics import LatestMetrics
-from pulseboard.bus.history.reader import HistoryReader, Sample, Span
+from pulseboard.bus.history.reader import HistoryReader, Sample, TimeRange
 from pulseboard.server.http.query import (
     bus_errors_as_problems,
     parse_metric,
@@ -81,7 +81,9 @@ async def read_chart(
 ) -> Chart:
     """Return the course of one metric, of each instance; raise a Problem."""
     service, metric, span = parse_service(name), parse_metric(metric), parse_span(start, end)
-    lead = span if span.start_ms is None else Span(max(0, span.start_ms - LEAD_MS), span.end_ms)
+    lead = (
+        span if span.start_ms is None else TimeRange(max(0, span.start_ms - LEAD_MS), span.end_ms)
+    )
     with bus_errors_as_problems():
         samples, truncated = await history.read_samples(service, metric, lead)
     if not samples:

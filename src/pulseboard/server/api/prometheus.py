@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pulseboard.bus.history.latest_metrics import LineCount, Reading
+from pulseboard.bus.history.latest_metrics import InstanceMetrics, LogLineCount
 from pulseboard.server.api.prometheus_families import make_families
 from pulseboard.server.runtime import Runtime
 from pulseboard.server.version import VERSION
@@ -35,8 +35,8 @@ class _Families(Collector):
 
 async def expose(core: Runtime) -> bytes:
     """Return all metrics as text. While Redis is away, those that this server knows by itself."""
-    readings: list[Reading] = []
-    lines: list[LineCount] = []
+    readings: list[InstanceMetrics] = []
+    lines: list[LogLineCount] = []
     redis_up = core.hub.blind is None
     if redis_up:
         try:
@@ -94,7 +94,7 @@ def _states(core: Runtime) -> Iterator[Metric]:
     yield family
 
 
-def _count_lines(lines: Iterable[LineCount]) -> Metric:
+def _count_lines(lines: Iterable[LogLineCount]) -> Metric:
     family = CounterMetricFamily(
         "pulseboard_log_lines", "Lines that services logged.", labels=["service", "level"]
     )
@@ -103,7 +103,7 @@ def _count_lines(lines: Iterable[LineCount]) -> Metric:
     return family
 
 
-def _present(core: Runtime, readings: Iterable[Reading]) -> Iterator[Reading]:
+def _present(core: Runtime, readings: Iterable[InstanceMetrics]) -> Iterator[InstanceMetrics]:
     """Yield what instances told that are there: what has ended or is lost measures nothing."""
     states = core.hub.board.states(core.hub.sight)
     for reading in readings:

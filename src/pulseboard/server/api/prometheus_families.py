@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from prometheus_client.core import Metric, Sample
 
-from pulseboard.bus.history.latest_metrics import Reading
+from pulseboard.bus.history.latest_metrics import InstanceMetrics
 from pulseboard.wire.events.metric import Distribution, Kind, Value, split_name
 
 PREFIX = "pulseboard_service_"
@@ -44,7 +44,7 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9_]+")
 
 
-def make_families(readings: Iterable[Reading]) -> Iterator[Metric]:
+def make_families(readings: Iterable[InstanceMetrics]) -> Iterator[Metric]:
     """Yield a family for each metric, with what each instance told last."""
     names = _Names()
     families: dict[tuple[str, Kind], Metric] = {}

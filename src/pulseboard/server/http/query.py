@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from pulseboard.bus.history.reader import Span
+from pulseboard.bus.history.reader import TimeRange
 from pulseboard.server.http.problems import Problem
 from pulseboard.wire.codec import MAX_TIMESTAMP_MS
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent, InvalidName
@@ -71,13 +71,13 @@ def parse_moment(name: str, text: str) -> int:
     return ms
 
 
-def parse_span(start: str | None, end: str | None) -> Span:
+def parse_span(start: str | None, end: str | None) -> TimeRange:
     """Return the span between `from` and `to`; raise a Problem for times that are none, or an end before the start."""
     start_ms = None if start is None else parse_moment("from", start)
     end_ms = None if end is None else parse_moment("to", end)
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
         raise Problem(400, "bad-time", "`to` is before `from`.")
-    return Span(start_ms, end_ms)
+    return TimeRange(start_ms, end_ms)
 
 
 def parse_place(text: str | None, parse: Callable[[str], T]) -> T | None:

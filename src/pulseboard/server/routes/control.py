@@ -6,7 +6,7 @@ from litestar import Request, Response, post, route
 from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler
 
-from pulseboard.server.api.commands import CommandBody, CommandRecord, read_command, send_command
+from pulseboard.server.api.commands import CommandBody, CommandView, read_command, send_command
 from pulseboard.server.http.csrf import require_same_site
 from pulseboard.server.http.parameters import CommandId, IdempotencyKey, ServiceName
 from pulseboard.server.http.responses import FRESH, READ, answers, json_answer
@@ -20,14 +20,14 @@ def make_control(core: Runtime) -> list[ControllerRouterHandler]:
         "/api/services/{name:str}/commands",
         status_code=202,
         summary="Tell a service to do what it offers; 202 when it was sent, 200 when the same Idempotency-Key sent it before",
-        responses=answers(CommandRecord, 400, 403, 404, 409, 413, 415, 422, 429, 503),
+        responses=answers(CommandView, 400, 403, 404, 409, 413, 415, 422, 429, 503),
     )
     async def send(
         request: Request[Any, Any, Any],
         name: ServiceName,
         data: JSONBody[CommandBody],
         idempotency_key: IdempotencyKey = None,
-    ) -> Response[CommandRecord]:
+    ) -> Response[CommandView]:
         require_same_site(request)
         origin = request.client.host if request.client is not None else ""
         sent = await send_command(core.dispatch, core.commands, name, data, idempotency_key, origin)
@@ -38,7 +38,7 @@ def make_control(core: Runtime) -> list[ControllerRouterHandler]:
         "/api/commands/{command_id:str}",
         http_method=READ,
         summary="What became of a command: its receipts so far, in order",
-        responses=answers(CommandRecord, 404, 503),
+        responses=answers(CommandView, 404, 503),
     )
     async def command(command_id: CommandId) -> Response[bytes]:
         return json_answer(await read_command(core.commands, command_id))

@@ -374,7 +374,7 @@ async def test_what_a_run_that_was_killed_listened_for_is_not_heard_by_the_next(
     await till.listens("a")
     first.kill()
     first.wait()
-    run_host("a", "CommandReceiver.begin = lambda self: time.sleep(60)\nservice.update(run=2)")
+    run_host("a", "CommandReceiver.start = lambda self: time.sleep(60)\nservice.update(run=2)")
     await eventually(lambda: b'"run":2' in (raw.hget(keys.board, "till/a") or b""))
     await eventually(lambda: till.post("count").json()["states"] == {"a": "alive"})
     assert till.post("count").json()["code"] == "no-listener"
@@ -419,7 +419,7 @@ async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_go
 ) -> None:
     settling = sys.modules[ExpiryCheck.__module__]
     monkeypatch.setattr(settling, "DEAF_MS", 500)
-    monkeypatch.setattr("pulseboard.bus.commands.sender.OPEN_LOOKED_AT", 2)
+    monkeypatch.setattr("pulseboard.bus.commands.sender.OPEN_PAGE_SIZE", 2)
     monkeypatch.setattr(settling, "OPEN_LOOKED_AT", 2)
     host = run_host("a", "service.command('slow')(lambda: time.sleep(60))")
     run_host("b")

@@ -119,7 +119,7 @@ async def test_history_is_read_page_by_page_without_gap_or_repeat(
 async def test_a_filter_that_takes_next_to_nothing_says_where_to_go_on(
     server: Server, shout: Shout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.history.reader.LOOKED_THROUGH", 20)
+    monkeypatch.setattr("pulseboard.bus.history.reader.SCAN_MAX_ENTRIES", 20)
     monkeypatch.setattr("pulseboard.bus.history.reader.PAGE", 10)
     shout("the needle")
     for n in range(50):

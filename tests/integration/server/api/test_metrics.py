@@ -158,7 +158,7 @@ async def test_a_chart_is_of_the_time_asked_for(server: Server, past: Callable[.
 async def test_a_history_longer_than_is_looked_through_says_so(
     server: Server, past: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.history.reader.LOOKED_THROUGH", 200)
+    monkeypatch.setattr("pulseboard.bus.history.reader.SCAN_MAX_ENTRIES", 200)
     for n in range(300):
         past(1_000_000 + n, {"load": n})
     chart = server.get("/api/services/report/metrics?name=load&points=2000").json()

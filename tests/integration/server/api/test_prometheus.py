@@ -21,7 +21,7 @@ from tests.support.valkey import run_valkey
 
 from pulseboard import Service
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.history.latest_metrics import Reading
+from pulseboard.bus.history.latest_metrics import InstanceMetrics
 from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.server.api.prometheus import _Families
 from pulseboard.server.api.prometheus_families import make_families
@@ -256,7 +256,9 @@ async def test_it_answers_to_get_and_head_alone(server: Server) -> None:
 
 def expose(*events: MetricEvent) -> bytes:
     return generate_latest(
-        _Families(make_families(Reading(Cursor(1, n), event) for n, event in enumerate(events)))
+        _Families(
+            make_families(InstanceMetrics(Cursor(1, n), event) for n, event in enumerate(events))
+        )
     )
 
 
