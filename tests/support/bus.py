@@ -291,3 +291,14 @@ def history(raw: redis.Redis, keys: Keys, service: str = "balance-sync") -> list
     """Return the statuses in the history of a service."""
     rows: Any = raw.xrange(keys.history(service))
     return [json.loads(fields[b"data"])["status"] for _, fields in rows]
+
+
+def plain(n: int = 0, service: str = "balance-sync", **more: Any) -> bytes:
+    """Return the seed's message."""
+    return json.dumps(
+        {"service": service, "timestamp": 1_765_584_000_000, "status": {"n": n}} | more
+    ).encode()
+
+
+def publish(raw: redis.Redis, prefix: str, payload: bytes, service: str = "balance-sync") -> None:
+    raw.publish(f"{prefix}{service}", payload)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -265,3 +266,45 @@ class Publisher:
 @pytest.fixture
 def publish(raw: redis.Redis, prefix: str) -> Publisher:
     return Publisher(raw, prefix)
+
+
+class Shout:
+    """Publishes plain log lines."""
+
+    def __init__(self, raw: redis.Redis, prefix: str) -> None:
+        self._raw = raw
+        self._prefix = prefix
+
+    def __call__(
+        self, message: str, *, service: str = "report", level: str = "info", **more: Any
+    ) -> None:
+        line = {
+            "service": service,
+            "level": level,
+            "message": message,
+            "timestamp": 1_765_584_000_000,
+        } | more
+        self._raw.publish(f"{self._prefix}logs", json.dumps(line))
+
+
+@pytest.fixture
+def shout(raw: redis.Redis, prefix: str) -> Shout:
+    return Shout(raw, prefix)
+
+
+def open_frozen(port: int, path: str = "/api/stream") -> socket.socket:
+    """A client that asks for a stream and never reads it. Its own buffer is small, so that the server's fills."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return sock
+
+
+def publish_large(raw: redis.Redis, prefix: str, count: int, first: int = 0) -> None:
+    with raw.pipeline(transaction=False) as pipeline:
+        for n in range(first, first + count):
+            status = {"n": n, "text": "x" * 30_000}
+            update = {"service": "balance-sync", "timestamp": 1, "status": status}
+            pipeline.publish(prefix + "balance-sync", json.dumps(update))
+        pipeline.execute()

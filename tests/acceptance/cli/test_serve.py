@@ -14,9 +14,8 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from tests.integration.server.streaming.test_clients import open_frozen
 from tests.support.cli import Program, Pulseboard, is_ready, until
-from tests.support.server import Stream
+from tests.support.server import Stream, open_frozen
 from tests.support.valkey import free_port
 
 from pulseboard.bus.keys import Keys

@@ -14,8 +14,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 import redis
-from tests.integration.server.streaming.test_clients import open_frozen, publish_large
-from tests.support.server import Publisher, Stream, eventually
+from tests.support.server import Publisher, Stream, eventually, open_frozen, publish_large
 from tests.support.uvicorn_host import ROOT, START_S, Host
 from tests.support.valkey import free_port
 

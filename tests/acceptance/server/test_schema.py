@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 
 import redis
-from tests.integration.server.api.test_commands import RunHost, Till, run_host, till
+from tests.support.commands import RunHost, Till
 from tests.support.server import Publisher, Server, eventually
-
-__all__ = ["run_host", "till"]
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 

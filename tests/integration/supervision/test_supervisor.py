@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 
 import pytest
-from tests.integration.supervision.test_child import QUICK, Output, program
+from tests.support.children import QUICK, Output, program
 
 from pulseboard.supervision.child import Child, ChildSpec, Console
 from pulseboard.supervision.supervisor import _signals_set, keep_staff

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 import redis
-from tests.integration.server.api.test_commands import RunHost, Till, run_host, till
+from tests.support.commands import RunHost, Till
 from tests.support.server import Publisher, Server, eventually
-
-__all__ = ["run_host", "till"]
 
 
 def now_ms(raw: redis.Redis) -> int:

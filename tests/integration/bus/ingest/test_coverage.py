@@ -9,8 +9,17 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.integration.bus.ingest.test_ingestor import plain, publish
-from tests.support.bus import PATIENCE_S, Proxy, eventually, history, ingesting, restart, running
+from tests.support.bus import (
+    PATIENCE_S,
+    Proxy,
+    eventually,
+    history,
+    ingesting,
+    plain,
+    publish,
+    restart,
+    running,
+)
 
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import BusClient

@@ -16,6 +16,8 @@ from tests.support.bus import (
     history,
     ingesting,
     outgoing,
+    plain,
+    publish,
     reading,
     restart,
     running,
@@ -29,17 +31,6 @@ from pulseboard.bus.publisher import Publisher
 from pulseboard.bus.rejections import QUIET_S, Rejections
 from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.wire.errors import InvalidEvent
-
-
-def plain(n: int = 0, service: str = "balance-sync", **more: Any) -> bytes:
-    """Return the seed's message."""
-    return json.dumps(
-        {"service": service, "timestamp": 1_765_584_000_000, "status": {"n": n}} | more
-    ).encode()
-
-
-def publish(raw: redis.Redis, prefix: str, payload: bytes, service: str = "balance-sync") -> None:
-    raw.publish(f"{prefix}{service}", payload)
 
 
 async def end(raw: redis.Redis, keys: Keys, prefix: str) -> None:

@@ -1,19 +1,17 @@
 """Commands through a real server to real processes: what is done, what is said of it, and that nothing is done twice."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from jsonschema import Draft202012Validator
-from tests.support.server import LIMIT_S, ServeFixture, Server, eventually
+from tests.support.commands import RunHost, Till
+from tests.support.server import ServeFixture, Server, eventually
 from tests.support.valkey import run_valkey
 
 from pulseboard.bus.connection.address import RedisAddress
@@ -21,150 +19,6 @@ from pulseboard.bus.keys import Keys
 from pulseboard.control.expiry import ExpiryCheck
 
 SPEC = Path(__file__).parents[4] / "spec"
-SOURCE = Path(__file__).parents[4] / "src"
-FINAL = {"refused", "done", "failed", "expired"}
-
-HOST = """
-import asyncio, logging, os, signal, sys, threading, time
-import redis
-from pulseboard import Service
-from pulseboard.bus.commands.receiver import CommandReceiver
-from pulseboard.bus.publisher import Publisher
-from pulseboard.sdk.command_runner import CommandRunner
-from pulseboard.sdk.sender import BackgroundSender
-
-raw = redis.Redis.from_url(os.environ["REDIS_URL"])
-service = Service("till", heartbeat_s=0.2, instance=sys.argv[1])
-
-@service.command("count")
-def count(by: int = 1) -> int:
-    "Count up."
-    return raw.hincrby(os.environ["PULSEBOARD_NAMESPACE"] + ":counted", sys.argv[1], by)
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-TAIL = """
-with service:
-    time.sleep(60)
-"""
-
-
-class Host:
-    """One instance of the service `till`, a process of its own."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self.process = process
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        self.process.send_signal(number)
-
-    def wait(self) -> int:
-        return self.process.wait(LIMIT_S)
-
-
-RunHost = Callable[..., Host]
-
-
-@pytest.fixture
-def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunHost]:
-    """Run an instance, with more program before it starts; it is killed when the test ends."""
-    hosts: list[Host] = []
-
-    def run(
-        instance: str, program: str = "", *, redis_url: str | None = None, **environment: str
-    ) -> Host:
-        environment |= {
-            "PYTHONPATH": str(SOURCE),
-            "REDIS_URL": redis_url or address.url,
-            "PULSEBOARD_NAMESPACE": namespace,
-            "PULSEBOARD_CHANNEL_PREFIX": prefix,
-        }
-        argv = [sys.executable, "-c", HOST + textwrap.dedent(program) + TAIL, instance]
-        host = Host(subprocess.Popen(argv, env=os.environ | environment, stderr=subprocess.DEVNULL))
-        hosts.append(host)
-        return host
-
-    yield run
-    for host in hosts:
-        host.kill(signal.SIGCONT)
-        host.kill()
-        host.wait()
-
-
-class Till:
-    """Whoever commands the service `till`, and looks what it did."""
-
-    def __init__(self, server: Server, raw: redis.Redis, keys: Keys) -> None:
-        self._server, self._raw, self._keys = server, raw, keys
-
-    async def listens(self, *instances: str) -> None:
-        """Wait until these instances, and no others, can be commanded."""
-
-        def all_listen() -> bool:
-            listening = {
-                name for name in instances if self._raw.exists(self._keys.listener("till", name))
-            }
-            return listening == set(instances) and self._on_board() >= set(instances)
-
-        await eventually(all_listen)
-
-    def _on_board(self) -> set[str]:
-        return {
-            name for name, state in self._server.core.hub.states("till").items() if state == "alive"
-        }
-
-    def post(self, command: str, *, headers: dict[str, str] | None = None, **more: Any) -> Any:
-        return self._server.request(
-            "POST",
-            "/api/services/till/commands",
-            json={"command": command} | more,
-            headers=headers or {},
-        )
-
-    def send(self, command: str, **more: Any) -> str:
-        """Send a command; return its id."""
-        answer = self.post(command, **more)
-        assert answer.status_code == 202, answer.text
-        record: dict[str, Any] = answer.json()
-        assert answer.headers["location"].endswith(record["id"])
-        return str(record["id"])
-
-    def receipts(self, command_id: str) -> dict[str, list[dict[str, Any]]]:
-        """Return the receipts of each instance, in the order in which they came."""
-        told: dict[str, list[dict[str, Any]]] = {}
-        for receipt in self._server.get(f"/api/commands/{command_id}").json()["receipts"]:
-            told.setdefault(receipt["instance"], []).append(receipt)
-        return told
-
-    def steps(self, command_id: str) -> dict[str, list[str]]:
-        return {
-            name: [each["receipt"] for each in told]
-            for name, told in self.receipts(command_id).items()
-        }
-
-    async def settled(self, command_id: str, *instances: str) -> dict[str, list[dict[str, Any]]]:
-        """Wait until the last word of each of these is there; return all receipts."""
-        await eventually(
-            lambda: all(
-                FINAL & set(self.steps(command_id).get(instance, ())) for instance in instances
-            )
-        )
-        return self.receipts(command_id)
-
-    def counted(self) -> dict[str, int]:
-        """Return how often each instance did it."""
-        counted: Any = self._raw.hgetall(f"{self._keys.namespace}:counted")
-        return {name.decode(): int(value) for name, value in counted.items()}
-
-    def audit(self) -> list[tuple[str, dict[str, Any]]]:
-        rows: Any = self._raw.xrange(self._keys.audit)
-        return [(fields[b"kind"].decode(), json.loads(fields[b"data"])) for _, fields in rows]
-
-
-@pytest.fixture
-def till(server: Server, raw: redis.Redis, keys: Keys) -> Till:
-    return Till(server, raw, keys)
 
 
 def validate(kind: str, data: dict[str, Any]) -> None:

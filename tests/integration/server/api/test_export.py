@@ -8,13 +8,10 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from tests.integration.server.api.test_logs import Shout, shout
-from tests.support.server import Publisher, ServeFixture, Server, eventually
+from tests.support.server import Publisher, ServeFixture, Server, Shout, eventually
 from tests.support.valkey import run_valkey
 
 from pulseboard.bus.keys import Keys
-
-__all__ = ["shout"]
 
 LARGE = "x" * 30_000
 

@@ -1,35 +1,9 @@
 """Log lines through a real server: streamed with the reader's filters, and read again from history."""
 
-import json
 from typing import Any
 
 import pytest
-import redis
-from tests.support.server import Message, Server, eventually
-
-
-class Shout:
-    """Publishes plain log lines."""
-
-    def __init__(self, raw: redis.Redis, prefix: str) -> None:
-        self._raw = raw
-        self._prefix = prefix
-
-    def __call__(
-        self, message: str, *, service: str = "report", level: str = "info", **more: Any
-    ) -> None:
-        line = {
-            "service": service,
-            "level": level,
-            "message": message,
-            "timestamp": 1_765_584_000_000,
-        } | more
-        self._raw.publish(f"{self._prefix}logs", json.dumps(line))
-
-
-@pytest.fixture
-def shout(raw: redis.Redis, prefix: str) -> Shout:
-    return Shout(raw, prefix)
+from tests.support.server import Message, Server, Shout, eventually
 
 
 def said(message: Message) -> list[str]:

@@ -1,34 +1,23 @@
 """Readers that are slow, dead or many change nothing for the others."""
 
 import asyncio
-import json
 import socket
 import time
 from typing import Any
 
 import redis
-from tests.support.server import Publisher, ServeFixture, Server, Stream, eventually
+from tests.support.server import (
+    Publisher,
+    ServeFixture,
+    Server,
+    Stream,
+    eventually,
+    open_frozen,
+    publish_large,
+)
 
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.hub.ring import MAX_BYTES
-
-
-def open_frozen(port: int, path: str = "/api/stream") -> socket.socket:
-    """A client that asks for a stream and never reads it. Its own buffer is small, so that the server's fills."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sock.connect(("127.0.0.1", port))
-    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    return sock
-
-
-def publish_large(raw: redis.Redis, prefix: str, count: int, first: int = 0) -> None:
-    with raw.pipeline(transaction=False) as pipeline:
-        for n in range(first, first + count):
-            status = {"n": n, "text": "x" * 30_000}
-            update = {"service": "balance-sync", "timestamp": 1, "status": status}
-            pipeline.publish(prefix + "balance-sync", json.dumps(update))
-        pipeline.execute()
 
 
 async def test_a_frozen_reader_costs_no_memory_delays_nobody_and_is_let_go(
