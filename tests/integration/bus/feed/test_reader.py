@@ -25,7 +25,8 @@ from tests.support.valkey import free_port, run_valkey
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.feed.entries import Batch, Reset
-from pulseboard.bus.feed.reader import FeedReader
+from pulseboard.bus.feed.position import FeedPosition
+from pulseboard.bus.feed.queries import FeedQueries, Origin
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Publisher
 from pulseboard.embedded.valkey import EmbeddedValkey
@@ -235,7 +236,7 @@ async def test_an_emptied_redis_is_a_reset_though_no_connection_broke(
     own_valkey: EmbeddedValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch, goes_on: bool
 ) -> None:
     """After a FLUSHDB the feed went on from nothing, and each server showed what it happened to remember."""
-    monkeypatch.setattr("pulseboard.bus.feed.reader.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("pulseboard.bus.feed.clock_observer.CLOCK_CHECK_EVERY_S", 0.05)
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
     publisher = Publisher(own_valkey.address, keys)
     raw = redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port)
@@ -316,7 +317,7 @@ async def test_a_reader_that_fell_behind_what_is_kept_is_told(
     raw: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.feed.reader.COUNT", 5)
+    monkeypatch.setattr("pulseboard.bus.feed.queries.COUNT", 5)
     async with reading(address, keys) as reader:
         await publish(publisher, 0)
         await eventually(lambda: reader.entries)
@@ -378,20 +379,20 @@ async def test_a_failover_is_told_also_when_the_first_try_to_read_the_board_fail
     origins = iter(["one", "another"])
     latest = "one"
 
-    async def read_origin(*_: object) -> tuple[int, str]:
+    async def read_origin(*_: object) -> Origin:
         nonlocal latest
         latest = next(origins, latest)
-        return 0, latest
+        return Origin(0, latest)
 
-    take_snapshot, failures = FeedReader._take_snapshot, iter([False, True])
+    read_snapshot, failures = FeedQueries.read_snapshot, iter([False, True])
 
-    async def fail_once(self: FeedReader, *args: Any) -> Reset:
+    async def fail_once(self: FeedQueries, *args: Any) -> tuple[Reset, FeedPosition]:
         if next(failures, False):
             raise redis.ConnectionError("gone again")
-        return await take_snapshot(self, *args)
+        return await read_snapshot(self, *args)
 
-    monkeypatch.setattr(FeedReader, "_read_origin", read_origin)
-    monkeypatch.setattr(FeedReader, "_take_snapshot", fail_once)
+    monkeypatch.setattr(FeedQueries, "read_origin", read_origin)
+    monkeypatch.setattr(FeedQueries, "read_snapshot", fail_once)
     await publish(publisher, 1)
     async with Proxy(address) as proxy, reading(proxy.address, keys) as reader:
         proxy.cut_after(b"XREAD")
