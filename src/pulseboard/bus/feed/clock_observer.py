@@ -1,4 +1,5 @@
-"""Observation of Redis' clock by one feed reader: how far the feed was read, and whether the clock was set."""
+"""Observation of Redis' clock by one feed reader: how far the feed was read, and whether the
+clock was set."""
 
 import time
 
@@ -14,7 +15,8 @@ JUMP_MS = 2_000
 Every silence then looks longer than it was.
 """
 SET_BACK_MS = 500
-"""Redis' clock was set back, or a failover led to a host with a slower clock, if it is this late."""
+"""Redis' clock was set back, or a failover led to a host with a slower clock, if it is this
+late."""
 
 
 class ClockObserver:
@@ -52,16 +54,19 @@ class ClockObserver:
         return now_ms if not first and now_ms < expected_ms - SET_BACK_MS else 0
 
     def restart(self, observed_until_ms: int) -> None:
-        """Continue from a snapshot, or from another complete observation, that was true at this time."""
+        """Continue from a snapshot, or from another complete observation, that was true at this
+        time."""
         self._observed_until_ms, self._observed_at = observed_until_ms, time.monotonic()
 
     def advance(self, observed_until_ms: int, asked_ms: int) -> int:
-        """Note that all was read up to a time; return the time from which silence counts after a jump.
+        """Note that all was read up to a time; return the time from which silence counts after a
+        jump.
 
         `asked_ms` is the time when the read began.
         """
         if observed_until_ms < asked_ms - SET_BACK_MS:
-            # The reader is behind, or Redis' clock was set back: the next check, at once, shows which.
+            # The reader is behind, or Redis' clock was set back: the next check, at once, shows
+            # which.
             self._checked_at = float("-inf")
         before_ms, before_at = self._observed_until_ms, self._observed_at
         self.restart(observed_until_ms)

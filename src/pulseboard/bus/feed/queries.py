@@ -37,7 +37,8 @@ After a restart all its clients reconnect at the same time, and resume from this
 
 
 class FeedRead(NamedTuple):
-    """The answer to one XREAD: what is new, the position after it, and how far in time it reaches."""
+    """The answer to one XREAD: what is new, the position after it, and how far in time it
+    reaches."""
 
     entries: list[Entry]
     heartbeats: list[Heartbeat]
@@ -47,7 +48,8 @@ class FeedRead(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Since when Redis is up (ms by its clock), and the id of the node that it was promoted from."""
+    """Since when Redis is up (ms by its clock), and the id of the node that it was promoted
+    from."""
 
     up_since_ms: int
     replication_id: str
