@@ -6,7 +6,7 @@ import os
 from pulseboard.cli.announce import announce, board_url
 from pulseboard.cli.redis import provide_redis
 from pulseboard.cli.workers import serve_by_workers
-from pulseboard.server.hosting.socket import adopt, bind
+from pulseboard.server.hosting.socket import bind, inherit
 from pulseboard.server.hosting.uvicorn import serve
 from pulseboard.server.settings import Settings
 
@@ -17,7 +17,7 @@ def run_serve(
     """Serve until Ctrl-C or SIGTERM, with an embedded Valkey where there is no Redis; return the exit code."""
     # The port first: what cannot be served needs no Redis.
     with (
-        bind(settings.host, settings.port) if fd is None else adopt(fd) as sock,
+        bind(settings.host, settings.port) if fd is None else inherit(fd) as sock,
         provide_redis(settings) as (settings, redis),
     ):
 

@@ -1,1 +1,1 @@
-"""Sending commands: to which instances they go, and when they expire. No HTTP."""
+"""Control: which instances a command goes to, whether it may be sent, when it expires. No HTTP."""

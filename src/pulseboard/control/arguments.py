@@ -1,8 +1,7 @@
-"""Arguments of a command, held against the JSON Schema that a service gives: a first look, for an answer at once.
+"""A first check of a command's arguments against the JSON Schema that the service publishes.
 
-A schema comes from whoever can write to Redis. It must not have this server fetch what it names, nor keep it busy; so of the
-keywords only those count that take a bounded time, and what is left over after so much work is for the service to check,
-which checks all of it itself.
+Anyone who can write to Redis can write a schema. A schema must not make this server fetch another document or keep it
+busy. So only keywords with a bounded cost are evaluated, up to a budget of work. The service itself checks everything.
 """
 
 import re
@@ -17,13 +16,15 @@ from referencing import Registry
 
 from pulseboard.wire.codec import encode
 
-MOST_WORK = 50_000
-"""About a tenth of a second at the worst: what each keyword costs, and so much for each member of what it says and of what it is
-held against."""
+WORK_MAX = 50_000
+"""The budget of one check, in units of work: about 0.1 s in the worst case."""
 KEYWORD_COST, REF_COST, MEMBER_COST, ERROR_COST = 10, 500, 5, 500
+"""Units per keyword, per `$ref`, per member of the keyword's value and of the checked value, and per error found."""
 SCHEMA_MAX_BYTES = 65_536
+TEXT_MAX_CHARS = 200
+"""Longest part of an error message that comes from the schema or the arguments."""
 
-_COUNTED = frozenset(
+_EVALUATED = frozenset(
     {
         "$ref",
         "additionalProperties",
@@ -33,8 +34,6 @@ _COUNTED = frozenset(
         "enum",
         "exclusiveMaximum",
         "exclusiveMinimum",
-    }
-    | {
         "items",
         "maxItems",
         "maxLength",
@@ -44,121 +43,135 @@ _COUNTED = frozenset(
         "minLength",
         "minProperties",
         "minimum",
+        "multipleOf",
+        "oneOf",
+        "prefixItems",
+        "properties",
+        "propertyNames",
+        "required",
+        "type",
     }
-    | {"multipleOf", "oneOf", "prefixItems", "properties", "propertyNames", "required", "type"}
 )
-"""What msgspec writes, and its kin. Not among them are regular expressions and whatever compares each item with each."""
+"""The keywords that msgspec writes, and similar ones.
 
-_LEADS_AWAY = re.compile(rb'"\$(?:schema|id|anchor|dynamic\w+)"')
-"""By these a part of a schema chooses another validator than ours, or has one look for it; msgspec writes none."""
+Regular expressions and keywords that compare each item with each other item are left out: their cost has no bound.
+"""
 
-_left: ContextVar[int] = ContextVar("pulseboard_work_left")
+_REDIRECTING_KEYWORD = re.compile(rb'"\$(?:schema|id|anchor|dynamic\w+)"')
+"""Keywords that select another validator or make ours search for one. msgspec writes none of them."""
+
+_work_left: ContextVar[int] = ContextVar("pulseboard_work_left")
 
 Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
 
 
-class _Undecided(Exception):
-    """The schema asks for too much work."""
+class _BudgetExceeded(Exception):
+    """The schema needs more work than one check may do."""
 
 
-def object_to(args: bytes, schemas: Iterable[dict[str, Any]]) -> str | None:
-    """Return why not one of these schemas (JSON Schema, draft 2020-12) takes the arguments, which are the JSON of an object.
+def find_objection(args: bytes, schemas: Iterable[dict[str, Any]]) -> str | None:
+    """Return why none of the schemas (JSON Schema, draft 2020-12) accepts the arguments.
 
-    None where one does, or where that cannot be said here.
+    `args` is the JSON of an object. None: a schema accepts them, or this check cannot decide.
     """
-    _left.set(MOST_WORK)
+    _work_left.set(WORK_MAX)
     objection = None
     try:
         instance = msgspec.json.decode(args)
         for json, schema in {encode(schema): schema for schema in schemas}.items():
-            if len(json) > SCHEMA_MAX_BYTES or _LEADS_AWAY.search(json):
+            if len(json) > SCHEMA_MAX_BYTES or _REDIRECTING_KEYWORD.search(json):
                 return None
-            error = best_match(_Validator(schema, registry=_NOWHERE).iter_errors(instance))
+            error = best_match(_Validator(schema, registry=_EMPTY_REGISTRY).iter_errors(instance))
             if error is None:
                 return None
             objection = _explain(error)
-    # What a hostile schema may raise has no end of kinds: it is for the service to say what it takes.
+    # A hostile schema can raise any kind of exception. Then the decision is left to the service.
     except Exception:  # noqa: BLE001
         return None
     return objection
 
 
 def _explain(error: ValidationError) -> str:
-    where = "".join(
+    path = "".join(
         f"[{part!r}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path
     )
+    text = f"args{path}: {error.message[:TEXT_MAX_CHARS]}"
     known = error.schema.get("properties") if isinstance(error.schema, dict) else None
-    told = f"; it takes {', '.join(known)}"[:200] if isinstance(known, dict) and known else ""
-    return f"args{where}: {error.message[:200]}{told if error.validator in ('required', 'additionalProperties') else ''}"
+    is_about_names = error.validator in ("required", "additionalProperties")
+    if is_about_names and isinstance(known, dict) and known:
+        text += f"; it takes {', '.join(known)}"[:TEXT_MAX_CHARS]
+    return text
 
 
-def _count(keyword: Keyword, price: int) -> Keyword:
-    def counted(
+def _with_budget(keyword: Keyword, cost: int) -> Keyword:
+    def evaluate(
         validator: Any, value: Any, instance: Any, schema: Any
     ) -> Iterator[ValidationError]:
-        left = _left.get() - price - MEMBER_COST * (_size(value) + _size(instance))
-        _left.set(left)
+        left = _work_left.get() - cost - MEMBER_COST * (_count_members(value, instance))
+        _work_left.set(left)
         if left < 0:
-            raise _Undecided
+            raise _BudgetExceeded
         for error in keyword(validator, value, instance, schema) or ():
-            _left.set(_left.get() - ERROR_COST)  # it shows what it is about
+            # The message of an error contains the value that is wrong, which may be long.
+            _work_left.set(_work_left.get() - ERROR_COST)
             yield error
 
-    return counted
+    return evaluate
 
 
-def _size(value: Any) -> int:
-    return len(value) if isinstance(value, list | dict) else 0
+def _count_members(*values: Any) -> int:
+    return sum(len(value) for value in values if isinstance(value, list | dict))
 
 
-def _pass_over(*_: Any) -> Iterator[ValidationError]:
+def _ignore_keyword(*_: Any) -> Iterator[ValidationError]:
     return iter(())
 
 
-def _takes_type(
+def _check_type(
     validator: Any, types: Any, instance: Any, schema: Any
 ) -> Iterable[ValidationError] | None:
-    # msgspec writes a decimal as a text, and reads it from a number as well.
+    # msgspec describes a decimal as a string, but also reads it from a number.
     if schema.get("format") == "decimal" and validator.is_type(instance, "number"):
         return None
     return _STANDARD["type"](validator, types, instance, schema)
 
 
-def _takes_one(keyword: str) -> Keyword:
-    def takes(
+def _check_scalars(keyword: str) -> Keyword:
+    def check(
         validator: Any, values: Any, instance: Any, schema: Any
     ) -> Iterable[ValidationError] | None:
-        # Lists and objects would be compared with all that is in them; msgspec writes none.
-        flat = not any(
-            isinstance(value, list | dict)
-            for value in (values if isinstance(values, list) else [values])
-        )
-        return _STANDARD[keyword](validator, values, instance, schema) if flat else None
+        # Lists and objects would be compared with all their content. msgspec writes none here.
+        candidates = values if isinstance(values, list) else [values]
+        if any(isinstance(value, list | dict) for value in candidates):
+            return None
+        return _STANDARD[keyword](validator, values, instance, schema)
 
-    return takes
+    return check
 
 
-def _takes_more(
-    validator: Any, more: Any, instance: Any, schema: Any
+def _check_additional_properties(
+    validator: Any, value: Any, instance: Any, schema: Any
 ) -> Iterable[ValidationError] | None:
-    # What is additional beside these is told by their expressions, which are not looked at.
-    return (
-        None
-        if "patternProperties" in schema
-        else _STANDARD["additionalProperties"](validator, more, instance, schema)
-    )
+    # Beside `patternProperties`, regular expressions decide which properties are additional.
+    if "patternProperties" in schema:
+        return None
+    return _STANDARD["additionalProperties"](validator, value, instance, schema)
 
 
 _STANDARD: dict[str, Keyword] = dict(jsonschema.Draft202012Validator.VALIDATORS)
-_OURS = _STANDARD | {"type": _takes_type, "additionalProperties": _takes_more}
-_OURS |= {keyword: _takes_one(keyword) for keyword in ("const", "enum")}
+_KEYWORDS = _STANDARD | {
+    "type": _check_type,
+    "additionalProperties": _check_additional_properties,
+    "const": _check_scalars("const"),
+    "enum": _check_scalars("enum"),
+}
 _Validator = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft202012Validator,
     {
-        name: _count(check, REF_COST if name == "$ref" else KEYWORD_COST)
-        if name in _COUNTED
-        else _pass_over
-        for name, check in _OURS.items()
+        name: _with_budget(keyword, REF_COST if name == "$ref" else KEYWORD_COST)
+        if name in _EVALUATED
+        else _ignore_keyword
+        for name, keyword in _KEYWORDS.items()
     },
 )
-_NOWHERE: Registry[Any] = Registry()
+_EMPTY_REGISTRY: Registry[Any] = Registry()

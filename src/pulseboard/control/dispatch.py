@@ -1,37 +1,57 @@
-"""Dispatch: to which instances a command goes, and whether it may be sent at all: by the API, or by a plain publish."""
+"""Dispatch: whether a command is sent, and to which instances, for the API and for external messages."""
 
 import asyncio
+import hashlib
 import time
 import uuid
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import NamedTuple
 
 import msgspec
 
-from pulseboard.bus.commands.sender import CommandSender
-from pulseboard.control.arguments import object_to
+from pulseboard.bus.commands.sender import CommandRecord, CommandSender, IdempotencyRecord
+from pulseboard.control.arguments import find_objection
+from pulseboard.control.errors import (
+    ArgumentsTooLarge,
+    BadArguments,
+    BoardBlind,
+    CommandError,
+    IdempotencyKeyReused,
+    NoListener,
+    TooManyOpenCommands,
+    UnknownCommand,
+    UnknownCommandId,
+    UnknownInstance,
+    UnknownService,
+)
 from pulseboard.hub.hub import Hub
-from pulseboard.server.http.problems import Problem
-from pulseboard.server.http.query import bus_errors_as_problems, parse_service
 from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import check_raw_object, encode
-from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.errors import BusUnavailable, InvalidEvent
 from pulseboard.wire.events.command import Command, ExternalCommand, check_args
-from pulseboard.wire.names import check_command_name
+from pulseboard.wire.events.receipt import Receipt
+from pulseboard.wire.names import check_command_name, check_service_name
 from pulseboard.wire.state import State
 
-BLIND_S, BLIND_CHECK_S = 5.0, 0.2
-"""For how long a plain command waits for the board to see again, and how often it looks."""
+RETRY_FOR_S, RETRY_EVERY_S = 5.0, 0.2
+"""How long an external command waits for a board that cannot see Redis, and how often it tries."""
 
-OPEN_MOST = 1_000
-"""So many commands may be open at once, of all services."""
+OPEN_COMMANDS_MAX = 1_000
+"""Commands without a result that may exist at a time, of all services together."""
 
-_HEARING = frozenset({State.ALIVE, State.LATE, State.SILENT})
+STATES_SHOWN = 5
+"""Instances that an error message names."""
+
+_CAN_LISTEN = frozenset({State.ALIVE, State.LATE, State.SILENT})
+"""States in which an instance may be running, so its lease as a listener is looked up."""
 
 
 class CommandRequest(NamedTuple):
-    """What somebody wants done: by which service, or by one instance of it; `args` is the JSON of an object."""
+    """A command as it is requested: for a service, or for one instance of it.
+
+    `args` is the JSON of an object; `by` is the user who asks, `origin` the address.
+    """
 
     service: str
     command: str
@@ -42,142 +62,193 @@ class CommandRequest(NamedTuple):
     origin: str = ""
 
 
+class SentCommand(NamedTuple):
+    """A command that was sent, its feed id and its receipts so far.
+
+    `again`: an earlier request with the same idempotency key sent it.
+    """
+
+    command: Command
+    cursor: Cursor
+    receipts: list[Receipt]
+    again: bool
+
+
 class Dispatcher:
-    """Makes commands of wishes. Raises a Problem for one that nobody can fulfil."""
+    """Turns requests into commands and sends them.
+
+    Raises CommandError for a request that cannot be fulfilled, InvalidName for an impossible name, and BusUnavailable.
+    """
 
     def __init__(self, hub: Hub, commands: CommandSender) -> None:
         self._hub = hub
         self._commands = commands
 
-    async def make(self, wish: CommandRequest) -> Command:
-        """Return the command for those who listen at this moment."""
-        parse_service(wish.service)
-        _check(wish)
+    async def send(self, request: CommandRequest, idempotency_key: str | None) -> SentCommand:
+        """Send a command, or return the one that the same idempotency key sent before."""
+        digest = _digest(request)
+        if idempotency_key is not None:
+            known = await self._commands.find_idempotency_record(request.service, idempotency_key)
+            if known is not None:
+                return await self._read_known(known, digest)
+        command = await self.make(request)
+        answer = await self._commands.send(command, idempotency_key, digest)
+        if isinstance(answer, IdempotencyRecord):
+            # A concurrent request with the same key was faster.
+            return await self._read_known(answer, digest)
+        return SentCommand(command, answer, [], again=False)
+
+    async def read(self, command_id: str) -> CommandRecord:
+        """Return a command with its receipts so far."""
+        record = await self._commands.read(command_id)
+        if record is None:
+            raise UnknownCommandId("No command has this id. Commands are kept for seven days.")
+        return record
+
+    async def make(self, request: CommandRequest) -> Command:
+        """Return the command for the instances that are listening for it."""
+        check_service_name(request.service)
+        _check(request)
         if self._hub.blind is not None:
-            raise Problem(
-                503,
-                "not-ready",
-                "The board cannot see Redis, so it does not know who listens.",
-                headers=[(b"retry-after", b"2")],
+            raise BoardBlind(
+                "The board cannot see Redis, so it does not know which instances are listening."
             )
-        states = self._hub.states(wish.service)
-        if not states and wish.service not in self._hub.board.expected:
-            raise Problem(404, "unknown-service", f"The board knows no service {wish.service!r}.")
-        if wish.instance is not None:
-            if wish.instance not in states:
-                raise Problem(
-                    404,
-                    "unknown-instance",
-                    f"{wish.service} has no instance {wish.instance[:128]!r} on the board.",
-                )
-            states = {wish.instance: states[wish.instance]}
-        hearing = [instance for instance, state in states.items() if state in _HEARING]
-        with bus_errors_as_problems():
-            listeners = await self._commands.read_listeners(wish.service, hearing)
+        states = self._find_instances(request)
+        running = [instance for instance, state in states.items() if state in _CAN_LISTEN]
+        listeners = await self._commands.read_listeners(request.service, running)
         if not listeners:
-            raise Problem(409, "no-listener", _explain(wish, states), states=states)
+            raise NoListener(_explain_no_listener(request.service, states), states)
         able = {
             name: listener
             for name, listener in listeners.items()
-            if wish.command in listener.commands
+            if request.command in listener.commands
         }
         if not able:
-            offers = sorted({name for listener in listeners.values() for name in listener.commands})
-            raise Problem(
-                404,
-                "unknown-command",
-                f"{wish.service} does not offer {wish.command!r}: it offers {', '.join(offers)}.",
-                offers=offers,
+            available = sorted(
+                {name for listener in listeners.values() for name in listener.commands}
             )
-        schemas = (listener.commands[wish.command].args for listener in able.values())
-        if (objection := object_to(wish.args, schemas)) is not None:
-            raise Problem(
-                422, "bad-arguments", f"{wish.command} does not take these arguments: {objection}."
+            raise UnknownCommand(
+                f"{request.service} has no command {request.command!r}. "
+                f"Its commands are {', '.join(available)}.",
+                available,
             )
-        with bus_errors_as_problems():
-            if await self._commands.count_open_commands() >= OPEN_MOST:
-                raise Problem(
-                    429,
-                    "too-many-open",
-                    f"Of {OPEN_MOST} commands it is not known yet what became of them: wait for some of those.",
-                    headers=[(b"retry-after", b"5")],
-                )
-        return self._make(wish, list(able))
+        schemas = (listener.commands[request.command].args for listener in able.values())
+        if (objection := find_objection(request.args, schemas)) is not None:
+            raise BadArguments(f"{request.command} does not accept these arguments: {objection}.")
+        if await self._commands.count_open_commands() >= OPEN_COMMANDS_MAX:
+            raise TooManyOpenCommands(
+                f"{OPEN_COMMANDS_MAX} commands have no result yet: wait until some are completed."
+            )
+        return self._build(request, list(able))
 
-    async def make_external(self, plain: ExternalCommand) -> Command:
-        """Return the command that a plain publish asks for; where nobody can fulfil it, it says why and goes to nobody."""
-        wish = _wish_of(plain)
-        give_up_at = time.monotonic() + min(plain.deadline_s, BLIND_S)
+    async def make_external(self, external: ExternalCommand) -> Command:
+        """Return the command of an external message; a refused one has the reason and no instances.
+
+        Raises nothing, since the publisher of the message gets no answer.
+        """
+        request = _request_of(external)
+        give_up_at = time.monotonic() + min(external.deadline_s, RETRY_FOR_S)
         while True:
             check_cancelled()
             try:
-                made = await self.make(wish)
-            except Problem as problem:
-                # Who publishes is told nothing, so that the board is blind for a moment is not for him to know.
-                if (
-                    problem.status == HTTPStatus.SERVICE_UNAVAILABLE
-                    and time.monotonic() < give_up_at
-                ):
-                    await asyncio.sleep(BLIND_CHECK_S)
-                    continue
-                return self._refuse(wish, f"{problem.document['code']}: {problem}")
-            return msgspec.structs.replace(made, source="publish")
+                command = await self.make(request)
+            except (BoardBlind, BusUnavailable) as error:
+                # The publisher cannot try again, so a short outage must not cost the command.
+                if time.monotonic() >= give_up_at:
+                    return self._refuse(request, _describe(error))
+                await asyncio.sleep(RETRY_EVERY_S)
+            except (CommandError, InvalidEvent) as error:
+                return self._refuse(request, _describe(error))
+            else:
+                return msgspec.structs.replace(command, source="publish")
 
-    async def refuse_external(self, plain: ExternalCommand) -> Command:
-        """Return the command that a plain publish asks for where none is passed on: it says so, and goes to nobody."""
-        return self._refuse(
-            _wish_of(plain), "command-refused: plain commands are not passed on here"
-        )
+    async def refuse_external(self, external: ExternalCommand) -> Command:
+        """Return the command of an external message, refused because this server accepts none."""
+        reason = "command-refused: this server does not accept external commands"
+        return self._refuse(_request_of(external), reason)
 
-    def _refuse(self, wish: CommandRequest, reason: str) -> Command:
-        return msgspec.structs.replace(self._make(wish, []), refused=reason, source="publish")
+    def _find_instances(self, request: CommandRequest) -> dict[str, State]:
+        """Return the state of each instance that a request is for."""
+        service, instance = request.service, request.instance
+        states = self._hub.states(service)
+        if not states and service not in self._hub.board.expected:
+            raise UnknownService(f"The board knows no service {service!r}.")
+        if instance is None:
+            return states
+        if instance not in states:
+            raise UnknownInstance(f"{service} has no instance {instance[:128]!r} on the board.")
+        return {instance: states[instance]}
 
-    def _make(self, wish: CommandRequest, instances: list[str]) -> Command:
+    async def _read_known(self, known: IdempotencyRecord, digest: str) -> SentCommand:
+        if known.digest != digest:
+            raise IdempotencyKeyReused(known.command_id)
+        record = await self.read(known.command_id)
+        return SentCommand(record.command, record.cursor, record.receipts, again=True)
+
+    def _refuse(self, request: CommandRequest, reason: str) -> Command:
+        return msgspec.structs.replace(self._build(request, []), refused=reason, source="publish")
+
+    def _build(self, request: CommandRequest, instances: list[str]) -> Command:
         now_ms = self._hub.now_ms
         return Command(
-            uuid.uuid4().hex,
-            wish.service,
-            wish.command,
-            instances,
-            msgspec.Raw(wish.args),
-            now_ms,
-            now_ms + round(wish.deadline_s * 1000),
-            wish.by,
-            "api",
-            wish.origin,
+            command_id=uuid.uuid4().hex,
+            service=request.service,
+            command=request.command,
+            instances=instances,
+            args=msgspec.Raw(request.args),
+            issued=now_ms,
+            expires=now_ms + round(request.deadline_s * 1000),
+            by=request.by,
+            source="api",
+            origin=request.origin,
         )
 
 
-def _wish_of(plain: ExternalCommand) -> CommandRequest:
+def _request_of(external: ExternalCommand) -> CommandRequest:
     return CommandRequest(
-        plain.service, plain.command, plain.instance, encode(plain.args), plain.deadline_s
+        service=external.service,
+        command=external.command,
+        instance=external.instance,
+        args=encode(external.args),
+        deadline_s=external.deadline_s,
     )
 
 
-def _check(wish: CommandRequest) -> None:
+def _digest(request: CommandRequest) -> str:
+    """Return a digest of all that makes two requests the same one; the sender is not part of it."""
+    facts = [
+        request.service,
+        request.command,
+        request.instance,
+        request.deadline_s,
+        msgspec.Raw(request.args),
+    ]
+    return hashlib.sha256(encode(facts)).hexdigest()
+
+
+def _check(request: CommandRequest) -> None:
+    check_command_name(request.command)
     try:
-        check_command_name(wish.command)
-        check_args(wish.args)
-        check_raw_object(wish.args)
+        check_args(request.args)
+        check_raw_object(request.args)
     except InvalidEvent as error:
-        too_large = error.reason == "too-large"
-        code = (
-            "bad-arguments"
-            if error.reason in ("wrong-type", "malformed", "too-deep")
-            else error.reason
-        )
-        raise Problem(
-            413 if too_large else 422 if code == "bad-arguments" else 400, code, f"{error}."
-        ) from error
+        kind = ArgumentsTooLarge if error.reason == "too-large" else BadArguments
+        raise kind(f"{error}.") from error
 
 
-def _explain(wish: CommandRequest, states: Mapping[str, State]) -> str:
+def _describe(error: CommandError | InvalidEvent | BusUnavailable) -> str:
+    """Return the reason of a refusal: a stable code, then the message."""
+    if isinstance(error, BusUnavailable):
+        return f"redis-unavailable: {error}"
+    return f"{error.code if isinstance(error, CommandError) else error.reason}: {error}"
+
+
+def _explain_no_listener(service: str, states: Mapping[str, State]) -> str:
     if not states:
-        return f"{wish.service} is expected, and was never seen: nobody is there to do it."
-    told = ", ".join(
-        f"{instance or 'it'} is {state}" for instance, state in list(states.items())[:5]
+        return f"{service} is expected, but none of its instances has been seen."
+    shown = ", ".join(
+        f"{service}:{instance} is {state}" if instance else f"{service} is {state}"
+        for instance, state in list(states.items())[:STATES_SHOWN]
     )
-    more = f" and {len(states) - 5} more" if len(states) > 5 else ""
-    if any(state in _HEARING for state in states.values()):
-        return f"Nobody of {wish.service} listens for commands at this moment ({told}{more})."
-    return f"Nobody of {wish.service} is there to do it: {told}{more}."
+    more = f", and {len(states) - STATES_SHOWN} more" if len(states) > STATES_SHOWN else ""
+    return f"No instance of {service} is listening for commands ({shown}{more})."

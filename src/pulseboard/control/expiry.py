@@ -1,22 +1,23 @@
-"""Settling: what became of commands that nobody says anything of any more, since their time is over or their instance is gone."""
+"""Expiry: the final receipts of commands whose time is over or whose instance is gone.
+
+The instance itself sends every other receipt. These say why it cannot: it did not begin, or did not survive.
+"""
 
 from pulseboard.bus.commands.sender import OPEN_PAGE_SIZE, CommandRecord, CommandSender, Listener
 from pulseboard.hub.hub import Hub
 from pulseboard.wire.events.receipt import Receipt, Step
 from pulseboard.wire.state import State
 
-DEAF_MS = 20_000
-"""So long after it was sent an instance that neither began a command nor says that it listens is not waited for."""
-GRACE_MS = 1_000
-"""So long after its time a command's claim may still be on its way to us."""
-
-_UNKNOWN = "what became of it there is not known"
+NOT_LISTENING_MS = 20_000
+"""A command that an instance has not begun this long after it was sent expires if the instance is not listening."""
+CLAIM_GRACE_MS = 1_000
+"""A claim made just before a command's expiry may reach this server this much later."""
 
 
 class ExpiryCheck:
-    """Looks at the open commands, some at each turn, and says for the instances that cannot what became of them.
+    """Completes the open commands that their instances will not complete, one page per call.
 
-    Any number of servers may do it: each thing is said once, and an instance that comes back has the last word.
+    Any number of servers may run it: each receipt is written once, and an instance that comes back may still add its own.
     """
 
     def __init__(self, hub: Hub, commands: CommandSender) -> None:
@@ -24,63 +25,68 @@ class ExpiryCheck:
         self._commands = commands
         self._start = 0
 
-    async def settle_some(self) -> None:
-        """Take one turn; raise BusUnavailable."""
+    async def check_page(self) -> None:
+        """Check the next page of open commands; raise BusUnavailable. While the board is blind, do nothing."""
+        if self._hub.blind is not None:
+            return
         ids = await self._commands.read_open_commands(self._start)
-        # Those that nothing can be said of yet must not keep the others from their turn.
+        # Commands that stay open must not keep those on later pages from being checked.
         self._start = self._start + len(ids) if len(ids) == OPEN_PAGE_SIZE else 0
         for command_id in ids:
             record = await self._commands.read(command_id)
             if record is None:
                 await self._commands.close_command(command_id)
             else:
-                await self._settle(record)
+                await self._check(record)
 
-    async def _settle(self, record: CommandRecord) -> None:
+    async def _check(self, record: CommandRecord) -> None:
         service = record.command.service
-        waiting = [
-            instance for instance in record.command.instances if instance not in record.finished
-        ]
+        open_instances = [name for name in record.command.instances if name not in record.finished]
         states, now_ms = self._hub.states(service), self._hub.now_ms
-        listeners = await self._commands.read_listeners(service, waiting)
-        for instance in waiting:
-            listener = listeners.get(instance)
-            if (
-                receipt := _judge(record, instance, states.get(instance), listener, now_ms)
-            ) is not None:
-                await self._commands.publish_receipt(receipt, claimed=instance in record.claims)
+        listeners = await self._commands.read_listeners(service, open_instances)
+        for name in open_instances:
+            receipt = _find_final_receipt(
+                record, name, states.get(name), listeners.get(name), now_ms
+            )
+            if receipt is not None:
+                await self._commands.publish_receipt(receipt, claimed=name in record.claims)
 
 
-def _judge(
+def _find_final_receipt(
     record: CommandRecord,
     instance: str,
     state: State | None,
     listener: Listener | None,
     now_ms: int,
 ) -> Receipt | None:
+    """Return the receipt that completes a command for an instance; None while the instance may still do so itself."""
     command = record.command
     claim = record.claims.get(instance)
 
-    def tell(step: Step, reason: str, error: str) -> Receipt:
+    def make_receipt(step: Step, reason: str, error: str) -> Receipt:
         return Receipt(
             command.service, instance, command.command_id, command.command, step, reason, error
         )
 
     if claim is None:
-        if now_ms > command.expires + GRACE_MS:
-            return tell("expired", "not-started", "it was not begun in time")
-        # Who listened when it was sent and does so no more would otherwise be waited for, for as long as a day.
-        if listener is None and now_ms > command.issued + DEAF_MS:
-            return tell("expired", "not-started", "the instance listens no more")
-        if listener is not None and listener.started_after(record.place):
-            return tell(
-                "expired", "not-started", "the instance was started anew, and listens only since"
-            )
-        return None
+        error = _why_not_started(record, listener, now_ms)
+        return None if error is None else make_receipt("expired", "not-started", error)
     if state is State.STOPPED:
-        return tell("failed", "stopped", f"the instance stopped; {_UNKNOWN}")
+        return make_receipt("failed", "stopped", "the instance stopped; the result is unknown")
     if state is None or state is State.LOST:
-        return tell("failed", "lost", f"the instance was lost; {_UNKNOWN}")
+        return make_receipt("failed", "lost", "the instance was lost; the result is unknown")
     if listener is not None and listener.run != claim:
-        return tell("failed", "restarted", f"the instance was started anew; {_UNKNOWN}")
+        return make_receipt("failed", "restarted", "the instance restarted; the result is unknown")
+    return None
+
+
+def _why_not_started(record: CommandRecord, listener: Listener | None, now_ms: int) -> str | None:
+    """Return why an instance that has not begun a command will not begin it; None while it may."""
+    if now_ms > record.command.expires + CLAIM_GRACE_MS:
+        return "the instance did not begin in time"
+    # A deadline may be as long as a day, too long to wait for an instance that is gone.
+    if listener is None and now_ms > record.command.issued + NOT_LISTENING_MS:
+        return "the instance is no longer listening"
+    if listener is not None and listener.started_after(record.place):
+        return "the instance restarted after the command was sent"
     return None

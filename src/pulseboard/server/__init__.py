@@ -1,6 +1,6 @@
-"""HTTP: the routes, the streams, the page, and the composition of a server process.
+"""The server: HTTP endpoints, streams, the page, and the composition of a server process.
 
-What is imported from here is the board as an ASGI application, for servers and applications of other people.
+Its public names are those of the board as an ASGI application, for other servers and applications.
 """
 
 from importlib import import_module
@@ -16,7 +16,8 @@ _MODULES = {"Pulseboard": "hosting.asgi", "Settings": "settings"}
 
 
 def __getattr__(name: str) -> Any:
-    # When asked for, not before: every command's import of a module in here would bring the web framework along.
+    # Imported on demand, because each CLI command imports a module of this package, and few of them need
+    # the web framework.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,7 @@
-"""The board for an ASGI server's command line: `uvicorn pulseboard.server.asgi:app`, with its options in the environment."""
+"""The board for the command line of an ASGI server: `uvicorn pulseboard.server.asgi:app`.
+
+Its options come from the environment and `pulseboard.toml`.
+"""
 
 from pulseboard.server.hosting.asgi import Pulseboard
 

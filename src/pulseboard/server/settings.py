@@ -1,4 +1,7 @@
-"""Every option of the server, once: the flags, the environment, `pulseboard.toml` and the documentation follow from here."""
+"""The options of the server. Each is defined here once.
+
+The flags, the environment variables, the keys of `pulseboard.toml` and the documentation are derived from here.
+"""
 
 import ipaddress
 import os
@@ -35,27 +38,31 @@ from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name
 
 CONFIG_FILE = "pulseboard.toml"
 
-_KEPT = Limits()
-_KINDS = {
+_DEFAULT_LIMITS = Limits()
+_LIMITED = {
     "keep_feed": "feed",
     "keep_status": "status",
     "keep_logs": "log",
     "keep_metrics": "metric",
     "keep_audit": "audit",
 }
-_FEED_LEAST = 1_000
-"""A shorter feed would be trimmed in any burst before the servers have read it."""
+_FEED_MIN_ENTRIES = 1_000
+"""Redis would trim a shorter feed during a burst of events, before the servers have read it."""
+_HISTORY_MIN_ENTRIES = 100
 
 
 def _default_data_dir() -> Path:
-    """Return the folder for a user's data (XDG Base Directory Specification; Apple's equivalent on macOS)."""
+    """Return the user's data directory (XDG Base Directory Specification; its equivalent on macOS)."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "pulseboard"
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "pulseboard"
 
 
 class Settings(BaseSettings):
-    """The options. Flags win over the environment (PULSEBOARD_*, and REDIS_URL), and that over `pulseboard.toml`."""
+    """The options of a server.
+
+    Flags have precedence over the environment (PULSEBOARD_*, and REDIS_URL), and that over `pulseboard.toml`.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="PULSEBOARD_",
@@ -67,102 +74,124 @@ class Settings(BaseSettings):
 
     host: str = Field(
         "127.0.0.1",
-        description="Address to listen on. Any but a loopback address needs a login, or --insecure-no-auth.",
+        description="Address to listen on. Any address but loopback needs a login, or "
+        "--insecure-no-auth.",
     )
-    port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    port: int = Field(8765, ge=0, le=65_535, description="Port to listen on; 0 takes a free port.")
     workers: int = Field(
         1,
         ge=1,
         le=64,
-        description="Processes that serve, each with every service and its share of the readers.",
+        description="Number of server processes. Each has the whole board and a share of the "
+        "clients.",
     )
     expect: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Services that must be there, separated by commas; they stand on the board before they are first seen.",
+        description="Services that must exist, separated by commas. The board shows them as "
+        "missing until they are seen.",
     )
     redis_url: str | None = Field(
         None,
         validation_alias=AliasChoices("redis_url", "REDIS_URL"),
-        repr=False,  # it may hold a password
-        description="redis://, rediss:// or unix:// URL; else REDIS_HOST and REDIS_PORT; else localhost:6379, started if "
-        "there is none.",
+        repr=False,  # it may contain a password
+        description="redis://, rediss:// or unix:// URL. Without it, REDIS_HOST and REDIS_PORT are "
+        "used; without those, localhost:6379, where an embedded Valkey starts if no Redis answers.",
     )
     insecure_no_auth: bool = Field(
-        False, description="Listen on any address without a login. The page then says so."
+        False,
+        description="Listen on any address without a login. The page then shows a warning.",
     )
     command_key: str | None = Field(
         None,
         repr=False,
-        description="Sign commands with this key, which services know too: they then obey no others. At least 16 characters; "
-        "better in the environment than on a command line, which anyone here can read.",
+        description="Sign commands with this key, which services share; they then execute no "
+        "other command. At least 16 characters. Set it in the environment rather than on a command "
+        "line, which other users of the machine can read.",
     )
     refuse_external_commands: bool = Field(
         False,
-        description="Pass on no commands that anyone publishes on service:commands; with a command key none is passed on.",
+        description="Refuse commands that programs publish on service:commands. With a command "
+        "key, they are always refused.",
     )
     keepalive_s: float = Field(
-        20.0, gt=0, le=3_600, description="Seconds between heartbeat comments on a quiet stream."
+        20.0, gt=0, le=3_600, description="Seconds between keep-alive comments on a quiet stream."
     )
     ping_s: float = Field(
         5.0,
         gt=0,
         le=3_600,
-        description="Seconds between signs of life of the server on /api/stream.",
+        description="Seconds between signs of life of the server on the event stream.",
     )
     write_deadline_s: float = Field(
         WRITE_DEADLINE_S,
         gt=0,
         le=3_600,
-        description="Seconds after which a reader that takes nothing is let go; it may come back and go on.",
+        description="Seconds after which the server closes a client that does not read. The "
+        "client may reconnect and resume.",
     )
     forget_s: float = Field(
         FORGET_S,
         ge=1,
         le=365 * 86_400,
-        description="Seconds without a sign of life after which an instance leaves the board; its history stays.",
+        description="Seconds without a sign of life after which an instance leaves the board. "
+        "Its history is kept.",
     )
     stream_lifetime_s: float = Field(
         3_600.0,
         ge=0,
         le=86_400,
-        description="Seconds until a stream is ended, give or take a tenth, for its reader to come back on any worker; "
-        "0 never ends one.",
+        description="Seconds after which a stream ends, give or take a tenth, so that its client "
+        "reconnects to any worker; 0 means never.",
     )
     channel_prefix: str = Field(
         DEFAULT_PREFIX,
         min_length=1,
         max_length=64,
-        description="What the pub/sub channels begin with.",
+        description="Prefix of the pub/sub channels.",
     )
     namespace: str = Field(
         DEFAULT_NAMESPACE,
-        description="What the Redis keys begin with, so that several boards can share a Redis.",
+        description="Prefix of the Redis keys, so that several boards can share one Redis.",
     )
     max_event_bytes: int = Field(
-        MAX_EVENT_BYTES, ge=1_024, le=1_048_576, description="The largest event taken, in bytes."
+        MAX_EVENT_BYTES,
+        ge=1_024,
+        le=1_048_576,
+        description="Size of the largest event that is accepted, in bytes.",
     )
     keep_feed: str = Field(
-        str(_KEPT.feed),
-        description="How much is kept of the feed, from which readers go on that come back: entries, megabytes and age; "
-        "what is not named stays as it is by default.",
+        str(_DEFAULT_LIMITS.feed),
+        description="Retention of the feed, from which clients resume: entries, megabytes and "
+        "age. A part that is not given keeps its default.",
     )
     keep_status: str = Field(
-        str(_KEPT.status), description="The same of the status history of each service."
+        str(_DEFAULT_LIMITS.status),
+        description="Retention of the status history of each service, in the same form.",
     )
-    keep_logs: str = Field(str(_KEPT.log), description="The same of the log of each service.")
+    keep_logs: str = Field(
+        str(_DEFAULT_LIMITS.log),
+        description="Retention of the log of each service, in the same form.",
+    )
     keep_metrics: str = Field(
-        str(_KEPT.metric), description="The same of the metrics of each service."
+        str(_DEFAULT_LIMITS.metric),
+        description="Retention of the metrics of each service, in the same form.",
     )
-    keep_audit: str = Field(str(_KEPT.audit), description="The same of who sent which command.")
+    keep_audit: str = Field(
+        str(_DEFAULT_LIMITS.audit),
+        description="Retention of the audit of commands, in the same form.",
+    )
 
     data_dir: Path = Field(
         default_factory=_default_data_dir,
-        description="Where the embedded Valkey keeps its data, and the demo its database.",
+        description="Directory of the embedded Valkey and of the demo's database.",
     )
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
-        """Return the settings; a flag that is None was not given. Raise ConfigError with one line that says what to mend."""
+        """Return the settings; a flag that is None was not given.
+
+        Raises ConfigError with one line that says what to correct.
+        """
         try:
             return cls(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
@@ -190,12 +219,12 @@ class Settings(BaseSettings):
     def _split_names(cls, value: object) -> object:
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ValueError("give the names separated by commas")
+            raise ValueError("separate the names by commas")
         return tuple(name.strip() for name in names if name.strip())
 
     @field_validator("command_key")
     @classmethod
-    def _take_empty_for_none(cls, key: str | None) -> str | None:
+    def _treat_empty_as_absent(cls, key: str | None) -> str | None:
         return key or None
 
     @field_validator("expect")
@@ -208,14 +237,16 @@ class Settings(BaseSettings):
                 raise ValueError(str(error)) from error
         return names
 
-    @field_validator(*_KINDS)
+    @field_validator(*_LIMITED)
     @classmethod
     def _check_limit(cls, text: str, info: ValidationInfo) -> str:
-        kind = _KINDS[str(info.field_name)]
+        kind = _LIMITED[str(info.field_name)]
         try:
             return str(
                 Limit.parse(
-                    text, getattr(_KEPT, kind), least_entries=_FEED_LEAST if kind == "feed" else 100
+                    text,
+                    getattr(_DEFAULT_LIMITS, kind),
+                    least_entries=_FEED_MIN_ENTRIES if kind == "feed" else _HISTORY_MIN_ENTRIES,
                 )
             )
         except ConfigError as error:
@@ -227,14 +258,14 @@ class Settings(BaseSettings):
         check_command_key(self.command_key)
         if not self.loopback and not self.insecure_no_auth:
             raise ValueError(
-                f"anyone who can reach {self.host} could read this board, since no login is configured: "
-                "listen on 127.0.0.1, or give --insecure-no-auth if that is what you want"
+                f"without a login, anyone who can reach {self.host} could read this board: "
+                "listen on 127.0.0.1, or set --insecure-no-auth to allow it"
             )
         return self
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Whether the server listens on an address that only this machine can reach."""
         if self.host == "localhost":
             return True
         try:
@@ -244,12 +275,15 @@ class Settings(BaseSettings):
 
     @property
     def accepts_external_commands(self) -> bool:
-        """Whether what anyone publishes as a command is passed on: access to Redis alone must not do where there is a key."""
+        """Whether external commands are sent to services.
+
+        With a command key they are not, because access to Redis alone must not be enough then.
+        """
         return not self.refuse_external_commands and self.command_key is None
 
     @property
     def address(self) -> RedisAddress:
-        """Where Redis is; raises ConfigError when what names it cannot be read."""
+        """The address of Redis; raises ConfigError for an invalid one."""
         return RedisAddress.from_env(url=self.redis_url)
 
     @property
@@ -259,12 +293,12 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        """How much is kept in Redis."""
-        kept = {
-            kind: Limit.parse(getattr(self, name), getattr(_KEPT, kind))
-            for name, kind in _KINDS.items()
+        """The retention limits in Redis."""
+        limits = {
+            kind: Limit.parse(getattr(self, name), getattr(_DEFAULT_LIMITS, kind))
+            for name, kind in _LIMITED.items()
         }
-        return msgspec.structs.replace(_KEPT, **kept)
+        return msgspec.structs.replace(_DEFAULT_LIMITS, **limits)
 
 
 def _describe(problem: Any) -> str:
@@ -273,7 +307,7 @@ def _describe(problem: Any) -> str:
         return message
     name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
-        return f"{name} is no option of Pulseboard"
+        return f"{name} is not an option of Pulseboard"
     shown = (
         ""
         if "redis" in name.lower() or "key" in name.lower()

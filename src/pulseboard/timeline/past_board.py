@@ -1,22 +1,20 @@
-"""`GET /api/board?at=`: the board as it stood at a moment, from what is kept: states, statuses, last log lines, commands in work.
-
-What a state is judged by here is evidence: who gave a sign of life later, and was not declared lost in between, was alive.
-Invariant: what nothing kept can show is `unknown`.
-"""
+"""The board at a past moment, from what is kept: states, statuses, last log lines, commands in progress."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 import msgspec
 
+from pulseboard.bus.commands.sender import CommandSender
 from pulseboard.bus.feed.entries import Entry
+from pulseboard.bus.history.incidents import IncidentStore
 from pulseboard.bus.history.reader import HistoryReader, TimeRange
-from pulseboard.server.api.history import PastLine, view_past_line
-from pulseboard.server.http.problems import Problem
-from pulseboard.server.http.query import bus_errors_as_problems, parse_moment, parse_service
-from pulseboard.server.runtime import Runtime
+from pulseboard.hub.hub import Hub
+from pulseboard.timeline.errors import FutureMoment, TooManyServices
+from pulseboard.timeline.evidence import judge_past
+from pulseboard.timeline.logs import PastLine, to_past_line
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import HistoryTrimmed
 from pulseboard.wire.events.command import Command
@@ -24,18 +22,17 @@ from pulseboard.wire.events.lifecycle import Incident
 from pulseboard.wire.events.log import LogFilter
 from pulseboard.wire.events.receipt import Step
 from pulseboard.wire.events.status import StatusEvent
-from pulseboard.wire.state import LATE_AFTER_INTERVALS, State
+from pulseboard.wire.state import State
 
-LINES = 5
-"""So many of the last lines of each service."""
-SERVICES_MOST = 200
-"""So many services in one answer; for more, ask for some by name."""
-AT_ONCE = 4
-LOOKED_THROUGH = 1_000
-"""Status events of one service that are looked through for who was there: a history holds no more by default."""
-INCIDENTS_LOOKED_AT = 200
+LINES_PER_SERVICE = 5
+SERVICES_MAX = 200
+"""Services in one answer. A client that wants more asks for them by name."""
+CONCURRENT_SERVICES = 4
+EVENTS_READ = 1_000
+"""Status events of one service that are searched for its instances: a history holds no more by default."""
+INCIDENTS_READ = 200
 DECLARED_WITHIN_MS = 600_000
-"""A loss that began before a moment may have been declared so much after it: its rhythm may be slow."""
+"""A loss that began before the moment may be declared this much later, if the heartbeat interval is long."""
 
 
 class PastInstance(StatusEvent, frozen=True, kw_only=True, omit_defaults=False):
@@ -46,7 +43,7 @@ class PastInstance(StatusEvent, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class PastCommand(msgspec.Struct):
-    """A command that was in work: for each of its instances what was known of it, None where nothing was."""
+    """A command in progress. `steps`: the last receipt of each instance by then, None before the first."""
 
     id: str
     service: str
@@ -58,7 +55,7 @@ class PastCommand(msgspec.Struct):
 
 
 class PastBoard(msgspec.Struct):
-    """The board at a moment (ms by Redis' clock). `truncated`: there was more than is looked through for one question."""
+    """The board at a moment (ms by Redis' clock). `truncated`: a search limit was reached, so parts may be missing."""
 
     at: int
     instances: list[PastInstance]
@@ -68,152 +65,115 @@ class PastBoard(msgspec.Struct):
     truncated: bool
 
 
-class _Around(NamedTuple):
-    """Of one service: the last event of each instance by then, when each is known to have been there afterwards, its lines."""
+class _ServiceAtMoment(NamedTuple):
+    """What is kept of one service around the moment."""
 
     latest: Mapping[str, Entry]
-    later: Mapping[str, int]
+    """The last event of each instance by the moment."""
+    next_ms: Mapping[str, int]
+    """The time of the first event of an instance after the moment."""
     lines: list[PastLine]
     truncated: bool
 
 
-async def read_board_at(core: Runtime, at: str, services: str | None) -> PastBoard:
-    """Return the board as it stood; raise a Problem."""
-    board, at_ms = core.hub.board, parse_moment("at", at)
-    if at_ms > core.hub.now_ms:
-        raise Problem(
-            400, "bad-time", "`at` is still to come: the board of this moment is on /api/stream."
-        )
-    wanted = (
-        sorted({parse_service(name) for name in services.split(",") if name}) if services else None
-    )
-    with bus_errors_as_problems():
-        names = (
-            sorted({*board.services, *await core.history.list_services()})
-            if wanted is None
-            else wanted
-        )
-        if len(names) > SERVICES_MOST:
-            raise Problem(
-                400,
-                "too-many-services",
-                f"There are {len(names)} services: name at most {SERVICES_MOST} of them in `services`.",
+class PastBoardReader:
+    """Reads the board as it stood at a moment. Raises TimelineError and BusUnavailable."""
+
+    def __init__(
+        self, hub: Hub, history: HistoryReader, incidents: IncidentStore, commands: CommandSender
+    ) -> None:
+        self._hub = hub
+        self._history = history
+        self._incidents = incidents
+        self._commands = commands
+
+    async def read(self, at_ms: int, services: Sequence[str] | None = None) -> PastBoard:
+        """Return the board at a moment, of all services or of some."""
+        if at_ms > self._hub.now_ms:
+            raise FutureMoment("`at` is in the future: ask for a moment that has passed.")
+        names = await self._list_services() if services is None else sorted(set(services))
+        if len(names) > SERVICES_MAX:
+            raise TooManyServices(
+                f"There are {len(names)} services: name at most {SERVICES_MAX} in `services`."
             )
-        turns = asyncio.Semaphore(AT_ONCE)
-        arounds = await asyncio.gather(
-            *(_look_around(core.history, turns, name, at_ms) for name in names)
+        slots = asyncio.Semaphore(CONCURRENT_SERVICES)
+        moments = await asyncio.gather(*(self._read_service(slots, name, at_ms) for name in names))
+        kept = await self._incidents.read(
+            INCIDENTS_READ, before=Cursor(at_ms + DECLARED_WITHIN_MS, 0)
         )
-        past = await core.incidents.read(
-            INCIDENTS_LOOKED_AT, before=Cursor(at_ms + DECLARED_WITHIN_MS, 0)
+        losses = [each.incident for each in kept]
+        commands, all_commands_read = await self._commands.read_in_progress(at_ms)
+        return PastBoard(
+            at=at_ms,
+            instances=self._judge_instances(moments, losses, at_ms),
+            lines=[line for moment in moments for line in moment.lines],
+            commands=[
+                _to_past_command(command, steps)
+                for command, steps in commands
+                if command.service in names
+            ],
+            incidents=[loss for loss in losses if loss.declared <= at_ms and loss.service in names],
+            truncated=any(moment.truncated for moment in moments) or not all_commands_read,
         )
-        in_work, all_seen = await core.commands.read_in_progress(at_ms)
-    losses = [words.incident for words in past]
-    seen = board.seen()
-    instances = [
-        _view(
-            entry,
-            _judge(
-                entry, max(around.later.get(name, 0), seen.get((service, name), 0)), losses, at_ms
-            ),
+
+    async def _list_services(self) -> list[str]:
+        return sorted({*self._hub.board.services, *await self._history.list_services()})
+
+    async def _read_service(
+        self, slots: asyncio.Semaphore, service: str, at_ms: int
+    ) -> _ServiceAtMoment:
+        history, until_moment = self._history, TimeRange(None, at_ms)
+        async with slots:
+            events = await history.read("status", service, EVENTS_READ, time_range=until_moment)
+            latest: dict[str, Entry] = {}
+            for entry in events:
+                if isinstance(entry.event, StatusEvent):
+                    latest.setdefault(entry.event.instance, entry)
+            next_ms = await self._find_next_events(service, at_ms, set(latest))
+            found = await history.read_lines(
+                service, LINES_PER_SERVICE, lines=LogFilter(), time_range=until_moment
+            )
+        lines = [to_past_line(service, line) for line in reversed(found.lines)]
+        return _ServiceAtMoment(latest, next_ms, lines, len(events) == EVENTS_READ)
+
+    async def _find_next_events(
+        self, service: str, at_ms: int, instances: set[str]
+    ) -> dict[str, int]:
+        """Return the time (ms) of the first event of each instance after the moment, where there is one."""
+        next_ms: dict[str, int] = {}
+        pages = self._history.read_forwards(
+            "status", service, time_range=TimeRange(at_ms + 1, None)
         )
-        for service, around in zip(names, arounds, strict=True)
-        for name, entry in around.latest.items()
-    ]
-    asked = set(names)
-    return PastBoard(
-        at_ms,
-        [view for view in instances if view is not None],
-        [line for around in arounds for line in around.lines],
-        [_view_command(command, steps) for command, steps in in_work if command.service in asked],
-        [loss for loss in losses if loss.declared <= at_ms and loss.service in asked],
-        any(around.truncated for around in arounds) or not all_seen,
-    )
+        # Events that are trimmed during the search are no evidence, and it is not worth a repetition.
+        with suppress(HistoryTrimmed):
+            async with aclosing(pages):
+                async for page in pages:
+                    for entry in page:
+                        if isinstance(entry.event, StatusEvent):
+                            next_ms.setdefault(entry.event.instance, entry.cursor.ms)
+                    if next_ms.keys() >= instances:
+                        break
+        return next_ms
+
+    def _judge_instances(
+        self, moments: Sequence[_ServiceAtMoment], losses: Sequence[Incident], at_ms: int
+    ) -> list[PastInstance]:
+        seen_ms = self._hub.board.seen()
+        judged: list[PastInstance] = []
+        for moment in moments:
+            for name, entry in moment.latest.items():
+                event = entry.event
+                if not isinstance(event, StatusEvent):
+                    continue
+                known = (moment.next_ms.get(name), seen_ms.get((event.service, name)))
+                sign_ms = max((ms for ms in known if ms is not None), default=None)
+                state = judge_past(event, entry.cursor.ms, sign_ms, losses, at_ms)
+                facts = msgspec.structs.asdict(event)
+                judged.append(PastInstance(**facts, state=state, id=str(entry.cursor)))
+        return judged
 
 
-async def _look_around(
-    history: HistoryReader, turns: asyncio.Semaphore, service: str, at_ms: int
-) -> _Around:
-    async with turns:
-        before = await history.read(
-            "status", service, LOOKED_THROUGH, time_range=TimeRange(None, at_ms)
-        )
-        latest: dict[str, Entry] = {}
-        for entry in before:
-            latest.setdefault(_instance_of(entry), entry)
-        later = await _find_later(history, service, at_ms, set(latest))
-        found = await history.read_lines(
-            service, LINES, lines=LogFilter(), time_range=TimeRange(None, at_ms)
-        )
-    lines = [view_past_line(service, line) for line in reversed(found.lines)]
-    return _Around(latest, later, lines, len(before) == LOOKED_THROUGH)
-
-
-async def _find_later(
-    history: HistoryReader, service: str, at_ms: int, instances: set[str]
-) -> dict[str, int]:
-    """Return when (ms) instances said something for the first time after a moment."""
-    later: dict[str, int] = {}
-    # What is trimmed meanwhile shows nothing, and is not asked for again.
-    with suppress(HistoryTrimmed):
-        async with aclosing(
-            history.read_forwards("status", service, time_range=TimeRange(at_ms + 1, None))
-        ) as pages:
-            async for page in pages:
-                for entry in page:
-                    later.setdefault(_instance_of(entry), entry.cursor.ms)
-                if later.keys() >= instances:
-                    break
-    return later
-
-
-def _instance_of(entry: Entry) -> str:
-    return entry.event.instance if isinstance(entry.event, StatusEvent) else ""
-
-
-def _judge(entry: Entry, later_ms: int, losses: Iterable[Incident], at_ms: int) -> State:
-    """Return what an instance was, by its last event before a moment and its first known sign of life afterwards (ms).
-
-    Where there is none, that is its last sign of life of all; 0 where nobody knows.
-    """
-    event = entry.event
-    if not isinstance(event, StatusEvent):
-        raise TypeError("a status history holds status events")
-    for loss in losses:
-        if (loss.service, loss.instance) != (
-            event.service,
-            event.instance,
-        ) or loss.seen < entry.cursor.ms:
-            continue  # of another, or before it was heard of again
-        if loss.declared <= at_ms:
-            return State.LOST
-        if loss.seen > at_ms:
-            later_ms = max(later_ms, loss.seen)
-        elif (
-            event.heartbeat_s is not None
-            and at_ms - loss.seen > LATE_AFTER_INTERVALS * event.heartbeat_s * 1000
-        ):
-            return State.LATE
-        else:
-            later_ms = max(later_ms, at_ms)
-    if event.stopped:
-        return State.STOPPED
-    if event.heartbeat_s is None:
-        return State.SILENT
-    silence_ms = at_ms - max(later_ms, entry.cursor.ms)
-    if silence_ms <= LATE_AFTER_INTERVALS * event.heartbeat_s * 1000:
-        return State.ALIVE
-    # Its last sign of life of all, not only the last one kept: then its silence is known to have been one.
-    return State.LATE if later_ms else State.UNKNOWN
-
-
-def _view(entry: Entry, state: State) -> PastInstance | None:
-    event = entry.event
-    if not isinstance(event, StatusEvent):
-        return None
-    return PastInstance(**msgspec.structs.asdict(event), state=state, id=str(entry.cursor))
-
-
-def _view_command(command: Command, steps: dict[str, Step | None]) -> PastCommand:
+def _to_past_command(command: Command, steps: dict[str, Step | None]) -> PastCommand:
     return PastCommand(
         id=command.command_id,
         service=command.service,

@@ -22,8 +22,8 @@ from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.hub.hub import Hub
 from pulseboard.server import Pulseboard, Settings
-from pulseboard.server.routes.page import STATIC
-from pulseboard.server.runtime import BEGIN_S, Runtime
+from pulseboard.server.api.page import STATIC
+from pulseboard.server.runtime import FIRST_BOARD_S, Runtime
 
 ALONE = "pulseboard.server.asgi:app"
 OUR_PROTOCOL = "pulseboard.server.streaming.uvicorn_protocol:StreamProtocol"
@@ -259,7 +259,7 @@ async def test_the_first_answer_is_not_an_empty_board(
 async def test_a_redis_that_is_away_is_not_waited_for_long(settings: Settings) -> None:
     away = Settings.load(redis_url=f"redis://127.0.0.1:{free_port()}")
     async with Pulseboard(away) as board, client_of(board) as client:
-        async with asyncio.timeout(BEGIN_S / 2):  # it was waited for once, at the start
+        async with asyncio.timeout(FIRST_BOARD_S / 2):  # it was waited for once, at the start
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.get("/readyz")).status_code == 503
 
@@ -274,9 +274,9 @@ async def test_a_core_that_failed_answers_with_an_error(
     async def fail(_: Runtime) -> None:
         raise RuntimeError("of all things")
 
-    monkeypatch.setattr(Runtime, "_forget", fail)
+    monkeypatch.setattr(Runtime, "_declare_losses", fail)
     async with Pulseboard(settings) as board, client_of(board) as client:
-        core = board._core
+        core = board._runtime
         assert core is not None
         await eventually(lambda: core.failed)
         for path in ("/services", "/api/stream", "/api/services/status", "/healthz"):
@@ -289,7 +289,7 @@ async def test_a_core_that_failed_answers_with_an_error(
 @pytest.mark.parametrize(
     ("part", "name"),
     [
-        (Runtime, "_declare"),
+        (Runtime, "_declare_losses"),
         (Hub, "run"),
         (Hub, "_tick"),
         (Ingestor, "run"),
@@ -307,7 +307,7 @@ async def test_a_part_that_is_cancelled_by_nobody_is_a_failure(
 
     monkeypatch.setattr(part, name, stray)
     async with Pulseboard(settings) as board:
-        core = board._core
+        core = board._runtime
         assert core is not None
         await eventually(lambda: core.failed)
 

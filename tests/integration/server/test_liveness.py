@@ -252,7 +252,7 @@ async def test_what_has_been_gone_for_the_set_time_leaves_the_board_and_keeps_it
     host: Host,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtime, "FORGET_EVERY_S", 0.1)
+    monkeypatch.setattr(runtime, "EVICT_INTERVAL_S", 0.1)
     server = serve(address, forget_s=2.0)
     await eventually(server.is_ready)
     async with await server.open() as stream:

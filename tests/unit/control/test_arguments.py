@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from pulseboard.control.arguments import object_to
+from pulseboard.control.arguments import find_objection
 from pulseboard.sdk.command_registry import CommandRegistry
 
 
@@ -60,7 +60,7 @@ NAMES = "n, ratio, name, shade, place, seen, price, word, counts"
     ],
 )
 def test_what_the_service_takes_is_taken(args: dict[str, Any]) -> None:
-    assert object_to(msgspec.json.encode(args), [SCHEMA]) is None
+    assert find_objection(msgspec.json.encode(args), [SCHEMA]) is None
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_what_the_service_takes_is_taken(args: dict[str, Any]) -> None:
 def test_what_the_service_would_refuse_is_refused_with_the_place(
     args: dict[str, Any], said: str
 ) -> None:
-    assert object_to(msgspec.json.encode(args), [SCHEMA]) == said
+    assert find_objection(msgspec.json.encode(args), [SCHEMA]) == said
 
 
 def test_what_one_of_several_takes_is_taken() -> None:
     other = {"type": "object", "required": ["m"]}
-    assert object_to(b'{"n":1}', [other, SCHEMA]) is None
-    assert object_to(b'{"k":1}', [other, SCHEMA]) is not None
+    assert find_objection(b'{"n":1}', [other, SCHEMA]) is None
+    assert find_objection(b'{"k":1}', [other, SCHEMA]) is not None
 
 
 def doubling(keyword: str, levels: int = 60) -> dict[str, Any]:
@@ -134,4 +134,4 @@ HOSTILE = {
 @pytest.mark.parametrize("schema", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_schema_costs_little_and_the_service_decides(schema: dict[str, Any]) -> None:
     args = {"a": "a" * 60 + "!", "a" * 60 + "!": 1, "many": [{"n": n} for n in range(1_500)]}
-    assert object_to(msgspec.json.encode(args), [schema]) is None
+    assert find_objection(msgspec.json.encode(args), [schema]) is None

@@ -1,41 +1,51 @@
-"""`POST /api/services/{name}/commands`, `GET /api/commands/{id}`: what a service is told to do, and what became of it."""
+"""`POST /api/services/{name}/commands` and `GET /api/commands/{id}`: send a command, and read its receipts."""
 
-import hashlib
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
+from litestar import Request, Response, post, route
+from litestar.params import JSONBody
+from litestar.types import ControllerRouterHandler
 
-from pulseboard.bus.commands.sender import CommandRecord, CommandSender, IdempotencyRecord
 from pulseboard.control.dispatch import CommandRequest, Dispatcher
+from pulseboard.control.errors import UnknownCommandId
+from pulseboard.server.http.csrf import require_same_site
+from pulseboard.server.http.parameters import CommandId, IdempotencyKey, ServiceName
 from pulseboard.server.http.problems import Problem
-from pulseboard.server.http.query import bus_errors_as_problems
+from pulseboard.server.http.responses import NO_STORE, READ, describe_responses, json_response
 from pulseboard.wire.codec import Json, encode
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.command import DEADLINE_S, MAX_DEADLINE_S, MIN_DEADLINE_S, Command
 from pulseboard.wire.events.receipt import Receipt, Step
 from pulseboard.wire.names import MAX_INSTANCE_CHARS
 
-_KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
-_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
+_COMMAND_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
-def _say(**schema: Any) -> msgspec.Meta:
-    """Have the schema say what is checked here, in words of our own."""
+def _documented(**schema: Any) -> msgspec.Meta:
+    """Add constraints to the OpenAPI document only: the code checks them, with better messages."""
     return msgspec.Meta(extra_json_schema={"extra": schema})
 
 
 class CommandBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be done: by every instance that offers it, or by one; begun within `deadline_s`, or not at all."""
+    """A command for each instance that is listening for it, or for one `instance`.
 
-    command: Annotated[str, _say(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    An instance that does not begin within `deadline_s` does not begin at all.
+    """
+
+    command: Annotated[str, _documented(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     instance: Annotated[str, msgspec.Meta(max_length=MAX_INSTANCE_CHARS)] | None = None
     args: dict[str, Any] = {}
-    deadline_s: Annotated[float, _say(minimum=MIN_DEADLINE_S, maximum=MAX_DEADLINE_S)] = DEADLINE_S
+    deadline_s: Annotated[float, _documented(minimum=MIN_DEADLINE_S, maximum=MAX_DEADLINE_S)] = (
+        DEADLINE_S
+    )
 
 
-class ReceiptView(msgspec.Struct, omit_defaults=True):
-    """One receipt of a command's record."""
+class RecordedReceipt(msgspec.Struct, omit_defaults=True):
+    """One receipt of a command."""
 
     instance: str
     receipt: Step
@@ -47,7 +57,7 @@ class ReceiptView(msgspec.Struct, omit_defaults=True):
 
 
 class CommandView(msgspec.Struct):
-    """A command and what became of it so far. `issued` and `expires` are ms by Redis' clock, `cursor` its feed id."""
+    """A command with its receipts so far. `issued` and `expires`: ms by Redis' clock; `cursor`: its feed id."""
 
     id: str
     cursor: str
@@ -61,109 +71,98 @@ class CommandView(msgspec.Struct):
     source: str
     origin: str
     refused: str
-    receipts: list[ReceiptView]
+    receipts: list[RecordedReceipt]
 
 
-class Sent(msgspec.Struct):
-    """The record of a command, and whether it was sent by an earlier request of the same idempotency key."""
+def routes(dispatcher: Dispatcher) -> list[ControllerRouterHandler]:
+    """Return the routes of commands."""
 
-    record: CommandView
-    again: bool
-
-
-async def send_command(
-    dispatch: Dispatcher,
-    commands: CommandSender,
-    service: str,
-    request: CommandBody,
-    key: str | None,
-    origin: str,
-) -> Sent:
-    """Send a command; raise a Problem."""
-    if key is not None and _KEY.fullmatch(key) is None:
-        raise Problem(
-            400, "bad-idempotency-key", "An Idempotency-Key is 1 to 200 printable ASCII characters."
+    @post(
+        "/api/services/{name:str}/commands",
+        status_code=202,
+        summary="Send a command to a service",
+        description="202: the command was sent. 200: an earlier request with the same "
+        "Idempotency-Key sent it.",
+        responses=describe_responses(CommandView, 400, 403, 404, 409, 413, 415, 422, 429, 503),
+    )
+    async def send(
+        request: Request[Any, Any, Any],
+        name: ServiceName,
+        data: JSONBody[CommandBody],
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response[CommandView]:
+        require_same_site(request)
+        _check_idempotency_key(idempotency_key)
+        _check_deadline(data.deadline_s)
+        command_request = CommandRequest(
+            service=name,
+            command=data.command,
+            instance=data.instance,
+            args=encode(data.args),
+            deadline_s=data.deadline_s,
+            origin=request.client.host if request.client is not None else "",
         )
-    if not MIN_DEADLINE_S <= request.deadline_s <= MAX_DEADLINE_S:
+        sent = await dispatcher.send(command_request, idempotency_key)
+        headers = NO_STORE | {"location": f"../../commands/{sent.command.command_id}"}
+        record = _view_command(sent.command, sent.cursor, sent.receipts)
+        return Response(record, status_code=200 if sent.again else 202, headers=headers)
+
+    @route(
+        "/api/commands/{command_id:str}",
+        http_method=READ,
+        summary="Return a command with its receipts so far, oldest first",
+        responses=describe_responses(CommandView, 404, 503),
+    )
+    async def command(command_id: CommandId) -> Response[bytes]:
+        if not _COMMAND_ID.fullmatch(command_id):
+            raise UnknownCommandId("A command id has 32 hexadecimal digits.")
+        record = await dispatcher.read(command_id)
+        return json_response(_view_command(record.command, record.cursor, record.receipts))
+
+    return [send, command]
+
+
+def _check_idempotency_key(key: str | None) -> None:
+    if key is not None and _IDEMPOTENCY_KEY.fullmatch(key) is None:
+        detail = "An Idempotency-Key has 1 to 200 printable ASCII characters."
+        raise Problem(400, "bad-idempotency-key", detail)
+
+
+def _check_deadline(deadline_s: float) -> None:
+    if not MIN_DEADLINE_S <= deadline_s <= MAX_DEADLINE_S:
         raise Problem(
             400,
             "bad-deadline",
-            f"deadline_s is from {MIN_DEADLINE_S:g} to {MAX_DEADLINE_S:.0f} seconds, not {request.deadline_s:g}.",
+            f"deadline_s must be from {MIN_DEADLINE_S:g} to {MAX_DEADLINE_S:.0f} seconds, "
+            f"not {deadline_s:g}.",
         )
-    digest = hashlib.sha256(encode([service, msgspec.to_builtins(request)])).hexdigest()
-    if key is not None and (known := await _find_known(commands, service, key, digest)) is not None:
-        return known
-    args = encode(request.args)
-    command = await dispatch.make(
-        CommandRequest(
-            service, request.command, request.instance, args, request.deadline_s, origin=origin
-        )
-    )
-    with bus_errors_as_problems():
-        answer = await commands.send(command, key, digest)
-    if isinstance(answer, IdempotencyRecord):  # another request of the same key came in between
-        return await _tell_known(commands, answer, digest)
-    return Sent(_view(command, answer, []), again=False)
 
 
-async def read_command(commands: CommandSender, command_id: str) -> CommandView:
-    """Return a command's record; raise a Problem."""
-    record = None
-    if _ID.fullmatch(command_id):
-        with bus_errors_as_problems():
-            record = await commands.read(command_id)
-    if record is None:
-        raise Problem(
-            404, "unknown-command-id", "No such command is known; they are kept for seven days."
-        )
-    return _view_record(record)
-
-
-async def _find_known(commands: CommandSender, service: str, key: str, digest: str) -> Sent | None:
-    with bus_errors_as_problems():
-        known = await commands.find_idempotency_record(service, key)
-    return None if known is None else await _tell_known(commands, known, digest)
-
-
-async def _tell_known(commands: CommandSender, known: IdempotencyRecord, digest: str) -> Sent:
-    if known.digest != digest:
-        raise Problem(
-            422,
-            "idempotency-key-reused",
-            "This Idempotency-Key came before with another request: take a new one for each command.",
-            command_id=known.command_id,
-        )
-    return Sent(await read_command(commands, known.command_id), again=True)
-
-
-def _view_record(record: CommandRecord) -> CommandView:
-    return _view(record.command, record.cursor, record.receipts)
-
-
-def _view(command: Command, cursor: Cursor, receipts: list[Receipt]) -> CommandView:
+def _view_command(command: Command, cursor: Cursor, receipts: Sequence[Receipt]) -> CommandView:
     return CommandView(
-        command.command_id,
-        str(cursor),
-        command.service,
-        command.command,
-        command.args,
-        command.instances,
-        command.issued,
-        command.expires,
-        command.by,
-        command.source,
-        command.origin,
-        command.refused,
-        [
-            ReceiptView(
-                receipt.instance,
-                receipt.receipt,
-                receipt.timestamp,
-                receipt.reason,
-                receipt.error,
-                receipt.result,
-                receipt.duration_ms,
-            )
-            for receipt in receipts
-        ],
+        id=command.command_id,
+        cursor=str(cursor),
+        service=command.service,
+        command=command.command,
+        args=command.args,
+        instances=command.instances,
+        issued=command.issued,
+        expires=command.expires,
+        by=command.by,
+        source=command.source,
+        origin=command.origin,
+        refused=command.refused,
+        receipts=[_view_receipt(receipt) for receipt in receipts],
+    )
+
+
+def _view_receipt(receipt: Receipt) -> RecordedReceipt:
+    return RecordedReceipt(
+        instance=receipt.instance,
+        receipt=receipt.receipt,
+        timestamp=receipt.timestamp,
+        reason=receipt.reason,
+        error=receipt.error,
+        result=receipt.result,
+        duration_ms=receipt.duration_ms,
     )

@@ -1,80 +1,67 @@
-"""Exports: a span of the past as JSON Lines, the oldest first, however long it is.
+"""Exports: everything in a time range as JSON Lines, oldest first, with no limit on the length.
 
-Invariant: an export that is not whole says so. Its last line is then a problem document, and its body is broken off, so that
-whoever reads it by HTTP gets an error from its own client as well.
+Invariant: an incomplete export says so. Its last line is a problem document, and the body is not terminated, so an HTTP
+client reports an error too.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import msgspec
 from litestar import Request, Response
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 
-from pulseboard.server.http.problems import Problem
-from pulseboard.server.http.query import bus_errors_as_problems
+from pulseboard.hub.hub import Hub
+from pulseboard.server.http.errors_to_problems import to_problem
+from pulseboard.server.http.problems import Problem, stopping_problem
 from pulseboard.server.http.responses import JSON_LINES
-from pulseboard.server.streaming.endpoint import disconnected
-from pulseboard.wire.errors import BusUnavailable, HistoryTrimmed
+from pulseboard.server.streaming.asgi_sink import wait_for_disconnect
+from pulseboard.wire.errors import PulseboardError
 
 FORMATS = ("json", "jsonl")
 
 Pages = AsyncGenerator[Sequence[msgspec.Struct], None]
-"""What is exported, some at a time. May raise BusUnavailable or Overtaken."""
+"""The values of an export, page by page. May raise BusUnavailable or HistoryTrimmed."""
 
 log = logging.getLogger("pulseboard.server")
 
 _encoder = msgspec.json.Encoder()
 
 
-class Host(Protocol):
-    """What an export must know of the server that it runs in."""
-
-    @property
-    def closing(self) -> bool: ...
-
-    @property
-    def write_deadline_s(self) -> float: ...
-
-
 def wants_export(request: Request[Any, Any, Any], form: str | None) -> bool:
-    """Return whether JSON Lines are asked for (`?format=jsonl`); raise a Problem for another format, or what goes not with it."""
+    """Return whether the client asks for JSON Lines (`?format=jsonl`).
+
+    Raises a Problem for an unknown format, or for a parameter that an export does not have.
+    """
     if form not in (None, *FORMATS):
-        raise Problem(
-            400,
-            "bad-parameter",
-            f"format must be {' or '.join(FORMATS)}, not {form[:40]!a}.",
-            parameter="format",
-        )
+        detail = f"format must be {' or '.join(FORMATS)}, not {form[:40]!a}."
+        raise Problem(400, "bad-parameter", detail, parameter="format")
     if form != "jsonl":
         return False
     for name in ("limit", "before"):
         if name in request.query_params:
-            raise Problem(
-                400,
-                "bad-parameter",
-                f"An export is the whole from `from` to `to`: it takes no `{name}`.",
-                parameter=name,
-            )
+            detail = f"An export has everything from `from` to `to`, so `{name}` is not allowed."
+            raise Problem(400, "bad-parameter", detail, parameter=name)
     return True
 
 
-async def export(host: Host, name: str, pages: Pages) -> Response[bytes]:
-    """Answer with all of `pages`, as a file of this name; raise a Problem when not even the first can be had."""
-    with bus_errors_as_problems():
-        first = await _next(pages)
-    return _Export(host, name, first, pages)
+async def export(hub: Hub, name: str, pages: Pages) -> Response[bytes]:
+    """Return a response with all `pages`, as a file with this name.
+
+    The first page is read before the response begins, so an error there becomes a proper error response.
+    """
+    return _ExportResponse(hub, name, await _read_next(pages), pages)
 
 
-class _Export(Response[bytes]):
+class _ExportResponse(Response[bytes]):
     def __init__(
-        self, host: Host, name: str, first: Sequence[msgspec.Struct] | None, pages: Pages
+        self, hub: Hub, name: str, first: Sequence[msgspec.Struct] | None, pages: Pages
     ) -> None:
         super().__init__(b"")
-        self._host = host
+        self._hub = hub
         self._name = name
         self._first = first
         self._pages = pages
@@ -88,13 +75,13 @@ class _Export(Response[bytes]):
             if cast("HTTPScope", scope)["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
-            gone = asyncio.ensure_future(disconnected(receive))
+            disconnected = asyncio.ensure_future(wait_for_disconnect(receive))
             try:
-                await self._send_all(send, gone)
+                await self._send_all(send, disconnected)
             except TimeoutError:
-                log.info("let go of a reader that took nothing of the export %s", self._name)
+                log.info("closed the export %s: the client has stopped reading", self._name)
             finally:
-                gone.cancel()
+                disconnected.cancel()
 
     def _head(self) -> HTTPResponseStartEvent:
         headers = [
@@ -105,39 +92,34 @@ class _Export(Response[bytes]):
         ]
         return {"type": "http.response.start", "status": 200, "headers": headers}
 
-    async def _send_all(self, send: Send, gone: asyncio.Future[None]) -> None:
+    async def _send_all(self, send: Send, disconnected: asyncio.Future[None]) -> None:
         page = self._first
         try:
-            while page is not None and not gone.done():
-                if self._host.closing:
-                    raise Problem(503, "stopping", "The server is stopping; try again in a moment.")
+            while page is not None and not disconnected.done():
+                if self._hub.closing:
+                    raise stopping_problem()
                 await self._send(send, _encoder.encode_lines(page))
-                page = await _next(self._pages)
-        except BusUnavailable as error:
-            await self._break_off(
-                send, Problem(503, "redis-unavailable", f"Redis cannot be reached: {error}")
-            )
-        except HistoryTrimmed as error:
-            await self._break_off(
-                send, Problem(503, "overtaken", f"The export has a gap here: {error}.")
-            )
-        except Problem as problem:
+                page = await _read_next(self._pages)
+        except PulseboardError as error:
+            problem = to_problem(error)
+            if problem is None:
+                raise
             await self._break_off(send, problem)
         else:
             await self._send(send, b"", more=False)
 
     async def _break_off(self, send: Send, problem: Problem) -> None:
-        # The body is not ended, which every server takes for a reason to break the connection off.
-        log.warning("the export %s was broken off: %s", self._name, problem)
+        """Send a problem as the last line. The body has no end, so the server closes the connection."""
+        log.warning("the export %s is incomplete: %s", self._name, problem)
         await self._send(send, _encoder.encode_lines([problem.document]))
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
-        async with asyncio.timeout(self._host.write_deadline_s):
+        async with asyncio.timeout(self._hub.options.write_deadline_s):
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _next(pages: Pages) -> Sequence[msgspec.Struct] | None:
-    # Not `anext(pages, None)`: that is a SystemError where there is no page at all (cpython #128078).
+async def _read_next(pages: Pages) -> Sequence[msgspec.Struct] | None:
+    # `anext(pages, None)` raises SystemError for a generator without any page (cpython #128078).
     try:
         return await anext(pages)
     except StopAsyncIteration:

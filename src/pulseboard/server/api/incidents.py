@@ -1,33 +1,58 @@
-"""`GET /api/incidents`: what was lost, when, and what it said last."""
+"""`GET /api/incidents`: losses of instances, each with the last words of its instance."""
+
+from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
+from litestar import Response, route
+from litestar.params import QueryParameter
+from litestar.types import ControllerRouterHandler
 
-from pulseboard.bus.history.incidents import IncidentStore
-from pulseboard.server.http.query import bus_errors_as_problems, parse_place, parse_service
+from pulseboard.bus.history.incidents import IncidentRecord, IncidentStore
+from pulseboard.server.http.parameters import Before, OneService, reject_unknown_parameters
+from pulseboard.server.http.query import parse_before, parse_service
+from pulseboard.server.http.responses import READ, describe_responses, json_response
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.views import IncidentsView, IncidentView
 
-INCIDENTS_MOST = 100
+INCIDENTS_MAX = 100
 
 
-async def read_incidents(
-    incidents: IncidentStore, service: str | None, before: str | None, limit: int
-) -> IncidentsView:
-    """Return up to `limit` incidents older than the id `before`, of one service if it is given; raise a Problem."""
-    if service is not None:
-        parse_service(service)
-    older = parse_place(before, Cursor.parse)
-    with bus_errors_as_problems():
-        found = await incidents.read(limit, before=older, service=service)
-    views = [
-        IncidentView(
-            **msgspec.structs.asdict(incident),
-            timestamp=event.timestamp,
-            status=event.status,
-            last_id=str(cursor),
-            lines=lines,
-            metrics=None if metrics is None else metrics.metrics,
-        )
-        for incident, event, cursor, lines, metrics in found
-    ]
-    return IncidentsView(views)
+def routes(incidents: IncidentStore) -> list[ControllerRouterHandler]:
+    """Return the route of incidents."""
+
+    @route(
+        "/api/incidents",
+        http_method=READ,
+        guards=[reject_unknown_parameters],
+        summary="Return losses of instances, latest first, each with the last words of its instance",
+        responses=describe_responses(IncidentsView, 400, 503),
+    )
+    async def list_incidents(
+        service: OneService = None,
+        before: Before = None,
+        limit: Annotated[int, QueryParameter(ge=1, le=INCIDENTS_MAX)] = 50,
+    ) -> Response[bytes]:
+        if service is not None:
+            parse_service(service)
+        place = parse_before(before, Cursor.parse)
+        found = await incidents.read(limit, before=place, service=service)
+        return json_response(_view_incidents(found))
+
+    return [list_incidents]
+
+
+def _view_incidents(found: Iterable[IncidentRecord]) -> IncidentsView:
+    return IncidentsView(
+        [
+            IncidentView(
+                **msgspec.structs.asdict(incident),
+                timestamp=event.timestamp,
+                status=event.status,
+                last_id=str(cursor),
+                lines=lines,
+                metrics=None if metrics is None else metrics.metrics,
+            )
+            for incident, event, cursor, lines, metrics in found
+        ]
+    )

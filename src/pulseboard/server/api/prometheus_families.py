@@ -1,7 +1,7 @@
-"""Metrics of services as Prometheus has them: which family a metric is in, and with which labels.
+"""Metrics of services in the format of Prometheus: the family of each metric, and its labels.
 
-Families are named after the metrics. A name that Prometheus' conventions do not allow (`promtool check metrics`), or that is
-taken by another metric, stands in a family for all such, with the name in a label: no value is left out for its name.
+A family is named after its metric. If Prometheus' conventions do not allow the name (`promtool check metrics`), or another
+metric has it, the metric goes to a common family with its name in a label, so no value is omitted because of its name.
 """
 
 import re
@@ -13,10 +13,10 @@ from pulseboard.bus.history.latest_metrics import InstanceMetrics
 from pulseboard.wire.events.metric import Distribution, Kind, Value, split_name
 
 PREFIX = "pulseboard_service_"
-SERIES_MOST = 100_000
-"""Of all services together; what is more is left out."""
+SERIES_MAX = 100_000
+"""Series of all services together; further ones are omitted."""
 
-_OTHERS: dict[Kind, str] = {
+_COMMON_FAMILIES: dict[Kind, str] = {
     "gauge": f"{PREFIX}other",
     "counter": f"{PREFIX}other_events",
     "histogram": f"{PREFIX}other_distribution",
@@ -27,72 +27,86 @@ _SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "counter": ("_total",),
     "histogram": ("", "_count", "_sum", "_bucket"),
 }
-"""What the names of a family's samples end in, or its own."""
+"""The suffixes of the sample names of a family."""
 
-_MULTIPLES = "pico|nano|micro|milli|centi|deci|deca|hecto|kilo|kibi|mega|mibi|mebi|giga|gibi|tera|tebi|peta|pebi"
+_MULTIPLES = (
+    "pico|nano|micro|milli|centi|deci|deca|hecto"
+    "|kilo|kibi|mega|mibi|mebi|giga|gibi|tera|tebi|peta|pebi"
+)
 _UNITS = "amperes|bytes|celsius|grams|joules|kelvin|meters|metres|seconds|volts"
-_OTHER_UNITS = "minutes|hours|days|weeks|kelvins|fahrenheit|rankine|inches|yards|miles|bits|calories|pounds|ounces"
+_OTHER_UNITS = (
+    "minutes|hours|days|weeks|kelvins|fahrenheit|rankine"
+    "|inches|yards|miles|bits|calories|pounds|ounces"
+)
 _DISCOURAGED = re.compile(
-    rf"(?:{_MULTIPLES})(?:{_UNITS}|{_OTHER_UNITS})|{_OTHER_UNITS}|s|ms|us|ns|sec|b|kb|mb|gb|tb|pb|m|h|d"
+    rf"(?:{_MULTIPLES})(?:{_UNITS}|{_OTHER_UNITS})|{_OTHER_UNITS}"
+    r"|s|ms|us|ns|sec|b|kb|mb|gb|tb|pb|m|h|d"
     r"|counter|gauge|summary|untyped|histogram|gaugehistogram"
 )
-"""Parts of a name that the conventions object to: https://prometheus.io/docs/practices/naming/."""
-_RESERVED_ENDS = ("_total", "_count", "_sum", "_bucket", "_created", "_info")
-_OURS = frozenset({"service", "instance", "name", "le", "quantile"})
+"""Words in a name that the conventions reject: https://prometheus.io/docs/practices/naming/."""
+_RESERVED_SUFFIXES = ("_total", "_count", "_sum", "_bucket", "_created", "_info")
+_OWN_LABELS = frozenset({"service", "instance", "name", "le", "quantile"})
 
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_NOT_IN_NAMES = re.compile(r"[^a-z0-9_]+")
+_WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_INVALID_CHARS = re.compile(r"[^a-z0-9_]+")
 
 
 def make_families(readings: Iterable[InstanceMetrics]) -> Iterator[Metric]:
-    """Yield a family for each metric, with what each instance told last."""
-    names = _Names()
+    """Yield a family for each metric, with the latest value of each instance."""
+    names = _FamilyNames()
     families: dict[tuple[str, Kind], Metric] = {}
     seen: set[tuple[str, Kind, tuple[tuple[str, str], ...]]] = set()
-    values = [
-        (name, event.kind(name), value, event.service, event.instance)
-        for _, event in readings
-        for name, value in event.metrics.items()
-    ]
-    # In the order of the names, so that of two that want one family the same gets it each time.
-    for name, kind, value, service, instance in sorted(values, key=lambda each: (each[0], each[1]))[
-        :SERIES_MOST
-    ]:
+    for name, kind, value, own_labels in _list_values(readings):
         base, folded = split_name(name)
         family_name, is_own = names.choose(base, kind)
-        labels = {"service": service, "instance": instance} | _to_labels(folded)
+        labels = own_labels | _to_labels(folded)
         if not is_own:
             labels["name"] = base
         key = family_name, kind, tuple(sorted(labels.items()))
         if key in seen:
-            continue  # two sets of labels that differ only in what Prometheus does not allow
+            continue  # these labels differ from others only in characters that are not allowed
         seen.add(key)
-        said = f"{base!a}" if is_own else "What Prometheus would not have under its own name"
+        subject = f"{base!a}" if is_own else "Metrics whose names Prometheus does not allow"
         family = families.setdefault(
             (family_name, kind),
-            Metric(family_name, f"{said}, as each instance told it last.", _TYPES[kind]),
+            Metric(family_name, f"{subject}: the latest value of each instance.", _TYPES[kind]),
         )
         family.samples.extend(_to_samples(family_name, labels, kind, value))
         if isinstance(value, Distribution) and value.buckets:
             family.type = "histogram"
     for family in families.values():
         if family.type == "histogram":
-            _complete(family)
+            _add_infinity_buckets(family)
         yield family
 
 
-class _Names:
-    """Which metric has which family, by the names of its samples: no two may have one."""
+def _list_values(
+    readings: Iterable[InstanceMetrics],
+) -> list[tuple[str, Kind, Value, dict[str, str]]]:
+    """Return the values with their own labels, sorted by name and kind.
+
+    The order makes sure that of two metrics that want the same family, the same one gets it each time.
+    """
+    values = [
+        (name, event.kind(name), value, {"service": event.service, "instance": event.instance})
+        for _, event in readings
+        for name, value in event.metrics.items()
+    ]
+    return sorted(values, key=lambda each: (each[0], each[1]))[:SERIES_MAX]
+
+
+class _FamilyNames:
+    """The metric that owns each sample name: two metrics must not share one."""
 
     def __init__(self) -> None:
         self._owners = {
             other + suffix: ("", kind)
-            for kind, other in _OTHERS.items()
+            for kind, other in _COMMON_FAMILIES.items()
             for suffix in _SUFFIXES[kind]
         }
 
     def choose(self, base: str, kind: Kind) -> tuple[str, bool]:
-        """Return the family for a metric, and whether it is its own."""
+        """Return the family of a metric, and whether it is named after the metric."""
         name = _to_snake(base)
         if kind == "counter":
             name = name.removesuffix("_total")
@@ -102,28 +116,28 @@ class _Names:
             self._owners.setdefault(sample, owner) == owner for sample in samples
         ):
             return PREFIX + name, True
-        return _OTHERS[kind], False
+        return _COMMON_FAMILIES[kind], False
 
 
 def _is_conventional(name: str) -> bool:
     parts = name.split("_")
     return not (
         name == ""
-        or f"_{name}".endswith(_RESERVED_ENDS)
+        or f"_{name}".endswith(_RESERVED_SUFFIXES)
         or any(_DISCOURAGED.fullmatch(part) for part in parts)
     )
 
 
 def _to_snake(text: str) -> str:
-    return _NOT_IN_NAMES.sub("_", _HUMP.sub("_", text).lower()).strip("_")
+    return _INVALID_CHARS.sub("_", _WORD_BOUNDARY.sub("_", text).lower()).strip("_")
 
 
 def _to_labels(folded: dict[str, str]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for key, text in folded.items():
         name = _to_snake(key) or "label"
-        # Not beside ours, which say whose it is, nor first a digit.
-        labels[f"label_{name}" if name in _OURS or name[0].isdigit() else name] = text
+        # A label must not replace one of ours, or begin with a digit.
+        labels[f"label_{name}" if name in _OWN_LABELS or name[0].isdigit() else name] = text
     return labels
 
 
@@ -137,8 +151,8 @@ def _to_samples(family: str, labels: dict[str, str], kind: Kind, value: Value) -
         yield Sample(family + ("_total" if kind == "counter" else ""), labels, float(value))
 
 
-def _complete(family: Metric) -> None:
-    """Give each count in a histogram the bucket that holds all, which every one must have."""
+def _add_infinity_buckets(family: Metric) -> None:
+    """Add the bucket `+Inf` to each histogram: the format requires it."""
     counts = [sample for sample in family.samples if sample.name == f"{family.name}_count"]
     family.samples.extend(
         Sample(f"{family.name}_bucket", sample.labels | {"le": "+Inf"}, sample.value)

@@ -1,1 +1,1 @@
-"""Running the server: as an ASGI application, under uvicorn, sockets and signals."""
+"""Running the server: as an ASGI application, under uvicorn, with its sockets and signals."""

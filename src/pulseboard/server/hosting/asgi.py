@@ -1,6 +1,6 @@
-"""The board as an ASGI application under any server, or mounted in any application.
+"""The board as an ASGI application: under any server, or mounted in another application.
 
-Invariant: one core for one event loop, started once, whether the host runs lifespans or not.
+Invariant: there is one runtime per event loop, started once, whether or not the server runs the lifespan protocol.
 """
 
 import asyncio
@@ -9,14 +9,12 @@ from typing import Any, Self, cast
 from litestar.types import ASGIApp, HTTPScope, LifeSpanReceive, LifeSpanSend, Receive, Send
 
 from pulseboard.server.app import create_app
-from pulseboard.server.http.problems import Problem, send_problem
+from pulseboard.server.http.problems import RETRY_SOON, Problem, send_problem, stopping_problem
 from pulseboard.server.runtime import Runtime
 from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import PulseboardError
 
-RETRY = [(b"retry-after", b"2")]
-
-_SCOPE = frozenset(
+_SCOPE_KEYS = frozenset(
     (
         "type",
         "asgi",
@@ -30,57 +28,57 @@ _SCOPE = frozenset(
         "extensions",
     )
 )
-"""What our own framework sees of a request: not what the host's has noted for itself, which may be of the same name."""
+"""The keys of a scope that our framework gets. The host application's framework may have added keys that ours uses too."""
 
 
 class WrongLoop(PulseboardError):
-    """This board runs in another event loop of the process: make one Pulseboard() for each."""
+    """This Pulseboard runs in another event loop of the process: make one Pulseboard() for each."""
 
 
 class Pulseboard:
-    """An ASGI application that serves the board: the page, the streams and the API, below wherever it is mounted.
+    """An ASGI application that serves the board: the page, the streams and the API, at any mount path.
 
-    It starts with the host's lifespan, with `async with`, or else at its first request. Its streams end, with a `bye`, at the
-    signal that stops the host. Without `settings`, they are read when it starts: from the environment and `pulseboard.toml`.
+    It starts with the lifespan of the server, with `async with`, or else at its first request. Its streams end with a `bye`
+    at the signal that stops the server. Without `settings`, it reads them from the environment and `pulseboard.toml` when
+    it starts.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._core: Runtime | None = None
+        self._runtime: Runtime | None = None
         self._app: ASGIApp | None = None
         self._closed = False
 
-    # Loose, since every framework has types of its own for these three.
+    # Any, because each framework has its own types for these three.
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._respond(scope, receive, send)
         else:
             await receive()
-            await send(
-                {"type": "websocket.close", "code": 1000, "reason": "streams are read by HTTP"}
-            )
+            reason = "use HTTP: the streams are Server-Sent Events"
+            await send({"type": "websocket.close", "code": 1000, "reason": reason})
 
     async def __aenter__(self) -> Self:
         self._closed = False
-        core, _ = self._start()
-        await core.begun()
+        runtime, _ = self._start()
+        await runtime.wait_for_board()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End its streams and its core; requests are refused from then on."""
+        """End the streams and the runtime; later requests are refused."""
         self._closed = True
-        core, self._core = self._core, None
-        if core is not None and self._loop is asyncio.get_running_loop():
-            await core.close()
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None and self._loop is asyncio.get_running_loop():
+            await runtime.close()
 
-    async def _live(self, receive: LifeSpanReceive, send: LifeSpanSend) -> None:
-        """Follow the lifespan of a host (ASGI, "Lifespan Protocol")."""
+    async def _run_lifespan(self, receive: LifeSpanReceive, send: LifeSpanSend) -> None:
+        """Follow the lifespan of the server (ASGI, "Lifespan Protocol")."""
         await receive()
         try:
             async with self:
@@ -91,52 +89,51 @@ class Pulseboard:
         else:
             await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    async def _respond(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         try:
-            core, app = self._start_for_request()
-            await core.begun()
-            if core.failed:
-                raise Problem(
-                    503, "failed", "The server failed inside; its log says how.", headers=RETRY
-                )
+            runtime, app = self._start_for_request()
+            await runtime.wait_for_board()
+            if runtime.failed:
+                detail = "The server failed internally: see its log for the reason."
+                raise Problem(503, "failed", detail, headers=RETRY_SOON)
         except Problem as problem:
             await send_problem(problem, send)
         else:
-            await app(_own_scope(scope), receive, send)
+            await app(_make_own_scope(scope), receive, send)
 
     def _start_for_request(self) -> tuple[Runtime, ASGIApp]:
         if self._closed:
-            raise Problem(
-                503, "stopping", "The server is stopping; try again in a moment.", headers=RETRY
-            )
+            raise stopping_problem()
         try:
             return self._start()
         except PulseboardError as error:
             raise Problem(503, "not-configured", f"{error}.") from error
 
     def _start(self) -> tuple[Runtime, ASGIApp]:
-        # Nothing is awaited in here, so that of many first requests one starts it.
+        # Without any `await`, so that only the first of many concurrent requests starts a runtime.
         loop = asyncio.get_running_loop()
-        if self._core is not None and self._app is not None and self._loop is not None:
+        if self._runtime is not None and self._app is not None and self._loop is not None:
             if self._loop is loop:
-                return self._core, self._app
+                return self._runtime, self._app
             if not self._loop.is_closed():
                 raise WrongLoop
-        core = Runtime(self._settings or Settings.load())
-        core.start()
-        self._loop, self._core, self._app = loop, core, cast("ASGIApp", create_app(core))
-        return self._core, self._app
+        runtime = Runtime(self._settings or Settings.load())
+        runtime.start()
+        self._loop, self._runtime = loop, runtime
+        self._app = cast("ASGIApp", create_app(runtime))
+        return self._runtime, self._app
 
 
-def _own_scope(scope: HTTPScope) -> HTTPScope:
-    """Return what we are asked, as if we stood at the root.
+def _make_own_scope(scope: HTTPScope) -> HTTPScope:
+    """Return the scope as if the board were mounted at the root.
 
-    Some hosts leave the whole path and tell by `root_path` what of it is theirs (ASGI, "HTTP Connection Scope"), others cut it.
+    Some host applications keep the whole path and give their part of it in `root_path`
+    (ASGI, "HTTP Connection Scope"), others remove it from the path.
     """
-    theirs, path = scope.get("root_path", "").rstrip("/"), scope["path"]
-    if theirs and (path == theirs or path.startswith(theirs + "/")):
-        path = path.removeprefix(theirs)
-    own: dict[str, Any] = {name: value for name, value in scope.items() if name in _SCOPE}
+    mount_path, path = scope.get("root_path", "").rstrip("/"), scope["path"]
+    if mount_path and (path == mount_path or path.startswith(mount_path + "/")):
+        path = path.removeprefix(mount_path)
+    own: dict[str, Any] = {name: value for name, value in scope.items() if name in _SCOPE_KEYS}
     own |= {
         "path": path or "/",
         "raw_path": scope.get("raw_path") or scope["path"].encode(),

@@ -1,7 +1,7 @@
-"""The signals that end the process, heard before whoever else handles them: a server that waits for its streams to end
-(uvicorn #2829) gets no other sign of its end that an application could see.
+"""The signals that stop the process, seen before any other handler gets them.
 
-Invariant: every handler that was there is still called, and is back in its place when all of ours are gone from before it.
+A server that waits for its streams to end (uvicorn #2829) gives an application no other sign of its shutdown.
+Invariant: each previous handler is still called, and is installed again after all of our handlers on top of it are removed.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextlib.contextmanager
 def call_on_stop(on_stop: Callable[[], None]) -> Iterator[None]:
-    """Have `on_stop` called in the running event loop at SIGINT and SIGTERM; off the main thread this does nothing.
+    """Call `on_stop` in the running event loop at SIGINT and SIGTERM; outside the main thread, do nothing.
 
-    A signal that nobody handles in Python is left as it is: it ends the process at once, or never.
+    A signal without a Python handler is not changed: it ends the process at once, or is ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -30,16 +30,16 @@ def call_on_stop(on_stop: Callable[[], None]) -> Iterator[None]:
         for number in _STOP_SIGNALS
         if callable(previous := signal.getsignal(number))
     ]
-    links = [_Link(number, on_stop, previous) for number, previous in handled]
+    handlers = [_ChainedHandler(number, on_stop, previous) for number, previous in handled]
     try:
         yield
     finally:
-        for link in links:
-            link.remove()
+        for handler in handlers:
+            handler.remove()
 
 
-class _Link:
-    """Our handler of one signal: it tells us, and then whoever stood there before."""
+class _ChainedHandler:
+    """Our handler of one signal: it calls `on_stop`, and then the previous handler."""
 
     def __init__(
         self, number: signal.Signals, on_stop: Callable[[], None], previous: Handler
@@ -51,14 +51,16 @@ class _Link:
         signal.signal(number, self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        # What a loop's add_signal_handler was given is called through the loop's wakeup descriptor, which is as it was.
+        # A handler of `loop.add_signal_handler` still runs: it uses the wakeup descriptor of the
+        # loop, which stays as it is.
         if self._on_stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_stop)
         self._previous(number, frame)
 
     def remove(self) -> None:
         self._on_stop = None
-        # Whoever stands there since may call us for what was there before, and puts us back when it goes.
-        standing: object = signal.getsignal(self._number)
-        if standing is self and threading.current_thread() is threading.main_thread():
+        # A handler that was installed after ours may call ours, and will install it again when it
+        # is removed. So only the current handler can be replaced.
+        current: object = signal.getsignal(self._number)
+        if current is self and threading.current_thread() is threading.main_thread():
             signal.signal(self._number, self._previous)

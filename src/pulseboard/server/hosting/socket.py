@@ -1,4 +1,4 @@
-"""The socket that a server listens on."""
+"""The socket that a server accepts connections on."""
 
 import contextlib
 import errno
@@ -11,15 +11,13 @@ BACKLOG = 2_048
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a listening-ready socket; raise ConfigError in one line when the address cannot be had."""
+    """Return a listening socket; raise ConfigError with one line if the address is not available."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise ConfigError(
-            f"{host} is no address that can be listened on: {error.strerror}"
-        ) from error
+        raise ConfigError(f"{host} is not an address of this machine: {error.strerror}") from error
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -27,30 +25,30 @@ def bind(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        busy = (
-            "is taken by another program; choose another with --port"
+        reason = (
+            "is used by another program: choose another port with --port"
             if error.errno == errno.EADDRINUSE
-            else f"cannot be had: {error.strerror}"
+            else f"is not available: {error.strerror}"
         )
-        raise ConfigError(f"{host}:{port} {busy}") from error
+        raise ConfigError(f"{host}:{port} {reason}") from error
     sock.setblocking(False)
     return sock
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many connections as the system allows it: each stream is one file (getrlimit(2))."""
+    """Raise this process's limit of open files to the system's maximum: each stream is one (getrlimit(2))."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # macOS answers "unlimited" and then refuses it.
+        # macOS reports "unlimited" and then refuses that value.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def adopt(fd: int) -> socket.socket:
-    """Return the socket that the parent process handed over as `fd`; raise ConfigError when it did not."""
+def inherit(fd: int) -> socket.socket:
+    """Return the socket that the parent process passed as `fd`; raise ConfigError if it is not one."""
     try:
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--fd {fd} is no socket that was handed over: {error}") from error
+        raise ConfigError(f"--fd {fd} is not a socket of the parent process: {error}") from error
     return sock

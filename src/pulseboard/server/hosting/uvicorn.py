@@ -1,4 +1,7 @@
-"""Running the server in a process of its own. The core ends the streams at the signal, so uvicorn does not wait for them."""
+"""Running the server in a process of its own, under uvicorn.
+
+The runtime ends the streams at the stop signal, so uvicorn does not wait for them.
+"""
 
 import socket
 from collections.abc import Callable
@@ -16,7 +19,7 @@ SHUTDOWN_S = 2
 
 
 class ServerFailed(PulseboardError):
-    """The server ended by itself; its log says why."""
+    """The server failed internally: see its log for the reason."""
 
 
 class _Server(uvicorn.Server):
@@ -30,15 +33,15 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        # The signal was answered. Raised again, as uvicorn would, it would skip what our caller has yet to close.
+        # uvicorn would raise the signal again, and our caller could not close its resources.
         self._captured_signals.clear()
 
 
 def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `on_ready` is called once requests are answered. Raises ServerFailed."""
-    core = Runtime(settings, on_failure=lambda: setattr(server, "should_exit", True))
+    """Serve until SIGINT or SIGTERM; call `on_ready` once the server accepts requests. Raise ServerFailed."""
+    runtime = Runtime(settings, on_failure=lambda: setattr(server, "should_exit", True))
     config = uvicorn.Config(
-        create_app(core),
+        create_app(runtime),
         http=StreamProtocol,
         ws="none",
         lifespan="on",
@@ -46,7 +49,7 @@ def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None])
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
-        # Behind a proxy on this machine the client's address is the one that it forwards.
+        # A proxy on this machine forwards the client's address.
         proxy_headers=True,
         forwarded_allow_ips="127.0.0.1",
         backlog=BACKLOG,
@@ -55,5 +58,5 @@ def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None])
     raise_file_limit()
     with sock:
         server.run([sock])
-    if core.failed:
+    if runtime.failed:
         raise ServerFailed

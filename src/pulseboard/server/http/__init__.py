@@ -1,1 +1,1 @@
-"""What endpoints share: reading requests, writing responses, and problem documents."""
+"""What the endpoints share: parsing of requests, writing of responses, and problem documents."""

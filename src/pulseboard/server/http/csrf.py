@@ -1,4 +1,4 @@
-"""Whether a request that changes something may come from where it comes: no other site's page may have a browser send it."""
+"""Protection against cross-site request forgery: a page of another site must not send commands."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,14 +9,17 @@ from pulseboard.server.http.problems import Problem
 
 
 def require_same_site(request: Request[Any, Any, Any]) -> None:
-    """Raise a Problem for a request that another site's page may have sent, or could have without the browser asking us.
+    """Raise a Problem for a request that a page of another site may have sent.
 
-    A body that is not called JSON is what a page may send anywhere unasked (Fetch, "CORS-safelisted request-header").
+    A page may send any other content type anywhere without a preflight request
+    (Fetch, "CORS-safelisted request-header"), so the content type must be JSON.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem(
-            415, "unsupported-media-type", "Send JSON, and say so: Content-Type: application/json."
+            415,
+            "unsupported-media-type",
+            "The body must be JSON: send it with the header Content-Type: application/json.",
         )
     site = request.headers.get("sec-fetch-site")  # Fetch Metadata; a page cannot forge it
     if site in ("same-origin", "none"):
@@ -25,4 +28,4 @@ def require_same_site(request: Request[Any, Any, Any]) -> None:
     if site is not None or (
         origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     ):
-        raise Problem(403, "cross-site", "A page of another site may not do this.")
+        raise Problem(403, "cross-site", "A page of another site may not send this request.")

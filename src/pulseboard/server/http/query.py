@@ -1,15 +1,14 @@
-"""What a request asks for, read from its path and query: each mistake is one problem with a stable code."""
+"""Parsing of the text in a request's path and query. Each mistake is a Problem with a stable code."""
 
 import datetime as dt
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from pulseboard.bus.history.reader import TimeRange
 from pulseboard.server.http.problems import Problem
 from pulseboard.wire.codec import MAX_TIMESTAMP_MS
-from pulseboard.wire.errors import BusUnavailable, InvalidEvent, InvalidName
+from pulseboard.wire.errors import InvalidEvent, InvalidName
 from pulseboard.wire.events.log import LEVELS, LogFilter, parse_level
 from pulseboard.wire.events.metric import check_metric_name
 from pulseboard.wire.names import check_service_name
@@ -22,31 +21,39 @@ _MS = re.compile(r"\d{1,16}", re.ASCII)
 def check_parameters(
     given: Sequence[str], known: Collection[str], *, lists: Collection[str] = ()
 ) -> None:
-    """Raise a Problem for a parameter that nobody looks at, or for one that is given twice and is no list.
+    """Raise a Problem for an unknown parameter, or for one that is repeated and is not in `lists`.
 
-    A filter with a slip in its name would filter nothing, and say nothing.
+    A misspelled filter that is ignored would return everything, and the client would not notice.
     """
     for name in given:
         if name not in known:
-            takes = f"only {', '.join(f'`{each}`' for each in known)}" if known else "none"
-            detail = f"There is no parameter {name[:40]!a} here: it takes {takes}."
+            shown = ", ".join(f"`{each}`" for each in known)
+            detail = f"There is no parameter {name[:40]!a} here. " + (
+                f"The parameters are {shown}." if known else "There are no parameters."
+            )
             raise Problem(400, "bad-parameter", detail, parameter=name[:40])
         if name not in lists and given.count(name) > 1:
-            raise Problem(
-                400, "bad-parameter", f"`{name}` is given more than once.", parameter=name
-            )
+            detail = f"`{name}` is given more than once."
+            raise Problem(400, "bad-parameter", detail, parameter=name)
 
 
 def parse_service(name: str) -> str:
-    """Return a service's name; raise a Problem for what can be none."""
+    """Return the name of a service; raise a Problem for a name that no service can have."""
     try:
         return check_service_name(name)
     except InvalidName as error:
         raise Problem(400, "bad-name", f"{error}.") from error
 
 
+def parse_services(text: str | None) -> list[str] | None:
+    """Return the names in a list with commas; None for an absent or empty one. Raise a Problem."""
+    if not text:
+        return None
+    return [parse_service(name) for name in text.split(",") if name]
+
+
 def parse_metric(name: str) -> str:
-    """Return a metric's name; raise a Problem for what can be none."""
+    """Return the name of a metric; raise a Problem for a name that no metric can have."""
     try:
         return check_metric_name(name)
     except InvalidName as error:
@@ -54,25 +61,26 @@ def parse_metric(name: str) -> str:
 
 
 def parse_moment(name: str, text: str) -> int:
-    """Return a time in ms since the epoch, given like that or by ISO 8601; raise a Problem for anything else.
+    """Return a time in ms since the epoch. `text` is such a number, or ISO 8601 (UTC without an offset).
 
-    A time without an offset is UTC.
+    Raises a Problem with the `name` of the parameter for anything else.
     """
     try:
-        ms = int(text) if _MS.fullmatch(text) else _from_iso(text)
+        ms = int(text) if _MS.fullmatch(text) else _parse_iso(text)
     except ValueError:
         ms = -1
     if not 0 <= ms <= MAX_TIMESTAMP_MS:
         raise Problem(
             400,
             "bad-time",
-            f"`{name}` is a time: ms since the epoch, or like 2026-11-25T03:00:00Z (with + as %2B); not {text[:40]!r}.",
+            f"`{name}` must be a time in ms since the epoch or in ISO 8601, like "
+            f"2026-11-25T03:00:00Z (write + as %2B), not {text[:40]!r}.",
         )
     return ms
 
 
-def parse_span(start: str | None, end: str | None) -> TimeRange:
-    """Return the span between `from` and `to`; raise a Problem for times that are none, or an end before the start."""
+def parse_time_range(start: str | None, end: str | None) -> TimeRange:
+    """Return the range between `from` and `to`; raise a Problem for invalid times, or an end before the start."""
     start_ms = None if start is None else parse_moment("from", start)
     end_ms = None if end is None else parse_moment("to", end)
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
@@ -80,37 +88,23 @@ def parse_span(start: str | None, end: str | None) -> TimeRange:
     return TimeRange(start_ms, end_ms)
 
 
-def parse_place(text: str | None, parse: Callable[[str], T]) -> T | None:
-    """Return the id that is given as `before`, None where there is none; raise a Problem for what is no id."""
+def parse_before(text: str | None, parse: Callable[[str], T]) -> T | None:
+    """Return the id in the parameter `before`, None if it is absent; raise a Problem for an invalid id."""
     try:
         return None if text is None else parse(text)
     except ValueError as error:
         raise Problem(400, "bad-cursor", f"{error}.") from error
 
 
-def parse_lines(level: str | None, contains: str | None) -> LogFilter:
-    """Return which lines of logs are asked for; raise a Problem for a level that is none."""
+def parse_log_filter(level: str | None, contains: str | None) -> LogFilter:
+    """Return the filter for log lines; raise a Problem for an unknown level."""
     try:
         return LogFilter(parse_level(level) if level else LEVELS[0], contains or "")
     except InvalidEvent as error:
         raise Problem(400, "bad-level", f"{error}.") from error
 
 
-@contextmanager
-def bus_errors_as_problems() -> Iterator[None]:
-    """Raise a Problem for a question that Redis cannot be asked."""
-    try:
-        yield
-    except BusUnavailable as error:
-        raise Problem(
-            503,
-            "redis-unavailable",
-            f"Redis cannot be reached: {error}",
-            headers=[(b"retry-after", b"2")],
-        ) from error
-
-
-def _from_iso(text: str) -> int:
+def _parse_iso(text: str) -> int:
     moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)

@@ -1,4 +1,4 @@
-"""What answers have in common: how they are written, and what the schema says of them."""
+"""Responses: how endpoints write them, and how the OpenAPI document describes them."""
 
 from typing import Any
 
@@ -16,26 +16,26 @@ from pulseboard.server.http.problems import CONTENT_TYPE as PROBLEM_TYPE
 from pulseboard.wire.codec import encode
 
 JSON_LINES = "application/x-ndjson"
-FRESH = {"cache-control": "no-store"}
+NO_STORE = {"cache-control": "no-store"}
 
 READ: list[Method] = ["GET", "HEAD"]
-"""RFC 9110, 9.1: whatever answers GET must answer HEAD."""
+"""RFC 9110, 9.1: a resource that supports GET must support HEAD."""
 
-_WHY = {
-    400: "The request is not what it must be; `detail` says what to mend",
-    403: "A page of another site may not do this",
-    404: "There is no such thing",
-    409: "Nobody is there to do it",
+_DESCRIPTIONS = {
+    400: "The request is invalid; `detail` says how to correct it",
+    403: "A page of another site may not send this request",
+    404: "Not found",
+    409: "No instance is listening for commands",
     413: "The request is too large",
-    415: "The body is not JSON, or is not called so",
-    422: "What is asked for cannot be done like that",
-    429: "Too many commands are open; Retry-After says when to try again",
-    503: "Redis cannot be reached, or the board cannot see it yet; Retry-After says when to ask again",
+    415: "The body is not JSON, or its Content-Type is not application/json",
+    422: "The request is well-formed, but it cannot be carried out",
+    429: "Too many commands have no result yet; Retry-After says when to try again",
+    503: "Redis cannot be reached, or the board cannot see it; Retry-After says when to try again",
 }
 
 
 class ProblemDocument(msgspec.Struct):
-    """What went wrong (RFC 9457). `code` is stable; some codes bring members of their own."""
+    """An error (RFC 9457). `code` is stable; some codes have members of their own."""
 
     type: str
     title: str
@@ -44,8 +44,8 @@ class ProblemDocument(msgspec.Struct):
     detail: str
 
 
-class JsonPart(OpenAPISchemaPlugin):
-    """Says of what is kept as JSON text that it is any JSON."""
+class RawJsonSchema(OpenAPISchemaPlugin):
+    """Describes a value that is kept as JSON text as any JSON."""
 
     def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
         return field_definition.annotation is msgspec.Raw
@@ -58,9 +58,11 @@ class JsonPart(OpenAPISchemaPlugin):
         return value is msgspec.UNSET
 
 
-class SchemaDocument(JsonRenderPlugin):
-    """Renders the schema, and says what the framework has no words for: of bodies that take no unknown members that they do
-    not (`strict`), and that what takes a `format` also answers with JSON Lines."""
+class OpenApiDocument(JsonRenderPlugin):
+    """Renders the OpenAPI document with two facts that the framework cannot express.
+
+    The bodies in `strict` allow no unknown members, and endpoints with a `format` also return JSON Lines.
+    """
 
     def __init__(self, path: str, *strict: type[msgspec.Struct]) -> None:
         super().__init__(path=path)
@@ -69,9 +71,8 @@ class SchemaDocument(JsonRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         for name in self._strict:
             openapi_schema["components"]["schemas"][name]["additionalProperties"] = False
-        for operation in (
-            each for path in openapi_schema["paths"].values() for each in path.values()
-        ):
+        operations = (each for path in openapi_schema["paths"].values() for each in path.values())
+        for operation in operations:
             if any(parameter["name"] == "format" for parameter in operation.get("parameters", ())):
                 operation["responses"]["200"]["content"][JSON_LINES] = {
                     "schema": {"type": "string"}
@@ -79,12 +80,12 @@ class SchemaDocument(JsonRenderPlugin):
         return super().render(request, openapi_schema)
 
 
-def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Return what the schema says of a route's problems."""
+def describe_problems(*statuses: int) -> dict[int, ResponseSpec]:
+    """Return the OpenAPI description of an endpoint's problem documents."""
     return {
         status: ResponseSpec(
             ProblemDocument,
-            description=_WHY[status],
+            description=_DESCRIPTIONS[status],
             media_type=PROBLEM_TYPE,
             generate_examples=False,
         )
@@ -92,14 +93,14 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-def answers(kind: Any, *problem_statuses: int) -> dict[int, ResponseSpec]:
-    """Return what the schema says of a route: what it answers, as JSON, and its problems."""
-    answer = ResponseSpec(
-        kind, description="The answer", media_type=MediaType.JSON, generate_examples=False
+def describe_responses(kind: Any, *problem_statuses: int) -> dict[int, ResponseSpec]:
+    """Return the OpenAPI description of an endpoint's JSON response and of its problem documents."""
+    response = ResponseSpec(
+        kind, description="The response", media_type=MediaType.JSON, generate_examples=False
     )
-    return {200: answer} | problems(*problem_statuses)
+    return {200: response} | describe_problems(*problem_statuses)
 
 
-def json_answer(value: object) -> Response[bytes]:
-    """Answer with JSON."""
-    return Response(encode(value), media_type="application/json", headers=FRESH)
+def json_response(value: object) -> Response[bytes]:
+    """Return a JSON response that no cache keeps."""
+    return Response(encode(value), media_type="application/json", headers=NO_STORE)

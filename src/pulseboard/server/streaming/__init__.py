@@ -1,1 +1,1 @@
-"""The two SSE streams, and the HTTP protocol that lets them write to the socket."""
+"""The two streams: their endpoints, and the sinks that write their bytes."""

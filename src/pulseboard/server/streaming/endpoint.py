@@ -1,249 +1,175 @@
-"""The two streams, as raw ASGI: nothing stands between the hub and the reader that could buffer."""
+"""The endpoints of the two streams, as raw ASGI: nothing between the hub and the client buffers.
+
+`GET /api/services/status/stream` is the status stream of the original specification, `GET /api/stream` the event stream.
+"""
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from urllib.parse import parse_qs
+from typing import NamedTuple, cast
 
-from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Send
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 
 from pulseboard.bus.feed.replay import FeedReplay
-from pulseboard.hub.connection import Connection, Framing, View
-from pulseboard.hub.fan_out import WRITE_MAX_BYTES
+from pulseboard.hub.connection import Connection, View
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.resume import catch_up
-from pulseboard.server.http.problems import Problem, send_problem
-from pulseboard.server.http.query import check_parameters, parse_lines, parse_service
-from pulseboard.server.streaming.uvicorn_protocol import (
-    EXTENSION,
-    LAST_WORDS_S,
-    Extension,
-    StreamProtocol,
-    TransportSink,
-    plain,
-)
-from pulseboard.wire.cursor import Cursor
-
-KINDS = frozenset({"status", "heartbeats", "lifecycle", "log", "metric", "command", "receipt"})
-PARAMETERS = ("kinds", "services", "level", "contains", "since", "lastEventId")
+from pulseboard.server.http.problems import Problem, send_problem, stopping_problem
+from pulseboard.server.http.stream_query import ResumePoint, parse_resume_point, parse_view
+from pulseboard.server.streaming.asgi_sink import AsgiSink, wait_for_disconnect
+from pulseboard.server.streaming.transport_sink import TransportSink
+from pulseboard.server.streaming.uvicorn_protocol import EXTENSION, Extension, StreamProtocol
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
-    # Proxies that buffer would hold every event back until the stream ends (nginx: X-Accel-Buffering).
+    # A proxy that buffers would hold back each event until the stream ends (nginx: X-Accel-Buffering).
     (b"x-accel-buffering", b"no"),
     (b"x-content-type-options", b"nosniff"),
 ]
 
+_CONNECTION_HEADERS = {
+    "1.1": [(b"connection", b"keep-alive")],
+    # HTTP/1.0 has no chunks, so there the end of the connection is the end of the stream.
+    "1.0": [(b"connection", b"close")],
+}
 
-async def serve_stream(
-    hub: Hub, replay: FeedReplay, scope: HTTPScope, receive: Receive, send: Send, *, seed: bool
-) -> None:
-    """Answer one request for a stream and serve it until either side ends it."""
-    try:
+Attach = Callable[[Connection], Awaitable[None]]
+
+
+def routes(hub: Hub, replay: FeedReplay) -> list[ASGIRouteHandler]:
+    """Return the routes of the streams."""
+    streams = Streams(hub, replay)
+
+    @asgi("/api/services/status/stream", copy_scope=False)
+    async def status_stream(scope: Scope, receive: Receive, send: Send) -> None:
+        http_scope = cast("HTTPScope", scope)
+        await streams.serve(http_scope, receive, send, lambda _: View(seed=True))
+
+    @asgi("/api/stream", copy_scope=False)
+    async def event_stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await streams.serve(cast("HTTPScope", scope), receive, send, parse_view)
+
+    return [status_stream, event_stream]
+
+
+class _AsgiChannel(NamedTuple):
+    receive: Receive
+    send: Send
+
+
+class Streams:
+    """Serves streams: each request becomes a connection of the hub until either side ends it."""
+
+    def __init__(self, hub: Hub, replay: FeedReplay) -> None:
+        self._hub = hub
+        self._replay = replay
+
+    async def serve(
+        self,
+        scope: HTTPScope,
+        receive: Receive,
+        send: Send,
+        parse: Callable[[HTTPScope], View],
+    ) -> None:
+        """Answer one request for a stream. `parse` returns which events the client wants, or raises a Problem."""
+        try:
+            self._check(scope)
+            view = parse(scope)
+        except Problem as problem:
+            await send_problem(problem, send)
+            return
+        head = _make_head(scope)
+        if scope["method"] == "HEAD":
+            await send(head)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        attach = partial(self._attach, parse_resume_point(scope))
+        channel = _AsgiChannel(receive, send)
+        extension: object = (scope.get("extensions") or {}).get(EXTENSION)
+        if not isinstance(extension, Extension):
+            await send(head)
+            await self._serve_on_asgi(view, attach, channel)
+            return
+        sink = TransportSink(extension.protocol, extension.cycle)
+        extension.protocol.stream = extension.cycle
+        await send(head)
+        if sink.take_over():
+            connection = Connection(view, sink)
+            await self._serve_on_transport(connection, attach, extension.protocol, receive)
+        else:
+            await self._serve_on_asgi(view, attach, channel)
+
+    def _check(self, scope: HTTPScope) -> None:
         if scope["method"] not in ("GET", "HEAD"):
             raise Problem(
                 405,
                 "method-not-allowed",
-                "A stream is read with GET.",
+                "Read a stream with GET.",
                 headers=[(b"allow", b"GET, HEAD")],
             )
-        if hub.closing:
-            raise Problem(
-                503,
-                "stopping",
-                "The server is stopping; try again in a moment.",
-                headers=[(b"retry-after", b"2")],
-            )
-        view = _parse_view(scope, seed=seed)
-    except Problem as problem:
-        await send_problem(problem, send)
-        return
-    # HTTP/1.0 has no chunks, so there the end of the stream is the end of the connection.
-    connection = {"1.1": [(b"connection", b"keep-alive")], "1.0": [(b"connection", b"close")]}
-    head: HTTPResponseStartEvent = {
-        "type": "http.response.start",
-        "status": 200,
-        "headers": [*HEADERS, *connection.get(scope["http_version"], [])],
-    }
-    if scope["method"] == "HEAD":
-        await send(head)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return
-    begin = partial(_begin, hub, replay, *_parse_since(scope))
-    ours: object = (scope.get("extensions") or {}).get(EXTENSION)
-    if not isinstance(ours, Extension):
-        await send(head)
-        await _serve_on_asgi(hub, view, begin, receive, send)
-        return
-    sink = TransportSink(ours.protocol, ours.cycle)
-    ours.protocol.stream = ours.cycle
-    await send(head)
-    if sink.take_over():
-        await _serve_on_transport(hub, Connection(view, sink), begin, ours.protocol, receive)
-    else:
-        await _serve_on_asgi(hub, view, begin, receive, send)
+        if self._hub.closing:
+            raise stopping_problem()
 
+    async def _attach(self, resume: ResumePoint, connection: Connection) -> None:
+        """Attach a connection to the hub. Takes as long as the client needs to read what it missed."""
+        connection.reason = resume.error
+        try:
+            since = resume.since
+            if not self._hub.join(connection, since) and since is not None:
+                await catch_up(self._hub, self._replay, connection, since)
+        except Exception:
+            # The client would wait forever for events that nothing sends.
+            connection.sink.abort()
+            raise
 
-def _parse_view(scope: HTTPScope, *, seed: bool) -> View:
-    if seed:
-        return View(seed=True)
-    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    given = [name for name, values in query.items() for _ in values]
-    check_parameters(given, PARAMETERS, lists=("kinds", "services"))
-    kinds = _parse_names(query.get("kinds"))
-    if kinds is not None and (unknown := kinds - KINDS):
-        raise Problem(
-            400,
-            "unknown-kind",
-            f"kinds can be {', '.join(sorted(KINDS))}, not {', '.join(sorted(unknown))[:80]}.",
+    async def _serve_on_transport(
+        self, connection: Connection, attach: Attach, protocol: StreamProtocol, receive: Receive
+    ) -> None:
+        protocol.on_writable = lambda: self._hub.pump(connection)
+        attaching = asyncio.ensure_future(attach(connection))
+        try:
+            await wait_for_disconnect(receive)
+        finally:
+            protocol.on_writable = None
+            attaching.cancel()
+            # An exception of `attach` is raised here, so that the framework logs it.
+            with contextlib.suppress(asyncio.CancelledError):
+                await attaching
+            # Last, because redis-py may lose the cancellation (cpython #86296), and then the
+            # connection has been attached meanwhile.
+            self._hub.leave(connection)
+
+    async def _serve_on_asgi(self, view: View, attach: Attach, channel: _AsgiChannel) -> None:
+        sink = AsgiSink()
+        connection = Connection(view, sink)
+        # `send` may wait forever for a frozen client, so this waits for other ends as well.
+        sending = asyncio.create_task(
+            sink.send_all(channel.send, lambda: self._hub.pump(connection)),
+            name="pulseboard-stream-send",
         )
-    services = _parse_names(query.get("services"))
-    for service in services or ():
-        parse_service(service)
-    level, contains = query.get("level", [""])[0], query.get("contains", [""])[0]
-    lines = parse_lines(level, contains) if level or contains else None
-    return View(kinds=kinds, services=services, lines=lines)
-
-
-def _parse_names(values: list[str] | None) -> frozenset[str] | None:
-    if values is None:
-        return None
-    return frozenset(name for value in values for name in value.split(",") if name)
-
-
-def _parse_since(scope: HTTPScope) -> tuple[Cursor | None, str | None]:
-    """Return where the reader is, or why that cannot be told: an EventSource would take an error for an answer for ever."""
-    # A browser that reconnects by itself says where it is in the header, and repeats the older address; what stands in for
-    # EventSource where there is none, and cannot set the header, adds a parameter.
-    header = next(
-        (value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"),
-        "",
-    )
-    query = parse_qs(scope["query_string"].decode("latin-1"))
-    text = header or query.get("lastEventId", query.get("since", [""]))[0]
-    if not text:
-        return None, None
-    try:
-        return Cursor.parse(text), None
-    except ValueError as error:
-        return None, str(error)
-
-
-Begin = Callable[[Connection], Awaitable[None]]
-
-
-async def _begin(
-    hub: Hub, replay: FeedReplay, since: Cursor | None, reason: str | None, connection: Connection
-) -> None:
-    """Begin to serve a connection; it may take as long as the reader takes to read what it missed."""
-    connection.reason = reason
-    try:
-        if not hub.join(connection, since) and since is not None:
-            await catch_up(hub, replay, connection, since)
-    except Exception:
-        connection.sink.abort()  # or its reader would wait for ever for what does not come
-        raise
-
-
-async def _serve_on_transport(
-    hub: Hub, connection: Connection, begin: Begin, protocol: StreamProtocol, receive: Receive
-) -> None:
-    protocol.on_writable = lambda: hub.pump(connection)
-    beginning = asyncio.ensure_future(begin(connection))
-    try:
-        await disconnected(receive)
-    finally:
-        protocol.on_writable = None
-        beginning.cancel()
-        await _settle(beginning)
-        # Last: redis-py may lose the cancellation (cpython #86296), and what was beginning has then begun.
-        hub.leave(connection)
-
-
-async def _settle(task: asyncio.Future[None]) -> None:
-    """Wait for the end of a task; what it failed with is ours to answer for."""
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
-async def disconnected(receive: Receive) -> None:
-    """Wait until whoever asked is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-class AsgiSink:
-    """Hands a stream's body to `send`, one message at a time; writable again when the last was taken."""
-
-    framing: Framing = staticmethod(plain)
-
-    def __init__(self) -> None:
-        self._pieces: deque[memoryview] = deque()
-        self.unsent = 0
-        self._closed = False
-        self._woken = asyncio.Event()
-        self.aborted = asyncio.Event()
-
-    @property
-    def writable(self) -> bool:
-        return not (self.unsent or self._closed)
-
-    def write(self, data: bytes) -> None:
-        # In pieces, or nobody could tell one that takes a large board slowly from one that takes nothing.
-        whole = memoryview(data)
-        self._pieces.extend(
-            whole[at : at + WRITE_MAX_BYTES] for at in range(0, len(data), WRITE_MAX_BYTES)
+        disconnected = asyncio.create_task(
+            wait_for_disconnect(channel.receive), name="pulseboard-stream-disconnect"
         )
-        self.unsent += len(data)
-        self._woken.set()
-
-    def close(self, last: bytes) -> None:
-        self.write(last)
-        self._closed = True
-        # A reader that takes nothing would never have it.
-        asyncio.get_running_loop().call_later(LAST_WORDS_S, self.aborted.set)
-
-    def abort(self) -> None:
-        self.close(b"")
-        self.aborted.set()
-
-    async def send_all(self, send: Send, on_writable: Callable[[], None]) -> None:
-        """Send what is written until the sink is closed; `on_writable` is called when more may be."""
-        while self._pieces or not self._closed:
-            if self._pieces:
-                piece = bytes(self._pieces.popleft())
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                self.unsent -= len(piece)
-                if not self.unsent:
-                    on_writable()
-            else:
-                self._woken.clear()
-                await self._woken.wait()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        aborted = asyncio.create_task(sink.aborted.wait(), name="pulseboard-stream-abort")
+        attaching = asyncio.ensure_future(attach(connection))
+        tasks = (sending, disconnected, aborted, attaching)
+        try:
+            await asyncio.wait(tasks[:3], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            sent, _, _, attached = await asyncio.gather(*tasks, return_exceptions=True)
+            self._hub.leave(connection)
+        for failure in (sent, attached):
+            # ASGI 2.4 has `send` raise an OSError when the client has disconnected.
+            if isinstance(failure, Exception) and not isinstance(failure, OSError):
+                raise failure
 
 
-async def _serve_on_asgi(hub: Hub, view: View, begin: Begin, receive: Receive, send: Send) -> None:
-    sink = AsgiSink()
-    connection = Connection(view, sink)
-    # `send` may wait for ever on a reader that is frozen, so it is not waited for alone.
-    sending = asyncio.create_task(
-        sink.send_all(send, lambda: hub.pump(connection)), name="pulseboard-stream-send"
-    )
-    gone = asyncio.create_task(disconnected(receive), name="pulseboard-stream-disconnect")
-    aborted = asyncio.create_task(sink.aborted.wait(), name="pulseboard-stream-abort")
-    beginning = asyncio.ensure_future(begin(connection))
-    tasks = (sending, gone, aborted, beginning)
-    try:
-        await asyncio.wait(tasks[:3], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        sent, _, _, begun = await asyncio.gather(*tasks, return_exceptions=True)
-        hub.leave(connection)
-    for failure in (sent, begun):
-        # A reader that is gone is no error (ASGI 2.4 has `send` raise an OSError for it).
-        if isinstance(failure, Exception) and not isinstance(failure, OSError):
-            raise failure
+def _make_head(scope: HTTPScope) -> HTTPResponseStartEvent:
+    connection = _CONNECTION_HEADERS.get(scope["http_version"], [])
+    return {"type": "http.response.start", "status": 200, "headers": [*HEADERS, *connection]}

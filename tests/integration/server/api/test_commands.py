@@ -248,7 +248,7 @@ async def test_what_was_sent_to_a_run_that_was_killed_is_not_waited_for_once_the
     assert [(each["receipt"], each["reason"]) for each in receipts["a"]] == [
         ("expired", "not-started")
     ]
-    assert "anew" in receipts["a"][0]["error"]
+    assert "restarted" in receipts["a"][0]["error"]
     assert till.counted() == {}
 
 
@@ -272,9 +272,9 @@ async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_go
     till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settling = sys.modules[ExpiryCheck.__module__]
-    monkeypatch.setattr(settling, "DEAF_MS", 500)
+    monkeypatch.setattr(settling, "NOT_LISTENING_MS", 500)
     monkeypatch.setattr("pulseboard.bus.commands.sender.OPEN_PAGE_SIZE", 2)
-    monkeypatch.setattr(settling, "OPEN_LOOKED_AT", 2)
+    monkeypatch.setattr(settling, "OPEN_PAGE_SIZE", 2)
     host = run_host("a", "service.command('slow')(lambda: time.sleep(60))")
     run_host("b")
     await till.listens("a", "b")
@@ -289,7 +289,7 @@ async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_go
     told = await till.settled(command_id, "a", "b")
     assert (told["a"][-1]["receipt"], told["a"][-1]["error"]) == (
         "expired",
-        "the instance listens no more",
+        "the instance is no longer listening",
     )
     assert told["b"][-1]["receipt"] == "done"
 
@@ -497,7 +497,7 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
     await eventually(lambda: [each for _, each in till.audit() if each.get("source") == "publish"])
     (attempt,) = (each for _, each in till.audit() if each.get("source") == "publish")
     assert (attempt["command"], attempt["args"], attempt["instances"]) == ("count", {"by": 7}, [])
-    assert attempt["refused"] == "command-refused: plain commands are not passed on here"
+    assert attempt["refused"] == "command-refused: this server does not accept external commands"
     rows: Any = raw.xrange(keys.commands)
     (signed,) = (fields for _, fields in rows if fields.get(b"signature"))
     command = json.loads(signed[b"data"])

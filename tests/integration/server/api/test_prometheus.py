@@ -23,7 +23,7 @@ from pulseboard import Service
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.history.latest_metrics import InstanceMetrics
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.server.api.prometheus import _Families
+from pulseboard.server.api.prometheus import FamilyCollector
 from pulseboard.server.api.prometheus_families import make_families
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.metric import LARGEST, Distribution, MetricEvent, check_metric_name
@@ -256,7 +256,7 @@ async def test_it_answers_to_get_and_head_alone(server: Server) -> None:
 
 def expose(*events: MetricEvent) -> bytes:
     return generate_latest(
-        _Families(
+        FamilyCollector(
             make_families(InstanceMetrics(Cursor(1, n), event) for n, event in enumerate(events))
         )
     )

@@ -10,7 +10,7 @@ from tests.support.server import ServeFixture, Server, eventually
 
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.embedded.valkey import EmbeddedValkey
-from pulseboard.server.routes import page as page_module
+from pulseboard.server.api import page as page_module
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 

@@ -1,4 +1,4 @@
-"""The page, and the files that it is made of."""
+"""`GET /services`: the page, and the files that it loads."""
 
 import re
 from mimetypes import guess_type
@@ -17,7 +17,8 @@ STATIC = Path(__file__).parents[1] / "static"
 
 SECURITY_HEADERS = {
     "content-security-policy": (
-        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -25,29 +26,31 @@ SECURITY_HEADERS = {
 IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
 REVALIDATED = {"cache-control": "no-cache"}
 
-_NAMED_BY_CONTENT = re.compile(r".+-[\w-]{8}\.\w+")
-"""What Vite calls a file whose content will never be another."""
+_HASHED_NAME = re.compile(r".+-[\w-]{8}\.\w+")
+"""The name that Vite gives to a file: it contains a hash, so a file of this name never changes."""
 
 
-def make_page() -> list[ControllerRouterHandler]:
-    """Return the routes."""
+def routes() -> list[ControllerRouterHandler]:
+    """Return the routes of the page."""
 
-    # Every address is a relative one, also in the page: the board may be mounted anywhere, by a proxy that tells nobody.
+    # All addresses are relative, also in the page: a proxy may mount the board at any path
+    # without telling the server.
     @route("/", http_method=READ, include_in_schema=False, sync_to_thread=False)
     def root(request: Request[Any, Any, Any]) -> Redirect:
-        *_, last = _path_as_asked(request).split("/")
+        *_, last = _requested_path(request).split("/")
         return Redirect(f"{last}/services" if last else "services")
 
     @route("/services", http_method=READ, include_in_schema=False, sync_to_thread=False)
     def page(request: Request[Any, Any, Any]) -> Response[bytes] | Redirect:
-        if _path_as_asked(request).endswith("/"):
+        if _requested_path(request).endswith("/"):
             return Redirect("../services")
         index = STATIC / "index.html"
         if not index.is_file():
             raise Problem(
                 503,
                 "no-page",
-                "This installation has no page: it was not built. Run `make serve` in the source tree.",
+                "This installation has no page, because it was not built: "
+                "run `make serve` in the source tree.",
             )
         return Response(
             index.read_bytes(),
@@ -62,24 +65,24 @@ def make_page() -> list[ControllerRouterHandler]:
         sync_to_thread=False,
     )
     def asset(request: Request[Any, Any, Any]) -> Response[bytes]:
-        # Looked for among what is there, never opened by a name that somebody gave.
+        # The name is compared with those of existing files and never used as a path.
         name = request.path_params["name"]
         folder = STATIC / "services" / "assets"
-        file = (
-            next((file for file in folder.iterdir() if file.name == name), None)
-            if folder.is_dir()
-            else None
-        )
+        files = folder.iterdir() if folder.is_dir() else ()
+        file = next((file for file in files if file.name == name), None)
         if file is None:
             raise NotFoundException
-        caching = IMMUTABLE if _NAMED_BY_CONTENT.fullmatch(name) else REVALIDATED
+        caching = IMMUTABLE if _HASHED_NAME.fullmatch(name) else REVALIDATED
         kind = guess_type(name)[0] or "application/octet-stream"
         return Response(file.read_bytes(), media_type=kind, headers=SECURITY_HEADERS | caching)
 
     return [root, page, asset]
 
 
-def _path_as_asked(request: Request[Any, Any, Any]) -> str:
-    """Return the path as it stood in the request: routing has taken its last slash, and a host the front of it."""
+def _requested_path(request: Request[Any, Any, Any]) -> str:
+    """Return the path of the request line.
+
+    Routing removes the final slash, and a host application the path at which the board is mounted.
+    """
     raw: bytes | None = request.scope.get("raw_path")
     return raw.decode("latin-1") if raw else request.scope["path"]

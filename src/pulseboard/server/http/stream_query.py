@@ -1,0 +1,69 @@
+"""Parsing of a stream request: which events the client wants, and after which event it resumes."""
+
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from litestar.types import HTTPScope
+
+from pulseboard.hub.connection import View
+from pulseboard.server.http.problems import Problem
+from pulseboard.server.http.query import check_parameters, parse_log_filter, parse_service
+from pulseboard.wire.cursor import Cursor
+
+KINDS = frozenset({"status", "heartbeats", "lifecycle", "log", "metric", "command", "receipt"})
+PARAMETERS = ("kinds", "services", "level", "contains", "since", "lastEventId")
+
+
+class ResumePoint(NamedTuple):
+    """The last event that the client received, or why that cannot be read from its request."""
+
+    since: Cursor | None = None
+    error: str | None = None
+
+
+def parse_view(scope: HTTPScope) -> View:
+    """Return which events of the event stream the client wants; raise a Problem."""
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    given = [name for name, values in query.items() for _ in values]
+    check_parameters(given, PARAMETERS, lists=("kinds", "services"))
+    kinds = _parse_names(query.get("kinds"))
+    if kinds is not None and (unknown := kinds - KINDS):
+        raise Problem(
+            400,
+            "unknown-kind",
+            f"kinds can be {', '.join(sorted(KINDS))}, not {', '.join(sorted(unknown))[:80]}.",
+        )
+    services = _parse_names(query.get("services"))
+    for service in services or ():
+        parse_service(service)
+    level, contains = query.get("level", [""])[0], query.get("contains", [""])[0]
+    lines = parse_log_filter(level, contains) if level or contains else None
+    return View(kinds=kinds, services=services, lines=lines)
+
+
+def parse_resume_point(scope: HTTPScope) -> ResumePoint:
+    """Return where the client resumes.
+
+    An invalid id is not a Problem, because an EventSource would repeat the request forever: the
+    stream begins with a `reset` instead.
+    """
+    # A browser that reconnects sends the header and repeats the old address, so the header counts
+    # first. Replacements of EventSource that cannot set the header add the parameter.
+    header = next(
+        (value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"),
+        "",
+    )
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    text = header or query.get("lastEventId", query.get("since", [""]))[0]
+    if not text:
+        return ResumePoint()
+    try:
+        return ResumePoint(Cursor.parse(text))
+    except ValueError as error:
+        return ResumePoint(error=str(error))
+
+
+def _parse_names(values: list[str] | None) -> frozenset[str] | None:
+    if values is None:
+        return None
+    return frozenset(name for value in values for name in value.split(",") if name)

@@ -1,1 +1,0 @@
-"""Which path is answered by what. Each module has the routes of one purpose, around a core."""

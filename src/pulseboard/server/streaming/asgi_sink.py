@@ -1,0 +1,67 @@
+"""The sink of a stream under any ASGI server: it passes the bytes to `send`."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from litestar.types import Receive, Send
+
+from pulseboard.hub.connection import Framing
+from pulseboard.hub.fan_out import WRITE_MAX_BYTES
+from pulseboard.server.streaming.framing import FINAL_BYTES_S, frame_plain
+
+
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the client has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class AsgiSink:
+    """Passes a stream's body to `send`, one message at a time; writable while nothing is unsent."""
+
+    framing: Framing = staticmethod(frame_plain)
+
+    def __init__(self) -> None:
+        self._pieces: deque[memoryview] = deque()
+        self.unsent = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+        self.aborted = asyncio.Event()
+
+    @property
+    def writable(self) -> bool:
+        return not (self.unsent or self._closed)
+
+    def write(self, data: bytes) -> None:
+        # In pieces, so that the progress of a client that reads a large board slowly can be seen.
+        whole = memoryview(data)
+        self._pieces.extend(
+            whole[at : at + WRITE_MAX_BYTES] for at in range(0, len(data), WRITE_MAX_BYTES)
+        )
+        self.unsent += len(data)
+        self._changed.set()
+
+    def close(self, last: bytes) -> None:
+        self.write(last)
+        self._closed = True
+        # A client that has stopped reading would never read `last`.
+        asyncio.get_running_loop().call_later(FINAL_BYTES_S, self.aborted.set)
+
+    def abort(self) -> None:
+        self.close(b"")
+        self.aborted.set()
+
+    async def send_all(self, send: Send, on_writable: Callable[[], None]) -> None:
+        """Send what is written until the sink is closed; call `on_writable` when nothing is unsent."""
+        while self._pieces or not self._closed:
+            if self._pieces:
+                piece = bytes(self._pieces.popleft())
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                self.unsent -= len(piece)
+                if not self.unsent:
+                    on_writable()
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
