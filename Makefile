@@ -8,10 +8,10 @@
 # Where this is set, every start would compile all it imports anew: seconds instead of one.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve test lint fmt bench chaos soak lock clean
+.PHONY: help demo serve test test-fast lint fmt bench chaos soak lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name what; do printf '  make %-7s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
 
 demo: ## three real services on one live board: the one command to try
 	@scripts/python scripts/prepare.py run
@@ -21,9 +21,13 @@ serve: ## the server alone
 	@scripts/python scripts/prepare.py run
 	@.venv/bin/pulseboard serve $(ARGS)
 
-test: ## everything: linters, types, layers, unit, integration and browser tests
+test: ## everything: linters, types, layers, and the tests of all rings
 	@scripts/python scripts/prepare.py test
 	@.venv/bin/python scripts/check.py
+
+test-fast: ## linters, types, layers, and the unit tests of package and page
+	@scripts/python scripts/prepare.py check
+	@.venv/bin/python scripts/check.py --fast
 
 lint: ## the quick part of it: linters, types, layers
 	@scripts/python scripts/prepare.py check
@@ -51,6 +55,6 @@ lock: ## lock the newest dependencies that fit pyproject.toml
 	@scripts/lock
 
 clean: ## remove whatever was made here
-	@rm -rf .venv .uv dist build web/node_modules tests/seed/node_modules src/pulseboard/server/static \
+	@rm -rf .venv .venv-* .uv dist build web/node_modules tests/seed/node_modules src/pulseboard/server/static \
 	  .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find src tests scripts benchmarks chaos -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

