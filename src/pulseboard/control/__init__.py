@@ -1,1 +1,1 @@
-"""Control: which instances a command goes to, whether it may be sent, when it expires. No HTTP."""
+"""Control: whether a command is sent, to which instances, and when it expires. No HTTP."""

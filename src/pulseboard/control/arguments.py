@@ -1,7 +1,8 @@
-"""A first check of a command's arguments against the JSON Schema that the service publishes.
+"""A first check of a command's arguments against the JSON Schema of its service.
 
-Anyone who can write to Redis can write a schema. A schema must not make this server fetch another document or keep it
-busy. So only keywords with a bounded cost are evaluated, up to a budget of work. The service itself checks everything.
+Anyone who can write to Redis can write a schema. A schema must not make this server fetch another
+document or keep it busy. So only keywords with a bounded cost are evaluated, up to a budget of
+work. The service itself checks everything.
 """
 
 import re
@@ -19,7 +20,10 @@ from pulseboard.wire.codec import encode
 WORK_MAX = 50_000
 """The budget of one check, in units of work: about 0.1 s in the worst case."""
 KEYWORD_COST, REF_COST, MEMBER_COST, ERROR_COST = 10, 500, 5, 500
-"""Units per keyword, per `$ref`, per member of the keyword's value and of the checked value, and per error found."""
+"""Units per keyword, per `$ref`, per member, and per error found.
+
+Members are those of the keyword's value and of the checked value.
+"""
 SCHEMA_MAX_BYTES = 65_536
 TEXT_MAX_CHARS = 200
 """Longest part of an error message that comes from the schema or the arguments."""
@@ -54,11 +58,12 @@ _EVALUATED = frozenset(
 )
 """The keywords that msgspec writes, and similar ones.
 
-Regular expressions and keywords that compare each item with each other item are left out: their cost has no bound.
+Regular expressions and keywords that compare each item with each other item are left out: their
+cost has no bound.
 """
 
 _REDIRECTING_KEYWORD = re.compile(rb'"\$(?:schema|id|anchor|dynamic\w+)"')
-"""Keywords that select another validator or make ours search for one. msgspec writes none of them."""
+"""Keywords that select another validator. msgspec writes none of them."""
 
 _work_left: ContextVar[int] = ContextVar("pulseboard_work_left")
 

@@ -1,4 +1,7 @@
-"""Dispatch: whether a command is sent, and to which instances, for the API and for external messages."""
+"""Dispatch: decides whether a command is sent, and to which instances.
+
+Commands come from the API and from external messages.
+"""
 
 import asyncio
 import hashlib
@@ -35,7 +38,7 @@ from pulseboard.wire.names import check_command_name, check_service_name
 from pulseboard.wire.state import State
 
 RETRY_FOR_S, RETRY_EVERY_S = 5.0, 0.2
-"""How long an external command waits for a board that cannot see Redis, and how often it tries."""
+"""How long an external command waits for a blind board, and how often it tries again."""
 
 OPEN_COMMANDS_MAX = 1_000
 """Commands without a result that may exist at a time, of all services together."""
@@ -77,7 +80,7 @@ class SentCommand(NamedTuple):
 class Dispatcher:
     """Turns requests into commands and sends them.
 
-    Raises CommandError for a request that cannot be fulfilled, InvalidName for an impossible name, and BusUnavailable.
+    Raises CommandError for a request that cannot be fulfilled, InvalidName, and BusUnavailable.
     """
 
     def __init__(self, hub: Hub, commands: CommandSender) -> None:
@@ -142,7 +145,7 @@ class Dispatcher:
         return self._build(request, list(able))
 
     async def make_external(self, external: ExternalCommand) -> Command:
-        """Return the command of an external message; a refused one has the reason and no instances.
+        """Return the command of an external message; a refused one has a reason, no instances.
 
         Raises nothing, since the publisher of the message gets no answer.
         """
@@ -215,7 +218,7 @@ def _request_of(external: ExternalCommand) -> CommandRequest:
 
 
 def _digest(request: CommandRequest) -> str:
-    """Return a digest of all that makes two requests the same one; the sender is not part of it."""
+    """Return a digest of everything that two equal requests share; not of the sender."""
     facts = [
         request.service,
         request.command,

@@ -45,7 +45,10 @@ class BoardBlind(CommandError):
 
 
 class IdempotencyKeyReused(CommandError):
-    """An idempotency key was used before, with a different request. `command_id`: what that sent."""
+    """An idempotency key was used before, with a different request.
+
+    `command_id`: the command that the earlier request sent.
+    """
 
     code = "idempotency-key-reused"
 
@@ -58,7 +61,10 @@ class IdempotencyKeyReused(CommandError):
 
 
 class NoListener(CommandError):
-    """No instance is listening for commands. `states`: the state of each instance that was asked."""
+    """No instance is listening for commands.
+
+    `states`: the state of each instance that the request was for.
+    """
 
     code = "no-listener"
 

@@ -1,6 +1,7 @@
 """Expiry: the final receipts of commands whose time is over or whose instance is gone.
 
-The instance itself sends every other receipt. These say why it cannot: it did not begin, or did not survive.
+The instance itself sends every other receipt. These say why it cannot: it did not begin, or did not
+survive.
 """
 
 from pulseboard.bus.commands.sender import OPEN_PAGE_SIZE, CommandRecord, CommandSender, Listener
@@ -9,7 +10,7 @@ from pulseboard.wire.events.receipt import Receipt, Step
 from pulseboard.wire.state import State
 
 NOT_LISTENING_MS = 20_000
-"""A command that an instance has not begun this long after it was sent expires if the instance is not listening."""
+"""Time after which a command that has not begun expires if its instance is not listening."""
 CLAIM_GRACE_MS = 1_000
 """A claim made just before a command's expiry may reach this server this much later."""
 
@@ -17,7 +18,8 @@ CLAIM_GRACE_MS = 1_000
 class ExpiryCheck:
     """Completes the open commands that their instances will not complete, one page per call.
 
-    Any number of servers may run it: each receipt is written once, and an instance that comes back may still add its own.
+    Any number of servers may run it: each receipt is written once, and an instance that comes back
+    may still add its own.
     """
 
     def __init__(self, hub: Hub, commands: CommandSender) -> None:
@@ -26,7 +28,10 @@ class ExpiryCheck:
         self._start = 0
 
     async def check_page(self) -> None:
-        """Check the next page of open commands; raise BusUnavailable. While the board is blind, do nothing."""
+        """Check the next page of open commands; raise BusUnavailable.
+
+        While the board is blind, do nothing.
+        """
         if self._hub.blind is not None:
             return
         ids = await self._commands.read_open_commands(self._start)
@@ -59,7 +64,10 @@ def _find_final_receipt(
     listener: Listener | None,
     now_ms: int,
 ) -> Receipt | None:
-    """Return the receipt that completes a command for an instance; None while the instance may still do so itself."""
+    """Return the receipt that completes a command for an instance.
+
+    None while the instance may still send it itself.
+    """
     command = record.command
     claim = record.claims.get(instance)
 
@@ -81,7 +89,7 @@ def _find_final_receipt(
 
 
 def _why_not_started(record: CommandRecord, listener: Listener | None, now_ms: int) -> str | None:
-    """Return why an instance that has not begun a command will not begin it; None while it may."""
+    """Return why an instance will not begin a command; None while it still may."""
     if now_ms > record.command.expires + CLAIM_GRACE_MS:
         return "the instance did not begin in time"
     # A deadline may be as long as a day, too long to wait for an instance that is gone.

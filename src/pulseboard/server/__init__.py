@@ -16,8 +16,8 @@ _MODULES = {"Pulseboard": "hosting.asgi", "Settings": "settings"}
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on demand, because each CLI command imports a module of this package, and few of them need
-    # the web framework.
+    # Imported on demand, because each CLI command imports a module of this package, and few of them
+    # need the web framework.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

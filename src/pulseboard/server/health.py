@@ -1,4 +1,4 @@
-"""The health of this server: whether clients can rely on its board, and what it counts about itself."""
+"""The health of this server: whether clients can rely on its board, and its counters."""
 
 from collections.abc import Mapping
 
@@ -33,7 +33,7 @@ class ServerHealth:
 
     @property
     def coverage_gaps(self) -> int:
-        """How often no server was subscribed for a while, so that external messages may have been missed."""
+        """The number of periods in which external messages may have been missed."""
         return self._ingestor.losses
 
     @property

@@ -1,7 +1,7 @@
 """The runtime: all parts of a server process, wired together, and the tasks that run them.
 
-Ownership: the runtime builds every part, and closes the shared Redis client when its tasks have ended. The feed reader and
-the ingestor close their own blocking connections when their tasks end.
+Ownership: the runtime builds every part, and closes the shared Redis client when its tasks have
+ended. The feed reader and the ingestor close their own blocking connections when their tasks end.
 """
 
 import asyncio
@@ -43,7 +43,10 @@ DECLARE_INTERVAL_S = 0.5
 EXPIRE_INTERVAL_S = 1.0
 LIMITS_INTERVAL_S = 2.0
 FIRST_BOARD_S = 1.0
-"""How long the first requests wait for the board. Redis may be unreachable, and then the answers say so."""
+"""How long the first requests wait for the board.
+
+Redis may be unreachable, and then the answers say so.
+"""
 
 log = logging.getLogger("pulseboard.server")
 
@@ -55,8 +58,8 @@ def _ignore_failure() -> None:
 class Runtime:
     """The parts of a server process, running while the context is entered.
 
-    `on_failure` is called if one of them ends with an error. In each case the streams end first: at the signal that stops
-    the process, when the context is left, and at a failure.
+    `on_failure` is called if one of them ends with an error. In each case the streams end first: at
+    the signal that stops the process, when the context is left, and at a failure.
     """
 
     def __init__(

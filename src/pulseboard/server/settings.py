@@ -1,6 +1,7 @@
-"""The options of the server. Each is defined here once.
+"""The options of the server, each defined once.
 
-The flags, the environment variables, the keys of `pulseboard.toml` and the documentation are derived from here.
+The flags, the environment variables, the keys of `pulseboard.toml` and the documentation are
+derived from here.
 """
 
 import ipaddress
@@ -47,12 +48,15 @@ _LIMITED = {
     "keep_audit": "audit",
 }
 _FEED_MIN_ENTRIES = 1_000
-"""Redis would trim a shorter feed during a burst of events, before the servers have read it."""
+"""A shorter feed could be trimmed during a burst, before the servers have read it."""
 _HISTORY_MIN_ENTRIES = 100
 
 
 def _default_data_dir() -> Path:
-    """Return the user's data directory (XDG Base Directory Specification; its equivalent on macOS)."""
+    """Return the user's data directory.
+
+    Source: XDG Base Directory Specification; on macOS, its equivalent.
+    """
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "pulseboard"
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "pulseboard"
@@ -61,7 +65,8 @@ def _default_data_dir() -> Path:
 class Settings(BaseSettings):
     """The options of a server.
 
-    Flags have precedence over the environment (PULSEBOARD_*, and REDIS_URL), and that over `pulseboard.toml`.
+    Flags have precedence over the environment (PULSEBOARD_*, and REDIS_URL), and that over
+    `pulseboard.toml`.
     """
 
     model_config = SettingsConfigDict(

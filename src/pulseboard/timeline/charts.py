@@ -1,4 +1,4 @@
-"""The chart of one metric: a series for each instance, reduced to the points that a chart can show."""
+"""The chart of one metric, with a series for each instance."""
 
 import msgspec
 
@@ -7,7 +7,10 @@ from pulseboard.timeline.series import Point, draw_points, read_steps
 from pulseboard.wire.events.metric import Kind
 
 LEAD_MS = 120_000
-"""Samples this long before a chart are read too: the first rate of a counter needs the sample before it."""
+"""Samples this long before a chart are read too.
+
+The first rate of a counter needs the sample before it.
+"""
 
 
 class Series(msgspec.Struct):

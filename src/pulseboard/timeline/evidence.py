@@ -1,6 +1,8 @@
-"""Evidence: what the kept history shows about an instance at a moment, as input for the state rule.
+"""Evidence: the state of an instance at a past moment, judged from the stored history.
 
-An instance that gave a sign of life after the moment, without having been declared lost in between, was alive.
+An instance that gave a sign of life after the moment, without having been declared lost in between,
+was alive.
+
 Invariant: where nothing kept proves silence, the state is `unknown`.
 """
 
@@ -20,8 +22,9 @@ def judge_past(
 ) -> State:
     """Return the state that an instance had at a moment.
 
-    `event` is its last event by then, of `event_ms`. `sign_ms` is its first known sign of life after the moment; if
-    there is none, its last one of all; None if neither is known. `losses` are incidents, the latest first.
+    `event` is its last event by then, of `event_ms`. `sign_ms` is its first known sign of life
+    after the moment; if there is none, its last one of all; None if neither is known. `losses` are
+    incidents, the latest first.
     """
     lost = False
     for loss in losses:

@@ -1,4 +1,7 @@
-"""Log lines of one service, or of all services merged: the latest page by page, or all of a time range."""
+"""Log lines of one service, or of all services merged.
+
+Either the latest page by page, or all of a time range.
+"""
 
 import heapq
 from collections.abc import AsyncGenerator, Sequence
@@ -23,10 +26,12 @@ class PastLine(LineView, frozen=True, kw_only=True):
 
 
 class LogPage(msgspec.Struct):
-    """Log lines, oldest first. `before`: the id that continues with older lines; None at the beginning.
+    """Log lines, oldest first.
 
-    `truncated`: only a bounded part of the log was searched, so there may be fewer than `limit` lines here although
-    older ones match.
+    `before`: the id that continues with older lines; None at the beginning.
+
+    `truncated`: only a bounded part of the log was searched, so there may be fewer than `limit`
+    lines here although older ones match.
     """
 
     lines: list[PastLine]
@@ -97,7 +102,10 @@ async def iterate_lines(
 async def iterate_merged_lines(
     history: HistoryReader, query: LogQuery
 ) -> AsyncGenerator[Sequence[PastLine], None]:
-    """Yield all matching lines of all services, oldest first. Holds at most MERGE_PAGE entries of each service."""
+    """Yield all matching lines of all services, oldest first.
+
+    Holds at most MERGE_PAGE entries of each service.
+    """
     async with AsyncExitStack() as stack:
         sources = [
             await stack.enter_async_context(

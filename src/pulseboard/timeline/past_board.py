@@ -1,4 +1,4 @@
-"""The board at a past moment, from what is kept: states, statuses, last log lines, commands in progress."""
+"""The board at a past moment: states, statuses, last log lines, commands in progress."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,16 @@ SERVICES_MAX = 200
 """Services in one answer. A client that wants more asks for them by name."""
 CONCURRENT_SERVICES = 4
 EVENTS_READ = 1_000
-"""Status events of one service that are searched for its instances: a history holds no more by default."""
+"""Status events of one service that are searched for its instances.
+
+By default, a history holds no more.
+"""
 INCIDENTS_READ = 200
 DECLARED_WITHIN_MS = 600_000
-"""A loss that began before the moment may be declared this much later, if the heartbeat interval is long."""
+"""How long after the moment a loss that had begun may be declared.
+
+It depends on the heartbeat interval, which may be long.
+"""
 
 
 class PastInstance(StatusEvent, frozen=True, kw_only=True, omit_defaults=False):
@@ -43,7 +49,10 @@ class PastInstance(StatusEvent, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class PastCommand(msgspec.Struct):
-    """A command in progress. `steps`: the last receipt of each instance by then, None before the first."""
+    """A command in progress.
+
+    `steps`: the last receipt of each instance by then, None before the first.
+    """
 
     id: str
     service: str
@@ -55,7 +64,10 @@ class PastCommand(msgspec.Struct):
 
 
 class PastBoard(msgspec.Struct):
-    """The board at a moment (ms by Redis' clock). `truncated`: a search limit was reached, so parts may be missing."""
+    """The board at a moment (ms by Redis' clock).
+
+    `truncated`: a search limit was reached, so parts may be missing.
+    """
 
     at: int
     instances: list[PastInstance]
@@ -66,7 +78,7 @@ class PastBoard(msgspec.Struct):
 
 
 class _ServiceAtMoment(NamedTuple):
-    """What is kept of one service around the moment."""
+    """The stored events and log lines of one service around the moment."""
 
     latest: Mapping[str, Entry]
     """The last event of each instance by the moment."""
@@ -139,12 +151,13 @@ class PastBoardReader:
     async def _find_next_events(
         self, service: str, at_ms: int, instances: set[str]
     ) -> dict[str, int]:
-        """Return the time (ms) of the first event of each instance after the moment, where there is one."""
+        """Return the time (ms) of the first event after the moment of each instance with one."""
         next_ms: dict[str, int] = {}
         pages = self._history.read_forwards(
             "status", service, time_range=TimeRange(at_ms + 1, None)
         )
-        # Events that are trimmed during the search are no evidence, and it is not worth a repetition.
+        # Events that are trimmed during the search are no evidence, and it is not worth a
+        # repetition.
         with suppress(HistoryTrimmed):
             async with aclosing(pages):
                 async for page in pages:

@@ -1,6 +1,8 @@
-"""Series: the values of one metric of one instance, reduced to the points that a chart can show.
+"""Series: the values of one metric of one instance, reduced to the points of a chart.
 
-A gauge is shown as its value, a counter as its growth per second, a histogram as the distribution of its values.
+A gauge is shown as its value, a counter as its growth per second, a histogram as the distribution
+of its values.
+
 Invariant: the extremes of the input are among the points, so a short peak stays visible.
 """
 
@@ -12,11 +14,11 @@ from pulseboard.bus.history.reader import Sample
 from pulseboard.wire.events.metric import Distribution, Kind
 
 Point = tuple[int, float, float, float]
-"""The start of an interval in ms, and the minimum, the maximum and the mean of the values in it."""
+"""The start of an interval in ms, and the minimum, maximum and mean of its values."""
 
 
 class Step(NamedTuple):
-    """One sample as a chart needs it: its extremes, and its mean with a weight relative to other samples."""
+    """One sample as a chart needs it: its extremes, and its mean with a relative weight."""
 
     at_ms: int
     minimum: float
@@ -26,7 +28,10 @@ class Step(NamedTuple):
 
 
 def draw_points(steps: Iterable[Step], start_ms: int, end_ms: int, points: int) -> list[Point]:
-    """Return at most `points` points of ordered steps, for intervals of equal length; an empty interval has none."""
+    """Return at most `points` points of ordered steps, for intervals of equal length.
+
+    An empty interval has no point.
+    """
     duration_ms = end_ms - start_ms + 1
     points = min(points, duration_ms)  # an interval is at least 1 ms long
     intervals: dict[int, list[Step]] = {}
@@ -82,8 +87,8 @@ def _read_distributions(samples: Iterable[Sample]) -> Iterator[Step]:
             mean = total / count
             minimum = mean if value.min is None else value.min
             maximum = mean if value.max is None else value.max
-            # The extremes cover the time since the previous sample. How many values the first sample got in
-            # that time is not known, so it counts as one.
+            # The extremes cover the time since the previous sample. How many values the first
+            # sample got in that time is not known, so it counts as one.
             weight = 1.0 if previous is None else float(count)
             yield Step(sample.at_ms, minimum, maximum, min(max(mean, minimum), maximum), weight)
         previous = value

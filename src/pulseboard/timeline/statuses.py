@@ -20,7 +20,10 @@ class PastStatus(StatusEvent, frozen=True, kw_only=True):
 
 
 class StatusPage(msgspec.Struct):
-    """Status events, oldest first. `before`: the id that continues with older events; None at the beginning."""
+    """Status events, oldest first.
+
+    `before`: the id that continues with older events; None at the beginning.
+    """
 
     events: list[PastStatus]
     before: str | None
@@ -54,7 +57,8 @@ async def check_service_known(
 ) -> None:
     """Raise NoHistory for a service that is neither on the board nor in any history.
 
-    Its name is probably misspelled. `found`: what a query for it returned; any content proves that it is known.
+    Its name is probably misspelled. `found`: what a query for it returned; any content proves that
+    it is known.
     """
     if found or service in hub.board.expected or hub.states(service):
         return

@@ -16,7 +16,7 @@ def routes(past_board: PastBoardReader) -> list[ControllerRouterHandler]:
         "/api/board",
         http_method=READ,
         guards=[reject_unknown_parameters],
-        summary="Return the board as it stood at a past moment, from what is kept",
+        summary="Return the board as it stood at a past moment",
         responses=describe_responses(PastBoard, 400, 503),
     )
     async def board(at: At, services: Services = None) -> Response[bytes]:

@@ -1,4 +1,7 @@
-"""`POST /api/services/{name}/commands` and `GET /api/commands/{id}`: send a command, and read its receipts."""
+"""Send a command, and read its receipts.
+
+Endpoints: `POST /api/services/{name}/commands` and `GET /api/commands/{id}`.
+"""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +29,7 @@ _COMMAND_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def _documented(**schema: Any) -> msgspec.Meta:
-    """Add constraints to the OpenAPI document only: the code checks them, with better messages."""
+    """Add constraints to the OpenAPI document; code checks them, with better messages."""
     return msgspec.Meta(extra_json_schema={"extra": schema})
 
 
@@ -57,7 +60,10 @@ class RecordedReceipt(msgspec.Struct, omit_defaults=True):
 
 
 class CommandView(msgspec.Struct):
-    """A command with its receipts so far. `issued` and `expires`: ms by Redis' clock; `cursor`: its feed id."""
+    """A command with its receipts so far.
+
+    `issued` and `expires`: ms by Redis' clock; `cursor`: its feed id.
+    """
 
     id: str
     cursor: str

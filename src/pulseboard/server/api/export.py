@@ -1,7 +1,7 @@
-"""Exports: everything in a time range as JSON Lines, oldest first, with no limit on the length.
+"""Exports: everything in a time range as JSON Lines, oldest first, without a limit.
 
-Invariant: an incomplete export says so. Its last line is a problem document, and the body is not terminated, so an HTTP
-client reports an error too.
+Invariant: an incomplete export says so. Its last line is a problem document, and the body is not
+terminated, so an HTTP client reports an error too.
 """
 
 import asyncio
@@ -51,7 +51,8 @@ def wants_export(request: Request[Any, Any, Any], form: str | None) -> bool:
 async def export(hub: Hub, name: str, pages: Pages) -> Response[bytes]:
     """Return a response with all `pages`, as a file with this name.
 
-    The first page is read before the response begins, so an error there becomes a proper error response.
+    The first page is read before the response begins, so an error there becomes a proper error
+    response.
     """
     return _ExportResponse(hub, name, await _read_next(pages), pages)
 
@@ -109,7 +110,10 @@ class _ExportResponse(Response[bytes]):
             await self._send(send, b"", more=False)
 
     async def _break_off(self, send: Send, problem: Problem) -> None:
-        """Send a problem as the last line. The body has no end, so the server closes the connection."""
+        """Send a problem as the last line.
+
+        The body has no end, so the server closes the connection.
+        """
         log.warning("the export %s is incomplete: %s", self._name, problem)
         await self._send(send, _encoder.encode_lines([problem.document]))
 

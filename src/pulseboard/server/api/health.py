@@ -1,4 +1,4 @@
-"""`GET /healthz` and `/readyz`: whether the process responds, and whether its board can be relied upon."""
+"""`GET /healthz` and `/readyz`: the process responds; clients can rely on its board."""
 
 import asyncio
 
@@ -16,8 +16,9 @@ from pulseboard.server.version import VERSION
 class HealthView(msgspec.Struct):
     """The health of this server.
 
-    `clients` is the number of open streams, `tasks` that of asyncio tasks. `coverage_gaps` counts periods without a
-    subscription, `dropped` the invalid messages by reason. `now` is in ms by Redis' clock.
+    `clients` is the number of open streams, `tasks` that of asyncio tasks. `coverage_gaps` counts
+    periods without a subscription, `dropped` the invalid messages by reason. `now` is in ms by
+    Redis' clock.
     """
 
     status: str
@@ -59,7 +60,7 @@ def routes(hub: Hub, health: ServerHealth) -> list[ControllerRouterHandler]:
         "/readyz",
         http_method=READ,
         sync_to_thread=False,
-        summary="Readiness: return 200 while clients can rely on the board, else 503 with the reason",
+        summary="Readiness: return 200 while clients can rely on the board, else 503",
         responses=describe_responses(HealthView, 503),
     )
     def readyz() -> Response[bytes]:

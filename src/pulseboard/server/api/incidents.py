@@ -25,7 +25,7 @@ def routes(incidents: IncidentStore) -> list[ControllerRouterHandler]:
         "/api/incidents",
         http_method=READ,
         guards=[reject_unknown_parameters],
-        summary="Return losses of instances, latest first, each with the last words of its instance",
+        summary="Return losses of instances with their last words, latest first",
         responses=describe_responses(IncidentsView, 400, 503),
     )
     async def list_incidents(

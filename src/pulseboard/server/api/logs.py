@@ -1,4 +1,4 @@
-"""`GET /api/services/{name}/logs` and `/api/logs`: the log lines of one service, or of all."""
+"""`GET /api/services/{name}/logs` and `/api/logs`: log lines of one service, or of all."""
 
 from typing import Any
 

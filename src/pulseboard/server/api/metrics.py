@@ -1,4 +1,4 @@
-"""`GET /api/services/{name}/metrics`: the latest metrics of a service, or the chart of one metric."""
+"""`GET /api/services/{name}/metrics`: the latest metrics, or the chart of one metric."""
 
 from collections.abc import Iterable
 from typing import Annotated

@@ -27,7 +27,7 @@ IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
 REVALIDATED = {"cache-control": "no-cache"}
 
 _HASHED_NAME = re.compile(r".+-[\w-]{8}\.\w+")
-"""The name that Vite gives to a file: it contains a hash, so a file of this name never changes."""
+"""The name that Vite gives to a file: with a hash, so the file never changes."""
 
 
 def routes() -> list[ControllerRouterHandler]:

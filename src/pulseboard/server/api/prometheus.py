@@ -1,4 +1,4 @@
-"""`GET /metrics`: the latest metrics of all services, instance states and the server's own health, for Prometheus."""
+"""`GET /metrics` for Prometheus: metrics of services, instance states, server health."""
 
 import asyncio
 from collections import Counter
@@ -23,9 +23,15 @@ from pulseboard.wire.state import State
 
 MEDIA_TYPE = "text/plain; version=0.0.4"
 READ_TIMEOUT_S = 4.0
-"""Time for all reads from Redis. Prometheus gives up after 10 s (scrape_timeout), and must learn that Redis hangs."""
+"""Time for all reads from Redis.
+
+Prometheus gives up after 10 s (scrape_timeout), and must learn that Redis hangs.
+"""
 UNKNOWN_INSTANCE_MS = 300_000
-"""Metrics of an instance that is not on the board are shown this long: no event reports its end."""
+"""Time for which metrics of an instance that is not on the board are shown.
+
+Nothing reports the end of such an instance.
+"""
 
 _PRESENT = frozenset({State.ALIVE, State.LATE, State.SILENT})
 
@@ -127,7 +133,7 @@ class Exposition:
         return family
 
     def _select_present(self, readings: Iterable[InstanceMetrics]) -> Iterator[InstanceMetrics]:
-        """Yield the readings of running instances: one that stopped or was lost measures nothing."""
+        """Yield the metrics of running instances: a stopped or lost one measures nothing."""
         states = self._hub.board.states(self._hub.sight)
         for reading in readings:
             state = states.get((reading.event.service, reading.event.instance))

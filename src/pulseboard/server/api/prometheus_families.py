@@ -1,7 +1,8 @@
-"""Metrics of services in the format of Prometheus: the family of each metric, and its labels.
+"""Metrics of services in the format of Prometheus: family and labels of each metric.
 
-A family is named after its metric. If Prometheus' conventions do not allow the name (`promtool check metrics`), or another
-metric has it, the metric goes to a common family with its name in a label, so no value is omitted because of its name.
+A family is named after its metric. If Prometheus' conventions do not allow the name (`promtool
+check metrics`), or another metric has it, the metric goes to a common family with its name in a
+label, so no value is omitted because of its name.
 """
 
 import re
@@ -43,7 +44,7 @@ _DISCOURAGED = re.compile(
     r"|s|ms|us|ns|sec|b|kb|mb|gb|tb|pb|m|h|d"
     r"|counter|gauge|summary|untyped|histogram|gaugehistogram"
 )
-"""Words in a name that the conventions reject: https://prometheus.io/docs/practices/naming/."""
+"""Words that the naming conventions reject: https://prometheus.io/docs/practices/naming/"""
 _RESERVED_SUFFIXES = ("_total", "_count", "_sum", "_bucket", "_created", "_info")
 _OWN_LABELS = frozenset({"service", "instance", "name", "le", "quantile"})
 
@@ -85,7 +86,8 @@ def _list_values(
 ) -> list[tuple[str, Kind, Value, dict[str, str]]]:
     """Return the values with their own labels, sorted by name and kind.
 
-    The order makes sure that of two metrics that want the same family, the same one gets it each time.
+    The order makes sure that of two metrics that want the same family, the same one gets it each
+    time.
     """
     values = [
         (name, event.kind(name), value, {"service": event.service, "instance": event.instance})

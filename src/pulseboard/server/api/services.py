@@ -1,6 +1,7 @@
-"""`GET /api/services`, `/api/services/{name}` and `/api/services/status`: the current board.
+"""The current board.
 
-The last one is the status snapshot of the original specification; its stream is in `streaming`.
+Endpoints: `GET /api/services`, `/api/services/{name}` and `/api/services/status`. The last one is
+the status snapshot of the original specification; its stream is in `streaming`.
 """
 
 from typing import Any

@@ -1,6 +1,7 @@
 """The board as an ASGI application: under any server, or mounted in another application.
 
-Invariant: there is one runtime per event loop, started once, whether or not the server runs the lifespan protocol.
+Invariant: there is one runtime per event loop, started once, whether or not the server runs the
+lifespan protocol.
 """
 
 import asyncio
@@ -28,7 +29,10 @@ _SCOPE_KEYS = frozenset(
         "extensions",
     )
 )
-"""The keys of a scope that our framework gets. The host application's framework may have added keys that ours uses too."""
+"""The keys of a scope that our framework gets.
+
+The host application's framework may have added keys that ours uses too.
+"""
 
 
 class WrongLoop(PulseboardError):
@@ -36,11 +40,11 @@ class WrongLoop(PulseboardError):
 
 
 class Pulseboard:
-    """An ASGI application that serves the board: the page, the streams and the API, at any mount path.
+    """An ASGI application with the page, the streams and the API, for any mount path.
 
-    It starts with the lifespan of the server, with `async with`, or else at its first request. Its streams end with a `bye`
-    at the signal that stops the server. Without `settings`, it reads them from the environment and `pulseboard.toml` when
-    it starts.
+    It starts with the lifespan of the server, with `async with`, or else at its first request.
+    Its streams end with a `bye` at the signal that stops the server. Without `settings`, it
+    reads them from the environment and `pulseboard.toml` when it starts.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:

@@ -1,7 +1,10 @@
 """The signals that stop the process, seen before any other handler gets them.
 
-A server that waits for its streams to end (uvicorn #2829) gives an application no other sign of its shutdown.
-Invariant: each previous handler is still called, and is installed again after all of our handlers on top of it are removed.
+A server that waits for its streams to end (uvicorn #2829) gives an application no other sign of its
+shutdown.
+
+Invariant: each previous handler is still called, and is installed again after all of our handlers
+on top of it are removed.
 """
 
 import asyncio
@@ -18,9 +21,10 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextlib.contextmanager
 def call_on_stop(on_stop: Callable[[], None]) -> Iterator[None]:
-    """Call `on_stop` in the running event loop at SIGINT and SIGTERM; outside the main thread, do nothing.
+    """Call `on_stop` in the running event loop at SIGINT and SIGTERM.
 
-    A signal without a Python handler is not changed: it ends the process at once, or is ignored.
+    Does nothing outside the main thread. A signal without a Python handler is not changed: it
+    ends the process at once, or is ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -11,7 +11,10 @@ BACKLOG = 2_048
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket; raise ConfigError with one line if the address is not available."""
+    """Return a listening socket.
+
+    Raises ConfigError with one line if the address is not available.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -36,7 +39,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def raise_file_limit() -> None:
-    """Raise this process's limit of open files to the system's maximum: each stream is one (getrlimit(2))."""
+    """Raise this process's limit of open files to the maximum (getrlimit(2)).
+
+    Each stream is an open file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         # macOS reports "unlimited" and then refuses that value.
@@ -45,7 +51,7 @@ def raise_file_limit() -> None:
 
 
 def inherit(fd: int) -> socket.socket:
-    """Return the socket that the parent process passed as `fd`; raise ConfigError if it is not one."""
+    """Return the socket that the parent process passed as `fd`, or raise ConfigError."""
     try:
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)

@@ -38,7 +38,10 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; call `on_ready` once the server accepts requests. Raise ServerFailed."""
+    """Serve until SIGINT or SIGTERM; call `on_ready` once the server accepts requests.
+
+    Raise ServerFailed.
+    """
     runtime = Runtime(settings, on_failure=lambda: setattr(server, "should_exit", True))
     config = uvicorn.Config(
         create_app(runtime),

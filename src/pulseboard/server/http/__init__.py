@@ -1,1 +1,1 @@
-"""What the endpoints share: parsing of requests, writing of responses, and problem documents."""
+"""Shared by the endpoints: parsing of requests, writing of responses, problem documents."""

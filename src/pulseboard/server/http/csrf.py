@@ -1,4 +1,4 @@
-"""Protection against cross-site request forgery: a page of another site must not send commands."""
+"""Protection against cross-site requests: a page of another site must not send commands."""
 
 from typing import Any
 from urllib.parse import urlsplit

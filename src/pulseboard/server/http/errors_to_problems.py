@@ -49,8 +49,8 @@ _HEADERS: dict[type[PulseboardError], Headers] = {
 def to_problem(error: PulseboardError) -> Problem | None:
     """Return the problem document of an error.
 
-    None for an error that a client cannot cause, such as InvalidEvent: requests are parsed by `query`, so only an
-    event in Redis can be invalid.
+    None for an error that a client cannot cause, such as InvalidEvent: requests are parsed by
+    `query`, so only an event in Redis can be invalid.
     """
     match error:
         case Problem():

@@ -29,7 +29,10 @@ def respond_to_known_error(request: AnyRequest, error: PulseboardError) -> Respo
 
 
 def respond_to_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """Answer an unexpected exception. Its details go to the log only, because they may contain secrets."""
+    """Answer an unexpected exception.
+
+    Its details go to the log only, because they may contain secrets.
+    """
     log.error("%s %s failed", request.method, ascii(request.url.path[:200]), exc_info=error)
     return _respond(
         Problem(500, "internal-error", "The server failed internally: see its log for the reason.")

@@ -1,6 +1,7 @@
 """Parameters that several endpoints share, as the OpenAPI document describes them.
 
-The descriptions and patterns are for readers of the document. `query` does the checks, with better messages.
+The descriptions and patterns are for readers of the document. `query` does the checks, with better
+messages.
 """
 
 from typing import Annotated, Any
@@ -137,13 +138,16 @@ LOG_QUERY = {"log_query": Provide(_provide_log_query, sync_to_thread=False)}
 def reject_unknown_parameters(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:
-    """Raise a Problem for a query parameter that the endpoint does not have. A guard of the framework."""
+    """Raise a Problem for a query parameter that the endpoint does not have.
+
+    A guard of the framework.
+    """
     given = [name for name, _ in connection.query_params.multi_items()]
     check_parameters(given, list(query_parameters(handler)))
 
 
 def query_parameters(handler: BaseRouteHandler) -> dict[str, FieldDefinition]:
-    """Return the query parameters of a handler and of its dependencies, by their names in the query."""
+    """Return the query parameters of a handler and of its dependencies, by name."""
     signatures = [handler.parsed_fn_signature]
     signatures += [each.parsed_fn_signature for each in handler.resolve_dependencies().values()]
     return {

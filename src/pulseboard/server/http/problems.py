@@ -15,7 +15,10 @@ RETRY_SOON: Headers = [(b"retry-after", b"2")]
 
 
 class Problem(PulseboardError):
-    """An error response. `detail` says what happened and what the client can do; `members` extend the document."""
+    """An error response.
+
+    `detail` says what happened and what the client can do. `members` extend the document.
+    """
 
     def __init__(
         self,

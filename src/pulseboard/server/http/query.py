@@ -1,4 +1,7 @@
-"""Parsing of the text in a request's path and query. Each mistake is a Problem with a stable code."""
+"""Parsing of the text in a request's path and query.
+
+Each mistake is a Problem with a stable code.
+"""
 
 import datetime as dt
 import re
@@ -21,9 +24,10 @@ _MS = re.compile(r"\d{1,16}", re.ASCII)
 def check_parameters(
     given: Sequence[str], known: Collection[str], *, lists: Collection[str] = ()
 ) -> None:
-    """Raise a Problem for an unknown parameter, or for one that is repeated and is not in `lists`.
+    """Raise a Problem for an unknown parameter, or a repeated one that is not in `lists`.
 
-    A misspelled filter that is ignored would return everything, and the client would not notice.
+    A misspelled filter that is ignored would return everything, and the client would not
+    notice.
     """
     for name in given:
         if name not in known:
@@ -46,7 +50,10 @@ def parse_service(name: str) -> str:
 
 
 def parse_services(text: str | None) -> list[str] | None:
-    """Return the names in a list with commas; None for an absent or empty one. Raise a Problem."""
+    """Return the service names in a list with commas; None for an absent or empty list.
+
+    Raises a Problem for a name that no service can have.
+    """
     if not text:
         return None
     return [parse_service(name) for name in text.split(",") if name]
@@ -61,7 +68,9 @@ def parse_metric(name: str) -> str:
 
 
 def parse_moment(name: str, text: str) -> int:
-    """Return a time in ms since the epoch. `text` is such a number, or ISO 8601 (UTC without an offset).
+    """Return a time in ms since the epoch.
+
+    `text` is such a number, or ISO 8601 (UTC without an offset).
 
     Raises a Problem with the `name` of the parameter for anything else.
     """
@@ -80,7 +89,10 @@ def parse_moment(name: str, text: str) -> int:
 
 
 def parse_time_range(start: str | None, end: str | None) -> TimeRange:
-    """Return the range between `from` and `to`; raise a Problem for invalid times, or an end before the start."""
+    """Return the range between `from` and `to`.
+
+    Raises a Problem for invalid times, and for an end before the start.
+    """
     start_ms = None if start is None else parse_moment("from", start)
     end_ms = None if end is None else parse_moment("to", end)
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
@@ -89,7 +101,10 @@ def parse_time_range(start: str | None, end: str | None) -> TimeRange:
 
 
 def parse_before(text: str | None, parse: Callable[[str], T]) -> T | None:
-    """Return the id in the parameter `before`, None if it is absent; raise a Problem for an invalid id."""
+    """Return the id in the parameter `before`, None if it is absent.
+
+    Raises a Problem for an invalid id.
+    """
     try:
         return None if text is None else parse(text)
     except ValueError as error:

@@ -61,7 +61,8 @@ class RawJsonSchema(OpenAPISchemaPlugin):
 class OpenApiDocument(JsonRenderPlugin):
     """Renders the OpenAPI document with two facts that the framework cannot express.
 
-    The bodies in `strict` allow no unknown members, and endpoints with a `format` also return JSON Lines.
+    The bodies in `strict` allow no unknown members, and endpoints with a `format` also return JSON
+    Lines.
     """
 
     def __init__(self, path: str, *strict: type[msgspec.Struct]) -> None:
@@ -94,7 +95,7 @@ def describe_problems(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 def describe_responses(kind: Any, *problem_statuses: int) -> dict[int, ResponseSpec]:
-    """Return the OpenAPI description of an endpoint's JSON response and of its problem documents."""
+    """Return the OpenAPI description of a JSON response and of an endpoint's problems."""
     response = ResponseSpec(
         kind, description="The response", media_type=MediaType.JSON, generate_examples=False
     )

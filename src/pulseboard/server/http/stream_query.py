@@ -1,4 +1,4 @@
-"""Parsing of a stream request: which events the client wants, and after which event it resumes."""
+"""Parsing of a stream request: the events it selects, and the event it resumes after."""
 
 from typing import NamedTuple
 from urllib.parse import parse_qs

@@ -18,7 +18,10 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 class AsgiSink:
-    """Passes a stream's body to `send`, one message at a time; writable while nothing is unsent."""
+    """Passes a stream's body to `send`, one message at a time.
+
+    It is writable while nothing is unsent.
+    """
 
     framing: Framing = staticmethod(frame_plain)
 
@@ -53,7 +56,10 @@ class AsgiSink:
         self.aborted.set()
 
     async def send_all(self, send: Send, on_writable: Callable[[], None]) -> None:
-        """Send what is written until the sink is closed; call `on_writable` when nothing is unsent."""
+        """Send the written bytes until the sink is closed.
+
+        Calls `on_writable` each time when nothing is unsent.
+        """
         while self._pieces or not self._closed:
             if self._pieces:
                 piece = bytes(self._pieces.popleft())

@@ -1,6 +1,7 @@
-"""The endpoints of the two streams, as raw ASGI: nothing between the hub and the client buffers.
+"""The endpoints of the two streams, as raw ASGI, so that no layer above the hub buffers.
 
-`GET /api/services/status/stream` is the status stream of the original specification, `GET /api/stream` the event stream.
+`GET /api/services/status/stream` is the status stream of the original specification,
+`GET /api/stream` is the event stream.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ from pulseboard.server.streaming.uvicorn_protocol import EXTENSION, Extension, S
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
-    # A proxy that buffers would hold back each event until the stream ends (nginx: X-Accel-Buffering).
+    # A proxy that buffers would hold back each event until the stream ends (nginx:
+    # X-Accel-Buffering).
     (b"x-accel-buffering", b"no"),
     (b"x-content-type-options", b"nosniff"),
 ]
@@ -75,7 +77,10 @@ class Streams:
         send: Send,
         parse: Callable[[HTTPScope], View],
     ) -> None:
-        """Answer one request for a stream. `parse` returns which events the client wants, or raises a Problem."""
+        """Answer one request for a stream.
+
+        `parse` returns which events the client wants, or raises a Problem.
+        """
         try:
             self._check(scope)
             view = parse(scope)
@@ -115,7 +120,10 @@ class Streams:
             raise stopping_problem()
 
     async def _attach(self, resume: ResumePoint, connection: Connection) -> None:
-        """Attach a connection to the hub. Takes as long as the client needs to read what it missed."""
+        """Attach a connection to the hub.
+
+        Takes as long as the client needs to read what it missed.
+        """
         connection.reason = resume.error
         try:
             since = resume.since

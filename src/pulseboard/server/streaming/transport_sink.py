@@ -1,4 +1,4 @@
-"""The sink of a stream under our own protocol: it writes to the transport of the connection."""
+"""The sink of a stream under our own protocol: it writes to the connection's transport."""
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -52,7 +52,8 @@ class TransportSink:
         if not self._transport.is_closing():
             self._transport.write(last + (b"0\r\n\r\n" if self._chunked else b""))
             self._transport.close()
-            # `close` waits until all is written, which never happens if the client has stopped reading.
+            # `close` waits until all is written, which never happens if the client has stopped
+            # reading.
             self._protocol.loop.call_later(FINAL_BYTES_S, self._transport.abort)
 
     def abort(self) -> None:

@@ -1,6 +1,7 @@
 """Our HTTP protocol for uvicorn: it lets a stream write to its connection directly.
 
-A frame for 1,000 clients is then one `transport.write` for each, without a task, a queue and an ASGI message per client.
+A frame for 1,000 clients is then one `transport.write` for each, without a task, a queue and an
+ASGI message per client.
 """
 
 import asyncio
@@ -14,15 +15,18 @@ EXTENSION = "pulseboard.transport"
 """The key of `scope["extensions"]` with the Extension."""
 HEAD_MAX_BYTES = 64 * 1024
 HEAD_MAX_S = 10.0
-"""A client that takes longer to send the head of a request only wants to occupy the connection."""
+"""Time for the head of a request. A slower client only wants to occupy the connection."""
 UNSENT_MAX_BYTES = 32 * 1024
-"""Bytes that the kernel accepts for a connection beyond those it can send (tcp(7), TCP_NOTSENT_LOWAT).
+"""Bytes that the kernel accepts for a connection beyond those that it can send.
 
-Everything else that a frozen client has not read stays in the ring, which all clients share. By default the kernel
-would buffer up to 4 MB for each client.
+See tcp(7), TCP_NOTSENT_LOWAT. Everything else that a frozen client has not read stays in the ring,
+which all clients share. By default the kernel would buffer up to 4 MB for each client.
 """
 PEER_TIMEOUT_MS = 60_000
-"""The kernel ends a connection whose peer has acknowledged nothing for this time (tcp(7), TCP_USER_TIMEOUT)."""
+"""Time after which the kernel ends a connection whose peer acknowledges nothing.
+
+See tcp(7), TCP_USER_TIMEOUT.
+"""
 
 
 class Extension(NamedTuple):
@@ -33,7 +37,7 @@ class Extension(NamedTuple):
 
 
 class StreamProtocol(HttpToolsProtocol):
-    """Adds an Extension to the scope of each request, and calls a stream back when it may write again."""
+    """Adds an Extension to each scope, and calls a stream back when it may write again."""
 
     on_writable: Callable[[], None] | None = None
     stream: RequestResponseCycle | None = None
@@ -75,13 +79,15 @@ class StreamProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head = False
         self._stop_head_timer()
-        # Stored here, because `self.cycle` changes when the next request arrives on this connection.
+        # Stored here, because `self.cycle` changes when the next request arrives on this
+        # connection.
         self.scope["extensions"] = {EXTENSION: Extension(self, self.cycle)}  # type: ignore[dict-item]
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_head_timer()
-        # uvicorn informs only the latest request of a connection, which may be one behind the stream.
+        # uvicorn informs only the latest request of a connection, which may be one behind the
+        # stream.
         if self.stream is not None:
             self.stream.disconnected = True
             self.stream.message_event.set()
