@@ -8,7 +8,7 @@ import "./views/incidents.css";
 
 const root = document.getElementById("app");
 if (root) {
-  // What the board shows: it has no use for log lines, of which there may be thousands a second.
+  // The board shows no log lines, which can be thousands a second.
   const store = new Store("api/stream?kinds=status,heartbeats,lifecycle");
   store.start();
   render(<App store={store} />, root);

@@ -1,4 +1,4 @@
-/** An EventSource that does what a test says. */
+/** A fake EventSource that a test controls. */
 
 export class FakeSource extends EventTarget {
   static readonly CONNECTING = 0;
@@ -7,7 +7,7 @@ export class FakeSource extends EventTarget {
   static all: FakeSource[] = [];
   static get last(): FakeSource {
     const last = FakeSource.all.at(-1);
-    if (!last) throw new Error("no EventSource was made");
+    if (!last) throw new Error("no EventSource was created");
     return last;
   }
 
@@ -28,7 +28,7 @@ export class FakeSource extends EventTarget {
     this.dispatchEvent(new MessageEvent(event, { data: text, lastEventId }));
   }
 
-  /** The connection ends; the browser means to come back by itself unless it gave up. */
+  /** End the connection. The browser reconnects if the state is CONNECTING. */
   fail(readyState = FakeSource.CONNECTING): void {
     this.readyState = readyState;
     this.dispatchEvent(new Event("error"));

@@ -1,4 +1,4 @@
-/** The golden fixtures of spec/, that the Python tests read too. */
+/** The golden fixtures of spec/, which the Python tests also read. */
 
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -53,7 +53,7 @@ export interface Frame {
   retry?: number;
 }
 
-/** Read a stream as WHATWG HTML 9.2.6 says, as far as ours goes: one line of data, LF only. */
+/** Parse a stream by WHATWG HTML 9.2.6, limited to one data line per event and LF line ends. */
 export function parseStream(text: string): Frame[] {
   return text
     .split("\n\n")
@@ -63,12 +63,16 @@ export function parseStream(text: string): Frame[] {
       const get = (name: string) =>
         lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
       const retry = get("retry");
-      const frame = { event: get("event") ?? "message", id: get("id") ?? "", data: get("data") ?? "" };
+      const frame = {
+        event: get("event") ?? "message",
+        id: get("id") ?? "",
+        data: get("data") ?? "",
+      };
       return retry === undefined ? frame : { ...frame, retry: Number(retry) };
     });
 }
 
-/** What a reader of this version makes of a frame; null: not for it. */
+/** Decode a frame; null for an event that the page ignores. */
 export function messageOf(frame: { event: string; id: string; data: unknown }): Message | null {
   if (!(EVENTS as readonly string[]).includes(frame.event)) return null;
   const data = typeof frame.data === "string" ? frame.data : JSON.stringify(frame.data);

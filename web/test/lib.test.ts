@@ -1,18 +1,18 @@
 import { describe, expect, test } from "vitest";
 import { backoffMs } from "../src/lib/backoff";
-import { labelOf, readActivity, readField } from "../src/lib/field";
+import { classifyField, findActivity, labelOf } from "../src/lib/field";
 import {
   formatAge,
   formatBytes,
   formatCountdown,
   formatDuration,
+  formatInterval,
   formatNumber,
   formatRelative,
-  formatRhythm,
   humanise,
 } from "../src/lib/format";
 
-describe("the wait before the next try", () => {
+describe("the wait before the next attempt", () => {
   test("doubles its ceiling from half a second up to 15 s", () => {
     const most = (failures: number) => backoffMs(failures, () => 1);
     expect([0, 1, 2, 3, 4, 5, 6, 100].map(most)).toEqual([
@@ -20,13 +20,13 @@ describe("the wait before the next try", () => {
     ]);
   });
 
-  test("is drawn from the whole span, but is never zero", () => {
+  test("is drawn from the whole range, but is never zero", () => {
     expect(backoffMs(5, () => 0.5)).toBe(7500);
     expect(backoffMs(5, () => 0)).toBeGreaterThan(0);
   });
 });
 
-describe("how things read", () => {
+describe("formatting", () => {
   test.each([
     ["avgDurationMs", "Avg duration ms"],
     ["queue_high", "Queue high"],
@@ -35,7 +35,7 @@ describe("how things read", () => {
     ["p99", "P99"],
     ["الحالة", "الحالة"],
     ["__", "__"],
-  ])("the key %s reads %s", (key, text) => expect(humanise(key)).toBe(text));
+  ])("the key %s is %s", (key, text) => expect(humanise(key)).toBe(text));
 
   test.each([
     [0, "0 ms"],
@@ -46,7 +46,7 @@ describe("how things read", () => {
     [18_720_000, "5 h 12 min"],
     [273_600_000, "3 d 4 h"],
     [-1500, "−1.5 s"],
-  ])("a span of %d ms reads %s", (ms, text) => expect(formatDuration(ms)).toBe(text));
+  ])("a duration of %d ms is %s", (ms, text) => expect(formatDuration(ms)).toBe(text));
 
   test.each([
     [1234567, "1,234,567"],
@@ -54,9 +54,9 @@ describe("how things read", () => {
     [0, "0"],
     [0.00001234, "0.00001234"],
     [1.2345e19, "1.235e+19"],
-  ])("the number %d reads %s", (value, text) => expect(formatNumber(value)).toBe(text));
+  ])("the number %d is %s", (value, text) => expect(formatNumber(value)).toBe(text));
 
-  test("an age counts in its largest unit, and what lies a little ahead is now", () => {
+  test("an age has its largest unit, and a time slightly in the future is now", () => {
     const ages = [-500, 0, 999, 59_999, 60_000, 3_600_000, 47.9 * 3_600_000, 48 * 3_600_000];
     expect(ages.map((age) => formatAge(0, age))).toEqual([
       "0 s ago",
@@ -70,7 +70,7 @@ describe("how things read", () => {
     ]);
   });
 
-  test("what is left runs down to nothing, the last second until it is over", () => {
+  test("a countdown rounds up, so zero means that it is over", () => {
     const left = [-1, 0, 1, 12_000, 59_001, 65_000, 3_600_000, 86_399_001];
     expect(left.map(formatCountdown)).toEqual([
       "0:00",
@@ -84,55 +84,64 @@ describe("how things read", () => {
     ]);
   });
 
-  test("a time ahead reads as in how long", () => {
+  test("a time in the future begins with in", () => {
     expect(formatRelative(180_000, 0)).toBe("in 3 min");
     expect(formatRelative(0, 5000)).toBe("5 s ago");
   });
 
-  test("rhythms and sizes carry their unit", () => {
-    expect([0.5, 5, 60, 120, 90].map(formatRhythm)).toEqual(["0.5 s", "5 s", "60 s", "2 min", "90 s"]);
+  test("intervals and sizes have their unit", () => {
+    expect([0.5, 5, 60, 120, 90].map(formatInterval)).toEqual([
+      "0.5 s",
+      "5 s",
+      "60 s",
+      "2 min",
+      "90 s",
+    ]);
     expect([0, 999, 73_400_320].map(formatBytes)).toEqual(["0 B", "999 B", "73.4 MB"]);
   });
 });
 
-describe("what a field is", () => {
+describe("the classification of a field", () => {
   const AT = 1_765_584_000_000;
 
-  test("a number is a time when its key and its size both say so", () => {
-    expect(readField("lastRunAt", AT)).toEqual({ kind: "time", at: AT });
-    expect(readField("nextRun", AT)).toEqual({ kind: "time", at: AT });
-    expect(readField("oldest_timestamp", AT)).toEqual({ kind: "time", at: AT });
-    expect(readField("lastRunAt", 17)).toMatchObject({ kind: "number" });
-    expect(readField("bytesSent", AT)).toMatchObject({ kind: "number" });
-    expect(readField("format", AT)).toMatchObject({ kind: "number" });
+  test("a number is a time if both its key and its size indicate one", () => {
+    expect(classifyField("lastRunAt", AT)).toEqual({ kind: "time", at: AT });
+    expect(classifyField("nextRun", AT)).toEqual({ kind: "time", at: AT });
+    expect(classifyField("oldest_timestamp", AT)).toEqual({ kind: "time", at: AT });
+    expect(classifyField("lastRunAt", 17)).toMatchObject({ kind: "number" });
+    expect(classifyField("bytesSent", AT)).toMatchObject({ kind: "number" });
+    expect(classifyField("format", AT)).toMatchObject({ kind: "number" });
   });
 
-  test("an ISO time is a time under any key, a date alone is a text", () => {
-    expect(readField("x", "2025-12-13T00:00:00Z")).toEqual({ kind: "time", at: AT });
-    expect(readField("x", "2025-12-13T00:00:00.000+00:00")).toEqual({ kind: "time", at: AT });
-    expect(readField("x", "2025-12-13")).toMatchObject({ kind: "text" });
-    expect(readField("x", "2025-13-45T99:00:00Z")).toMatchObject({ kind: "text" });
+  test("an ISO time is a time under any key; a date alone is text", () => {
+    expect(classifyField("x", "2025-12-13T00:00:00Z")).toEqual({ kind: "time", at: AT });
+    expect(classifyField("x", "2025-12-13T00:00:00.000+00:00")).toEqual({ kind: "time", at: AT });
+    expect(classifyField("x", "2025-12-13")).toMatchObject({ kind: "text" });
+    expect(classifyField("x", "2025-13-45T99:00:00Z")).toMatchObject({ kind: "text" });
   });
 
-  test("a label is the same before its value is known", () => {
-    const label = (key: string, value: number | null) => labelOf(key, readField(key, value));
-    expect([null, 1765584000000].map((value) => label("nextRunAt", value))).toEqual(["Next run", "Next run"]);
+  test("a label is the same before its value arrives", () => {
+    const label = (key: string, value: number | null) => labelOf(key, classifyField(key, value));
+    expect([null, 1765584000000].map((value) => label("nextRunAt", value))).toEqual([
+      "Next run",
+      "Next run",
+    ]);
     expect([null, 12].map((value) => label("lastDurationMs", value))).toEqual([
       "Last duration",
       "Last duration",
     ]);
   });
 
-  test("the time of an error is told apart from the error", () => {
-    const error = labelOf("lastError", readField("lastError", "refused"));
-    const at = labelOf("lastErrorAt", readField("lastErrorAt", 1765584000000));
+  test("the label of an error differs from the label of its time", () => {
+    const error = labelOf("lastError", classifyField("lastError", "refused"));
+    const at = labelOf("lastErrorAt", classifyField("lastErrorAt", 1765584000000));
     expect([error, at]).toEqual(["Last error", "Last error at"]);
   });
 
-  test("a number under a key with a unit reads in that unit, and its label leaves the unit out", () => {
+  test("a number gets the unit of its key, and the label omits the unit", () => {
     const of = (key: string, value: number) => {
-      const reading = readField(key, value);
-      return [labelOf(key, reading), reading.kind === "number" && reading.text];
+      const display = classifyField(key, value);
+      return [labelOf(key, display), display.kind === "number" && display.text];
     };
     expect(of("avgDurationMs", 1500)).toEqual(["Avg duration", "1.5 s"]);
     expect(of("uptime_s", 90)).toEqual(["Uptime", "1 min 30 s"]);
@@ -142,29 +151,35 @@ describe("what a field is", () => {
     expect(of("status", 3)).toEqual(["Status", "3"]);
   });
 
-  test("only what tells of a failure is an error", () => {
-    const error = (key: string) => readField(key, "x");
+  test("only keys that report a failure are errors", () => {
+    const error = (key: string) => classifyField(key, "x");
     expect(["error", "lastError", "last_error", "TimeoutException"].map(error)).toEqual(
       Array(4).fill({ kind: "text", text: "x", error: true }),
     );
     expect(error("errorBudget")).toMatchObject({ error: false });
-    expect(readField("lastError", null)).toEqual({ kind: "nothing" });
+    expect(classifyField("lastError", null)).toEqual({ kind: "empty" });
   });
 
-  test("scalars make a list, objects in it make a tree", () => {
-    expect(readField("a", [1, "b", null])).toEqual({ kind: "list", items: [1, "b", null] });
-    expect(readField("a", [{ b: 1 }])).toMatchObject({ kind: "tree", summary: "1 item" });
+  test("an array of scalars is a list, one with objects is a tree", () => {
+    expect(classifyField("a", [1, "b", null])).toEqual({ kind: "list", items: [1, "b", null] });
+    expect(classifyField("a", [{ b: 1 }])).toMatchObject({ kind: "tree", summary: "1 item" });
   });
 });
 
-describe("what an instance is doing", () => {
-  test("its phase says, else whether it runs, else nothing", () => {
-    expect(readActivity({ isRunning: true, phase: "waiting_for_core" })).toEqual({
+describe("the activity of an instance", () => {
+  test("is its phase, else whether it runs, else null", () => {
+    expect(findActivity({ isRunning: true, phase: "waiting_for_core" })).toEqual({
       key: "phase",
       text: "Waiting for core",
     });
-    expect(readActivity({ isRunning: false, phase: " " })).toEqual({ key: "isRunning", text: "Idle" });
-    expect(readActivity({ isRunning: true, phase: null })).toEqual({ key: "isRunning", text: "Running" });
-    expect(readActivity({ isRunning: "yes" })).toBeNull();
+    expect(findActivity({ isRunning: false, phase: " " })).toEqual({
+      key: "isRunning",
+      text: "Idle",
+    });
+    expect(findActivity({ isRunning: true, phase: null })).toEqual({
+      key: "isRunning",
+      text: "Running",
+    });
+    expect(findActivity({ isRunning: "yes" })).toBeNull();
   });
 });

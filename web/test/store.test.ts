@@ -4,9 +4,9 @@ import { arrange, type ServiceView } from "../src/store/arrange";
 import { Board } from "../src/store/board";
 import { Fields } from "../src/store/fields";
 import { Filter } from "../src/store/filter";
+import { FrameBatcher } from "../src/store/frame-batcher";
 import { outcomeOf } from "../src/store/incidents";
 import type { InstanceModel } from "../src/store/instance";
-import { Pacer } from "../src/store/pacer";
 import { ThemeChoice } from "../src/store/theme";
 import type { Incident, Instance, Message } from "../src/wire/message";
 import { frameCases, messageOf } from "./fixtures";
@@ -50,7 +50,7 @@ function boardMessage(instances: Instance[], over: object = {}): Message {
   };
 }
 
-/** Everything was heard up to `now`, unless it says otherwise. */
+/** Every heartbeat up to `now` was received, unless `over` overrides that. */
 function ping(now: number, over: object = {}): Message {
   return {
     type: "ping",
@@ -64,16 +64,28 @@ function ping(now: number, over: object = {}): Message {
   };
 }
 
-/** One beat, just before everything was heard up to `now`. */
-function beats(now: number, over: object = {}): Message {
-  const beat = { service: "balance-sync", instance: "w1:11", seen: now - 100, lag_ms: 0, ...over };
-  return { type: "heartbeats", now, observed_until: now, heartbeats: [beat] };
+/** One heartbeat 100 ms before `now`; every heartbeat up to `now` was received. */
+function heartbeats(now: number, over: object = {}): Message {
+  const heartbeat = {
+    service: "balance-sync",
+    instance: "w1:11",
+    seen: now - 100,
+    lag_ms: 0,
+    ...over,
+  };
+  return { type: "heartbeats", now, observed_until: now, heartbeats: [heartbeat] };
 }
 
 function incident(declared: number): Incident {
   const seen = Math.min(T, declared - 1);
-  const who = { service: "balance-sync", instance: "w1:11", heartbeat_s: 5 };
-  return { id: `${declared}-0`, ...who, seen: declared === T ? T : seen, declared, cause: "silent" };
+  const source = { service: "balance-sync", instance: "w1:11", heartbeat_s: 5 };
+  return {
+    id: `${declared}-0`,
+    ...source,
+    seen: declared === T ? T : seen,
+    declared,
+    cause: "silent",
+  };
 }
 
 const KEY = "balance-sync/w1:11";
@@ -81,7 +93,7 @@ const CONNECTED = { status: "connected", failures: 0, opened: 1, fault: null } a
 
 function connected(...messages: Message[]): Board {
   const board = new Board();
-  board.sight.turn(CONNECTED);
+  board.freshness.setConnection(CONNECTED);
   board.apply(messages);
   return board;
 }
@@ -109,7 +121,7 @@ describe("the board", () => {
     }
   });
 
-  test("keeps an instance, and what hangs on it, across a new board", () => {
+  test("keeps the models of an instance across a new board", () => {
     const board = connected(boardMessage([instance()]));
     const before = board.instances.value[0];
     board.apply([boardMessage([instance({ status: { done: 1 } })])]);
@@ -117,13 +129,13 @@ describe("the board", () => {
     expect(before?.fields.rows.value.map((row) => row.path)).toEqual(["done"]);
   });
 
-  test("leaves a replayed status out", () => {
+  test("ignores a replayed status", () => {
     const board = connected(boardMessage([instance({ status: { done: 2 }, id: `${T}-5` })]));
     board.apply([{ type: "status", report: instance({ status: { done: 1 }, id: `${T}-4` }) }]);
     expect(board.instances.value[0]?.fields.rows.value[0]?.value.value).toBe(2);
   });
 
-  test("puts expected services first, in the order they were named, then the others by name", () => {
+  test("sorts expected services first, in their order, then the others by name", () => {
     const others = ["web-10", "web-9", "core"].map((service) => instance({ service }));
     const board = connected(boardMessage(others, { expect: ["zeta", "alpha"] }));
     expect(board.instances.value.map((model) => model.service)).toEqual([
@@ -135,7 +147,7 @@ describe("the board", () => {
     ]);
   });
 
-  test("stays bounded: the instance not seen for longest gives way", () => {
+  test("is bounded: the instance that was seen least recently is removed", () => {
     const board = connected(boardMessage([instance({ instance: "old", seen: T - 9e6 })]));
     for (let i = 0; i < 2000; i += 1) {
       board.apply([{ type: "status", report: instance({ instance: `w${i}`, seen: T + i }) }]);
@@ -156,11 +168,17 @@ describe("the board", () => {
         { expect: ["nowhere"] },
       ),
     );
-    expect(board.counts.value).toMatchObject({ alive: 1, late: 1, lost: 1, stopped: 1, missing: 1 });
+    expect(board.counts.value).toMatchObject({
+      alive: 1,
+      late: 1,
+      lost: 1,
+      stopped: 1,
+      missing: 1,
+    });
     expect(board.trouble.value).toBe(3);
   });
 
-  test("judges by what was heard, beat by beat", () => {
+  test("derives states from the observed time, heartbeat by heartbeat", () => {
     const board = connected(boardMessage([instance()]));
     const empty = (now: number): Message => ({
       type: "heartbeats",
@@ -176,20 +194,20 @@ describe("the board", () => {
     expect(states(board)).toEqual({ [KEY]: "lost" });
   });
 
-  test("goes by the server's clock, whatever the browser's says", () => {
+  test("uses the server's clock, not the browser's", () => {
     vi.setSystemTime(T + 86_400_000);
     expect(states(connected(boardMessage([instance()])))).toEqual({ [KEY]: "alive" });
   });
 });
 
-describe("what cannot be seen", () => {
-  test("is unknown once the server is lost, and until it tells what it sees", () => {
+describe("a stale board", () => {
+  test("is unknown from the loss of the server until the server reports again", () => {
     const board = connected(boardMessage([instance()]));
-    board.sight.turn({ ...CONNECTED, status: "reconnecting" });
+    board.freshness.setConnection({ ...CONNECTED, status: "reconnecting" });
     expect(states(board)).toEqual({ [KEY]: "unknown" });
-    board.sight.turn({ ...CONNECTED, opened: 2 });
+    board.freshness.setConnection({ ...CONNECTED, opened: 2 });
     expect(states(board)).toEqual({ [KEY]: "unknown" });
-    board.apply([beats(T + 2000)]);
+    board.apply([heartbeats(T + 2000)]);
     expect(states(board)).toEqual({ [KEY]: "unknown" });
     board.apply([ping(T + 2000)]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
@@ -203,7 +221,7 @@ describe("what cannot be seen", () => {
     expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("is not held against anybody: only what was heard counts, however late it is by now", () => {
+  test("makes no instance late: only the observed time counts", () => {
     const board = connected(boardMessage([instance()]));
     board.apply([{ ...ping(T + 60_000), observed_until: T + 7000 } as Message]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
@@ -213,33 +231,33 @@ describe("what cannot be seen", () => {
     expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("is not held against anybody before the time from which the server says that silence counts", () => {
+  test("makes no instance late before the observed_since of the server", () => {
     const board = connected(boardMessage([instance()]));
     board.apply([ping(T + 60_000, { observed_since: T + 58_000 })]);
     expect(states(board)).toEqual({ [KEY]: "unknown" });
     board.apply([ping(T + 66_000, { observed_since: T + 58_000 })]);
     expect(states(board)).toEqual({ [KEY]: "late" });
-    board.apply([beats(T + 67_000, { seen: T + 66_500 })]);
+    board.apply([heartbeats(T + 67_000, { seen: T + 66_500 })]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("is told apart: the link, and what the server sees", () => {
-    const { sight } = connected(boardMessage([]));
-    expect([sight.lost.value, sight.dark.value]).toEqual([false, false]);
-    sight.look({
+  test("distinguishes the page's connection from the server's view of Redis", () => {
+    const { freshness } = connected(boardMessage([]));
+    expect([freshness.disconnected.value, freshness.stale.value]).toEqual([false, false]);
+    freshness.update({
       blind: { since: T, reason: "" },
       gap: null,
       omitted: 0,
       observed_until: T,
       observed_since: 0,
     });
-    expect([sight.lost.value, sight.dark.value]).toEqual([false, true]);
-    sight.turn({ ...CONNECTED, status: "reconnecting" });
-    expect([sight.lost.value, sight.dark.value]).toEqual([true, true]);
+    expect([freshness.disconnected.value, freshness.stale.value]).toEqual([false, true]);
+    freshness.setConnection({ ...CONNECTED, status: "reconnecting" });
+    expect([freshness.disconnected.value, freshness.stale.value]).toEqual([true, true]);
   });
 });
 
-describe("what becomes of an instance", () => {
+describe("a lifecycle event", () => {
   const lifecycle = (event: string, over: object = {}): Message => ({
     type: "lifecycle",
     id: `${T + 20_000}-0`,
@@ -250,33 +268,33 @@ describe("what becomes of an instance", () => {
     ...over,
   });
 
-  test("lost: it is so by declaration, until it gives a sign of life", () => {
+  test("lost: the instance is lost until it is seen again", () => {
     const board = connected(boardMessage([instance()]));
     board.apply([lifecycle("lost")]);
     expect(states(board)).toEqual({ [KEY]: "lost" });
-    board.apply([beats(T + 1000, { seen: T })]);
+    board.apply([heartbeats(T + 1000, { seen: T })]);
     expect(states(board)).toEqual({ [KEY]: "lost" });
-    board.apply([beats(T + 1000, { seen: T + 1 })]);
+    board.apply([heartbeats(T + 1000, { seen: T + 1 })]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
     board.apply([lifecycle("lost"), { type: "status", report: instance({ id: `${T + 900}-0` }) }]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("lost: not when it was seen after its last sign of life that the incident knows", () => {
+  test("lost: has no effect if the instance was seen after the incident", () => {
     const board = connected(boardMessage([instance({ seen: T + 1 })]));
     board.apply([lifecycle("lost")]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
-    expect(board.losses.latest.value).toHaveLength(1);
+    expect(board.recentIncidents.latest.value).toHaveLength(1);
   });
 
-  test("lost: a board may say so, and a status of one that is new makes it known", () => {
+  test("lost: a board may declare it, and the status of a new instance adds it", () => {
     const board = connected(boardMessage([instance({ lost: true })]));
     expect(states(board)).toEqual({ [KEY]: "lost" });
     board.apply([boardMessage([instance()])]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("gone: it is off the board, unless it spoke later", () => {
+  test("gone: removes the instance unless it published later", () => {
     const board = connected(boardMessage([instance()]));
     board.apply([lifecycle("gone", { id: `${T}-0` })]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
@@ -286,7 +304,7 @@ describe("what becomes of an instance", () => {
     expect(states(board)).toEqual({});
   });
 
-  test("gone: an expected service that nothing is left of is missing, and only then", () => {
+  test("gone: an expected service is missing only if no instance of it is left", () => {
     const two = [instance(), instance({ instance: "w2:12" })];
     const board = connected(boardMessage(two, { expect: ["balance-sync"] }));
     board.apply([lifecycle("gone")]);
@@ -297,13 +315,13 @@ describe("what becomes of an instance", () => {
     expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("what it does not know changes nothing", () => {
+  test("an unknown event changes nothing", () => {
     const board = connected(boardMessage([instance()]));
     board.apply([lifecycle("moved")]);
     expect(states(board)).toEqual({ [KEY]: "alive" });
   });
 
-  test("what was skipped is counted", () => {
+  test("skipped messages are counted", () => {
     const board = connected(boardMessage([]));
     board.apply([
       { type: "skipped", reason: "", count: 800 },
@@ -313,42 +331,43 @@ describe("what becomes of an instance", () => {
   });
 });
 
-describe("what is to be expected of an instance", () => {
-  const outlook = (over: Partial<Instance>, observed_until: number, observed_since = 0) => {
+describe("the state note of an instance", () => {
+  const stateNote = (over: Partial<Instance>, observed_until: number, observed_since = 0) => {
     const board = connected(boardMessage([instance(over)], { observed_until, observed_since }));
-    return board.instances.value[0]?.outlook.value;
+    return board.instances.value[0]?.stateNote.value;
   };
 
-  test("one that is late will be lost two and a half rhythms after it was seen, or could have been", () => {
-    expect(outlook({}, T + 8000)).toEqual({ kind: "lost", at: T + 12_500 });
-    expect(outlook({}, T + 18_000, T + 10_000)).toEqual({ kind: "lost", at: T + 22_500 });
-    expect(outlook({}, T + 7000)).toBeNull();
+  test("a late instance will be lost 2.5 intervals after it was, or could have been, seen", () => {
+    expect(stateNote({}, T + 8000)).toEqual({ kind: "lost", at: T + 12_500 });
+    expect(stateNote({}, T + 18_000, T + 10_000)).toEqual({ kind: "lost", at: T + 22_500 });
+    expect(stateNote({}, T + 7000)).toBeNull();
   });
 
-  test("one that planned to be back will be, and goes on being overdue when it is lost", () => {
+  test("a planned return counts down, and stays overdue after the loss", () => {
     const planned = { stopped: true, back_in_s: 60 };
-    expect(outlook(planned, T)).toEqual({ kind: "back", at: T + 60_000 });
-    expect(outlook(planned, T + 90_000)).toEqual({ kind: "back", at: T + 60_000 });
-    expect(outlook({ stopped: true }, T)).toBeNull();
+    expect(stateNote(planned, T)).toEqual({ kind: "back", at: T + 60_000 });
+    expect(stateNote(planned, T + 90_000)).toEqual({ kind: "back", at: T + 60_000 });
+    expect(stateNote({ stopped: true }, T)).toBeNull();
   });
 
-  test("one that beats while its event loop does not answer is stuck", () => {
-    expect(outlook({ lag_ms: 12_000 }, T)).toEqual({ kind: "stuck", lag_ms: 12_000 });
-    expect(outlook({ lag_ms: 999 }, T)).toBeNull();
-    expect(outlook({ lag_ms: 12_000 }, T + 60_000)).toBeNull();
+  test("an instance that sends heartbeats while its event loop does not respond is stuck", () => {
+    expect(stateNote({ lag_ms: 12_000 }, T)).toEqual({ kind: "stuck", lag_ms: 12_000 });
+    expect(stateNote({ lag_ms: 999 }, T)).toBeNull();
+    expect(stateNote({ lag_ms: 12_000 }, T + 60_000)).toBeNull();
   });
 
-  test("a beat tells that an event loop is stuck, and that it answers again", () => {
+  test("a heartbeat reports that an event loop is stuck, and that it responds again", () => {
     const board = connected(boardMessage([instance()]));
-    board.apply([beats(T + 1000, { lag_ms: 5000 })]);
+    board.apply([heartbeats(T + 1000, { lag_ms: 5000 })]);
     expect(board.instances.value[0]?.stuck.value).toBe(true);
-    board.apply([beats(T + 2000)]);
+    board.apply([heartbeats(T + 2000)]);
     expect(board.instances.value[0]?.stuck.value).toBe(false);
   });
 });
 
 describe("the incidents", () => {
-  const ids = (board: Board) => board.losses.latest.value.map(({ id }) => Number(id.split("-")[0]) - T);
+  const ids = (board: Board) =>
+    board.recentIncidents.latest.value.map(({ id }) => Number(id.split("-")[0]) - T);
   const lost = (ms: number): Message => ({
     type: "lifecycle",
     id: `${T + ms}-0`,
@@ -358,7 +377,7 @@ describe("the incidents", () => {
     incident: incident(T + ms),
   });
 
-  test("are those of the board and what is told after it, each once, the latest first", () => {
+  test("are those of the board and of later events, each once, newest first", () => {
     const board = connected(boardMessage([], { incidents: [incident(T + 20), incident(T + 10)] }));
     board.apply([lost(20), lost(40), lost(30)]);
     expect(ids(board)).toEqual([40, 30, 20, 10]);
@@ -366,76 +385,76 @@ describe("the incidents", () => {
     expect(ids(board)).toEqual([]);
   });
 
-  test("do not grow without end", () => {
+  test("are bounded", () => {
     const board = connected(boardMessage([]));
     for (let ms = 0; ms < 100; ms += 1) board.apply([lost(ms)]);
     expect(ids(board)).toEqual([...Array(20).keys()].map((n) => 99 - n));
   });
 
-  test("say what became of whoever was lost", () => {
+  test("report the outcome of each loss", () => {
     const board = connected(boardMessage([instance()]));
     const outcome = () => outcomeOf(incident(T), board);
     expect(outcome()).toBe("lost");
-    board.apply([beats(T + 2000)]);
+    board.apply([heartbeats(T + 2000)]);
     expect(outcome()).toBe("returned");
     board.apply([boardMessage([], { expect: ["balance-sync"] })]);
     expect(outcome()).toBe("gone");
-    board.sight.turn({ ...CONNECTED, status: "reconnecting" });
+    board.freshness.setConnection({ ...CONNECTED, status: "reconnecting" });
     expect(outcome()).toBe("unknown");
   });
 });
 
-describe("who leads the board", () => {
-  const leaders = (board: Board) => [...board.lead.keys.value];
+describe("the pinned order", () => {
+  const pinned = (board: Board) => [...board.pinned.keys.value];
 
-  test("is whoever is in trouble, and for half a minute after", () => {
+  test("pins an instance in trouble, and for half a minute after", () => {
     const board = connected(boardMessage([instance(), instance({ instance: "z" })]));
-    expect(leaders(board)).toEqual([]);
-    const before = board.lead.keys.value;
-    board.apply([beats(T + 8000, { instance: "z", seen: T + 7900 })]);
-    expect(leaders(board)).toEqual([KEY]);
-    board.apply([beats(T + 9000)]);
+    expect(pinned(board)).toEqual([]);
+    const before = board.pinned.keys.value;
+    board.apply([heartbeats(T + 8000, { instance: "z", seen: T + 7900 })]);
+    expect(pinned(board)).toEqual([KEY]);
+    board.apply([heartbeats(T + 9000)]);
     expect(states(board)[KEY]).toBe("alive");
-    const during = board.lead.keys.value;
-    board.apply([{ ...beats(T + 37_000), observed_until: T + 9000 } as Message]);
-    expect(board.lead.keys.value).toBe(during);
-    board.apply([{ ...beats(T + 39_000), observed_until: T + 9000 } as Message]);
-    expect(leaders(board)).toEqual([]);
-    expect(board.lead.keys.value).not.toBe(before);
+    const during = board.pinned.keys.value;
+    board.apply([{ ...heartbeats(T + 37_000), observed_until: T + 9000 } as Message]);
+    expect(board.pinned.keys.value).toBe(during);
+    board.apply([{ ...heartbeats(T + 39_000), observed_until: T + 9000 } as Message]);
+    expect(pinned(board)).toEqual([]);
+    expect(board.pinned.keys.value).not.toBe(before);
   });
 
-  test("stays the same while nothing can be seen", () => {
+  test("does not change while the board is stale", () => {
     const board = connected(boardMessage([instance({ seen: T - 60_000 })]));
-    expect(leaders(board)).toEqual([KEY]);
+    expect(pinned(board)).toEqual([KEY]);
     board.apply([ping(T + 600_000, { blind: { since: T, reason: "" } })]);
-    expect(leaders(board)).toEqual([KEY]);
+    expect(pinned(board)).toEqual([KEY]);
   });
 
-  test("forgets whoever has left the board", () => {
+  test("forgets an instance that has left the board", () => {
     const board = connected(boardMessage([instance({ seen: T - 60_000 })]));
-    expect(leaders(board)).toEqual([KEY]);
+    expect(pinned(board)).toEqual([KEY]);
     board.apply([boardMessage([])]);
-    expect(leaders(board)).toEqual([]);
+    expect(pinned(board)).toEqual([]);
   });
 
-  test("is no longer one that was lost a while ago and that others of its service outlived", () => {
+  test("unpins an old loss if other instances of its service run", () => {
     const lost = instance({ seen: T - 60_000 });
     const board = connected(boardMessage([lost, instance({ instance: "z" })]));
     const alone = connected(boardMessage([lost]));
-    const later = { ...beats(T + 160_000, { instance: "z", seen: T + 159_000 }) } as Message;
+    const later = { ...heartbeats(T + 160_000, { instance: "z", seen: T + 159_000 }) } as Message;
     for (const each of [board, alone]) {
-      expect(leaders(each)).toEqual([KEY]);
+      expect(pinned(each)).toEqual([KEY]);
       each.apply([later]);
     }
-    expect(leaders(board)).toEqual([]);
-    expect(leaders(alone)).toEqual([KEY]);
+    expect(pinned(board)).toEqual([]);
+    expect(pinned(alone)).toEqual([KEY]);
   });
 });
 
 describe("fields", () => {
   const paths = (fields: Fields) => fields.rows.value.map((row) => row.path);
 
-  test("wake only for the value that changed", () => {
+  test("update only the value that changed", () => {
     const fields = new Fields();
     fields.apply({ a: 1, b: { c: [1, 2], d: "x" } });
     const woken: string[] = [];
@@ -455,7 +474,7 @@ describe("fields", () => {
     expect(structure).toBe(1);
   });
 
-  test("keep their place, whatever order a status comes in, and when they come and go", () => {
+  test("keep their positions when the order of a status changes and when they disappear", () => {
     const fields = new Fields();
     fields.apply({ a: 1, b: { x: 1, y: 2 }, c: 3 });
     fields.apply({ c: 3, b: { y: 2, x: 1 }, a: 1 });
@@ -475,90 +494,95 @@ describe("fields", () => {
     expect(fields.rows.value.map((row) => row.value.value)).toEqual([3]);
   });
 
-  test("do not remember keys without end", () => {
+  test("keep a bounded number of keys", () => {
     const fields = new Fields();
     for (let i = 0; i < 5000; i += 1) fields.apply({ [`k${i}`]: i });
-    const memory = fields as unknown as { known: Map<string, unknown>; order: Map<string, string[]> };
+    const memory = fields as unknown as {
+      known: Map<string, unknown>;
+      order: Map<string, string[]>;
+    };
     expect(memory.known.size).toBeLessThan(1000);
     expect(memory.order.get("")?.length).toBeLessThan(1000);
   });
 
-  test("take keys that are no plain words", () => {
+  test("accept keys with special characters", () => {
     const fields = new Fields();
     fields.apply(JSON.parse('{"__proto__":1,"constructor":2,"":3,"a.b":4}'));
     expect(fields.rows.value.map((row) => row.value.value)).toEqual([1, 2, 3, 4]);
   });
 });
 
-describe("the pacer", () => {
+describe("the batcher", () => {
   const status = (n: number, name = `w${n % 3}`): Message => ({
     type: "status",
     report: instance({ instance: name, status: { n }, id: `${T + n}-0` }),
   });
 
-  test("applies in the same task while little comes", () => {
+  test("applies messages in the same task under low load", () => {
     const applied: number[] = [];
-    const pacer = new Pacer((messages) => applied.push(messages.length));
-    pacer.offer(status(1));
-    pacer.offer(status(2));
+    const batcher = new FrameBatcher((messages) => applied.push(messages.length));
+    batcher.add(status(1));
+    batcher.add(status(2));
     expect(applied).toEqual([1, 1]);
   });
 
-  test("applies once a frame under load, the latest of each instance, in order", () => {
+  test("applies once per frame under high load, the latest of each instance, in order", () => {
     const flushes: Message[][] = [];
-    const pacer = new Pacer((messages) => flushes.push([...messages]));
-    for (let n = 0; n < 1000; n += 1) pacer.offer(status(n));
+    const batcher = new FrameBatcher((messages) => flushes.push([...messages]));
+    for (let n = 0; n < 1000; n += 1) batcher.add(status(n));
     expect(flushes).toHaveLength(25);
     vi.advanceTimersByTime(300);
     expect(flushes).toHaveLength(26);
-    expect(flushes[25]?.map((message) => message.type === "status" && message.report.status["n"])).toEqual([
-      997, 998, 999,
-    ]);
+    expect(
+      flushes[25]?.map((message) => message.type === "status" && message.report.status["n"]),
+    ).toEqual([997, 998, 999]);
   });
 
-  test("also while the page is hidden and gets no frames", () => {
+  test("applies messages while the page is hidden and gets no frames", () => {
     vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
     const frame = vi.spyOn(globalThis, "requestAnimationFrame");
     const flushes: number[] = [];
-    const pacer = new Pacer((messages) => flushes.push(messages.length));
-    for (let n = 0; n < 100; n += 1) pacer.offer(status(n));
+    const batcher = new FrameBatcher((messages) => flushes.push(messages.length));
+    for (let n = 0; n < 100; n += 1) batcher.add(status(n));
     vi.advanceTimersByTime(250);
     expect(frame).not.toHaveBeenCalled();
     expect(flushes.at(-1)).toBe(3);
   });
 
-  test("lets nothing wait without bound", () => {
+  test("bounds the number of pending messages", () => {
     let most = 0;
-    const pacer = new Pacer((messages) => {
+    const batcher = new FrameBatcher((messages) => {
       most = Math.max(most, messages.length);
     });
-    for (let n = 0; n < 10_000; n += 1) pacer.offer(status(n, `w${n}`));
+    for (let n = 0; n < 10_000; n += 1) batcher.add(status(n, `w${n}`));
     expect(most).toBe(2000);
   });
 
-  test("lets a board take the place of all that waited before it, but for what was skipped", () => {
+  test("drops pending messages that a board replaces, except skipped counts", () => {
     const flushes: Message[][] = [];
-    const pacer = new Pacer((messages) => flushes.push([...messages]));
-    for (let n = 0; n < 50; n += 1) pacer.offer(status(n));
-    pacer.offer({ type: "skipped", reason: "", count: 1 });
-    pacer.offer(boardMessage([]));
-    pacer.offer(status(99));
-    pacer.flush();
+    const batcher = new FrameBatcher((messages) => flushes.push([...messages]));
+    for (let n = 0; n < 50; n += 1) batcher.add(status(n));
+    batcher.add({ type: "skipped", reason: "", count: 1 });
+    batcher.add(boardMessage([]));
+    batcher.add(status(99));
+    batcher.flush();
     expect(flushes.at(-1)?.map((message) => message.type)).toEqual(["skipped", "board", "status"]);
   });
 });
 
 describe("the arrangement", () => {
-  const names = (models: readonly InstanceModel[] | undefined) => models?.map((model) => model.instance);
-  const keys = (views: readonly ServiceView[]) => views.map((view) => view.shown.map((model) => model.key));
-  const arranged = (instances: Instance[], few?: number, leading?: Set<string>) => {
+  const names = (models: readonly InstanceModel[] | undefined) =>
+    models?.map((model) => model.instance);
+  const keys = (views: readonly ServiceView[]) =>
+    views.map((view) => view.shown.map((model) => model.key));
+  const arranged = (instances: Instance[], few?: number, pinned?: Set<string>) => {
     const board = connected(boardMessage(instances));
-    return arrange(board.instances.value, leading ?? board.lead.keys.value, few);
+    return arrange(board.instances.value, pinned ?? board.pinned.keys.value, few);
   };
-  const NOBODY = new Set<string>();
+  const NONE_PINNED = new Set<string>();
   const QUIET = T - 10_000;
 
-  test("puts what leads before the others, a card each; all else keeps its place", () => {
+  test("places pinned instances first, a card each; all others keep their positions", () => {
     const { cells, groups } = arranged([
       ...["a", "b"].map((service) => instance({ service })),
       ...["v", "x", "y"].map((name) => instance({ service: "c", instance: name })),
@@ -570,7 +594,7 @@ describe("the arrangement", () => {
     expect(groups[0]?.counts.get("late")).toBe(1);
   });
 
-  test("leaves a service that is in trouble altogether under its heading, but for a few", () => {
+  test("keeps a service that is entirely in trouble under its heading, except a few cells", () => {
     const pool = [...Array(20).keys()].map((n) =>
       instance({ service: "pool", instance: `p${n}`, seen: QUIET }),
     );
@@ -579,10 +603,13 @@ describe("the arrangement", () => {
       0,
     );
     expect(cells).toHaveLength(13);
-    expect(names(groups[0]?.shown)).toEqual([...[12, 13, 14, 15, 16, 17, 18, 19].map((n) => `p${n}`), "a"]);
+    expect(names(groups[0]?.shown)).toEqual([
+      ...[12, 13, 14, 15, 16, 17, 18, 19].map((n) => `p${n}`),
+      "a",
+    ]);
   });
 
-  test("leaves everything in its place where there is little", () => {
+  test("keeps the order if there are only a few services", () => {
     const { cells, groups } = arranged([
       instance({ service: "a" }),
       instance({ service: "b", seen: QUIET }),
@@ -593,29 +620,32 @@ describe("the arrangement", () => {
     expect(keys(groups)).toEqual([["c/v", "c/x", "c/y", "c/z"]]);
   });
 
-  test("shows a loss beside the one that lives as long as it is news, then folds it below", () => {
+  test("shows a recent loss beside the running instance, then collapses it", () => {
     const both = [instance({ instance: "a", seen: T - 60_000 }), instance({ instance: "b" })];
     const { cells, groups } = arranged(both);
     expect(keys(cells)).toEqual([["balance-sync/a"], ["balance-sync/b"]]);
     expect(groups).toEqual([]);
-    const settled = arranged(both, 3, NOBODY);
+    const settled = arranged(both, 3, NONE_PINNED);
     expect(keys(settled.cells)).toEqual([["balance-sync/b"]]);
-    expect(names(settled.cells[0]?.folded)).toEqual(["a"]);
+    expect(names(settled.cells[0]?.collapsed)).toEqual(["a"]);
   });
 
-  test("leaves a service that runs twice in its place: it may be restarting", () => {
+  test("keeps a service with two running instances in place: it may be restarting", () => {
     const { cells, groups } = arranged(["a", "b"].map((name) => instance({ instance: name })));
     expect(keys(cells)).toEqual([["balance-sync/a"], ["balance-sync/b"]]);
     expect(groups).toEqual([]);
   });
 
-  test("folds who stopped below the one that lives", () => {
-    const { cells } = arranged([instance({ instance: "a", stopped: true }), instance({ instance: "b" })]);
+  test("collapses stopped instances below the running one", () => {
+    const { cells } = arranged([
+      instance({ instance: "a", stopped: true }),
+      instance({ instance: "b" }),
+    ]);
     expect(keys(cells)).toEqual([["balance-sync/b"]]);
-    expect(names(cells[0]?.folded)).toEqual(["a"]);
+    expect(names(cells[0]?.collapsed)).toEqual(["a"]);
   });
 
-  test("keeps in view who means to be back", () => {
+  test("shows an instance with a planned return", () => {
     const { cells } = arranged([
       instance({ instance: "a", stopped: true, back_in_s: 60 }),
       instance({ instance: "b" }),
@@ -623,7 +653,7 @@ describe("the arrangement", () => {
     expect(keys(cells)).toEqual([["balance-sync/a"], ["balance-sync/b"]]);
   });
 
-  test("does not change when nothing can be seen any more", () => {
+  test("does not change when the board becomes stale", () => {
     const board = connected(
       boardMessage([
         instance({ instance: "a", stopped: true }),
@@ -631,37 +661,48 @@ describe("the arrangement", () => {
         instance({ instance: "c", seen: T - 60_000, lost: true }),
         instance({ instance: "d", seen: T - 600_000, lost: true }),
         ...["x", "y", "z"].map((name) => instance({ service: "other", instance: name })),
-        ...["k", "l", "m"].map((name) => instance({ service: "other", instance: name, stopped: true })),
+        ...["k", "l", "m"].map((name) =>
+          instance({ service: "other", instance: name, stopped: true }),
+        ),
       ]),
     );
     const look = () => {
-      const { cells, groups } = arrange(board.instances.value, board.lead.keys.value);
-      return [...cells, ...groups].map((view) => [names(view.shown), names(view.folded)]);
+      const { cells, groups } = arrange(board.instances.value, board.pinned.keys.value);
+      return [...cells, ...groups].map((view) => [names(view.shown), names(view.collapsed)]);
     };
     const before = look();
-    board.sight.turn({ ...CONNECTED, status: "reconnecting" });
+    board.freshness.setConnection({ ...CONNECTED, status: "reconnecting" });
     expect(states(board)[`balance-sync/a`]).toBe("unknown");
     expect(look()).toEqual(before);
   });
 
-  test("shows the one seen last when all have stopped", () => {
+  test("shows the instance that was seen last if all have stopped", () => {
     const { cells } = arranged([
       instance({ instance: "a", stopped: true, seen: T - 90_000 }),
       instance({ instance: "b", stopped: true, seen: T - 50_000 }),
       instance({ instance: "c", stopped: true, seen: T - 70_000 }),
     ]);
     expect(keys(cells)).toEqual([["balance-sync/b"]]);
-    expect(names(cells[0]?.folded)).toEqual(["a", "c"]);
+    expect(names(cells[0]?.collapsed)).toEqual(["a", "c"]);
   });
 
-  test("shows the latest few when all are lost", () => {
-    const lost = [...Array(9).keys()].map((n) => instance({ instance: `l${n}`, seen: T - 60_000 + n }));
+  test("shows the latest losses if all are lost", () => {
+    const lost = [...Array(9).keys()].map((n) =>
+      instance({ instance: `l${n}`, seen: T - 60_000 + n }),
+    );
     const { cells } = arranged(lost);
-    expect(cells.map((view) => view.shown[0]?.instance)).toEqual(["l3", "l4", "l5", "l6", "l7", "l8"]);
-    expect(names(cells[0]?.folded)).toEqual(["l0", "l1", "l2"]);
+    expect(cells.map((view) => view.shown[0]?.instance)).toEqual([
+      "l3",
+      "l4",
+      "l5",
+      "l6",
+      "l7",
+      "l8",
+    ]);
+    expect(names(cells[0]?.collapsed)).toEqual(["l0", "l1", "l2"]);
   });
 
-  test("of several live ones, shows a few ended below and folds many", () => {
+  test("of a group, shows a few ended instances and collapses many", () => {
     const live = ["x", "y", "z"].map((name) => instance({ instance: name }));
     const ended = ["a", "b", "c"].map((name) => instance({ instance: name, stopped: true }));
     expect(names(arranged([...live, ...ended.slice(0, 2)]).groups[0]?.shown)).toEqual([
@@ -671,22 +712,24 @@ describe("the arrangement", () => {
       "a",
       "b",
     ]);
-    expect(arranged([...live, ...ended]).groups[0]?.folded).toHaveLength(3);
+    expect(arranged([...live, ...ended]).groups[0]?.collapsed).toHaveLength(3);
   });
 
-  test("of several live ones, keeps the latest few of a crowd of lost ones in view", () => {
+  test("of a group, shows the latest of many lost instances", () => {
     const live = ["x", "y", "z"].map((name) => instance({ instance: name }));
-    const lost = [...Array(9).keys()].map((n) => instance({ instance: `l${n}`, seen: T - 60_000 + n }));
+    const lost = [...Array(9).keys()].map((n) =>
+      instance({ instance: `l${n}`, seen: T - 60_000 + n }),
+    );
     const [group] = arranged([...live, ...lost]).groups;
     expect(names(group?.shown)).toEqual(["x", "y", "z", "l3", "l4", "l5", "l6", "l7", "l8"]);
-    expect(names(group?.folded)).toEqual(["l0", "l1", "l2"]);
+    expect(names(group?.collapsed)).toEqual(["l0", "l1", "l2"]);
   });
 });
 
 describe("the filter", () => {
   afterEach(() => window.history.replaceState(null, "", "/services"));
 
-  test("lives in the URL, both ways", () => {
+  test("is stored in the URL and read from it", () => {
     window.history.replaceState(null, "", "/services?state=lost,nonsense&q=sync&other=1");
     const filter = new Filter();
     filter.start();
@@ -700,7 +743,7 @@ describe("the filter", () => {
     filter.stop();
   });
 
-  test("passes what has the state and every word", () => {
+  test("passes instances with the state and every word", () => {
     const board = connected(boardMessage([instance({ status: { phase: "waiting" } })]));
     const [model] = board.instances.value;
     const filter = new Filter();
@@ -717,7 +760,7 @@ describe("the filter", () => {
 });
 
 describe("the theme", () => {
-  test("is kept, and is no error where nothing can be kept", () => {
+  test("is stored, and works without storage", () => {
     localStorage.clear();
     const choice = new ThemeChoice();
     const stop = choice.start();

@@ -1,18 +1,18 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { Link } from "../src/stream/link";
+import type { ConnectionState } from "../src/stream/connection";
 import { BoardStream } from "../src/stream/stream";
 import type { Message } from "../src/wire/message";
 import { BOARD, FakeSource } from "./fake-source";
 
 let stream: BoardStream;
 let messages: Message[];
-let links: Link[];
+let connections: ConnectionState[];
 let dropped: number;
 
 const PING = { now: 5, observed_until: 5, observed_since: 0, blind: null };
 
-const status = () => links.at(-1)?.status;
-const look = (state: "visible" | "hidden") => {
+const status = () => connections.at(-1)?.status;
+const setVisibility = (state: "visible" | "hidden") => {
   vi.spyOn(document, "visibilityState", "get").mockReturnValue(state);
   document.dispatchEvent(new Event("visibilitychange"));
 };
@@ -23,13 +23,13 @@ beforeEach(() => {
   vi.spyOn(Math, "random").mockReturnValue(1);
   FakeSource.all = [];
   messages = [];
-  links = [];
+  connections = [];
   dropped = 0;
   stream = new BoardStream("/api/stream", {
-    message: (message) => messages.push(message),
-    link: (link) => links.push(link),
-    life: () => {},
-    dropped: (count) => {
+    onMessage: (message) => messages.push(message),
+    onConnection: (connection) => connections.push(connection),
+    onFrame: () => {},
+    onDropped: (count) => {
       dropped = count;
     },
   });
@@ -50,7 +50,7 @@ function connect(): FakeSource {
 }
 
 describe("the stream", () => {
-  test("opens once, asks for everything, and passes on what it hears", () => {
+  test("opens once, requests the whole stream and passes on its messages", () => {
     expect(FakeSource.all.map((source) => source.url)).toEqual(["/api/stream"]);
     connect();
     FakeSource.last.send("ping", PING);
@@ -58,7 +58,7 @@ describe("the stream", () => {
     expect(status()).toBe("connected");
   });
 
-  test("comes back after an error with the last id it saw", () => {
+  test("reconnects after an error with the last id that it received", () => {
     const first = connect();
     first.fail();
     expect(first.readyState).toBe(FakeSource.CLOSED);
@@ -71,13 +71,13 @@ describe("the stream", () => {
     expect(status()).toBe("connected");
   });
 
-  test("also when the browser itself gave up, as it does after a 503", () => {
+  test("reconnects after the browser gave up, as it does after a 503", () => {
     FakeSource.last.fail(FakeSource.CLOSED);
     vi.advanceTimersByTime(500);
     expect(FakeSource.all).toHaveLength(2);
   });
 
-  test("waits longer from try to try, says disconnected after three, and never gives up", () => {
+  test("waits longer after each attempt, is disconnected after three, and never gives up", () => {
     connect();
     const waits: number[] = [];
     for (let i = 0; i < 8; i += 1) {
@@ -94,12 +94,12 @@ describe("the stream", () => {
     expect(waits).toEqual([500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
   });
 
-  test("comes back to what it asked for, and no more", () => {
+  test("keeps the query of its URL when it reconnects", () => {
     const some = new BoardStream("/api/stream?kinds=status,heartbeats", {
-      message: () => {},
-      link: () => {},
-      life: () => {},
-      dropped: () => {},
+      onMessage: () => {},
+      onConnection: () => {},
+      onFrame: () => {},
+      onDropped: () => {},
     });
     some.start();
     connect();
@@ -109,7 +109,7 @@ describe("the stream", () => {
     some.stop();
   });
 
-  test("keeps its cursor however long the server is away", () => {
+  test("keeps its cursor during a long absence of the server", () => {
     connect();
     for (let i = 0; i < 10; i += 1) {
       FakeSource.last.fail();
@@ -127,20 +127,23 @@ describe("the stream", () => {
         FakeSource.last.fail();
       },
     ],
-  ])("drops its cursor when it was %s three times, for it may be what the server stumbles over", (_, end) => {
-    connect();
-    vi.advanceTimersByTime(5000);
-    FakeSource.last.fail();
-    vi.advanceTimersByTime(500);
-    for (let i = 0; i < 2; i += 1) {
-      expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
-      end();
-      vi.advanceTimersByTime(15_000);
-    }
-    expect(FakeSource.last.url).toBe("/api/stream");
-  });
+  ])(
+    "drops its cursor when it was %s three times, for it may be what the server stumbles over",
+    (_, end) => {
+      connect();
+      vi.advanceTimersByTime(5000);
+      FakeSource.last.fail();
+      vi.advanceTimersByTime(500);
+      for (let i = 0; i < 2; i += 1) {
+        expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
+        end();
+        vi.advanceTimersByTime(15_000);
+      }
+      expect(FakeSource.last.url).toBe("/api/stream");
+    },
+  );
 
-  test("starts its patience anew once it was open for a while", () => {
+  test("resets its backoff after a stable connection", () => {
     for (let i = 0; i < 4; i += 1) {
       FakeSource.last.fail();
       vi.advanceTimersByTime(15_000);
@@ -153,7 +156,7 @@ describe("the stream", () => {
     expect(FakeSource.all).toHaveLength(6);
   });
 
-  test("does not hammer a server that lets it in and falls over", () => {
+  test("does not hammer a server that accepts connections and then crashes", () => {
     for (let i = 0; i < 6; i += 1) {
       connect();
       vi.advanceTimersByTime(1000);
@@ -165,14 +168,14 @@ describe("the stream", () => {
     expect(FakeSource.all).toHaveLength(before);
   });
 
-  test("spreads its tries over the whole wait", () => {
+  test("spreads its attempts over the whole wait", () => {
     vi.mocked(Math.random).mockReturnValue(0.5);
     connect().fail();
     vi.advanceTimersByTime(250);
     expect(FakeSource.all).toHaveLength(2);
   });
 
-  test("resumes after the last frame that had an id; one without leaves its place as it was", () => {
+  test("resumes after the last frame with an id; a frame without an id does not change the cursor", () => {
     connect();
     FakeSource.last.send("skipped", { reason: "slow", skipped: { status: 3 } }, "7-1");
     FakeSource.last.send("status", { service: "a", timestamp: 1, status: {} }, "9-0");
@@ -182,8 +185,8 @@ describe("the stream", () => {
     expect(FakeSource.last.url).toBe("/api/stream?since=9-0");
   });
 
-  test("says why it was lost", () => {
-    const fault = () => links.at(-1)?.fault;
+  test("reports why it was lost", () => {
+    const fault = () => connections.at(-1)?.fault;
     connect();
     expect(fault()).toBeNull();
     FakeSource.last.fail();
@@ -208,12 +211,12 @@ describe("the stream", () => {
     expect(fault()).toBe("offline");
   });
 
-  test("says that no answer came when none ever did", () => {
+  test("reports no-answer if the server never responded", () => {
     FakeSource.last.fail();
-    expect(links.at(-1)?.fault).toBe("no-answer");
+    expect(connections.at(-1)?.fault).toBe("no-answer");
   });
 
-  test("hears nothing any more from a connection it left", () => {
+  test("ignores frames of a closed connection", () => {
     const first = connect();
     first.fail();
     first.send("ping", PING);
@@ -222,7 +225,7 @@ describe("the stream", () => {
     expect(status()).toBe("reconnecting");
   });
 
-  test("leaves the wait after a goodbye to the browser, which alone can read `retry:`", () => {
+  test("leaves the wait after a bye to the browser, because only it can read `retry:`", () => {
     const source = connect();
     source.send("bye", { reason: "shutdown" });
     source.fail();
@@ -235,7 +238,7 @@ describe("the stream", () => {
     expect(FakeSource.all).toHaveLength(1);
   });
 
-  test("takes over when the browser is not back in time, or fails", () => {
+  test("takes over if the browser does not reconnect in time, or fails", () => {
     const source = connect();
     source.send("bye", { reason: "shutdown" });
     source.fail();
@@ -253,7 +256,7 @@ describe("the stream", () => {
 });
 
 describe("the watchdog", () => {
-  test("condemns a connection that was silent for three pings", () => {
+  test("closes a connection that was silent for three ping intervals", () => {
     connect();
     vi.advanceTimersByTime(14_999);
     expect(status()).toBe("connected");
@@ -263,7 +266,7 @@ describe("the watchdog", () => {
     expect(FakeSource.all).toHaveLength(2);
   });
 
-  test("is content with any frame, also one it cannot read", () => {
+  test("accepts any frame as a sign of life, including a malformed one", () => {
     vi.spyOn(console, "warn").mockImplementation(() => {});
     const source = connect();
     for (let i = 0; i < 10; i += 1) {
@@ -274,7 +277,7 @@ describe("the watchdog", () => {
     expect(FakeSource.all).toHaveLength(1);
   });
 
-  test("goes by the rhythm the server declares", () => {
+  test("uses the ping interval that the server declares", () => {
     FakeSource.last.open();
     FakeSource.last.send("board", { ...BOARD, ping_s: 1 });
     vi.advanceTimersByTime(3000);
@@ -287,13 +290,13 @@ describe("the watchdog", () => {
     expect(status()).toBe("connected");
   });
 
-  test("is not content with an answer alone: it counts frames", () => {
+  test("requires frames: an open connection alone is not enough", () => {
     FakeSource.last.open();
     vi.advanceTimersByTime(15_000);
     expect(status()).toBe("reconnecting");
   });
 
-  test("sees a sleep through which the timers stood still, within a second of waking", () => {
+  test("detects a sleep that stopped the timers within a second of waking", () => {
     connect();
     vi.setSystemTime(Date.now() + 3_600_000);
     vi.advanceTimersByTime(1000);
@@ -302,53 +305,53 @@ describe("the watchdog", () => {
     expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
   });
 
-  test("condemns a connection that never opens", () => {
+  test("closes a connection that never opens", () => {
     vi.advanceTimersByTime(15_500);
     expect(FakeSource.all).toHaveLength(2);
   });
 });
 
-describe("a page that is looked at again", () => {
-  test("reopens at once when the machine slept, however the timers were frozen", () => {
+describe("a page that becomes visible again", () => {
+  test("reopens at once after a sleep that froze the timers", () => {
     connect();
     vi.setSystemTime(Date.now() + 3_600_000);
-    look("visible");
+    setVisibility("visible");
     expect(FakeSource.all).toHaveLength(2);
     expect(FakeSource.last.url).toBe("/api/stream?since=7-1");
   });
 
-  test("leaves a connection alone that was heard a moment ago", () => {
+  test("keeps a connection that received a frame recently", () => {
     connect();
     vi.advanceTimersByTime(5000);
-    look("visible");
+    setVisibility("visible");
     expect(FakeSource.all).toHaveLength(1);
     expect(status()).toBe("connected");
   });
 
-  test("reopens at once when its connection was closed behind its back", () => {
+  test("reopens at once if the browser closed its connection without an event", () => {
     connect().close();
     window.dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
     expect(FakeSource.all).toHaveLength(2);
     expect(status()).toBe("reconnecting");
   });
 
-  test("does not sit out a long wait", () => {
+  test("ends a long wait at once", () => {
     for (let i = 0; i < 6; i += 1) {
       FakeSource.last.fail();
       if (i < 5) vi.advanceTimersByTime(15_000);
     }
     const before = FakeSource.all.length;
-    look("hidden");
+    setVisibility("hidden");
     expect(FakeSource.all).toHaveLength(before);
     window.dispatchEvent(new Event("online"));
     expect(FakeSource.all).toHaveLength(before);
-    look("visible");
+    setVisibility("visible");
     expect(FakeSource.all).toHaveLength(before + 1);
     vi.advanceTimersByTime(14_999);
     expect(FakeSource.all).toHaveLength(before + 1);
   });
 
-  test("says disconnected while the browser is offline, unless the stream goes on", () => {
+  test("is disconnected while the browser is offline, unless the stream continues", () => {
     vi.spyOn(navigator, "onLine", "get").mockReturnValue(false);
     const source = connect();
     window.dispatchEvent(new Event("offline"));
@@ -358,7 +361,7 @@ describe("a page that is looked at again", () => {
   });
 });
 
-describe("a frame that cannot be read", () => {
+describe("a malformed frame", () => {
   test.each([
     ["no JSON", "{"],
     ["the wrong shape", { heartbeats: 1 }],
@@ -372,7 +375,7 @@ describe("a frame that cannot be read", () => {
     expect(messages.map((message) => message.type)).toEqual(["board", "ping"]);
   });
 
-  test("is told on the console once in ten seconds", () => {
+  test("is logged to the console once in ten seconds", () => {
     const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
     connect();
     for (let i = 0; i < 50; i += 1) FakeSource.last.send("status", "?");

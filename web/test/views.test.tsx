@@ -61,12 +61,18 @@ function connect(instances: object[], over: object = {}): void {
 }
 
 function status(fields: object, ms = 100): void {
-  const data = { service: "balance-sync", instance: "w1:11", timestamp: T, status: fields, heartbeat_s: 5 };
+  const data = {
+    service: "balance-sync",
+    instance: "w1:11",
+    timestamp: T,
+    status: fields,
+    heartbeat_s: 5,
+  };
   act(() => FakeSource.last.send("status", data, `${T + ms}-0`));
 }
 
 describe("the page", () => {
-  test("shows bones before the first board, and nothing else", () => {
+  test("shows only a skeleton before the first board", () => {
     expect(testid("loading")).not.toBeNull();
     expect(testid("card")).toBeNull();
     expect(document.title).toBe("Background Services Monitor");
@@ -74,9 +80,11 @@ describe("the page", () => {
     expect(testid("loading")).toBeNull();
   });
 
-  test("says how to publish when no service has spoken", () => {
+  test("explains how to publish if no status was published yet", () => {
     connect([]);
-    expect(testid("empty")?.textContent).toContain('with Service("my-service", heartbeat_s=5) as service:');
+    expect(testid("empty")?.textContent).toContain(
+      'with Service("my-service", heartbeat_s=5) as service:',
+    );
     expect(testid("empty")?.textContent).toContain("redis-cli PUBLISH service:my-service");
     expect(find(".summary")).toBeNull();
   });
@@ -84,20 +92,30 @@ describe("the page", () => {
   test("shows a card per instance with its state, its activity and every field", () => {
     connect([
       instance({
-        status: { isRunning: true, queueHigh: 1204, lastError: null, dryRun: false, rate: { left: 7 } },
+        status: {
+          isRunning: true,
+          queueHigh: 1204,
+          lastError: null,
+          dryRun: false,
+          rate: { left: 7 },
+        },
       }),
     ]);
     const card = testid("card");
-    expect(card?.dataset).toMatchObject({ service: "balance-sync", instance: "w1:11", state: "alive" });
+    expect(card?.dataset).toMatchObject({
+      service: "balance-sync",
+      instance: "w1:11",
+      state: "alive",
+    });
     expect(value("isRunning")).toBe("Running");
     expect(value("queueHigh")).toBe("1,204");
     expect(value("lastError")).toContain("—");
     expect(value("dryRun")).toBe("no");
     expect(value("rate.left")).toBe("7");
-    expect(card?.textContent).toContain("beats every 5 s");
+    expect(card?.textContent).toContain("heartbeat: 5 s");
   });
 
-  test("changes one value in the same task, and touches no other", () => {
+  test("changes one value in the same task and no other element", () => {
     connect([instance({ status: { done: 1, failed: 0 } })]);
     const done = find('[data-field="done"] [data-value]');
     const failed = find('[data-field="failed"] [data-value]');
@@ -108,7 +126,7 @@ describe("the page", () => {
     expect(failed?.dataset["flash"]).toBeUndefined();
   });
 
-  test("flashes a change after a rest, and does not flicker with what never rests", () => {
+  test("flashes a change after a rest, and does not flicker if a value changes often", () => {
     connect([instance({ status: { done: 0 } })]);
     const flashes: (string | undefined)[] = [];
     for (let n = 1; n <= 4; n += 1) {
@@ -121,7 +139,7 @@ describe("the page", () => {
     expect(flashes).toEqual(["a", "a", "a", "b"]);
   });
 
-  test("holds its age on the server's clock when the browser's is an hour slow", () => {
+  test("computes ages by the server's clock when the browser's is an hour slow", () => {
     vi.setSystemTime(T - 3_600_000);
     connect([instance()]);
     expect(testid("connection")?.textContent).toContain("0 s ago");
@@ -133,14 +151,14 @@ describe("the page", () => {
     expect(find("[data-value] img")).toBeNull();
   });
 
-  test("marks an error, and only while there is one", () => {
+  test("marks an error while there is one", () => {
     connect([instance({ status: { lastError: "boom" } })]);
     expect(find('[data-field="lastError"]')?.dataset["error"]).toBe("true");
     status({ lastError: null });
     expect(find('[data-field="lastError"]')?.dataset["error"]).toBe("false");
   });
 
-  test("gives a service that turns up by itself its card, in place of the missing one", () => {
+  test("replaces the card of a missing service when its first instance appears", () => {
     connect([], { expect: ["balance-sync"] });
     expect(testid("card")?.dataset["state"]).toBe("missing");
     expect(testid("card")?.textContent).toContain("expected, not seen yet");
@@ -148,7 +166,7 @@ describe("the page", () => {
     expect(all('[data-testid="card"]').map((card) => card.dataset["state"])).toEqual(["alive"]);
   });
 
-  test("cuts long lists and long texts, and opens them", () => {
+  test("shortens long lists and texts, and expands them", () => {
     connect([instance({ status: { ids: [...Array(20).keys()], text: "x".repeat(500) } })]);
     expect(all(".chip")).toHaveLength(8);
     const more = find('[data-field="ids"] button');
@@ -160,7 +178,7 @@ describe("the page", () => {
     expect(find(".clamped")).toBeNull();
   });
 
-  test("lets ages tick", () => {
+  test("updates ages every second", () => {
     connect([instance({ status: { lastRunAt: T - 5000 } })]);
     expect(value("lastRunAt")).toBe("5 s ago");
     act(() => {
@@ -170,8 +188,8 @@ describe("the page", () => {
   });
 });
 
-describe("honesty", () => {
-  test("the indicator says in a word how the link stands", () => {
+describe("a report of what the board does not know", () => {
+  test("the indicator names the state of the connection", () => {
     expect(testid("connection")?.dataset["status"]).toBe("reconnecting");
     expect(testid("connection")?.textContent).toContain("Connecting");
     connect([instance()]);
@@ -182,11 +200,14 @@ describe("honesty", () => {
     expect(document.title).toBe("(?) Background Services Monitor");
   });
 
-  test("a blind server has its banner, and its cards are unknown", () => {
+  test("a blind server shows a banner, and its cards are unknown", () => {
     connect([instance()]);
     expect(testid("banner-blind")).toBeNull();
     act(() =>
-      FakeSource.last.send("ping", { ...PING, blind: { since: T - 1000, reason: "Connection refused" } }),
+      FakeSource.last.send("ping", {
+        ...PING,
+        blind: { since: T - 1000, reason: "Connection refused" },
+      }),
     );
     expect(testid("banner-blind")?.textContent).toContain("Connection refused");
     expect(testid("card")?.dataset["state"]).toBe("unknown");
@@ -195,7 +216,7 @@ describe("honesty", () => {
     expect(testid("card")?.dataset["state"]).toBe("alive");
   });
 
-  test("a lost server has its banner, which says since when and why, once it is not brief", () => {
+  test("a lost server shows a banner with time and reason if the loss is not brief", () => {
     connect([instance()]);
     act(() => {
       vi.advanceTimersByTime(1000);
@@ -203,26 +224,26 @@ describe("honesty", () => {
       FakeSource.last.fail();
     });
     expect(find("main")?.dataset["stale"]).toBe("true");
-    expect(testid("banner-lost")).toBeNull();
+    expect(testid("banner-disconnected")).toBeNull();
     act(() => {
       vi.advanceTimersByTime(2000);
     });
-    const banner = testid("banner-lost");
+    const banner = testid("banner-disconnected");
     expect(banner?.textContent).toContain(
-      "This page has lost its server. What is shown is the last known, of",
+      "The connection to the server is lost. The page shows data from",
     );
-    expect(banner?.textContent).toContain("2 s ago · The connection broke off.");
+    expect(banner?.textContent).toContain("2 s ago · The connection broke.");
     expect(banner?.querySelector('[role="alert"]')?.textContent).not.toContain("ago");
     expect(value("isRunning")).toBeUndefined();
     act(() => {
       FakeSource.last.open();
       FakeSource.last.send("ping", PING);
     });
-    expect(testid("banner-lost")).toBeNull();
+    expect(testid("banner-disconnected")).toBeNull();
     expect(find("main")?.dataset["stale"]).toBe("false");
   });
 
-  test("what a blind server said is past once it is lost itself", () => {
+  test("the banner of a blind server is hidden once the server itself is lost", () => {
     connect([instance()]);
     act(() => FakeSource.last.send("ping", { ...PING, blind: { since: T, reason: "refused" } }));
     expect(find("main")?.dataset["stale"]).toBe("true");
@@ -231,123 +252,132 @@ describe("honesty", () => {
       vi.advanceTimersByTime(3000);
     });
     expect(testid("banner-blind")).toBeNull();
-    expect(testid("banner-lost")).not.toBeNull();
+    expect(testid("banner-disconnected")).not.toBeNull();
   });
 
-  test("a full board says how many it leaves out, as long as it does", () => {
+  test("a full board shows the number of omitted instances while it omits any", () => {
     const ping = (omitted: number) => act(() => FakeSource.last.send("ping", { ...PING, omitted }));
     connect([instance()], { omitted: 1200 });
     expect(testid("banner-full")?.textContent).toContain(
-      "1200 more instances said something in the last hour",
+      "omits 1200 more instances that published in the last hour",
     );
     ping(1);
     expect(testid("banner-full")?.textContent).toContain(
-      "1 more instance said something in the last hour and is not on it",
+      "omits 1 more instance that published in the last hour",
     );
-    act(() => FakeSource.last.send("ping", { ...PING, omitted: 5, blind: { since: T, reason: "" } }));
+    act(() =>
+      FakeSource.last.send("ping", { ...PING, omitted: 5, blind: { since: T, reason: "" } }),
+    );
     expect(testid("banner-full")).toBeNull();
     ping(0);
     expect(testid("banner-full")).toBeNull();
   });
 
-  describe("plain publishes that were not heard", () => {
-    const SPAN = { since: T - 4000, until: T - 1500 };
+  describe("a coverage gap", () => {
+    const GAP = { since: T - 4000, until: T - 1500 };
     const ping = (gap: object | null, now = T) =>
       act(() => FakeSource.last.send("ping", { ...PING, now, observed_until: now, gap }));
-    const PLAIN = [instance(), instance({ service: "cron-report", instance: "", heartbeat_s: null })];
+    const EXTERNAL = [
+      instance(),
+      instance({ service: "cron-report", instance: "", heartbeat_s: null }),
+    ];
 
-    test("are told in one line, while it goes on and after", () => {
-      connect(PLAIN);
-      expect(testid("banner-deaf")).toBeNull();
+    test("is reported in one line, during and after it", () => {
+      connect(EXTERNAL);
+      expect(testid("banner-gap")).toBeNull();
       ping({ since: T - 4000, until: null });
-      expect(testid("banner-deaf")?.textContent).toContain(
-        `not heard by this board since ${formatClockTime(T - 4000)}`,
+      expect(testid("banner-gap")?.textContent).toContain(
+        `External messages since ${formatClockTime(T - 4000)} may be missing`,
       );
-      ping(SPAN);
-      // The last second is one of those concerned.
-      expect(testid("banner-deaf")?.textContent).toContain(
-        `between ${formatClockTime(T - 4000)} and ${formatClockTime(T - 1000)} were not heard by this board and may be missing`,
+      ping(GAP);
+      // The last second is affected, too.
+      expect(testid("banner-gap")?.textContent).toContain(
+        `between ${formatClockTime(T - 4000)} and ${formatClockTime(T - 1000)} may be missing`,
       );
-      expect(testid("banner-deaf")?.textContent).toContain("Services that use the SDK are not concerned.");
+      expect(testid("banner-gap")?.textContent).toContain(
+        "Services that use the SDK are not affected.",
+      );
       expect(testid("card")?.dataset["state"]).toBe("alive");
-      ping(null); // another server heard
-      expect(testid("banner-deaf")).toBeNull();
+      ping(null); // another server was subscribed
+      expect(testid("banner-gap")).toBeNull();
     });
 
-    test("are told for an hour by Redis' clock", () => {
-      connect(PLAIN, { gap: SPAN });
-      expect(testid("banner-deaf")).not.toBeNull();
-      ping(SPAN, T + 3_598_000);
-      expect(testid("banner-deaf")).not.toBeNull();
-      ping(SPAN, T + 3_599_000);
-      expect(testid("banner-deaf")).toBeNull();
+    test("is reported for an hour by Redis' clock", () => {
+      connect(EXTERNAL, { gap: GAP });
+      expect(testid("banner-gap")).not.toBeNull();
+      ping(GAP, T + 3_598_000);
+      expect(testid("banner-gap")).not.toBeNull();
+      ping(GAP, T + 3_599_000);
+      expect(testid("banner-gap")).toBeNull();
     });
 
-    test("once read are told no more, nor is a part of them, but the next are", () => {
-      connect(PLAIN, { gap: SPAN });
-      act(() => testid("banner-deaf")?.querySelector("button")?.click());
-      expect(testid("banner-deaf")).toBeNull();
+    test("is hidden with its parts after it is dismissed, but the next gap is shown", () => {
+      connect(EXTERNAL, { gap: GAP });
+      act(() => testid("banner-gap")?.querySelector("button")?.click());
+      expect(testid("banner-gap")).toBeNull();
       ping({ since: T - 3000, until: T - 2000 });
-      expect(testid("banner-deaf")).toBeNull();
+      expect(testid("banner-gap")).toBeNull();
       ping({ since: T, until: null });
-      expect(testid("banner-deaf")).not.toBeNull();
+      expect(testid("banner-gap")).not.toBeNull();
     });
 
-    test("once read are told no more after a reload", () => {
-      connect(PLAIN, { gap: SPAN });
-      act(() => testid("banner-deaf")?.querySelector("button")?.click());
-      expect(new Store("/api/stream").deafness).toMatchObject({ read: { value: T - 1499 } });
+    test("stays dismissed after a reload", () => {
+      connect(EXTERNAL, { gap: GAP });
+      act(() => testid("banner-gap")?.querySelector("button")?.click());
+      expect(new Store("/api/stream").coverageGap).toMatchObject({
+        dismissedUntil: { value: T - 1499 },
+      });
     });
 
-    test("concern no board on which all use the SDK, and one that has nobody or waits for somebody", () => {
-      connect([instance()], { gap: SPAN });
-      expect(testid("banner-deaf")).toBeNull();
-      connect([instance()], { gap: SPAN, expect: ["cron-report"] });
-      expect(testid("banner-deaf")).not.toBeNull();
-      connect([], { gap: SPAN });
-      expect(testid("banner-deaf")).not.toBeNull();
+    test("is reported on an empty board and with expected services, but not if all use the SDK", () => {
+      connect([instance()], { gap: GAP });
+      expect(testid("banner-gap")).toBeNull();
+      connect([instance()], { gap: GAP, expect: ["cron-report"] });
+      expect(testid("banner-gap")).not.toBeNull();
+      connect([], { gap: GAP });
+      expect(testid("banner-gap")).not.toBeNull();
     });
 
-    test("are no news beside a board that sees nothing at all", () => {
-      connect(PLAIN, { gap: SPAN, blind: { since: T, reason: "away" } });
-      expect(testid("banner-deaf")).toBeNull();
-      ping(SPAN);
+    test("is not reported on a stale board", () => {
+      connect(EXTERNAL, { gap: GAP, blind: { since: T, reason: "away" } });
+      expect(testid("banner-gap")).toBeNull();
+      ping(GAP);
       act(() => FakeSource.last.fail());
-      expect(testid("banner-deaf")).toBeNull();
+      expect(testid("banner-gap")).toBeNull();
     });
   });
 
-  test("updates that were skipped are owned up to", () => {
+  test("skipped updates are reported", () => {
     connect([instance()]);
     expect(testid("skipped")).toBeNull();
     act(() => {
       FakeSource.last.send("skipped", { reason: "slow", skipped: { status: 800, lifecycle: 12 } });
       FakeSource.last.send("board", BOARD);
     });
-    expect(testid("skipped")?.textContent).toBe("skipped 812 updates while this page was too slow");
+    expect(testid("skipped")?.textContent).toBe("skipped 812 updates: this page was too slow");
   });
 
-  test("an open board says that it is open", () => {
+  test("an open board is labelled as open", () => {
     connect([], { insecure: true });
     expect(testid("banner-insecure")?.textContent).toContain("without a login");
   });
 
-  test("trouble stands in the title", () => {
+  test("the title has the number of instances in trouble", () => {
     connect([instance({ seen: T - 60_000 })], { expect: ["nowhere"] });
     expect(document.title).toBe("(2) Background Services Monitor");
   });
 
-  test("frames that could not be read are owned up to", () => {
+  test("malformed frames are reported", () => {
     vi.spyOn(console, "warn").mockImplementation(() => {});
     connect([instance()]);
     act(() => FakeSource.last.send("status", "{"));
-    expect(find(".foot")?.textContent).toContain("1 frame could not be read");
+    expect(find(".foot")?.textContent).toContain("1 malformed frame dropped");
   });
 });
 
-describe("what is to be expected", () => {
-  const outlook = () => testid("outlook")?.textContent;
-  const heard = (ms: number) =>
+describe("the state note", () => {
+  const stateNote = () => testid("state-note")?.textContent;
+  const observe = (ms: number) =>
     act(() => {
       vi.advanceTimersByTime(ms - (performance.now() - began));
       FakeSource.last.send("heartbeats", { now: T + ms, observed_until: T + ms, heartbeats: [] });
@@ -357,34 +387,34 @@ describe("what is to be expected", () => {
     began = performance.now();
   });
 
-  test("a late one counts down to its loss", () => {
+  test("counts down to the loss of a late instance", () => {
     connect([instance()]);
-    heard(7000);
-    expect(outlook()).toBeUndefined();
-    heard(8000);
-    expect(outlook()).toBe("lost in 0:05");
-    heard(12_000);
-    expect(outlook()).toBe("lost in 0:01");
-    heard(13_000);
+    observe(7000);
+    expect(stateNote()).toBeUndefined();
+    observe(8000);
+    expect(stateNote()).toBe("lost in 0:05");
+    observe(12_000);
+    expect(stateNote()).toBe("lost in 0:01");
+    observe(13_000);
     expect(testid("card")?.dataset["state"]).toBe("lost");
-    expect(outlook()).toBeUndefined();
-    expect(testid("end")?.textContent).toBe("No beat for 13 s");
+    expect(stateNote()).toBeUndefined();
+    expect(testid("end")?.textContent).toBe("No heartbeat for 13 s");
   });
 
-  test("a planned absence counts down to its end, and on from there", () => {
+  test("counts down to the end of a planned absence, and counts up after it", () => {
     connect([instance({ stopped: true, back_in_s: 10, status: { phase: "draining" } })]);
     expect(testid("end")?.textContent).toBe("Back in 0:10");
-    heard(12_000);
+    observe(12_000);
     expect(testid("card")?.dataset["state"]).toBe("stopped");
     expect(testid("end")?.textContent).toBe("Overdue by 0:02");
-    heard(20_000);
+    observe(20_000);
     expect(testid("card")?.dataset["state"]).toBe("lost");
     expect(testid("end")?.textContent).toBe("Overdue by 0:10");
   });
 
-  test("one that has ended does not say what it did last as if it went on", () => {
+  test("an ended instance does not show its last activity as current", () => {
     connect([instance({ stopped: true, status: { phase: "syncing", done: 7 } })]);
-    heard(3000);
+    observe(3000);
     expect(find(".card-activity")?.textContent).toBe("Ended 3 s ago");
     expect(value("phase")).toBe("syncing");
     act(() => FakeSource.last.fail());
@@ -392,30 +422,36 @@ describe("what is to be expected", () => {
     expect(find(".card-activity")?.textContent).toBe("Ended 3 s ago");
   });
 
-  test("an event loop that is stuck stands beside the state", () => {
+  test("shows a stuck event loop beside the state", () => {
     connect([instance({ lag_ms: 12_300 })]);
     expect(testid("card")?.dataset).toMatchObject({ state: "alive", stuck: "true" });
-    expect(outlook()).toBe("event loop stuck for 12 s");
+    expect(stateNote()).toBe("event loop stuck for 12 s");
   });
 });
 
 describe("incidents", () => {
-  const LOSS = { service: "balance-sync", instance: "w1:11", seen: T, cause: "silent", heartbeat_s: 5 };
+  const LOSS = {
+    service: "balance-sync",
+    instance: "w1:11",
+    seen: T,
+    cause: "silent",
+    heartbeat_s: 5,
+  };
   const incidents = [
     { ...LOSS, id: `${T + 13_000}-0`, declared: T + 13_000 },
     { ...LOSS, id: `${T - 1000}-7`, seen: T - 60_000, declared: T - 1000, cause: "overdue" },
   ];
   const words = { ...incidents[1], status: { done: 41 }, timestamp: T - 61_000, last_id: "1-0" };
-  const answer = vi.fn<typeof fetch>();
+  const fetchMock = vi.fn<typeof fetch>();
   const settle = () => act(async () => void (await vi.advanceTimersByTimeAsync(0)));
 
   beforeEach(() => {
-    vi.stubGlobal("fetch", answer);
-    answer.mockReset();
-    answer.mockImplementation(async () => new Response(JSON.stringify({ incidents: [words] })));
+    vi.stubGlobal("fetch", fetchMock);
+    fetchMock.mockReset();
+    fetchMock.mockImplementation(async () => new Response(JSON.stringify({ incidents: [words] })));
   });
 
-  test("are counted in the summary, once there are any", () => {
+  test("are counted in the summary if there are any", () => {
     connect([instance()]);
     expect(testid("incident-tally")).toBeNull();
     connect([instance()], { incidents });
@@ -424,43 +460,57 @@ describe("incidents", () => {
     expect(testid("incident-tally")?.textContent).toBe("0incidents");
   });
 
-  test("open from their count, tell who, why and whether they came back, and the URL remembers", () => {
+  test("open from their count, show instance, cause and outcome, and are stored in the URL", () => {
     connect([instance({ lost: true })], { incidents });
     act(() => testid("incident-tally")?.click());
     expect(window.location.search).toBe("?incidents=open");
     const rows = all('[data-testid="incident"]');
     expect(rows.map((row) => row.dataset["outcome"])).toEqual(["lost", "returned"]);
     expect(rows[0]?.textContent).toContain("balance-sync w1:11");
-    expect(rows[0]?.textContent).toContain("no beat since");
+    expect(rows[0]?.textContent).toContain("no heartbeat since");
     expect(rows[1]?.textContent).toContain("missed its return");
     act(() => {
-      testid("incidents")?.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+      testid("incidents")?.dispatchEvent(
+        new KeyboardEvent("keydown", { key: "Escape", bubbles: true }),
+      );
     });
     expect(testid("incidents")).toBeNull();
     expect(window.location.search).toBe("");
   });
 
-  test("give their last words when they are asked for", async () => {
+  test("fetch their last words when they are selected", async () => {
     connect([instance()], { incidents });
     act(() => testid("incident-tally")?.click());
-    expect(answer).not.toHaveBeenCalled();
+    expect(fetchMock).not.toHaveBeenCalled();
     act(() => all('[data-testid="incident"] button')[1]?.click());
-    expect(testid("last-words")?.textContent).toContain("Reading");
+    expect(testid("last-words")?.textContent).toContain("Loading");
     await settle();
-    expect(answer.mock.calls.map(([url]) => url)).toEqual([`api/incidents?before=${T - 1000}-8&limit=1`]);
-    expect(testid("last-words")?.querySelector('[data-field="done"] [data-value]')?.textContent).toBe("41");
+    expect(fetchMock.mock.calls.map(([url]) => url)).toEqual([
+      `api/incidents?before=${T - 1000}-8&limit=1`,
+    ]);
+    expect(
+      testid("last-words")?.querySelector('[data-field="done"] [data-value]')?.textContent,
+    ).toBe("41");
     expect(window.location.search).toBe(`?incidents=${T - 1000}-7`);
     act(() => all('[data-testid="incident"] button')[1]?.click());
     expect(testid("last-words")).toBeNull();
     expect(window.location.search).toBe("?incidents=open");
   });
 
-  test("give the last lines of the log as well, with their level in words, and never as markup", async () => {
+  test("show the last log lines as text, with their level in words", async () => {
     const lines = [
       { id: "1-0.0", timestamp: T, level: "info", message: "row 41" },
-      { id: "1-0.1", timestamp: T, level: "error", message: "<b>failed</b>", traceback: "ValueError: row" },
+      {
+        id: "1-0.1",
+        timestamp: T,
+        level: "error",
+        message: "<b>failed</b>",
+        traceback: "ValueError: row",
+      },
     ];
-    answer.mockImplementation(async () => new Response(JSON.stringify({ incidents: [{ ...words, lines }] })));
+    fetchMock.mockImplementation(
+      async () => new Response(JSON.stringify({ incidents: [{ ...words, lines }] })),
+    );
     connect([instance()], { incidents });
     act(() => testid("incident-tally")?.click());
     act(() => all('[data-testid="incident"] button')[1]?.click());
@@ -470,23 +520,25 @@ describe("incidents", () => {
     expect(shown[1]).toMatch(/error<b>failed<\/b>ValueError: row$/);
   });
 
-  test("say when their last words are no longer kept, or cannot be read, and can be asked again", async () => {
+  test("report expired last words and failed requests, and can be retried", async () => {
     connect([instance()], { incidents });
     act(() => testid("incident-tally")?.click());
     act(() => all('[data-testid="incident"] button')[0]?.click());
     await settle();
     expect(testid("last-words")?.textContent).toContain("no longer kept");
-    answer.mockImplementation(async () => new Response("{}", { status: 503 }));
+    fetchMock.mockImplementation(async () => new Response("{}", { status: 503 }));
     act(() => all('[data-testid="incident"] button')[1]?.click());
     await settle();
-    expect(testid("last-words")?.textContent).toContain("could not be read: the server answered 503.");
-    answer.mockImplementation(async () => new Response(JSON.stringify({ incidents: [words] })));
+    expect(testid("last-words")?.textContent).toContain(
+      "could not be loaded: the server returned 503.",
+    );
+    fetchMock.mockImplementation(async () => new Response(JSON.stringify({ incidents: [words] })));
     act(() => testid("last-words")?.querySelector("button")?.click());
     await settle();
     expect(testid("last-words")?.textContent).toContain("Its last words");
   });
 
-  test("that the address names are shown though they are older than the latest", async () => {
+  test("named in the URL are shown even if they are older than the latest", async () => {
     window.history.replaceState(null, "", `/services?incidents=${words.id}`);
     window.dispatchEvent(new PopStateEvent("popstate"));
     connect([instance()], { incidents: incidents.slice(0, 1) });
@@ -500,7 +552,7 @@ describe("many instances", () => {
   const many = (n: number, over: object = {}) =>
     [...Array(n).keys()].map((i) => instance({ instance: `w${i}`, ...over }));
 
-  test("of one service stand under its name with a count by state", () => {
+  test("of one service are grouped under its name, with a count per state", () => {
     connect([...many(3), instance({ instance: "z", seen: T - 60_000 })]);
     expect(testid("group")?.querySelector("header")?.textContent).toBe("balance-sync3 alive1 lost");
     expect(all('[data-testid="card"]').map((card) => card.dataset["instance"])).toEqual([
@@ -511,16 +563,16 @@ describe("many instances", () => {
     ]);
   });
 
-  test("that have ended are folded away, and open on demand", () => {
+  test("that have ended are collapsed, and expand on a click", () => {
     connect([instance({ instance: "live" }), ...many(3, { stopped: true })]);
     expect(all('[data-testid="card"]')).toHaveLength(1);
-    const fold = find(".folded button");
-    expect(fold?.textContent).toContain("3 ended instances");
-    act(() => fold?.click());
+    const button = find(".collapsed button");
+    expect(button?.textContent).toContain("3 ended instances");
+    act(() => button?.click());
     expect(all('[data-testid="card"]')).toHaveLength(4);
   });
 
-  test("are filtered by the counts, which the URL remembers", () => {
+  test("are filtered by the counts, and the filter is stored in the URL", () => {
     connect([...many(2), instance({ service: "other", seen: T - 60_000 })]);
     act(() => find('.tally[data-state="lost"]')?.click());
     expect(all('[data-testid="card"]').map((card) => card.dataset["service"])).toEqual(["other"]);
@@ -529,7 +581,7 @@ describe("many instances", () => {
     expect(all('[data-testid="card"]')).toHaveLength(3);
   });
 
-  test("are found by typing, after a slash; what matches nothing says so", () => {
+  test("are searched after a slash; a search without results says so", () => {
     connect(many(8));
     const input = find("input[type=search]") as HTMLInputElement;
     act(() => {
@@ -537,11 +589,11 @@ describe("many instances", () => {
     });
     expect(document.activeElement).toBe(input);
     act(() => {
-      input.value = "nobody";
+      input.value = "no-match";
       input.dispatchEvent(new Event("input", { bubbles: true }));
     });
     expect(testid("nothing-matches")).not.toBeNull();
-    expect(window.location.search).toBe("?q=nobody");
+    expect(window.location.search).toBe("?q=no-match");
     act(() => find(".notice .button")?.click());
     expect(all('[data-testid="card"]')).toHaveLength(8);
   });

@@ -1,18 +1,19 @@
-/** How numbers, times and names read. Pure; English; every unit is spelled with a space before it. */
+/** Formats numbers, times and names as English text, with a space before each unit. */
 
 const grouped = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 3 });
 const compactDecimals = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
 const fullTime = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 const clockTime = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
-/** `12345.6789` -> `12,345.679`; what is too small or too large for that is given in significant digits. */
+/** `12345.6789` -> `12,345.679`. Very small and very large numbers get four significant digits. */
 export function formatNumber(value: number): string {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e15)) return value.toPrecision(4).replace(/\.?0+(e|$)/, "$1");
+  if (size !== 0 && (size < 0.001 || size >= 1e15))
+    return value.toPrecision(4).replace(/\.?0+(e|$)/, "$1");
   return grouped.format(value);
 }
 
-/** A span in ms -> `312 ms`, `4.2 s`, `3 min 20 s`, `5 h 12 min`, `3 d 4 h`. */
+/** A duration in ms -> `312 ms`, `4.2 s`, `3 min 20 s`, `5 h 12 min`, `3 d 4 h`. */
 export function formatDuration(ms: number): string {
   if (ms < 0) return `−${formatDuration(-ms)}`;
   if (ms < 1000) return `${compactDecimals.format(ms)} ms`;
@@ -23,23 +24,25 @@ export function formatDuration(ms: number): string {
   return `${grouped.format(Math.floor(s / 86_400))} d ${Math.floor((s % 86_400) / 3600)} h`;
 }
 
-/** What is left of a span in ms, as a clock that runs down: `0:12`, `1:05:00`. The last second counts until it is over. */
+/** Remaining ms as a countdown: `0:12`, `1:05:00`. Rounds up, so `0:00` means that it is over. */
 export function formatCountdown(ms: number): string {
   const s = Math.ceil(Math.max(0, ms) / 1000);
   const two = (n: number) => String(n).padStart(2, "0");
   const minutes = Math.floor(s / 60) % 60;
-  return s < 3600 ? `${minutes}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(minutes)}:${two(s % 60)}`;
+  return s < 3600
+    ? `${minutes}:${two(s % 60)}`
+    : `${Math.floor(s / 3600)}:${two(minutes)}:${two(s % 60)}`;
 }
 
-/** A rhythm in seconds, as it stands after "every": `5 s`, `0.5 s`, `2 min`. */
-export function formatRhythm(heartbeat_s: number): string {
+/** A heartbeat interval in seconds: `5 s`, `0.5 s`, `2 min`. */
+export function formatInterval(heartbeat_s: number): string {
   return heartbeat_s >= 120 && heartbeat_s % 60 === 0
     ? `${grouped.format(heartbeat_s / 60)} min`
     : `${grouped.format(heartbeat_s)} s`;
 }
 
-/** The coarse size of a span in ms, one unit: `now`-less, whole, so it changes at most once a second. */
-function span(ms: number): string {
+/** A duration in ms as a whole number of its largest unit; it changes at most once a second. */
+function coarse(ms: number): string {
   const s = Math.floor(ms / 1000);
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
@@ -47,19 +50,19 @@ function span(ms: number): string {
   return `${grouped.format(Math.floor(s / 86_400))} d`;
 }
 
-/** How long something has lasted since `at`: `12 s`, `3 min`. */
+/** The time since `at`: `12 s`, `3 min`. */
 export function formatSince(at: number, now: number): string {
-  return span(Math.max(0, now - at));
+  return coarse(Math.max(0, now - at));
 }
 
-/** How long ago `at` was; a future time (clocks differ a little) counts as this moment. */
+/** The age of `at`: `12 s ago`. A time in the future, from a clock that is ahead, counts as now. */
 export function formatAge(at: number, now: number): string {
   return `${formatSince(at, now)} ago`;
 }
 
-/** Where `at` lies from `now`: `12 s ago`, `in 3 min`. */
+/** The distance of `at` from `now`: `12 s ago`, `in 3 min`. */
 export function formatRelative(at: number, now: number): string {
-  return at - now >= 1000 ? `in ${span(at - now)}` : formatAge(at, now);
+  return at - now >= 1000 ? `in ${coarse(at - now)}` : formatAge(at, now);
 }
 
 export function formatFullTime(at: number): string {

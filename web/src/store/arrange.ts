@@ -1,108 +1,118 @@
-/** The order of the board: which instances lead, which stand together, which have ended. */
+/** The layout of the board: which instances are pinned, grouped or collapsed. */
 
 import type { State } from "../wire/state";
 import type { InstanceModel } from "./instance";
 
-/** From so many live instances on, a service has a heading. Two may be a restart that is under way: it must not move house for that. */
-const MANY = 3;
-/** Up to so many ended instances of a service stand open below its live ones. */
-const FEW = 2;
-/** Up to so many lost ones of a service stand open; the latest of them. */
-const MOST_LOST = 6;
-/** Up to so many of a service lead the board by themselves; when all of it is in trouble, its heading says more. */
-const MOST_ALONE = 12;
+/**
+ * A service with at least this many running instances is a group. Two may be a restart in progress,
+ * and its cards must not move for that.
+ */
+const GROUP_MIN_RUNNING = 3;
+/** Up to this many ended instances of a group are shown below its running ones. */
+const MAX_SHOWN_ENDED = 2;
+/** Up to this many lost instances of a service are shown, the latest first. */
+const MAX_SHOWN_LOST = 6;
+/** Up to this many pinned instances of a group get a cell. The heading of the group shows more. */
+const MAX_PINNED_CELLS = 12;
+/** With at most this many services, pinned instances stay in place: all cards are in view. */
+const FEW_SERVICES = 3;
 
 export interface ServiceView {
   service: string;
-  /** Shown as cards, live ones first. */
+  /** Instances shown as cards, running ones first. */
   shown: readonly InstanceModel[];
-  /** Ended, folded away. */
-  folded: readonly InstanceModel[];
+  /** Ended instances behind a button. */
+  collapsed: readonly InstanceModel[];
   counts: ReadonlyMap<State, number>;
 }
 
 export interface Arrangement {
-  /** A card each: services that run once or twice, and what leads, wherever it belongs. */
+  /** One card each: pinned instances, and services with one or two running instances. */
   cells: readonly ServiceView[];
-  /** Services that run many times. */
+  /** Services with many running instances. */
   groups: readonly ServiceView[];
 }
 
 /**
- * Group instances, sorted by service, into services. Those of `leading` are in view, and before all others unless there
- * are so few services that everybody knows where to look. Reads their states: call where that should be tracked.
+ * Arrange instances, which are sorted by service, into cells and groups. Pinned instances come
+ * first unless there are only a few services. Reads signals of the instances, so callers track them.
  */
 export function arrange(
   instances: readonly InstanceModel[],
-  leading: ReadonlySet<string>,
-  few = 3,
+  pinned: ReadonlySet<string>,
+  fewServices = FEW_SERVICES,
 ): Arrangement {
   const services = new Map<string, InstanceModel[]>();
   for (const model of instances) {
-    const group = services.get(model.service);
-    if (group) group.push(model);
+    const models = services.get(model.service);
+    if (models) models.push(model);
     else services.set(model.service, [model]);
   }
-  const leads = (model: InstanceModel) => leading.has(model.key);
-  const ordered = services.size > few;
+  const isPinned = (model: InstanceModel) => pinned.has(model.key);
+  const pinnedFirst = services.size > fewServices;
   const cells: ServiceView[] = [];
   const groups: ServiceView[] = [];
   for (const [service, models] of services) {
     const counts = countStates(models);
-    const place = (shown: readonly InstanceModel[], folded: readonly InstanceModel[] = []) => ({
-      service,
-      shown,
-      folded,
-      counts,
-    });
-    const { together, alone, folded } = divide(models, leads, ordered);
-    if (together) groups.push(place(together, folded));
-    cells.push(...alone.map((model, i) => place([model], i === 0 && !together ? folded : [])));
+    const view = (
+      shown: readonly InstanceModel[],
+      collapsed: readonly InstanceModel[] = [],
+    ): ServiceView => ({ service, shown, collapsed, counts });
+    const { grouped, single, collapsed } = divide(models, isPinned, pinnedFirst);
+    if (grouped) groups.push(view(grouped, collapsed));
+    cells.push(...single.map((model, i) => view([model], i === 0 && !grouped ? collapsed : [])));
   }
-  const before = (view: ServiceView) => ordered && view.shown.some(leads);
-  return { cells: [...cells.filter(before), ...cells.filter((view) => !before(view))], groups };
+  const comesFirst = (view: ServiceView) => pinnedFirst && view.shown.some(isPinned);
+  return {
+    cells: [...cells.filter(comesFirst), ...cells.filter((view) => !comesFirst(view))],
+    groups,
+  };
 }
 
 interface Division {
-  /** Under the heading of their service; null when it has none. */
-  together: readonly InstanceModel[] | null;
-  alone: readonly InstanceModel[];
-  folded: readonly InstanceModel[];
+  /** Instances below the heading of their service; null if the service is no group. */
+  grouped: readonly InstanceModel[] | null;
+  single: readonly InstanceModel[];
+  collapsed: readonly InstanceModel[];
 }
 
 function divide(
   models: readonly InstanceModel[],
-  leads: (model: InstanceModel) => boolean,
-  ordered: boolean,
+  isPinned: (model: InstanceModel) => boolean,
+  pinnedFirst: boolean,
 ): Division {
-  const live = models.filter((model) => model.ended.value === null);
+  const running = models.filter((model) => model.ended.value === null);
   const ended = models.filter((model) => model.ended.value !== null);
-  const lost = ended.filter((model) => model.ended.value === "lost").sort((a, b) => seen(b) - seen(a));
-  if (live.length >= MANY) {
-    const open = new Set(ended.length <= FEW ? ended : lost.slice(0, MOST_LOST));
-    const shown = [...live, ...ended.filter((model) => open.has(model))];
-    const leaders = ordered ? shown.filter(leads) : [];
-    const alone = leaders.slice(0, MOST_ALONE);
-    const together = [
-      ...leaders.slice(MOST_ALONE),
-      ...(ordered ? shown.filter((model) => !leads(model)) : shown),
+  const lost = ended
+    .filter((model) => model.ended.value === "lost")
+    .sort((a, b) => lastSeen(b) - lastSeen(a));
+  if (running.length >= GROUP_MIN_RUNNING) {
+    const open = new Set(ended.length <= MAX_SHOWN_ENDED ? ended : lost.slice(0, MAX_SHOWN_LOST));
+    const shown = [...running, ...ended.filter((model) => open.has(model))];
+    const first = pinnedFirst ? shown.filter(isPinned) : [];
+    const single = first.slice(0, MAX_PINNED_CELLS);
+    const grouped = [
+      ...first.slice(MAX_PINNED_CELLS),
+      ...(pinnedFirst ? shown.filter((model) => !isPinned(model)) : shown),
     ];
-    return { together, alone, folded: ended.filter((model) => !open.has(model)) };
+    return { grouped, single, collapsed: ended.filter((model) => !open.has(model)) };
   }
-  // What ended beside one that lives, or of those that ended altogether before the last, is past; a loss is news first.
-  const open = new Set([...live, ...lost.filter(leads).slice(0, MOST_LOST)]);
+  // Show running instances, recent losses and planned absences. If none runs, show the instance that
+  // ended last. Collapse all others.
+  const open = new Set([...running, ...lost.filter(isPinned).slice(0, MAX_SHOWN_LOST)]);
   for (const model of ended) if (model.ended.value === "away") open.add(model);
-  if (live.length === 0) open.add(ended.reduce((a, b) => (seen(b) > seen(a) ? b : a)));
-  const alone = models.filter((model) => open.has(model));
-  return { together: null, alone, folded: ended.filter((model) => !open.has(model)) };
+  if (running.length === 0) open.add(ended.reduce((a, b) => (lastSeen(b) > lastSeen(a) ? b : a)));
+  const single = models.filter((model) => open.has(model));
+  return { grouped: null, single, collapsed: ended.filter((model) => !open.has(model)) };
 }
 
-function seen(model: InstanceModel): number {
+function lastSeen(model: InstanceModel): number {
   return model.seen.value ?? 0;
 }
 
 function countStates(models: readonly InstanceModel[]): ReadonlyMap<State, number> {
   const counts = new Map<State, number>();
-  for (const model of models) counts.set(model.state.value, (counts.get(model.state.value) ?? 0) + 1);
+  for (const model of models)
+    counts.set(model.state.value, (counts.get(model.state.value) ?? 0) + 1);
   return counts;
 }

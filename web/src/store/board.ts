@@ -1,15 +1,15 @@
-/** All that is known: applies messages, one after the other, and keeps services and instances in a lasting order. */
+/** The board: applies messages in order and keeps services and instances in a stable order. */
 
 import { batch, computed, signal } from "@preact/signals";
 import type { BoardMessage, LifecycleMessage, Message } from "../wire/message";
 import { STATES, type State, TROUBLE } from "../wire/state";
 import { Clock } from "./clock";
+import { FreshnessModel } from "./freshness";
 import { InstanceModel, keyOf } from "./instance";
-import { Lead } from "./lead";
-import { Losses } from "./losses";
-import { Sight } from "./sight";
+import { PinnedOrder } from "./pinned-order";
+import { RecentIncidents } from "./recent-incidents";
 
-/** Restarts leave ended instances behind; a page that is open for months must not keep them all. */
+/** Restarts leave ended instances behind. This bound keeps a page usable that is open for months. */
 const MAX_INSTANCES = 2000;
 
 export interface Facts {
@@ -19,18 +19,18 @@ export interface Facts {
 
 export class Board {
   readonly clock = new Clock();
-  readonly sight = new Sight();
-  /** null until the first board has come. */
+  readonly freshness = new FreshnessModel();
+  /** null before the first board. */
   readonly facts = signal<Facts | null>(null);
   readonly instances = signal<readonly InstanceModel[]>([]);
-  readonly losses = new Losses();
-  readonly lead = new Lead(this.instances, this.sight, this.clock);
-  /** Frames that could not be read. */
+  readonly recentIncidents = new RecentIncidents();
+  readonly pinned = new PinnedOrder(this.instances, this.freshness, this.clock);
+  /** The number of malformed frames. */
   readonly dropped = signal(0);
-  /** Messages that this page was too slow for. */
+  /** The number of messages that the server skipped because this page was too slow. */
   readonly skipped = signal(0);
   private readonly byKey = new Map<string, InstanceModel>();
-  /** Services that were expected, in the order in which they were named, lead. */
+  /** Expected services -> their position. They come first, in the order of the setting. */
   private rank = new Map<string, number>();
 
   readonly counts = computed(() => {
@@ -42,68 +42,69 @@ export class Board {
     STATES.reduce((n, state) => n + (TROUBLE.has(state) ? this.counts.value[state] : 0), 0),
   );
 
-  /** Apply messages in their order; views see the outcome of all of them at once. */
+  /** Apply messages in order. Views see the result of all of them at once. */
   apply(messages: readonly Message[]): void {
     batch(() => {
-      for (const message of messages) this.take(message);
+      for (const message of messages) this.applyOne(message);
     });
   }
 
-  /** The instance of this name, if it is on the board. Tracks who is. */
+  /** Return an instance by its name, if it is on the board. Tracks the list of instances. */
   find(service: string, instance: string): InstanceModel | undefined {
     this.instances.value;
     return this.byKey.get(keyOf(service, instance));
   }
 
-  private take(message: Message): void {
+  private applyOne(message: Message): void {
     switch (message.type) {
       case "board":
         this.replace(message);
         return;
       case "status": {
         const { report } = message;
-        this.clock.reach(report.seen);
+        this.clock.advanceTo(report.seen);
         this.model(report.service, report.instance).apply(report);
         return;
       }
       case "heartbeats":
         this.clock.set(message.now);
-        this.sight.observedUntil.value = message.observed_until;
-        for (const beat of message.heartbeats) this.byKey.get(keyOf(beat.service, beat.instance))?.beat(beat);
+        this.freshness.observedUntil.value = message.observed_until;
+        for (const heartbeat of message.heartbeats)
+          this.byKey.get(keyOf(heartbeat.service, heartbeat.instance))?.applyHeartbeat(heartbeat);
         return;
       case "ping":
         this.clock.set(message.now);
-        this.sight.look(message);
+        this.freshness.update(message);
         return;
       case "lifecycle":
-        this.follow(message);
+        this.applyLifecycle(message);
         return;
-      case "skipped": // the board that follows says what is the case; between now and then nothing does
+      case "skipped": // the states are unknown until the board that follows
         this.skipped.value += message.count;
-        this.sight.told.value = false;
+        this.freshness.reported.value = false;
         return;
       case "reset":
       case "bye":
-        this.sight.told.value = false;
+        this.freshness.reported.value = false;
         return;
     }
   }
 
-  /** What became of an instance. What a later server may tell is none of ours. */
-  private follow({ id, service, instance, event, incident }: LifecycleMessage): void {
+  /** Apply a lifecycle event. Unknown events of later servers are ignored. */
+  private applyLifecycle({ id, service, instance, event, incident }: LifecycleMessage): void {
     const model = this.byKey.get(keyOf(service, instance));
     if (event === "lost" && incident !== null) {
-      this.losses.add(incident);
+      this.recentIncidents.add(incident);
       model?.declareLost(incident.seen);
     } else if (event === "gone" && model?.isBefore(id)) {
       this.byKey.delete(model.key);
-      this.expectAgain(service);
-      this.publish();
+      this.restorePlaceholder(service);
+      this.updateInstances();
     }
   }
 
-  /** An expected service that nothing is left of is missing. */
-  private expectAgain(service: string): void {
+  /** Add the placeholder of an expected service that has no instance left; it is missing. */
+  private restorePlaceholder(service: string): void {
     if (!this.rank.has(service)) return;
     for (const model of this.byKey.values()) if (model.service === service) return;
     this.add(service, "");
@@ -123,13 +124,14 @@ export class Board {
     for (const next of instances) this.add(next.service, next.instance).restore(next);
     for (const service of expect) {
       if (seen.has(service)) continue;
-      // It was known and is not any more: what it said before went with it.
-      if (this.byKey.get(keyOf(service, ""))?.seen.peek() !== null) this.byKey.delete(keyOf(service, ""));
+      // An unnamed instance that was seen holds an old status: a placeholder replaces it.
+      if (this.byKey.get(keyOf(service, ""))?.seen.peek() !== null)
+        this.byKey.delete(keyOf(service, ""));
       this.add(service, "");
     }
-    this.losses.replace(incidents);
-    this.sight.look(message);
-    this.publish();
+    this.recentIncidents.replace(incidents);
+    this.freshness.update(message);
+    this.updateInstances();
   }
 
   private model(service: string, instance: string): InstanceModel {
@@ -138,30 +140,31 @@ export class Board {
     const placeholder = this.byKey.get(keyOf(service, ""));
     if (placeholder?.seen.peek() === null) this.byKey.delete(placeholder.key);
     const model = this.add(service, instance);
-    this.bound();
-    this.publish();
+    this.evictOldest();
+    this.updateInstances();
     return model;
   }
 
   private add(service: string, instance: string): InstanceModel {
     const key = keyOf(service, instance);
-    const model = this.byKey.get(key) ?? new InstanceModel(service, instance, this.sight);
+    const model = this.byKey.get(key) ?? new InstanceModel(service, instance, this.freshness);
     this.byKey.set(key, model);
     return model;
   }
 
-  /** Let go of the one not seen for longest. */
-  private bound(): void {
+  /** Remove the instance that was seen least recently if there are too many. */
+  private evictOldest(): void {
     if (this.byKey.size <= MAX_INSTANCES) return;
     const age = (model: InstanceModel) => model.seen.peek() ?? Number.POSITIVE_INFINITY;
     const oldest = [...this.byKey.values()].reduce((a, b) => (age(b) < age(a) ? b : a));
     this.byKey.delete(oldest.key);
   }
 
-  private publish(): void {
+  private updateInstances(): void {
     const rank = (model: InstanceModel) => this.rank.get(model.service) ?? this.rank.size;
     this.instances.value = [...this.byKey.values()].sort(
-      (a, b) => rank(a) - rank(b) || compare(a.service, b.service) || compare(a.instance, b.instance),
+      (a, b) =>
+        rank(a) - rank(b) || compare(a.service, b.service) || compare(a.instance, b.instance),
     );
   }
 }

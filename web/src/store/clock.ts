@@ -1,46 +1,48 @@
 /**
- * Redis' clock as this page knows it: the latest `now` the server told, plus what has passed here since.
- * `now` is the one signal that all ages hang on; it ticks once a second while somebody looks, and with every `now` that is told.
+ * Redis' clock, as the page estimates it: the latest `now` from the server plus the time since.
+ * All ages depend on the signal `now`. It changes once a second while the page is visible, and
+ * with every `now` from the server.
  */
 
 import { signal } from "@preact/signals";
 
 const TICK_MS = 1000;
-const LAG_MS = 2000;
+/** A `now` that is behind the estimate by less than this was delayed on the network. */
+const MAX_DELAY_MS = 2000;
 
 export class Clock {
   readonly now = signal(Date.now());
-  private told = Date.now();
-  private at = performance.now();
+  private serverNow = Date.now();
+  private measuredAt = performance.now();
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * Take the server's `now`. A little behind what is reckoned here, it was only long on its way: ages must not jump back.
-   * `hard`: take it as it is.
+   * Set the clock to the server's `now`. A small step backwards is ignored: it is network delay,
+   * and ages must not jump back. `hard` accepts any step.
    */
   set(now: number, hard = false): void {
     const behind = this.read() - now;
-    if (!hard && behind > 0 && behind < LAG_MS) {
+    if (!hard && behind > 0 && behind < MAX_DELAY_MS) {
       this.now.value = this.read();
       return;
     }
-    this.told = now;
-    this.at = performance.now();
+    this.serverNow = now;
+    this.measuredAt = performance.now();
     this.now.value = now;
   }
 
-  /** Learn from the time of an event: Redis' clock is at least there. It does not wake the ages. */
-  reach(time: number): void {
+  /** Advance the clock to the time of an event, without an update of the ages. */
+  advanceTo(time: number): void {
     if (time <= this.read()) return;
-    this.told = time;
-    this.at = performance.now();
+    this.serverNow = time;
+    this.measuredAt = performance.now();
   }
 
   read(): number {
-    return this.told + (performance.now() - this.at);
+    return this.serverNow + (performance.now() - this.measuredAt);
   }
 
-  /** Tick, aligned to whole seconds, except while the page is hidden. */
+  /** Tick on whole seconds, except while the page is hidden. */
   start(): void {
     document.addEventListener("visibilitychange", this.tick);
     this.tick();

@@ -1,22 +1,22 @@
 /**
- * The status of one instance as rows, one signal per value: a new status wakes only the rows whose value changed.
- * Rows keep the order in which their keys were first seen, whatever order later statuses come in.
+ * The status of one instance as rows, one signal per value: a new status updates only the rows whose
+ * value changed. Rows keep the order in which their keys first appeared.
  */
 
 import { type Signal, signal } from "@preact/signals";
 import { isObject, isSame, type Json, type JsonObject } from "../lib/json";
 
-/** Objects deeper than this are one row. */
+/** An object nested deeper than this is shown as one row. */
 const MAX_DEPTH = 3;
-/** Remembered keys of one object; beyond, the memory starts anew. */
+/** The order of at most this many keys of an object is kept. Beyond it, the order is reset. */
 const MAX_KEYS = 400;
 
 export interface Row {
-  /** Where the value stands: keys joined by dots. */
+  /** The keys that lead to the value, joined by dots. */
   path: string;
   key: string;
   depth: number;
-  /** A heading has rows below it and no value of its own. */
+  /** A heading has rows below it and no value. */
   heading: boolean;
   value: Signal<Json>;
 }
@@ -39,7 +39,8 @@ export class Fields {
     for (const key of this.sorted(object, parent)) {
       const value = object[key] ?? null;
       const path = parent === "" ? key : `${parent}.${key}`;
-      const nested = isObject(value) && depth < MAX_DEPTH && Object.keys(value).length > 0 ? value : null;
+      const nested =
+        isObject(value) && depth < MAX_DEPTH && Object.keys(value).length > 0 ? value : null;
       into.push(this.row(path, key, depth, nested !== null, nested ? null : value));
       if (nested) this.walk(nested, path, depth + 1, into);
     }
@@ -56,7 +57,7 @@ export class Fields {
     return row;
   }
 
-  /** The keys of `object` in their lasting order; a new key takes its place after the one it follows. */
+  /** Return the keys of `object` in their kept order; a new key follows its predecessor. */
   private sorted(object: JsonObject, parent: string): string[] {
     const keys = Object.keys(object);
     const known = this.order.get(parent);

@@ -1,4 +1,4 @@
-/** What is being looked at, as the URL holds it: `?state=late,lost&q=sync`. */
+/** The filter of instances, stored in the URL: `?state=late,lost&q=sync`. */
 
 import { computed, signal } from "@preact/signals";
 import { STATES, type State } from "../wire/state";
@@ -10,7 +10,7 @@ export class Filter {
   readonly query = signal("");
   readonly active = computed(() => this.states.value.size > 0 || this.query.value.trim() !== "");
 
-  /** Read the URL, and again whenever the reader goes back or forth. */
+  /** Read the filter from the URL, and again after each back or forward navigation. */
   start(): void {
     window.addEventListener("popstate", this.read);
     this.read();
@@ -37,7 +37,7 @@ export class Filter {
     this.search("");
   }
 
-  /** Whether an instance is among what is being looked at. Reads its signals: call where that should be tracked. */
+  /** Return whether an instance passes the filter. Reads signals of both, so callers track them. */
   passes(model: InstanceModel): boolean {
     if (this.states.value.size > 0 && !this.states.value.has(model.state.value)) return false;
     const words = this.query.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -1,6 +1,6 @@
 /**
- * The panel of incidents: whether it is open, which incident is looked into, and its last words, read when asked for.
- * The URL holds what is looked at: `?incidents=open`, `?incidents=<id>`.
+ * The panel of incidents: whether it is open, which incident is selected, and its last words, which
+ * are fetched on selection. The URL stores both: `?incidents=open`, `?incidents=<id>`.
  */
 
 import { signal } from "@preact/signals";
@@ -11,22 +11,22 @@ import type { Board } from "./board";
 import { Fields } from "./fields";
 import { readQuery, writeQuery } from "./query";
 
-const NAME = "incidents";
+const PARAMETER = "incidents";
 const OPEN = "open";
-const PATIENCE_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 10_000;
 
-export type LastSaid =
-  | { kind: "reading" }
+export type LastWordsState =
+  | { kind: "loading" }
   | { kind: "failed"; reason: string }
-  | { kind: "forgotten" }
-  | { kind: "there"; incident: Incident; fields: Fields; timestamp: number; lines: LogLine[] };
+  | { kind: "expired" }
+  | { kind: "loaded"; incident: Incident; fields: Fields; timestamp: number; lines: LogLine[] };
 
 export class IncidentPanel {
   readonly open = signal(false);
-  /** The id of the incident that is looked into; "" for none. */
-  readonly chosen = signal("");
-  readonly said = signal<LastSaid | null>(null);
-  private asked = new AbortController();
+  /** The id of the selected incident; "" for none. */
+  readonly selected = signal("");
+  readonly lastWords = signal<LastWordsState | null>(null);
+  private request = new AbortController();
 
   constructor(private readonly url: string) {}
 
@@ -37,70 +37,76 @@ export class IncidentPanel {
 
   stop(): void {
     window.removeEventListener("popstate", this.read);
-    this.asked.abort();
+    this.request.abort();
   }
 
   toggle(): void {
     this.open.value = !this.open.peek();
-    this.look("");
+    this.select("");
   }
 
-  /** Look into one incident; into none, if it is the one already. */
-  choose(id: string): void {
-    this.look(id === this.chosen.peek() ? "" : id);
+  /** Select an incident, or none if this one is selected already. */
+  toggleIncident(id: string): void {
+    this.select(id === this.selected.peek() ? "" : id);
   }
 
-  /** Read the last words of the chosen incident, again if they could not be read. */
-  async ask(): Promise<void> {
-    const id = this.chosen.peek();
-    this.asked.abort();
-    this.asked = new AbortController();
-    const signal = AbortSignal.any([this.asked.signal, AbortSignal.timeout(PATIENCE_MS)]);
-    const { asked } = this;
-    this.said.value = { kind: "reading" };
-    const said = await this.fetch(id, signal).catch(failed);
-    if (!asked.signal.aborted) this.said.value = said;
+  /** Fetch the last words of the selected incident. Also the retry after a failure. */
+  async load(): Promise<void> {
+    const id = this.selected.peek();
+    this.request.abort();
+    this.request = new AbortController();
+    const signal = AbortSignal.any([this.request.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+    const { request } = this;
+    this.lastWords.value = { kind: "loading" };
+    const lastWords = await this.fetch(id, signal).catch(failed);
+    if (!request.signal.aborted) this.lastWords.value = lastWords;
   }
 
-  private look(id: string): void {
-    this.chosen.value = id;
-    writeQuery({ [NAME]: id || (this.open.peek() ? OPEN : "") });
-    if (id !== "") void this.ask();
-    else this.asked.abort();
+  private select(id: string): void {
+    this.selected.value = id;
+    writeQuery({ [PARAMETER]: id || (this.open.peek() ? OPEN : "") });
+    if (id !== "") void this.load();
+    else this.request.abort();
   }
 
-  private async fetch(id: string, signal: AbortSignal): Promise<LastSaid> {
-    // The latest of those before the id that follows it is the one itself.
+  private async fetch(id: string, signal: AbortSignal): Promise<LastWordsState> {
+    // `before` is exclusive, so the query names the next id to include this one.
     const query = new URLSearchParams({ before: idAfter(id), limit: "1" });
-    const answer = await fetch(`${this.url}?${query}`, { signal });
-    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-    const [found] = decodeIncidents(await answer.text());
-    if (found?.id !== id) return { kind: "forgotten" };
+    const response = await fetch(`${this.url}?${query}`, { signal });
+    if (!response.ok) throw new Error(`the server returned ${response.status}`);
+    const [found] = decodeIncidents(await response.text());
+    if (found?.id !== id) return { kind: "expired" };
     const fields = new Fields();
     fields.apply(found.status);
-    return { kind: "there", incident: found, fields, timestamp: found.timestamp, lines: found.lines };
+    return {
+      kind: "loaded",
+      incident: found,
+      fields,
+      timestamp: found.timestamp,
+      lines: found.lines,
+    };
   }
 
   private readonly read = (): void => {
-    const named = readQuery(NAME);
+    const named = readQuery(PARAMETER);
     const id = timeOf(named) === null ? "" : named;
     this.open.value = named === OPEN || id !== "";
-    if (id === this.chosen.peek()) return;
-    this.chosen.value = id;
-    if (id !== "") void this.ask();
+    if (id === this.selected.peek()) return;
+    this.selected.value = id;
+    if (id !== "") void this.load();
   };
 }
 
-function failed(error: unknown): LastSaid {
+function failed(error: unknown): LastWordsState {
   return { kind: "failed", reason: error instanceof Error ? error.message : String(error) };
 }
 
-/** What became of whoever was lost. */
+/** The state of an instance after its incident. */
 export type Outcome = "lost" | "returned" | "gone" | "unknown";
 
-/** Judge by the board what became of an instance after an incident. Reads signals: call where that should be tracked. */
+/** Return the state of an instance after its incident. Reads signals, so callers track them. */
 export function outcomeOf(incident: Incident, board: Board): Outcome {
-  if (board.sight.dark.value) return "unknown";
+  if (board.freshness.stale.value) return "unknown";
   const seen = board.find(incident.service, incident.instance)?.seen.value ?? null;
   if (seen === null) return "gone";
   return seen > incident.seen ? "returned" : "lost";

@@ -1,15 +1,21 @@
-/** One instance as the views watch it. A missing service stands as its unnamed instance, never seen. */
+/**
+ * One instance as signals. The placeholder of a missing service is an unnamed instance that was never
+ * seen.
+ */
 
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import { readActivity } from "../lib/field";
+import { findActivity } from "../lib/field";
 import { isAfter, timeOf } from "../wire/cursor";
 import type { Heartbeat, Instance, Report } from "../wire/message";
 import { backAt, isStuck, lostAt, type State, stateOf } from "../wire/state";
 import { Fields } from "./fields";
-import type { Sight } from "./sight";
+import type { FreshnessModel } from "./freshness";
 
-/** What is to be expected of an instance, or known beside its state. Times by Redis' clock. */
-export type Outlook =
+/**
+ * The note beside the state of an instance. `lost`, `back`: a countdown to a time by Redis' clock.
+ * `stuck`: the event loop has not responded for `lag_ms`.
+ */
+export type StateNote =
   | { kind: "lost"; at: number }
   | { kind: "back"; at: number }
   | { kind: "stuck"; lag_ms: number };
@@ -27,24 +33,24 @@ export class InstanceModel {
   readonly fields = new Fields();
   readonly state: ReadonlySignal<State>;
   readonly stuck: ReadonlySignal<boolean>;
-  /** It is not there any more, as far as is known: that does not change while nothing can be seen. */
+  /** Why the instance no longer runs; null if it does. A stale board keeps the last value. */
   readonly ended: ReadonlySignal<"lost" | "stopped" | "away" | null>;
-  /** When it was lost, as far as its rhythm or its plan tells; null while it is not. */
+  /** When it was lost, by its heartbeat interval or planned return; null if it is not. */
   readonly lostAt: ReadonlySignal<number | null>;
-  readonly outlook: ReadonlySignal<Outlook | null>;
+  readonly stateNote: ReadonlySignal<StateNote | null>;
   private id = "";
 
   constructor(
     readonly service: string,
     readonly instance: string,
-    sight: Sight,
+    freshness: FreshnessModel,
   ) {
     this.state = computed(() =>
       stateOf({
-        blind: sight.dark.value,
+        blind: freshness.stale.value,
         seen: this.seen.value,
-        observed_until: sight.observedUntil.value,
-        observed_since: sight.observedSince.value,
+        observed_until: freshness.observedUntil.value,
+        observed_since: freshness.observedSince.value,
         heartbeat_s: this.heartbeat_s.value,
         stopped: this.stopped.value,
         back_in_s: this.back_in_s.value,
@@ -66,65 +72,68 @@ export class InstanceModel {
         ? lostAt({ seen, observed_since: 0 }, this.heartbeat_s.value ?? 0)
         : backAt(seen, back_in_s);
     });
-    this.outlook = computed(() => this.lookAhead(sight));
+    this.stateNote = computed(() => this.computeNote(freshness));
   }
 
   get key(): string {
     return keyOf(this.service, this.instance);
   }
 
-  /** Take what an event says. What is not later than what is known is a replay, and left out. */
+  /** Apply a status event. A replayed event, which is not newer than the known one, is ignored. */
   apply(report: Report): void {
     if (this.id !== "" && !isAfter(report.id, this.id)) return;
-    this.take(report);
+    this.store(report);
     this.seen.value = Math.max(report.seen, this.seen.peek() ?? 0);
     this.lost.value = false;
   }
 
-  /** Take what a board says, whatever was known. */
+  /** Replace all that is known with the instance in a board. */
   restore(known: Instance): void {
-    this.take(known);
+    this.store(known);
     this.seen.value = known.seen;
     this.lost.value = known.lost;
     this.lag_ms.value = known.lag_ms;
   }
 
-  beat({ seen, lag_ms }: Heartbeat): void {
+  applyHeartbeat({ seen, lag_ms }: Heartbeat): void {
     this.lag_ms.value = lag_ms;
     if (seen <= (this.seen.peek() ?? 0)) return;
     this.seen.value = seen;
     this.lost.value = false;
   }
 
-  /** It was declared lost, last seen then; whoever was seen since is not. */
+  /** Apply the declaration that it was lost, unless it was seen after `seen`. */
   declareLost(seen: number): void {
     if ((this.seen.peek() ?? 0) <= seen) this.lost.value = true;
   }
 
-  /** Whether what is known was said before this event of the feed. */
+  /** Return whether the known status is older than this event of the feed. */
   isBefore(id: string): boolean {
     return isAfter(id, this.id);
   }
 
-  private take(report: Report): void {
+  private store(report: Report): void {
     this.id = report.id;
     this.updated.value = timeOf(report.id);
     this.heartbeat_s.value = report.heartbeat_s;
     this.stopped.value = report.stopped;
     this.back_in_s.value = report.back_in_s;
-    const activity = readActivity(report.status);
+    const activity = findActivity(report.status);
     this.activityKey.value = activity?.key ?? "";
     this.activityText.value = activity?.text ?? "";
     this.fields.apply(report.status);
   }
 
-  private lookAhead(sight: Sight): Outlook | null {
+  private computeNote(freshness: FreshnessModel): StateNote | null {
     const state = this.state.value;
     const seen = this.seen.value;
     const heartbeat_s = this.heartbeat_s.value;
     const back_in_s = this.back_in_s.value;
     if (state === "late" && heartbeat_s !== null)
-      return { kind: "lost", at: lostAt({ seen, observed_since: sight.observedSince.value }, heartbeat_s) };
+      return {
+        kind: "lost",
+        at: lostAt({ seen, observed_since: freshness.observedSince.value }, heartbeat_s),
+      };
     if (
       (state === "stopped" || state === "lost") &&
       seen !== null &&

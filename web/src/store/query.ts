@@ -1,16 +1,19 @@
-/** The query of the page's URL, which holds what is being looked at. */
+/** The query of the page's URL, which stores the current view. */
 
 export function readQuery(name: string): string {
   return new URLSearchParams(window.location.search).get(name) ?? "";
 }
 
-/** Set what is named and leave the rest as it is; what is empty is taken out. No entry in the browser's history. */
+/**
+ * Set parameters of the query; an empty value removes its parameter. Other parameters are kept.
+ * Adds no entry to the browser's history.
+ */
 export function writeQuery(params: Readonly<Record<string, string>>): void {
   const url = new URL(window.location.href);
   for (const [name, value] of Object.entries(params)) {
     if (value === "") url.searchParams.delete(name);
     else url.searchParams.set(name, value);
   }
-  // A comma may stand in a query (RFC 3986, 3.4), and reads better than %2C.
+  // A comma is valid in a query (RFC 3986, 3.4) and more readable than %2C.
   window.history.replaceState(null, "", url.href.replaceAll("%2C", ","));
 }

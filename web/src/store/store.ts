@@ -1,43 +1,43 @@
-/** Everything the views stand on, put together. */
+/** The root of the page's state: the board, its stream, and the models of the views. */
 
 import { effect, signal } from "@preact/signals";
 import { BoardStream } from "../stream/stream";
 import { Board } from "./board";
-import { Deafness } from "./deafness";
+import { CoverageGapNotice } from "./coverage-gap";
 import { Filter } from "./filter";
+import { FrameBatcher } from "./frame-batcher";
 import { IncidentPanel } from "./incidents";
-import { Pacer } from "./pacer";
 import { ThemeChoice } from "./theme";
 
 export class Store {
   readonly board = new Board();
-  readonly deafness = new Deafness(this.board);
+  readonly coverageGap = new CoverageGapNotice(this.board);
   readonly filter = new Filter();
   readonly incidents = new IncidentPanel("api/incidents");
   readonly theme = new ThemeChoice();
-  /** When the server last gave a sign of life, on the clock of `board.clock`; null: never. */
-  readonly life = signal<number | null>(null);
-  private readonly pacer = new Pacer((messages) => this.board.apply(messages));
+  /** When the latest frame arrived, by `board.clock`; null before the first one. */
+  readonly lastFrameAt = signal<number | null>(null);
+  private readonly batcher = new FrameBatcher((messages) => this.board.apply(messages));
   private readonly stream: BoardStream;
 
   constructor(url: string) {
     this.stream = new BoardStream(url, {
-      message: (message) => {
-        this.pacer.offer(message);
-        this.mark(); // again: it may just have told what time it is
+      onMessage: (message) => {
+        this.batcher.add(message);
+        this.recordFrame(); // again, because the message may have set the clock
       },
-      link: (link) => {
-        this.pacer.flush();
-        this.board.sight.turn(link);
+      onConnection: (connection) => {
+        this.batcher.flush();
+        this.board.freshness.setConnection(connection);
       },
-      life: () => this.mark(),
-      dropped: (count) => {
+      onFrame: () => this.recordFrame(),
+      onDropped: (count) => {
         this.board.dropped.value = count;
       },
     });
   }
 
-  /** Connect, and go on until the returned function is called. */
+  /** Connect, and stay connected until the returned function is called. */
   start(): () => void {
     const stops = [
       this.theme.start(),
@@ -58,14 +58,15 @@ export class Store {
     };
   }
 
-  private mark(): void {
-    this.life.value = Math.floor(this.board.clock.read() / 1000) * 1000; // whole seconds: it is read in those
+  private recordFrame(): void {
+    // Whole seconds, the resolution of the views: the signal changes at most once a second.
+    this.lastFrameAt.value = Math.floor(this.board.clock.read() / 1000) * 1000;
   }
 }
 
-/** The tab's title tells, from the corner of an eye, how much is in trouble; `?` when that cannot be known. */
+/** Return the tab's title, with the number of instances in trouble, or `?` while it is unknown. */
 function titleOf(board: Board): string {
   const title = "Background Services Monitor";
-  if (board.facts.value !== null && board.sight.dark.value) return `(?) ${title}`;
+  if (board.facts.value !== null && board.freshness.stale.value) return `(?) ${title}`;
   return board.trouble.value > 0 ? `(${board.trouble.value}) ${title}` : title;
 }

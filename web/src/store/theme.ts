@@ -1,4 +1,4 @@
-/** Light, dark, or what the system says. Kept where the browser lets us; a browser that does not is no error. */
+/** The colour scheme: light, dark, or the system's. Kept in localStorage if the browser allows it. */
 
 import { effect, signal } from "@preact/signals";
 
@@ -8,9 +8,9 @@ export type Theme = (typeof THEMES)[number];
 const KEY = "pulseboard.theme";
 
 export class ThemeChoice {
-  readonly theme = signal<Theme>(recall());
+  readonly theme = signal<Theme>(restore());
 
-  /** Hold the document to the choice. */
+  /** Apply the choice to the document, now and after each change. */
   start(): () => void {
     return effect(() => {
       const theme = this.theme.value;
@@ -25,12 +25,12 @@ export class ThemeChoice {
     try {
       localStorage.setItem(KEY, theme);
     } catch {
-      // Storage is off or full: the choice lasts as long as the page.
+      // Storage is off or full: the choice lasts until the page is closed.
     }
   }
 }
 
-function recall(): Theme {
+function restore(): Theme {
   try {
     const kept = localStorage.getItem(KEY);
     return THEMES.find((theme) => theme === kept) ?? "auto";

@@ -1,73 +1,77 @@
 /**
- * The one connection to the server: opens it, watches it, and opens it again. It never gives up and never polls.
- * Invariant: at most one EventSource is open, and no frame of an older one is heard.
+ * The page's only connection to the server: opens it, watches it and reopens it. It retries for
+ * ever and never polls.
+ * Invariant: at most one EventSource is open, and frames of older ones are ignored.
  */
 
 import { backoffMs } from "../lib/backoff";
 import { decode } from "../wire/decode";
 import { EVENTS, type EventName, type Message } from "../wire/message";
-import { Complaints } from "./complaint";
-import { Stopwatch } from "./elapsed";
-import type { Link, LinkFault, LinkStatus } from "./link";
+import type { ConnectionFault, ConnectionState, ConnectionStatus } from "./connection";
+import { DroppedFrames } from "./dropped-frames";
+import { Stopwatch } from "./stopwatch";
 
-/** Silence of this many pings condemns a connection: laptop sleep leaves one open but dead. */
+/** The page closes a connection after this many silent ping intervals: sleep leaves dead ones open. */
 const SILENT_PINGS = 3;
-/** The server says its own in each board; until then, this. */
+/** The ping interval until a board reports the server's own. */
 const DEFAULT_PING_S = 5;
-/** How often to look whether it is that silent: a machine that wakes up knows within this. */
-const WATCH_MS = 1000;
-/** After so many tries in a row that failed, the word is "disconnected". */
-const PATIENCE = 3;
-/** A connection that was open for so long was a good one; a server that lets us in and falls over is not to be hammered. */
-const SETTLED_MS = 5000;
-/** After a `bye`, the browser waits out the `retry` itself; if it is not back by then, we take over. */
+/** How often the page checks for silence. A machine that wakes up notices within this time. */
+const CHECK_INTERVAL_MS = 1000;
+/** The status is "disconnected" after this many consecutive failed attempts. */
+const MAX_RECONNECTING_FAILURES = 3;
+/**
+ * A connection that lasted at least this long resets the backoff. A server that accepts
+ * connections and then crashes is not hammered.
+ */
+const STABLE_MS = 5000;
+/** After `bye` the browser reconnects after `retry`. The page takes over if that takes longer. */
 const BYE_GRACE_MS = 10_000;
 
-export interface Listener {
-  message(message: Message): void;
-  link(link: Link): void;
-  /** Something arrived, whatever it was. */
-  life(): void;
-  dropped(count: number): void;
+export interface StreamListener {
+  onMessage(message: Message): void;
+  onConnection(connection: ConnectionState): void;
+  /** A frame arrived, well-formed or not. */
+  onFrame(): void;
+  /** A malformed frame was dropped; `count` is the total. */
+  onDropped(count: number): void;
 }
 
 export class BoardStream {
   private source: EventSource | null = null;
   private cursor = "";
   private failures = 0;
-  /** Tries in a row that were answered and still came to nothing. */
-  private doubts = 0;
+  /** Consecutive failed attempts in which the server did respond. */
+  private answeredFailures = 0;
   private opened = 0;
-  private status: LinkStatus = "reconnecting";
-  private fault: LinkFault | null = null;
-  private silenceMs = SILENT_PINGS * DEFAULT_PING_S * 1000;
-  private limitMs = this.silenceMs;
-  private leaving = false;
+  private status: ConnectionStatus = "reconnecting";
+  private fault: ConnectionFault | null = null;
+  private maxSilenceMs = SILENT_PINGS * DEFAULT_PING_S * 1000;
+  private limitMs = this.maxSilenceMs;
+  private byeReceived = false;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
-  private watchTimer: ReturnType<typeof setTimeout> | undefined;
-  private readonly life = new Stopwatch();
-  /** Runs since this connection was opened. */
-  private readonly age = new Stopwatch();
-  private readonly complaints = new Complaints();
+  private silenceTimer: ReturnType<typeof setTimeout> | undefined;
+  private readonly sinceFrame = new Stopwatch();
+  private readonly sinceOpen = new Stopwatch();
+  private readonly droppedFrames = new DroppedFrames();
 
   constructor(
     private readonly url: string,
-    private readonly listener: Listener,
+    private readonly listener: StreamListener,
   ) {}
 
   start(): void {
-    document.addEventListener("visibilitychange", this.lookAgain);
-    window.addEventListener("online", this.lookAgain);
-    window.addEventListener("offline", this.tell);
-    window.addEventListener("pageshow", this.lookAgain);
+    document.addEventListener("visibilitychange", this.checkNow);
+    window.addEventListener("online", this.checkNow);
+    window.addEventListener("offline", this.reportAbsence);
+    window.addEventListener("pageshow", this.checkNow);
     this.open();
   }
 
   stop(): void {
-    document.removeEventListener("visibilitychange", this.lookAgain);
-    window.removeEventListener("online", this.lookAgain);
-    window.removeEventListener("offline", this.tell);
-    window.removeEventListener("pageshow", this.lookAgain);
+    document.removeEventListener("visibilitychange", this.checkNow);
+    window.removeEventListener("online", this.checkNow);
+    window.removeEventListener("offline", this.reportAbsence);
+    window.removeEventListener("pageshow", this.checkNow);
     this.close();
   }
 
@@ -79,129 +83,135 @@ export class BoardStream {
         : this.url,
     );
     this.source = source;
-    this.life.restart();
-    source.addEventListener("open", () => this.whenOpen(source));
-    source.addEventListener("error", () => this.whenError(source));
-    for (const event of EVENTS) source.addEventListener(event, (frame) => this.hear(source, event, frame));
-    this.watch(this.silenceMs);
+    this.sinceFrame.restart();
+    source.addEventListener("open", () => this.onOpen(source));
+    source.addEventListener("error", () => this.onError(source));
+    for (const event of EVENTS)
+      source.addEventListener(event, (frame) => this.receive(source, event, frame));
+    this.limitSilence(this.maxSilenceMs);
   }
 
   private close(): void {
     clearTimeout(this.retryTimer);
-    clearTimeout(this.watchTimer);
+    clearTimeout(this.silenceTimer);
     this.retryTimer = undefined;
-    this.leaving = false;
+    this.byeReceived = false;
     this.source?.close();
     this.source = null;
   }
 
-  private whenOpen(source: EventSource): void {
+  private onOpen(source: EventSource): void {
     if (source !== this.source) return;
-    this.leaving = false;
+    this.byeReceived = false;
     this.opened += 1;
-    this.age.restart();
-    this.life.restart();
-    this.watch(this.silenceMs);
-    this.turn("connected");
+    this.sinceOpen.restart();
+    this.sinceFrame.restart();
+    this.limitSilence(this.maxSilenceMs);
+    this.report("connected");
   }
 
-  private whenError(source: EventSource): void {
+  private onError(source: EventSource): void {
     if (source !== this.source) return;
-    if (this.leaving && source.readyState === EventSource.CONNECTING) {
-      // `retry:` cannot be read by a page, only obeyed by the browser: let it come back as the server asked.
-      this.leaving = false;
-      this.lose("bye");
-      this.watch(BYE_GRACE_MS);
-      this.turn("reconnecting");
+    if (this.byeReceived && source.readyState === EventSource.CONNECTING) {
+      // A page cannot read `retry:`, only the browser can. The browser reconnects when the server
+      // asked for it.
+      this.byeReceived = false;
+      this.recordFault("bye");
+      this.limitSilence(BYE_GRACE_MS);
+      this.report("reconnecting");
       return;
     }
     if (source.readyState === EventSource.CLOSED) this.fail("refused");
     else this.fail(this.status === "connected" ? "ended" : "no-answer");
   }
 
-  /** Give this connection up and come back later. */
-  private fail(fault: LinkFault): void {
+  /** Close the connection and schedule the next attempt. */
+  private fail(fault: ConnectionFault): void {
     const answered = this.status === "connected" || fault === "refused";
     this.close();
-    this.lose(fault);
+    this.recordFault(fault);
     this.failures += 1;
-    if (answered) this.doubts += 1;
-    if (this.doubts >= PATIENCE) this.cursor = ""; // it may be what the server stumbles over: ask for a whole board
+    if (answered) this.answeredFailures += 1;
+    // The server may fail because of this cursor: request a whole board instead.
+    if (this.answeredFailures >= MAX_RECONNECTING_FAILURES) this.cursor = "";
     this.retryTimer = setTimeout(() => this.open(), backoffMs(this.failures - 1));
-    this.turn(this.away());
+    this.report(this.absentStatus());
   }
 
-  /** Note why the stream is lost. That no answer comes after that says only that it is not back yet. */
-  private lose(fault: LinkFault): void {
-    if (this.status === "connected" && this.age.ms >= SETTLED_MS) {
+  /** Record why the stream ended. A later `no-answer` does not replace the original reason. */
+  private recordFault(fault: ConnectionFault): void {
+    if (this.status === "connected" && this.sinceOpen.ms >= STABLE_MS) {
       this.failures = 0;
-      this.doubts = 0;
+      this.answeredFailures = 0;
     }
     if (fault !== "no-answer" || this.fault === null) this.fault = fault;
   }
 
-  private hear(source: EventSource, event: EventName, frame: MessageEvent<string>): void {
+  private receive(source: EventSource, event: EventName, frame: MessageEvent<string>): void {
     if (source !== this.source) return;
-    this.life.restart();
-    this.listener.life();
+    this.sinceFrame.restart();
+    this.listener.onFrame();
     if (frame.lastEventId) this.cursor = frame.lastEventId;
     let message: Message;
     try {
       message = decode(event, frame.data, frame.lastEventId);
     } catch (error) {
-      this.complaints.add(event, error);
-      this.listener.dropped(this.complaints.count);
-      if (event === "board") this.cursor = ""; // without it nothing stands: ask for all of it next time
+      this.droppedFrames.add(event, error);
+      this.listener.onDropped(this.droppedFrames.count);
+      // Later events need the board: the next connection requests a whole one.
+      if (event === "board") this.cursor = "";
       return;
     }
     if (message.type === "board") {
-      this.silenceMs = SILENT_PINGS * message.ping_s * 1000;
-      this.watch(this.silenceMs);
+      this.maxSilenceMs = SILENT_PINGS * message.ping_s * 1000;
+      this.limitSilence(this.maxSilenceMs);
     }
-    if (message.type === "bye") this.leaving = true;
-    this.listener.message(message);
+    if (message.type === "bye") this.byeReceived = true;
+    this.listener.onMessage(message);
   }
 
-  /** Condemn the connection after `limitMs` without a frame; one timer, however many frames come. */
-  private watch(limitMs: number): void {
-    clearTimeout(this.watchTimer);
+  /** Fail the connection after `limitMs` without a frame. One timer serves all frames. */
+  private limitSilence(limitMs: number): void {
+    clearTimeout(this.silenceTimer);
     this.limitMs = limitMs;
-    const left = Math.max(0, limitMs - this.life.ms);
-    // Never for long at once: a timer stands still while the machine sleeps.
-    this.watchTimer = setTimeout(() => this.look(), Math.min(left, WATCH_MS));
+    const left = Math.max(0, limitMs - this.sinceFrame.ms);
+    // Timers stop while the machine sleeps, so each one is short.
+    this.silenceTimer = setTimeout(() => this.checkSilence(), Math.min(left, CHECK_INTERVAL_MS));
   }
 
-  private look(): void {
-    if (this.life.ms < this.limitMs) this.watch(this.limitMs);
+  private checkSilence(): void {
+    if (this.sinceFrame.ms < this.limitMs) this.limitSilence(this.limitMs);
     else this.fail(this.status === "connected" ? "silent" : "no-answer");
   }
 
-  /** The page is looked at again, or the network is back: do not wait for a timer to find out. */
-  private readonly lookAgain = (): void => {
+  /** Check the connection at once when the page becomes visible or the network returns. */
+  private readonly checkNow = (): void => {
     if (document.visibilityState === "hidden") return;
-    // A page that comes out of the browser's cache may find its connection closed, and no word of it.
+    // The browser may close the connection of a page in its back/forward cache without an event.
     const closed = this.source === null || this.source.readyState === EventSource.CLOSED;
-    if (closed || this.life.ms > this.silenceMs) {
+    if (closed || this.sinceFrame.ms > this.maxSilenceMs) {
       if (this.status === "connected") {
-        this.lose("silent");
-        this.turn("reconnecting");
+        this.recordFault("silent");
+        this.report("reconnecting");
       }
       this.open();
-    } else this.tell();
+    } else this.reportAbsence();
   };
 
-  private readonly tell = (): void => {
-    if (this.status !== "connected") this.turn(this.away());
+  private readonly reportAbsence = (): void => {
+    if (this.status !== "connected") this.report(this.absentStatus());
   };
 
-  private away(): LinkStatus {
-    return !navigator.onLine || this.failures >= PATIENCE ? "disconnected" : "reconnecting";
+  private absentStatus(): ConnectionStatus {
+    return !navigator.onLine || this.failures >= MAX_RECONNECTING_FAILURES
+      ? "disconnected"
+      : "reconnecting";
   }
 
-  private turn(status: LinkStatus): void {
+  private report(status: ConnectionStatus): void {
     this.status = status;
     const { failures, opened } = this;
     const fault = status !== "connected" && !navigator.onLine ? "offline" : this.fault;
-    this.listener.link({ status, failures, opened, fault });
+    this.listener.onConnection({ status, failures, opened, fault });
   }
 }

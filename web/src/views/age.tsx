@@ -1,4 +1,4 @@
-/** Times that tick. Only the text hangs on the clock: a second that changes no word renders nothing. */
+/** Ages that update with the clock. A tick that does not change the text renders nothing. */
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useLayoutEffect } from "preact/hooks";
@@ -8,7 +8,7 @@ import type { Clock } from "../store/clock";
 interface Props {
   at: number;
   clock: Clock;
-  /** A time that may lie ahead, like the next run. */
+  /** The time may be in the future, like the next run. */
   ahead?: boolean;
 }
 

@@ -1,7 +1,13 @@
-/** The page: who we are and whether we hear, what to know first, and the board. */
+/** The page: header with connection and banners, the board, and the footer. */
 
 import type { Store } from "../store/store";
-import { BlindBanner, DeafNote, FullNote, InsecureBanner, LostBanner } from "./banners";
+import {
+  BlindBanner,
+  CoverageGapNote,
+  DisconnectedBanner,
+  FullNote,
+  InsecureBanner,
+} from "./banners";
 import { Connection } from "./connection";
 import { Empty } from "./empty";
 import { Incidents } from "./incidents";
@@ -25,11 +31,11 @@ export function App({ store }: { store: Store }) {
           <Connection store={store} />
           <ThemeSwitch choice={store.theme} />
         </div>
-        <LostBanner store={store} />
+        <DisconnectedBanner store={store} />
         <BlindBanner store={store} />
       </header>
       <InsecureBanner store={store} />
-      <DeafNote store={store} />
+      <CoverageGapNote store={store} />
       <FullNote store={store} />
       <Main store={store} />
       <Foot store={store} />
@@ -37,9 +43,9 @@ export function App({ store }: { store: Store }) {
   );
 }
 
-/** Grey while nothing can be vouched for: from across the room, too, it must not pass for the present. */
+/** The board. It is grey while it is stale, so that old data is recognisable from a distance. */
 function Main({ store }: { store: Store }) {
-  const stale = store.board.facts.value !== null && store.board.sight.dark.value;
+  const stale = store.board.facts.value !== null && store.board.freshness.stale.value;
   return (
     <main data-stale={stale}>
       <Content store={store} />
@@ -72,10 +78,13 @@ function Foot({ store: { board } }: { store: Store }) {
       <span>
         {countOf(services, "service")}, {countOf(instances.length, "instance")}
       </span>
-      {dropped > 0 && <span>{countOf(dropped, "frame")} could not be read</span>}
+      {dropped > 0 && <span>{countOf(dropped, "malformed frame")} dropped</span>}
       {skipped > 0 && (
-        <span data-testid="skipped" title="The latest of everything is shown; only what lay between was not.">
-          skipped {countOf(skipped, "update")} while this page was too slow
+        <span
+          data-testid="skipped"
+          title="The board is current; only intermediate updates were skipped."
+        >
+          skipped {countOf(skipped, "update")}: this page was too slow
         </span>
       )}
     </footer>

@@ -1,4 +1,4 @@
-/** What everybody who looks at this board has to know before believing it. */
+/** Banners and notes about the whole board: cut off, open, full, or with a coverage gap. */
 
 import { useComputed } from "@preact/signals";
 import { formatClockTime, formatFullTime } from "../lib/format";
@@ -6,23 +6,25 @@ import type { Store } from "../store/store";
 import { Age } from "./age";
 import { countOf, FAULTS } from "./words";
 
-/** A connection that is back sooner than this was hardly away: the states say so, and nothing moves. */
+/** A shorter interruption shows no banner, so that the page does not move. The states show it. */
 const BRIEF_MS = 2000;
 
-/** The page lost its server. It sticks to the top, as the next does: nothing below may be read without it. */
-export function LostBanner({ store }: { store: Store }) {
-  const { clock, facts, sight } = store.board;
-  const since = store.life.value;
-  const late = useComputed(
-    () => store.life.value !== null && clock.now.value - store.life.value >= BRIEF_MS,
-  ).value;
-  if (facts.value === null || since === null || !sight.lost.value || !late) return null;
-  const { fault } = sight.link.value;
+/** The page has no server. This banner and the next stay at the top while the page scrolls. */
+export function DisconnectedBanner({ store }: { store: Store }) {
+  const { clock, facts, freshness } = store.board;
+  const since = store.lastFrameAt.value;
+  const lasts = useComputed(() => {
+    const at = store.lastFrameAt.value;
+    return at !== null && clock.now.value - at >= BRIEF_MS;
+  }).value;
+  if (facts.value === null || since === null || !freshness.disconnected.value || !lasts)
+    return null;
+  const { fault } = freshness.connection.value;
   return (
-    <div class="banner banner-lost" data-testid="banner-lost">
+    <div class="banner banner-disconnected" data-testid="banner-disconnected">
       <span role="alert">
-        <strong>This page has lost its server.</strong> What is shown is the last known, of{" "}
-        <time title={formatFullTime(since)}>{formatClockTime(since)}</time>.
+        <strong>The connection to the server is lost.</strong> The page shows data from{" "}
+        <Moment at={since} /> and reconnects.
       </span>{" "}
       <span class="banner-more">
         <Age at={since} clock={clock} />
@@ -32,16 +34,15 @@ export function LostBanner({ store }: { store: Store }) {
   );
 }
 
-/** The server lost Redis. What it said of that is past once the page has lost the server. */
+/** The server has lost Redis. Hidden while the page is disconnected: the report is outdated then. */
 export function BlindBanner({ store }: { store: Store }) {
-  const { blind: seen, lost } = store.board.sight;
-  const blind = seen.value;
-  if (blind === null || lost.value) return null;
+  const { blind: reported, disconnected } = store.board.freshness;
+  const blind = reported.value;
+  if (blind === null || disconnected.value) return null;
   return (
     <div class="banner banner-blind" role="alert" data-testid="banner-blind">
-      <strong>This board cannot see.</strong> The server cannot reach Redis since{" "}
-      <time title={formatFullTime(blind.since)}>{formatClockTime(blind.since)}</time>; what is shown is the
-      last known.
+      <strong>The server cannot reach Redis</strong> since <Moment at={blind.since} />. The board
+      shows the last known data.
       {blind.reason !== "" && <span class="banner-reason">{blind.reason}</span>}
     </div>
   );
@@ -51,45 +52,46 @@ export function InsecureBanner({ store }: { store: Store }) {
   if (!store.board.facts.value?.insecure) return null;
   return (
     <div class="banner banner-note" role="note" data-testid="banner-insecure">
-      <strong>Open board.</strong> Anyone who can reach this address can see it, without a login.
+      <strong>Open board.</strong> Anyone who can reach this address can see it without a login.
     </div>
   );
 }
 
-/** Calm as well, and there as long as it holds: what is shown is right, but it is not all. */
+/** The board is full. A note and no alert, because the states that it shows are correct. */
 export function FullNote({ store }: { store: Store }) {
-  const { facts, sight } = store.board;
-  const n = sight.omitted.value;
-  if (n === 0 || facts.value === null || sight.dark.value) return null;
+  const { facts, freshness } = store.board;
+  const n = freshness.omitted.value;
+  if (n === 0 || facts.value === null || freshness.stale.value) return null;
   return (
     <div class="banner banner-note" role="status" data-testid="banner-full">
-      This board is <strong>full</strong>: {countOf(n, "more instance")} said something in the last hour and{" "}
-      {n === 1 ? "is" : "are"} not on it.
+      This board is <strong>full</strong>: it omits {countOf(n, "more instance")} that published in
+      the last hour.
     </div>
   );
 }
 
-/** Calm, for most of the board is not concerned; and for whoever is, there is nothing to do but know it. */
-export function DeafNote({ store: { deafness } }: { store: Store }) {
-  const deaf = deafness.told.value;
-  if (deaf === null) return null;
+/** A coverage gap. A note and no alert, because most services are not affected. */
+export function CoverageGapNote({ store: { coverageGap } }: { store: Store }) {
+  const gap = coverageGap.visible.value;
+  if (gap === null) return null;
   return (
-    <div class="banner banner-note banner-deaf" role="status" data-testid="banner-deaf">
+    <div class="banner banner-note banner-gap" role="status" data-testid="banner-gap">
       <span>
-        {deaf.until === null ? (
+        {gap.until === null ? (
           <>
-            Plain publishes are <strong>not heard</strong> by this board since <Moment at={deaf.since} />, and
-            may be missing.
+            External messages since <Moment at={gap.since} /> <strong>may be missing</strong>: no
+            server is subscribed.
           </>
         ) : (
           <>
-            Plain publishes between <Moment at={deaf.since} /> and <Moment at={wholeSecond(deaf.until)} />{" "}
-            were <strong>not heard</strong> by this board and may be missing.
+            External messages between <Moment at={gap.since} /> and{" "}
+            <Moment at={nextSecond(gap.until)} /> <strong>may be missing</strong>: no server was
+            subscribed.
           </>
         )}{" "}
-        Services that use the SDK are not concerned.
+        Services that use the SDK are not affected.
       </span>
-      <button type="button" class="banner-dismiss" onClick={() => deafness.dismiss()}>
+      <button type="button" class="banner-dismiss" onClick={() => coverageGap.dismiss()}>
         Dismiss
       </button>
     </div>
@@ -100,7 +102,7 @@ function Moment({ at }: { at: number }) {
   return <time title={formatFullTime(at)}>{formatClockTime(at)}</time>;
 }
 
-/** Times read in whole seconds, and the last is one of those concerned. */
-function wholeSecond(at: number): number {
+/** Round up to a whole second: times are shown in seconds, and the last one is affected. */
+function nextSecond(at: number): number {
   return Math.ceil(at / 1000) * 1000;
 }

@@ -1,23 +1,23 @@
-/** One instance: its state, what it does, every field of its status, and when it last said something. */
+/** The card of one instance: its state, its activity, the fields of its status, and its age. */
 
 import { useState } from "preact/hooks";
-import { formatRhythm } from "../lib/format";
+import { formatInterval } from "../lib/format";
 import type { Clock } from "../store/clock";
 import type { InstanceModel } from "../store/instance";
 import { Age } from "./age";
+import { StateNoteLine } from "./countdown";
 import { Field } from "./field";
 import { Glyph } from "./glyph";
 import { Headline } from "./headline";
-import { Notice } from "./outlook";
 import { MEANINGS, WORDS } from "./words";
 
-/** More rows than this wait behind a button, or one chatty service would push all others off the wall. */
+/** Further rows are behind a button, so that one large status does not push other cards off screen. */
 const MAX_ROWS = 14;
 
 interface Props {
   model: InstanceModel;
   clock: Clock;
-  /** In a group, the service stands above: the instance is the title. */
+  /** The card is in a group, whose heading names the service: the instance is the title. */
   grouped?: boolean;
 }
 
@@ -50,7 +50,7 @@ export function Card({ model, clock, grouped = false }: Props) {
           <Glyph state={state} />
           {WORDS[state]}
         </p>
-        <Notice model={model} clock={clock} />
+        <StateNoteLine model={model} clock={clock} />
       </header>
       {missing ? (
         <p class="card-note">expected, not seen yet</p>
@@ -65,11 +65,11 @@ export function Card({ model, clock, grouped = false }: Props) {
   );
 }
 
-/** Every field of the status, but the one that is the headline. */
+/** Every field of the status except the one in the headline. */
 function Rows({ model, clock, without }: { model: InstanceModel; clock: Clock; without: string }) {
   const [open, setOpen] = useState(false);
   const rows = model.fields.rows.value.filter((row) => row.path !== without);
-  if (rows.length === 0) return without === "" ? <p class="card-note">its status is empty</p> : null;
+  if (rows.length === 0) return without === "" ? <p class="card-note">empty status</p> : null;
   const shown = open ? rows : rows.slice(0, MAX_ROWS);
   return (
     <>
@@ -106,8 +106,8 @@ function Foot({ model, clock }: { model: InstanceModel; clock: Clock }) {
           </span>
         )
       )}
-      <span class="card-rhythm">
-        {heartbeat_s === null ? "no rhythm" : `beats every ${formatRhythm(heartbeat_s)}`}
+      <span class="card-interval">
+        {heartbeat_s === null ? "no heartbeat" : `heartbeat: ${formatInterval(heartbeat_s)}`}
       </span>
     </footer>
   );

@@ -1,17 +1,17 @@
-/** Whether the page hears the server, and when it last did. */
+/** The state of the connection, and the time since the last frame. */
 
 import type { Store } from "../store/store";
-import type { LinkStatus } from "../stream/link";
+import type { ConnectionStatus } from "../stream/connection";
 import { Age } from "./age";
 
-const WORDS: Record<LinkStatus, string> = {
+const WORDS: Record<ConnectionStatus, string> = {
   connected: "Connected",
   reconnecting: "Reconnecting",
   disconnected: "Disconnected",
 };
 
 export function Connection({ store }: { store: Store }) {
-  const { status, opened } = store.board.sight.link.value;
+  const { status, opened } = store.board.freshness.connection.value;
   const word = status === "reconnecting" && opened === 0 ? "Connecting" : WORDS[status];
   return (
     <div class="connection" data-testid="connection" data-status={status}>
@@ -19,28 +19,36 @@ export function Connection({ store }: { store: Store }) {
       <span class="connection-word" role="status">
         {word}
       </span>
-      <LastLife store={store} />
+      <LastFrame store={store} />
     </div>
   );
 }
 
-function LastLife({ store }: { store: Store }) {
-  const at = store.life.value;
+function LastFrame({ store }: { store: Store }) {
+  const at = store.lastFrameAt.value;
   if (at === null) return null;
   return (
-    <span class="connection-age" title="The last sign of life from the server">
-      <span class="connection-heard">last heard </span>
+    <span class="connection-age" title="The last message from the server">
+      <span class="connection-label">received </span>
       <Age at={at} clock={store.board.clock} />
     </span>
   );
 }
 
-function Shape({ status }: { status: LinkStatus }) {
+function Shape({ status }: { status: ConnectionStatus }) {
   return (
     <svg class="glyph connection-shape" viewBox="0 0 12 12" aria-hidden="true">
       {status === "connected" && (
         <>
-          <circle cx="6" cy="6" r="5" fill="none" stroke="currentColor" stroke-width="1.2" opacity="0.5" />
+          <circle
+            cx="6"
+            cy="6"
+            r="5"
+            fill="none"
+            stroke="currentColor"
+            stroke-width="1.2"
+            opacity="0.5"
+          />
           <circle cx="6" cy="6" r="2.75" fill="currentColor" />
         </>
       )}

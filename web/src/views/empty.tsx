@@ -1,4 +1,4 @@
-/** No service has spoken yet: how to let the first one. */
+/** The empty board: how to publish a first status. */
 
 import { useEffect, useState } from "preact/hooks";
 
@@ -13,10 +13,10 @@ const SHELL = `redis-cli PUBLISH service:my-service '{"service":"my-service","ti
 export function Empty() {
   return (
     <div class="notice" data-testid="empty">
-      <h2>No service has spoken yet</h2>
-      <p>The board is connected and listening. A service appears the moment it publishes its first status.</p>
+      <h2>No status published yet</h2>
+      <p>The board is connected. A service appears when it publishes its first status.</p>
       <Snippet title="From Python" code={PYTHON} />
-      <Snippet title="From anywhere" code={SHELL} />
+      <Snippet title="From any program" code={SHELL} />
     </div>
   );
 }
@@ -33,7 +33,7 @@ function Snippet({ title, code }: { title: string; code: string }) {
       await navigator.clipboard.writeText(code);
       setCopied(true);
     } catch {
-      // No clipboard on plain http: the text can still be selected.
+      // Browsers offer no clipboard over http. The text can still be selected.
     }
   };
   return (

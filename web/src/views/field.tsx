@@ -1,6 +1,6 @@
-/** One field of a status: its label and its value, which flashes when it changes. */
+/** One field of a status: its label and its value, which flashes on a change. */
 
-import { isErrorKey, labelOf, type Reading, readField } from "../lib/field";
+import { classifyField, type DisplayValue, isErrorKey, labelOf } from "../lib/field";
 import { humanise } from "../lib/format";
 import type { Clock } from "../store/clock";
 import type { Row } from "../store/fields";
@@ -18,27 +18,27 @@ export function Field({ row, clock }: { row: Row; clock: Clock }) {
       </div>
     );
   }
-  const reading = readField(row.key, value);
+  const display = classifyField(row.key, value);
   return (
     <div
       class="field"
       data-depth={row.depth}
       data-field={row.path}
-      data-wide={isWide(reading)}
-      data-error={isErrorKey(row.key) && reading.kind !== "nothing" && value !== false && value !== 0}
+      data-wide={isWide(display)}
+      data-error={isErrorKey(row.key) && display.kind !== "empty" && value !== false && value !== 0}
     >
-      <dt title={row.path}>{labelOf(row.key, reading)}</dt>
+      <dt title={row.path}>{labelOf(row.key, display)}</dt>
       <dd>
-        <span class="value" data-value data-flash={reading.kind === "time" ? undefined : flash}>
-          <Value reading={reading} clock={clock} />
+        <span class="value" data-value data-flash={display.kind === "time" ? undefined : flash}>
+          <Value display={display} clock={clock} />
         </span>
       </dd>
     </div>
   );
 }
 
-function isWide(reading: Reading): boolean {
-  if (reading.kind === "text") return reading.error || reading.text.length > WIDE_TEXT;
-  if (reading.kind === "list") return reading.items.join("  ").length > WIDE_TEXT;
-  return reading.kind === "tree" && reading.text.length > LONG_TEXT;
+function isWide(display: DisplayValue): boolean {
+  if (display.kind === "text") return display.error || display.text.length > WIDE_TEXT;
+  if (display.kind === "list") return display.items.join("  ").length > WIDE_TEXT;
+  return display.kind === "tree" && display.text.length > LONG_TEXT;
 }

@@ -1,12 +1,18 @@
-/** A change that the eye should catch. */
+/** The flash that highlights a changed value. */
 
 import { useRef } from "preact/hooks";
 import type { Json } from "../lib/json";
 
-/** A value flashes when it changes after so long a rest. One that never rests would only flicker, and cost a paint each time. */
+/**
+ * A value flashes if it was unchanged for at least this long. Flashes of a value that changes often
+ * would only flicker and cost a paint each.
+ */
 const REST_MS = 2500;
 
-/** Two names for one animation, by turns: a change of name starts it anew. Undefined until the first change. */
+/**
+ * Return the name of the animation. Two names alternate, because a new name restarts the animation.
+ * Undefined before the first change.
+ */
 export function useFlash(value: Json): "a" | "b" | undefined {
   const last = useRef({ value, at: Number.NEGATIVE_INFINITY });
   const flash = useRef<"a" | "b" | undefined>(undefined);

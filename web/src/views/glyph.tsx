@@ -1,4 +1,4 @@
-/** The shape of each state, so that colour is never alone. */
+/** The shape of each state, so that colour is not the only cue. */
 
 import type { JSX } from "preact";
 import type { State } from "../wire/state";
@@ -33,7 +33,9 @@ const SHAPES: Record<State, JSX.Element> = {
       stroke-dasharray="2.1 2.1"
     />
   ),
-  unknown: <path d="M2 6h8" fill="none" stroke="currentColor" stroke-width="2.4" stroke-linecap="round" />,
+  unknown: (
+    <path d="M2 6h8" fill="none" stroke="currentColor" stroke-width="2.4" stroke-linecap="round" />
+  ),
 };
 
 export function Glyph({ state }: { state: State }) {

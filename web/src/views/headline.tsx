@@ -1,28 +1,28 @@
-/** The second line of a card: what its instance does, or since when it does nothing any more, and where it runs. */
+/** The second line of a card: the activity of the instance or its end, and its name. */
 
 import { useComputed } from "@preact/signals";
 import { formatSince } from "../lib/format";
 import type { Clock } from "../store/clock";
 import type { InstanceModel } from "../store/instance";
+import { Countdown } from "./countdown";
 import { useFlash } from "./flash";
-import { Countdown } from "./outlook";
 
 interface Props {
   model: InstanceModel;
   clock: Clock;
-  /** It is no longer there: what it did last is not what it does. */
+  /** The instance has ended, so its last activity is outdated. */
   ended: boolean;
-  /** The name of the instance stands here, and not above. */
+  /** Show the name of the instance; in a group, the title of the card shows it. */
   named: boolean;
 }
 
 export function Headline({ model, clock, ended, named }: Props) {
-  const doing = model.activityKey.value !== "";
+  const active = model.activityKey.value !== "";
   const name = named ? model.instance : "";
-  if (!ended && !doing && name === "") return null;
+  if (!ended && !active && name === "") return null;
   return (
-    <div class="card-doing">
-      {ended ? <End model={model} clock={clock} /> : doing && <Activity model={model} />}
+    <div class="card-headline">
+      {ended ? <End model={model} clock={clock} /> : active && <Activity model={model} />}
       {name !== "" && (
         <p class="card-instance" title={name}>
           <bdi>{name}</bdi>
@@ -45,15 +45,15 @@ function Activity({ model }: { model: InstanceModel }) {
 }
 
 function End({ model, clock }: { model: InstanceModel; clock: Clock }) {
-  const outlook = model.outlook.value;
+  const note = model.stateNote.value;
   const text = useComputed(() => {
     const since = formatSince(model.seen.value ?? 0, clock.now.value);
-    if (model.state.value === "lost") return `No beat for ${since}`;
+    if (model.state.value === "lost") return `No heartbeat for ${since}`;
     return model.stopped.value ? `Ended ${since} ago` : `Last seen ${since} ago`;
   });
   return (
     <p class="card-activity card-end" data-testid="end">
-      {outlook?.kind === "back" ? <Countdown outlook={outlook} clock={clock} /> : text}
+      {note?.kind === "back" ? <Countdown note={note} clock={clock} /> : text}
     </p>
   );
 }

@@ -1,4 +1,4 @@
-/** Recent losses, the latest first: who, when, why, and whether they came back. Each opens to its last words. */
+/** The panel of recent incidents, latest first. Each opens to its last words. */
 
 import { useComputed } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -12,7 +12,7 @@ import { LastWords } from "./last-words";
 import { OUTCOMES } from "./words";
 
 export const PANEL_ID = "incidents";
-/** Where the keyboard goes back to when the panel closes. */
+/** The element that gets the keyboard focus when the panel closes. */
 export const PANEL_BUTTON_ID = "incidents-button";
 
 export function Incidents({ store }: { store: Store }) {
@@ -23,11 +23,12 @@ export function Incidents({ store }: { store: Store }) {
     if (open) panel.current?.focus({ preventScroll: true });
   }, [open]);
   if (!open) return null;
-  const said = incidents.said.value;
-  const latest = board.losses.latest.value;
-  // One that is older than the latest few stands below them, when the address names it.
-  const older = said?.kind === "there" && !latest.some(({ id }) => id === said.incident.id);
-  const shown = older ? [...latest, said.incident] : latest;
+  const lastWords = incidents.lastWords.value;
+  const latest = board.recentIncidents.latest.value;
+  // If the URL names an older incident, it is shown below the latest ones.
+  const older =
+    lastWords?.kind === "loaded" && !latest.some(({ id }) => id === lastWords.incident.id);
+  const shown = older ? [...latest, lastWords.incident] : latest;
   return (
     <section
       class="incidents"
@@ -43,7 +44,7 @@ export function Incidents({ store }: { store: Store }) {
       }}
     >
       {shown.length === 0 ? (
-        <p class="incidents-none">No instance has been lost as far back as this board remembers.</p>
+        <p class="incidents-none">No incident in the retained history.</p>
       ) : (
         <ul>
           {shown.map((incident) => (
@@ -61,15 +62,21 @@ function Row({ incident, store }: { incident: Incident; store: Store }) {
   const { board, incidents } = store;
   const { id, service, instance, declared } = incident;
   const outcome = useComputed(() => outcomeOf(incident, board)).value;
-  const open = incidents.chosen.value === id;
+  const open = incidents.selected.value === id;
   return (
     <li class="incident" data-testid="incident" data-service={service} data-outcome={outcome}>
-      <button type="button" class="incident-head" aria-expanded={open} onClick={() => incidents.choose(id)}>
+      <button
+        type="button"
+        class="incident-head"
+        aria-expanded={open}
+        onClick={() => incidents.toggleIncident(id)}
+      >
         <time class="incident-time" title={formatFullTime(declared)}>
           {formatClockTime(declared)}
         </time>
-        <span class="incident-who">
-          <bdi class="incident-service">{service}</bdi> <bdi class="incident-instance">{instance}</bdi>
+        <span class="incident-name">
+          <bdi class="incident-service">{service}</bdi>{" "}
+          <bdi class="incident-instance">{instance}</bdi>
         </span>
         <span class="incident-cause">{causeOf(incident)}</span>
         <span class="incident-age">
@@ -86,6 +93,6 @@ function Row({ incident, store }: { incident: Incident; store: Store }) {
 }
 
 function causeOf({ cause, seen }: Incident): string {
-  if (cause === "overdue") return `missed its return, gone since ${formatClockTime(seen)}`;
-  return cause === "silent" ? `no beat since ${formatClockTime(seen)}` : cause;
+  if (cause === "overdue") return `missed its return, stopped at ${formatClockTime(seen)}`;
+  return cause === "silent" ? `no heartbeat since ${formatClockTime(seen)}` : cause;
 }

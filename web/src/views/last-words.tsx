@@ -1,4 +1,4 @@
-/** What an instance said last before it was lost. */
+/** The last words of a lost instance: its last status and log lines. */
 
 import { formatClockTime, formatFullTime } from "../lib/format";
 import type { Store } from "../store/store";
@@ -7,33 +7,33 @@ import { Field } from "./field";
 
 export function LastWords({ store }: { store: Store }) {
   const { board, incidents } = store;
-  const said = incidents.said.value;
-  if (said === null) return null;
+  const words = incidents.lastWords.value;
+  if (words === null) return null;
   return (
     <div class="last-words" data-testid="last-words">
-      {said.kind === "reading" && <p class="card-note">Reading its last words …</p>}
-      {said.kind === "forgotten" && <p class="card-note">Its last words are no longer kept.</p>}
-      {said.kind === "failed" && (
+      {words.kind === "loading" && <p class="card-note">Loading its last words …</p>}
+      {words.kind === "expired" && <p class="card-note">Its last words are no longer kept.</p>}
+      {words.kind === "failed" && (
         <p class="card-note" role="alert">
-          Its last words could not be read: {said.reason}.{" "}
-          <button type="button" class="more" onClick={() => void incidents.ask()}>
-            try again
+          Its last words could not be loaded: {words.reason}.{" "}
+          <button type="button" class="more" onClick={() => void incidents.load()}>
+            retry
           </button>
         </p>
       )}
-      {said.kind === "there" && (
+      {words.kind === "loaded" && (
         <>
           <p class="card-note">
             Its last words, at{" "}
-            <time title={formatFullTime(said.timestamp)}>{formatClockTime(said.timestamp)}</time> by its own
-            clock
+            <time title={formatFullTime(words.timestamp)}>{formatClockTime(words.timestamp)}</time>{" "}
+            by its own clock
           </p>
           <dl class="fields">
-            {said.fields.rows.value.map((row) => (
+            {words.fields.rows.value.map((row) => (
               <Field key={row.path} row={row} clock={board.clock} />
             ))}
           </dl>
-          <LastLines lines={said.lines} />
+          <LastLines lines={words.lines} />
         </>
       )}
     </div>

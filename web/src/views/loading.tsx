@@ -1,4 +1,4 @@
-/** Before the first board has come. */
+/** The placeholder before the first board. */
 
 import type { Store } from "../store/store";
 
@@ -6,22 +6,22 @@ const CARDS = [0, 1, 2];
 const ROWS = [0, 1, 2, 3, 4, 5];
 
 export function Loading({ store }: { store: Store }) {
-  const failed = store.board.sight.link.value.failures > 0;
+  const failed = store.board.freshness.connection.value.failures > 0;
   return (
     <div data-testid="loading" aria-busy="true">
       <p class="loading-note">
         {failed
-          ? "The server does not answer yet. The page goes on trying by itself."
+          ? "The server does not respond yet. The page keeps trying."
           : "Waiting for the board …"}
       </p>
       <div class="grid" data-count={CARDS.length} aria-hidden="true">
         {CARDS.map((card) => (
           <div class="card skeleton" key={card}>
-            <i class="bone bone-title" />
+            <i class="skeleton-bar skeleton-title" />
             {ROWS.map((row) => (
               <div class="skeleton-row" key={row}>
-                <i class="bone" />
-                <i class="bone" />
+                <i class="skeleton-bar" />
+                <i class="skeleton-bar" />
               </div>
             ))}
           </div>

@@ -1,4 +1,4 @@
-/** The mark: a pulse that ends in a living dot. */
+/** The logo: a pulse line that ends in a dot. */
 export function Logo() {
   return (
     <svg class="logo" viewBox="0 0 40 24" aria-hidden="true">

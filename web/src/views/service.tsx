@@ -1,4 +1,4 @@
-/** The instances of one service: a single card for the usual one, a headed group for several. */
+/** The instances of one service: a single card, or a group with a heading. */
 
 import { useState } from "preact/hooks";
 import type { ServiceView } from "../store/arrange";
@@ -12,24 +12,29 @@ import { ORDER, WORDS } from "./words";
 interface Props {
   view: ServiceView;
   clock: Clock;
-  /** Show folded instances too, because somebody looks for them. */
-  unfold: boolean;
+  /** Show collapsed instances too, because a filter is active. */
+  expand: boolean;
 }
 
-export function Single({ view, clock, unfold }: Props) {
+export function Single({ view, clock, expand }: Props) {
   return (
     <section class="cell" aria-label={view.service}>
       {view.shown.map((model) => (
         <Card key={model.key} model={model} clock={clock} />
       ))}
-      <Folded models={view.folded} clock={clock} unfold={unfold} />
+      <Collapsed models={view.collapsed} clock={clock} expand={expand} />
     </section>
   );
 }
 
-export function Group({ view, clock, unfold }: Props) {
+export function Group({ view, clock, expand }: Props) {
   return (
-    <section class="group" aria-label={view.service} data-testid="group" data-service={view.service}>
+    <section
+      class="group"
+      aria-label={view.service}
+      data-testid="group"
+      data-service={view.service}
+    >
       <header class="group-head">
         <h2 class="group-title">{view.service}</h2>
         <ul class="group-counts">
@@ -46,25 +51,25 @@ export function Group({ view, clock, unfold }: Props) {
           <Card key={model.key} model={model} clock={clock} grouped />
         ))}
       </div>
-      <Folded models={view.folded} clock={clock} unfold={unfold} />
+      <Collapsed models={view.collapsed} clock={clock} expand={expand} />
     </section>
   );
 }
 
-function Folded({
+function Collapsed({
   models,
   clock,
-  unfold,
+  expand,
 }: {
   models: readonly InstanceModel[];
   clock: Clock;
-  unfold: boolean;
+  expand: boolean;
 }) {
   const [open, setOpen] = useState(false);
   if (models.length === 0) return null;
-  const shown = open || unfold;
+  const shown = open || expand;
   return (
-    <div class="folded">
+    <div class="collapsed">
       <button type="button" class="more" aria-expanded={shown} onClick={() => setOpen(!open)}>
         <Ended models={models} />
       </button>

@@ -1,11 +1,11 @@
-/** All services: what is in trouble and what runs once side by side, then what runs several times. */
+/** All services: cells with one card each, pinned ones first, then groups. */
 
 import { arrange } from "../store/arrange";
 import type { Store } from "../store/store";
 import { Group, Single } from "./service";
 
-/** So few cards share the width of the screen. */
-const FEW = 3;
+/** Up to this many cards share the width of the screen. */
+const MAX_WIDE_CARDS = 3;
 
 export function Services({ store }: { store: Store }) {
   const { board, filter } = store;
@@ -13,13 +13,13 @@ export function Services({ store }: { store: Store }) {
   const instances = board.instances.value;
   const { cells, groups } = arrange(
     active ? instances.filter((model) => filter.passes(model)) : instances,
-    board.lead.keys.value,
+    board.pinned.keys.value,
   );
   if (cells.length + groups.length === 0) {
     return (
       <div class="notice notice-short" data-testid="nothing-matches">
         <h2>Nothing matches</h2>
-        <p>None of {instances.length} instances is in what you chose.</p>
+        <p>None of {instances.length} instances matches the filter.</p>
         <button type="button" class="button" onClick={() => filter.clear()}>
           Show all
         </button>
@@ -29,16 +29,19 @@ export function Services({ store }: { store: Store }) {
   return (
     <>
       {cells.length > 0 && (
-        <div class="grid" data-count={active || cells.length > FEW ? "many" : cells.length}>
+        <div
+          class="grid"
+          data-count={active || cells.length > MAX_WIDE_CARDS ? "many" : cells.length}
+        >
           {cells.map((view) => (
-            <Single key={view.shown[0]?.key} view={view} clock={board.clock} unfold={active} />
+            <Single key={view.shown[0]?.key} view={view} clock={board.clock} expand={active} />
           ))}
         </div>
       )}
       {groups
-        .filter((view) => view.shown.length + view.folded.length > 0)
+        .filter((view) => view.shown.length + view.collapsed.length > 0)
         .map((view) => (
-          <Group key={view.service} view={view} clock={board.clock} unfold={active} />
+          <Group key={view.service} view={view} clock={board.clock} expand={active} />
         ))}
     </>
   );

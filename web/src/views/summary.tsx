@@ -1,23 +1,25 @@
-/** How many are in which state; each count is also a filter. And the search. */
+/** The number of instances per state, each a filter, and the search field. */
 
 import { useComputed } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { MAX_LOSSES } from "../store/losses";
+import { MAX_RECENT_INCIDENTS } from "../store/recent-incidents";
 import type { Store } from "../store/store";
 import { Glyph } from "./glyph";
 import { PANEL_BUTTON_ID, PANEL_ID } from "./incidents";
 import { MEANINGS, ORDER, WORDS } from "./words";
 
-/** With fewer instances than this everything is in view anyway. */
-const SEARCH_FROM = 6;
-/** Older incidents can be read, but are no news. */
-const NEWS_MS = 24 * 3_600_000;
+/** With fewer instances the search is hidden: all of them are in view. */
+const MIN_INSTANCES_FOR_SEARCH = 6;
+/** The count includes incidents of this period only. The panel lists older ones, too. */
+const COUNTED_MS = 24 * 3_600_000;
 
 export function Summary({ store }: { store: Store }) {
   const { board, filter } = store;
   const counts = board.counts.value;
-  const chosen = filter.states.value;
-  const states = ORDER.filter((state) => counts[state] > 0 || chosen.has(state) || state === "alive");
+  const selected = filter.states.value;
+  const states = ORDER.filter(
+    (state) => counts[state] > 0 || selected.has(state) || state === "alive",
+  );
   const total = ORDER.reduce((sum, state) => sum + counts[state], 0);
   return (
     <section class="summary" aria-label="Summary and filters">
@@ -29,7 +31,7 @@ export function Summary({ store }: { store: Store }) {
               class="tally"
               data-state={state}
               data-zero={counts[state] === 0}
-              aria-pressed={chosen.has(state)}
+              aria-pressed={selected.has(state)}
               title={MEANINGS[state]}
               onClick={() => filter.toggle(state)}
             >
@@ -48,16 +50,17 @@ export function Summary({ store }: { store: Store }) {
           </li>
         )}
       </ul>
-      {(total >= SEARCH_FROM || filter.query.value !== "") && <Search store={store} />}
+      {(total >= MIN_INSTANCES_FOR_SEARCH || filter.query.value !== "") && <Search store={store} />}
     </section>
   );
 }
 
-/** How many were lost in the last day; it opens the panel that tells of them. */
+/** The number of incidents in the last day. It opens the panel of incidents. */
 function IncidentTally({ store: { board, incidents } }: { store: Store }) {
-  const { latest } = board.losses;
+  const { latest } = board.recentIncidents;
   const recent = useComputed(
-    () => latest.value.filter(({ declared }) => board.clock.now.value - declared <= NEWS_MS).length,
+    () =>
+      latest.value.filter(({ declared }) => board.clock.now.value - declared <= COUNTED_MS).length,
   ).value;
   const open = incidents.open.value;
   if (latest.value.length === 0 && !open) return null;
@@ -76,7 +79,7 @@ function IncidentTally({ store: { board, incidents } }: { store: Store }) {
       >
         <span class="tally-count">
           {recent}
-          {recent >= MAX_LOSSES && "+"}
+          {recent >= MAX_RECENT_INCIDENTS && "+"}
         </span>
         <span class="tally-word">{recent === 1 ? "incident" : "incidents"}</span>
         <svg class="tally-arrow" viewBox="0 0 10 10" aria-hidden="true">
@@ -89,7 +92,7 @@ function IncidentTally({ store: { board, incidents } }: { store: Store }) {
 
 function Search({ store: { filter } }: { store: Store }) {
   const input = useRef<HTMLInputElement>(null);
-  // Before the first paint: whoever sees the field may press the key.
+  // A layout effect runs before the first paint: the key works as soon as the field is visible.
   useLayoutEffect(() => {
     const focus = (event: KeyboardEvent) => {
       if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;

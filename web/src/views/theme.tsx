@@ -1,4 +1,4 @@
-/** The switch between what the system says, light, and dark. */
+/** The switch of the colour scheme: the system's, light, or dark. */
 
 import type { Theme, ThemeChoice } from "../store/theme";
 
@@ -11,9 +11,15 @@ const PATHS: Record<Theme, string> = {
 
 export function ThemeSwitch({ choice }: { choice: ThemeChoice }) {
   const theme = choice.theme.value;
-  const label = `Colours: ${theme === "auto" ? "as the system" : theme}`;
+  const label = `Colours: ${theme === "auto" ? "system" : theme}`;
   return (
-    <button type="button" class="icon-button" title={label} aria-label={label} onClick={() => choice.next()}>
+    <button
+      type="button"
+      class="icon-button"
+      title={label}
+      aria-label={label}
+      onClick={() => choice.next()}
+    >
       <svg viewBox="0 0 16 16" aria-hidden="true">
         <path d={PATHS[theme]} fill="currentColor" fill-rule="evenodd" />
       </svg>

@@ -1,21 +1,21 @@
-/** One value of a status, in the shape that reads best. */
+/** One value of a status in its display form. */
 
 import { useState } from "preact/hooks";
-import type { Reading } from "../lib/field";
+import type { DisplayValue } from "../lib/field";
 import { formatNumber } from "../lib/format";
 import type { Scalar } from "../lib/json";
 import type { Clock } from "../store/clock";
 import { Age } from "./age";
 
-/** Texts longer than this are clamped to a few lines until asked for. */
+/** A text longer than this is clamped to a few lines until it is expanded. */
 export const LONG_TEXT = 160;
-/** Texts longer than this stand below their label, in the full width. */
+/** A text longer than this is below its label, in the full width. */
 export const WIDE_TEXT = 22;
 const FEW_ITEMS = 8;
 
-export function Value({ reading, clock }: { reading: Reading; clock: Clock }) {
-  switch (reading.kind) {
-    case "nothing":
+export function Value({ display, clock }: { display: DisplayValue; clock: Clock }) {
+  switch (display.kind) {
+    case "empty":
       return (
         <span class="nothing">
           <span aria-hidden="true">—</span>
@@ -23,22 +23,22 @@ export function Value({ reading, clock }: { reading: Reading; clock: Clock }) {
         </span>
       );
     case "flag":
-      return <Flag on={reading.on} />;
+      return <Flag on={display.on} />;
     case "number":
-      return <span title={reading.title}>{reading.text}</span>;
+      return <span title={display.title}>{display.text}</span>;
     case "time":
-      return <Age at={reading.at} clock={clock} ahead />;
+      return <Age at={display.at} clock={clock} ahead />;
     case "text":
-      return <Text text={reading.text} />;
+      return <Text text={display.text} />;
     case "list":
-      return <List items={reading.items} />;
+      return <List items={display.items} />;
     case "tree":
-      return reading.text.length <= 2 ? (
+      return display.text.length <= 2 ? (
         <span class="nothing">empty</span>
       ) : (
         <details class="tree">
-          <summary>{reading.summary}</summary>
-          <pre>{reading.text}</pre>
+          <summary>{display.summary}</summary>
+          <pre>{display.text}</pre>
         </details>
       );
   }

@@ -1,11 +1,19 @@
-/** The words for states, one place. */
+/** The page's words for states, faults and outcomes. */
 
 import type { Outcome } from "../store/incidents";
-import type { LinkFault } from "../stream/link";
+import type { ConnectionFault } from "../stream/connection";
 import type { State } from "../wire/state";
 
-/** The order in which counts are read: good news first, then trouble, then what needs nobody. */
-export const ORDER: readonly State[] = ["alive", "late", "lost", "missing", "silent", "stopped", "unknown"];
+/** The order of the counts: running instances, then trouble, then states that need no action. */
+export const ORDER: readonly State[] = [
+  "alive",
+  "late",
+  "lost",
+  "missing",
+  "silent",
+  "stopped",
+  "unknown",
+];
 
 export const WORDS: Record<State, string> = {
   alive: "Alive",
@@ -18,22 +26,22 @@ export const WORDS: Record<State, string> = {
 };
 
 export const MEANINGS: Record<State, string> = {
-  alive: "It beats in its rhythm",
-  late: "A beat is overdue by half its rhythm",
-  lost: "No beat for two and a half of its rhythms, or a planned return that was missed",
-  stopped: "It said goodbye",
-  silent: "It declares no rhythm, so its silence says nothing",
+  alive: "Heartbeats arrive within the interval",
+  late: "A heartbeat is overdue by half an interval",
+  lost: "No heartbeat for two and a half intervals, or a missed planned return",
+  stopped: "It stopped gracefully",
+  silent: "It declares no heartbeat interval, so it cannot be late",
   missing: "Expected, not seen yet",
-  unknown: "The board cannot see it at the moment",
+  unknown: "The board has no current data about it",
 };
 
-/** Why the page has lost its server, after "what is shown is the last known". */
-export const FAULTS: Record<LinkFault, string> = {
-  ended: "The connection broke off.",
-  "no-answer": "The server does not answer.",
+/** Why the connection to the server is lost. */
+export const FAULTS: Record<ConnectionFault, string> = {
+  ended: "The connection broke.",
+  "no-answer": "The server does not respond.",
   refused: "The server refuses the stream.",
-  silent: "The server has fallen silent.",
-  bye: "The server said goodbye.",
+  silent: "The server sends nothing.",
+  bye: "The server shut down.",
   offline: "This device is offline.",
 };
 
@@ -44,7 +52,7 @@ export const OUTCOMES: Record<Outcome, string> = {
   unknown: "Unknown",
 };
 
-/** A count and what is counted: `1 service`, `3 services`. */
+/** A count and its noun: `1 service`, `3 services`. */
 export function countOf(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? "" : "s"}`;
 }

@@ -1,20 +1,20 @@
-/** Feed ids (`<ms>-<seq>`): a position in the one order of all events, and the time by Redis' clock. */
+/** Feed ids (`<ms>-<seq>`): the position of an event in the feed, and its time by Redis' clock. */
 
 const ID = /^(\d+)-(\d+)$/;
 
-/** Read the time out of a feed id, in ms since the epoch; null when it is none. */
+/** Return the time of a feed id in ms since the epoch, or null if `id` is not a feed id. */
 export function timeOf(id: string): number | null {
   const match = ID.exec(id);
   return match ? Number(match[1]) : null;
 }
 
-/** The id that comes right after this one, should there be one; what is none stays as it is. */
+/** Return the next possible feed id. Text that is not a feed id is returned unchanged. */
 export function idAfter(id: string): string {
   const match = ID.exec(id);
   return match ? `${match[1]}-${Number(match[2]) + 1}` : id;
 }
 
-/** Whether `a` comes after `b` in the feed. An id that is none comes first. */
+/** Return whether `a` comes after `b` in the feed. Text that is not a feed id sorts first. */
 export function isAfter(a: string, b: string): boolean {
   const left = ID.exec(a);
   const right = ID.exec(b);

@@ -1,4 +1,7 @@
-/** From the text of a frame to a message. Nothing unchecked goes past here: what is not as the wire says is a Malformed. */
+/**
+ * Decodes the text of a frame into a message. Every part is validated here; a violation of
+ * docs/reference/wire.md throws MalformedFrame.
+ */
 
 import type { Json, JsonObject } from "../lib/json";
 import { timeOf } from "./cursor";
@@ -6,6 +9,7 @@ import type {
   Blind,
   CoverageGap,
   EventName,
+  Freshness,
   Heartbeat,
   Incident,
   Instance,
@@ -13,13 +17,25 @@ import type {
   LogLine,
   Message,
   Report,
-  View,
 } from "./message";
-import { count, flag, id, list, Malformed, maybe, ms, name, object, parse, positive, text } from "./parts";
+import {
+  count,
+  flag,
+  id,
+  list,
+  MalformedFrame,
+  maybe,
+  ms,
+  name,
+  object,
+  parse,
+  positive,
+  text,
+} from "./validators";
 
 const MAX_BACK_IN_S = 86_400;
 
-/** Read the data of the frame `event` with this id, or throw Malformed. */
+/** Decode the data of one frame, or throw MalformedFrame. */
 export function decode(event: EventName, data: string, frameId: string): Message {
   const value = parse(data);
   switch (event) {
@@ -27,7 +43,7 @@ export function decode(event: EventName, data: string, frameId: string): Message
       return {
         type: "board",
         now: ms(value["now"], "now"),
-        ...view(value),
+        ...freshness(value),
         ping_s: positive(value["ping_s"], "ping_s"),
         version: text(value["version"], "version"),
         insecure: flag(value["insecure"], "insecure"),
@@ -37,55 +53,60 @@ export function decode(event: EventName, data: string, frameId: string): Message
       };
     case "status": {
       const seen = timeOf(frameId);
-      if (seen === null) throw new Malformed("id");
-      return { type: "status", report: { ...told(value), id: frameId, seen } };
+      if (seen === null) throw new MalformedFrame("id");
+      return { type: "status", report: { ...statusEvent(value), id: frameId, seen } };
     }
     case "heartbeats":
       return {
         type: "heartbeats",
         now: ms(value["now"], "now"),
         observed_until: ms(value["observed_until"], "observed_until"),
-        heartbeats: list(value["heartbeats"], "heartbeats").map(beat),
+        heartbeats: list(value["heartbeats"], "heartbeats").map(heartbeat),
       };
     case "ping":
-      return { type: "ping", now: ms(value["now"], "now"), ...view(value) };
+      return { type: "ping", now: ms(value["now"], "now"), ...freshness(value) };
     case "lifecycle":
       return lifecycle(value, frameId);
     case "skipped":
-      return { type: "skipped", reason: text(value["reason"], "reason"), count: total(value["skipped"]) };
+      return {
+        type: "skipped",
+        reason: text(value["reason"], "reason"),
+        count: sumOf(value["skipped"]),
+      };
     case "reset":
     case "bye":
       return { type: event, reason: text(value["reason"], "reason") };
   }
 }
 
-/** Read the answer of `GET /api/incidents`, or throw Malformed. */
+/** Decode the response of `GET /api/incidents`, or throw MalformedFrame. */
 export function decodeIncidents(data: string): LastWords[] {
   return list(parse(data)["incidents"], "incidents").map((value) => {
     const words = object(value, "incidents");
     const status = object(words["status"], "status");
-    // An older server kept none.
-    const lines = words["lines"] === undefined ? [] : list(words["lines"], "lines").map(line);
+    // Older servers do not keep log lines.
+    const lines = words["lines"] === undefined ? [] : list(words["lines"], "lines").map(logLine);
     return { ...incident(value), status, timestamp: ms(words["timestamp"], "timestamp"), lines };
   });
 }
 
-function line(value: Json): LogLine {
-  const said = object(value, "lines");
+function logLine(value: Json): LogLine {
+  const line = object(value, "lines");
   return {
-    id: text(said["id"], "id"),
-    timestamp: ms(said["timestamp"], "timestamp"),
-    level: text(said["level"], "level"),
-    message: text(said["message"], "message"),
-    traceback: said["traceback"] === undefined ? "" : text(said["traceback"], "traceback"),
+    id: text(line["id"], "id"),
+    timestamp: ms(line["timestamp"], "timestamp"),
+    level: text(line["level"], "level"),
+    message: text(line["message"], "message"),
+    traceback: line["traceback"] === undefined ? "" : text(line["traceback"], "traceback"),
   };
 }
 
-/** What a status event says itself, as it also stands on pub/sub. */
-function told(value: JsonObject): Omit<Report, "id" | "seen"> {
+/** Decode the part of a status event that is the same on pub/sub. */
+function statusEvent(value: JsonObject): Omit<Report, "id" | "seen"> {
   const stopped = value["stopped"] === undefined ? false : flag(value["stopped"], "stopped");
   const back_in_s = maybe(value["back_in_s"], "back_in_s", positive);
-  if (back_in_s !== null && (!stopped || back_in_s > MAX_BACK_IN_S)) throw new Malformed("back_in_s");
+  if (back_in_s !== null && (!stopped || back_in_s > MAX_BACK_IN_S))
+    throw new MalformedFrame("back_in_s");
   return {
     service: name(value["service"]),
     instance: value["instance"] === undefined ? "" : text(value["instance"], "instance"),
@@ -97,7 +118,7 @@ function told(value: JsonObject): Omit<Report, "id" | "seen"> {
   };
 }
 
-function view(value: JsonObject): View {
+function freshness(value: JsonObject): Freshness {
   return {
     blind: blind(value["blind"]),
     gap: maybe(value["gap"], "gap", gap),
@@ -110,7 +131,7 @@ function view(value: JsonObject): View {
 function instance(value: Json): Instance {
   const known = object(value, "instances");
   return {
-    ...told(known),
+    ...statusEvent(known),
     id: id(known["id"]),
     seen: ms(known["seen"], "seen"),
     lost: flag(known["lost"], "lost"),
@@ -143,9 +164,9 @@ function lifecycle(value: JsonObject, frameId: string): Message {
   };
 }
 
-function beat(value: Json): Heartbeat {
+function heartbeat(value: Json): Heartbeat {
   const parts = list(value, "heartbeats");
-  if (parts.length < 3) throw new Malformed("heartbeats");
+  if (parts.length < 3) throw new MalformedFrame("heartbeats");
   return {
     service: name(parts[0]),
     instance: text(parts[1], "heartbeats"),
@@ -154,7 +175,7 @@ function beat(value: Json): Heartbeat {
   };
 }
 
-function total(skipped: Json | undefined): number {
+function sumOf(skipped: Json | undefined): number {
   const counts = Object.values(object(skipped, "skipped"));
   return counts.reduce<number>((sum, n) => sum + count(n, "skipped"), 0);
 }

@@ -1,31 +1,36 @@
-/** The values that travel on `GET /api/stream` and `GET /api/incidents`, by docs/reference/wire.md. */
+/** The values of `GET /api/stream` and `GET /api/incidents`, specified in docs/reference/wire.md. */
 
 import type { JsonObject } from "../lib/json";
 
-/** The server cannot see Redis since then, so it vouches for nothing. */
+/** The server cannot reach Redis since this time, so every state is unknown. */
 export interface Blind {
   since: number;
   reason: string;
 }
 
-/** Plain publishes were not heard from then to then (null: it goes on), by Redis' clock, and may be missing. */
+/**
+ * A period, by Redis' clock, in which no server was subscribed: external messages published in it
+ * may be missing. `until` is null while the gap lasts.
+ */
 export interface CoverageGap {
   since: number;
   until: number | null;
 }
 
-/** What can be vouched for: up to when every sign of life was heard, and since when silence counts, by Redis' clock. */
-export interface View {
+/** How current the server's knowledge is. All times are ms by Redis' clock. */
+export interface Freshness {
   blind: Blind | null;
-  /** The latest time of the kind; null too from an older server, which does not tell. */
+  /** The latest coverage gap. Older servers do not send it; it is null then. */
   gap: CoverageGap | null;
-  /** How many instances a full board has no room for; 0 too from an older server, which does not tell. */
+  /** The number of instances that do not fit on a full board. 0 from older servers, too. */
   omitted: number;
+  /** The server has received every heartbeat up to this time. */
   observed_until: number;
+  /** The silence of an instance counts from this time on. */
   observed_since: number;
 }
 
-/** What one event says of its instance. `id` and `seen` are by Redis' clock, `timestamp` by the publisher's. */
+/** One status event. `id` and `seen` are by Redis' clock, `timestamp` by the publisher's. */
 export interface Report {
   service: string;
   instance: string;
@@ -33,33 +38,36 @@ export interface Report {
   status: JsonObject;
   heartbeat_s: number | null;
   stopped: boolean;
-  /** With a planned goodbye: it will be back in so many seconds. */
+  /** The planned return after a graceful stop, in seconds. */
   back_in_s: number | null;
   id: string;
   seen: number;
 }
 
-/** The latest known of one instance. */
+/** The latest known status of one instance. */
 export interface Instance extends Report {
-  /** It was declared lost, and gave no sign of life since. */
+  /** The instance was declared lost and has not been seen since. */
   lost: boolean;
-  /** For how long its event loop has not answered; 0 when it does, or there is none to watch. */
+  /** How long its event loop has not responded; 0 if it responds or is not watched. */
   lag_ms: number;
 }
 
-/** One loss: last sign of life and when it was declared, in ms by Redis' clock. `id` is its place among incidents. */
+/** The loss of an instance. `id` is its position among the incidents; times by Redis' clock. */
 export interface Incident {
   id: string;
   service: string;
   instance: string;
   seen: number;
   declared: number;
-  /** `silent`: no beat for two and a half rhythms; `overdue`: a planned return was missed. Later causes may come. */
+  /**
+   * `silent`: no heartbeat for 2.5 intervals. `overdue`: the instance missed its planned return.
+   * Later servers may send other causes.
+   */
   cause: string;
   heartbeat_s: number | null;
 }
 
-/** One line of a log; `timestamp` is by the clock of whoever logged it. */
+/** One log line. `timestamp` is by the clock of the process that logged it. */
 export interface LogLine {
   id: string;
   timestamp: number;
@@ -68,14 +76,14 @@ export interface LogLine {
   traceback: string;
 }
 
-/** An incident with what its instance said last, when by its own clock, and the last lines of its log. */
+/** An incident with the instance's last status, its time by the instance's clock, and log lines. */
 export interface LastWords extends Incident {
   status: JsonObject;
   timestamp: number;
   lines: LogLine[];
 }
 
-export interface BoardMessage extends View {
+export interface BoardMessage extends Freshness {
   type: "board";
   now: number;
   ping_s: number;
@@ -83,7 +91,7 @@ export interface BoardMessage extends View {
   insecure: boolean;
   expect: string[];
   instances: Instance[];
-  /** The latest few, newest first. */
+  /** The latest incidents, newest first. */
   incidents: Incident[];
 }
 
@@ -106,12 +114,15 @@ export interface HeartbeatsMessage {
   heartbeats: Heartbeat[];
 }
 
-export interface PingMessage extends View {
+export interface PingMessage extends Freshness {
   type: "ping";
   now: number;
 }
 
-/** What became of an instance: `lost`, with its incident, `gone` from the board, or what a later server may tell. */
+/**
+ * A change in the life of an instance: `lost`, with its incident, or `gone` from the board.
+ * Later servers may send other events.
+ */
 export interface LifecycleMessage {
   type: "lifecycle";
   id: string;
@@ -121,7 +132,7 @@ export interface LifecycleMessage {
   incident: Incident | null;
 }
 
-/** This reader was too slow for so many messages; a board follows. */
+/** This client was too slow, and the server skipped `count` messages. A board follows. */
 export interface SkippedMessage {
   type: "skipped";
   reason: string;
@@ -148,7 +159,7 @@ export type Message =
   | ResetMessage
   | ByeMessage;
 
-/** The events this reader knows; the others on the stream are not for it. */
+/** The events that the page reads. It ignores all others on the stream. */
 export const EVENTS = [
   "board",
   "status",

@@ -1,30 +1,35 @@
-/** What the board makes of an instance: the rule of docs/reference/wire.md, held by spec/fixtures/state.json. */
+/**
+ * The state rule of docs/reference/wire.md: the board's verdict on an instance.
+ * spec/fixtures/state.json holds this module and the server to the same results.
+ */
 
-/** Every state, the most troubling first. */
+/** Every state, the most severe first. */
 export const STATES = ["lost", "late", "missing", "unknown", "alive", "silent", "stopped"] as const;
 export type State = (typeof STATES)[number];
 
-/** States that ask somebody to look. */
+/** States that need attention. */
 export const TROUBLE: ReadonlySet<State> = new Set(["lost", "late", "missing"]);
 
-const LATE_AFTER_BEATS = 1.5;
-const LOST_AFTER_BEATS = 2.5;
-/** How long after the end of a planned absence its service may take to come back. */
+const LATE_AFTER_INTERVALS = 1.5;
+const LOST_AFTER_INTERVALS = 2.5;
+/** How long after the end of a planned absence an instance may still return. */
 const RETURN_GRACE_MS = 5000;
-/** An event loop that has not answered for so long is stuck; a busy one may take its time. */
+/** An event loop that has not responded for this long is stuck; a shorter lag means it is busy. */
 const STUCK_MS = 1000;
 
-/** When an instance was last seen (null: never), and from when on its silence proves something. */
+/** When an instance was last seen (null: never), and from when on its silence counts. */
 export interface Silence {
   seen: number | null;
   observed_since: number;
 }
 
 /**
- * All times in ms by Redis' clock; `heard`: up to when every sign of life was heard, however late it is by now; `heartbeat_s`
- * null: no rhythm declared; `lost`: it was declared so, and gave no sign of life since.
+ * The input of the state rule. All times are ms by Redis' clock.
+ * `observed_until`: the server has received every heartbeat up to this time.
+ * `heartbeat_s` null: the instance declares no heartbeat interval.
+ * `lost`: the instance was declared lost and has not been seen since.
  */
-export interface Signs extends Silence {
+export interface StateInput extends Silence {
   blind: boolean;
   observed_until: number;
   heartbeat_s: number | null;
@@ -33,9 +38,10 @@ export interface Signs extends Silence {
   lost: boolean;
 }
 
-/** Judge an instance; the first line that holds. */
-export function stateOf(signs: Signs): State {
-  const { blind, seen, observed_until, observed_since, heartbeat_s, stopped, back_in_s, lost } = signs;
+/** Return the state of an instance. The first condition that holds decides. */
+export function stateOf(input: StateInput): State {
+  const { blind, seen, observed_until, observed_since, heartbeat_s, stopped, back_in_s, lost } =
+    input;
   if (blind) return "unknown";
   if (seen === null) return "missing";
   if (lost) return "lost";
@@ -46,24 +52,24 @@ export function stateOf(signs: Signs): State {
     return absent ? "stopped" : "lost";
   }
   if (heartbeat_s === null) return "silent";
-  const late = LATE_AFTER_BEATS * heartbeat_s * 1000;
-  if (observed_until - seen <= late) return "alive";
-  const silence = observed_until - Math.max(seen, observed_since);
-  if (silence <= late) return "unknown";
-  return silence <= LOST_AFTER_BEATS * heartbeat_s * 1000 ? "late" : "lost";
+  const late_ms = LATE_AFTER_INTERVALS * heartbeat_s * 1000;
+  if (observed_until - seen <= late_ms) return "alive";
+  const silence_ms = observed_until - Math.max(seen, observed_since);
+  if (silence_ms <= late_ms) return "unknown";
+  return silence_ms <= LOST_AFTER_INTERVALS * heartbeat_s * 1000 ? "late" : "lost";
 }
 
-/** When an instance of this rhythm will be lost if nothing is heard of it. */
+/** Return when an instance with this heartbeat interval becomes lost without another heartbeat. */
 export function lostAt({ seen, observed_since }: Silence, heartbeat_s: number): number {
-  return Math.max(seen ?? 0, observed_since) + LOST_AFTER_BEATS * heartbeat_s * 1000;
+  return Math.max(seen ?? 0, observed_since) + LOST_AFTER_INTERVALS * heartbeat_s * 1000;
 }
 
-/** When an instance that said a planned goodbye at `seen` means to be back. */
+/** Return the planned return of an instance that stopped gracefully at `seen`. */
 export function backAt(seen: number, back_in_s: number): number {
   return seen + back_in_s * 1000;
 }
 
-/** Whether the process beats while its event loop does not answer. */
+/** Return whether the process sends heartbeats while its event loop does not respond. */
 export function isStuck(state: State, lag_ms: number): boolean {
   return state === "alive" && lag_ms >= STUCK_MS;
 }

@@ -1,0 +1,81 @@
+/** Validators of the parts of a frame. Each returns the typed value or throws MalformedFrame. */
+
+import { isObject, type Json, type JsonObject } from "../lib/json";
+import { timeOf } from "./cursor";
+
+/** A frame that violates docs/reference/wire.md. The message names the malformed part. */
+export class MalformedFrame extends Error {}
+
+const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+const RESERVED = new Set(["logs", "metrics", "commands"]);
+
+type Part = Json | undefined;
+
+export function parse(data: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(data);
+  } catch (cause) {
+    throw new MalformedFrame("not-json", { cause });
+  }
+  if (!isObject(value)) throw new MalformedFrame("not-object");
+  return value;
+}
+
+/** Validate a service name. */
+export function name(value: Part): string {
+  if (typeof value !== "string" || !NAME.test(value) || RESERVED.has(value))
+    throw new MalformedFrame("service");
+  return value;
+}
+
+export function text(value: Part, part: string): string {
+  if (typeof value !== "string") throw new MalformedFrame(part);
+  return value;
+}
+
+/** Validate an id of the form `<ms>-<seq>`. */
+export function id(value: Part): string {
+  if (typeof value !== "string" || timeOf(value) === null) throw new MalformedFrame("id");
+  return value;
+}
+
+export function ms(value: Part, part: string): number {
+  if (typeof value !== "number" || !Number.isInteger(value)) throw new MalformedFrame(part);
+  return value;
+}
+
+export function count(value: Part, part: string): number {
+  const whole = ms(value, part);
+  if (whole < 0) throw new MalformedFrame(part);
+  return whole;
+}
+
+export function positive(value: Part, part: string): number {
+  if (typeof value !== "number" || !(value > 0)) throw new MalformedFrame(part);
+  return value;
+}
+
+export function flag(value: Part, part: string): boolean {
+  if (typeof value !== "boolean") throw new MalformedFrame(part);
+  return value;
+}
+
+export function list(value: Part, part: string): Json[] {
+  if (!Array.isArray(value)) throw new MalformedFrame(part);
+  return value;
+}
+
+export function object(value: Part, part: string): JsonObject {
+  if (!isObject(value)) throw new MalformedFrame(part);
+  return value;
+}
+
+/** Validate a part that may be absent or null. */
+export function maybe<T>(
+  value: Part,
+  part: string,
+  validate: (value: Part, part: string) => T,
+): T | null {
+  return value === undefined || value === null ? null : validate(value, part);
+}
