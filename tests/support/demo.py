@@ -17,16 +17,16 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy import select
 
 from pulseboard.demo.bank.app import create_app
+from pulseboard.demo.bank.faults import FaultInjector, FaultSettings
 from pulseboard.demo.bank.ledger import Ledger, LedgerPlan
-from pulseboard.demo.bank.weather import Forecast, Weather
-from pulseboard.demo.bank_client import BankClient, Patience
+from pulseboard.demo.bank_client import BankClient, RetryPolicy
 from pulseboard.demo.status import Status
 from pulseboard.demo.store import Database
 from pulseboard.demo.store.accounts import add_accounts
 from pulseboard.demo.store.models import User
 
-QUICK = Patience(tries=3, first_delay_s=0.001, longest_delay_s=0.002, timeout_s=5)
-CLEAR = Forecast(latency_ms=0, latency_spread_ms=0)
+QUICK = RetryPolicy(max_tries=3, first_delay_s=0.001, max_delay_s=0.002, timeout_s=5)
+CLEAR = FaultSettings(latency_ms=0, latency_spread_ms=0)
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Bank:
 
     url: str
     ledger: Ledger
-    weather: Weather
+    faults: FaultInjector
     step: int = 0
     asked: list[str] = field(default_factory=list)
     """Paths in the order of asking."""
@@ -104,9 +104,9 @@ async def bank(plan: LedgerPlan) -> AsyncIterator[Bank]:
         )  # as the bank's own command does
         ledger = Ledger(plan, lambda: running.step)
         running = Bank(
-            f"http://127.0.0.1:{listener.getsockname()[1]}", ledger, Weather(CLEAR, plan.seed)
+            f"http://127.0.0.1:{listener.getsockname()[1]}", ledger, FaultInjector(CLEAR, plan.seed)
         )
-        app = stand_before(create_app(ledger, running.weather, page_size=4), running)
+        app = stand_before(create_app(ledger, running.faults, page_size=4), running)
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         )
@@ -123,7 +123,7 @@ async def bank(plan: LedgerPlan) -> AsyncIterator[Bank]:
 @pytest.fixture
 async def client(bank: Bank) -> AsyncIterator[BankClient]:
     """A client that does not wait long between tries."""
-    async with BankClient(bank.url, name="test", patience=QUICK) as client:
+    async with BankClient(bank.url, name="test", retry_policy=QUICK) as client:
         yield client
 
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pulseboard.cli.announce import announce, board_url
 from pulseboard.cli.options import settings_environment
 from pulseboard.cli.redis import provide_redis
-from pulseboard.demo.supervisor import SERVICES, run_demo
+from pulseboard.demo.supervisor import SERVICES, DemoSettings, run_demo
 from pulseboard.server.hosting.socket import bind
 from pulseboard.server.settings import Settings
 from pulseboard.supervision.child import ChildSpec, python
@@ -30,12 +30,14 @@ def run_demo_board(settings: Settings, *, seed: int, database_url: str | None) -
         return asyncio.run(
             run_demo(
                 [ChildSpec("server", server, pass_fds=(sock.fileno(),))],
-                env=settings_environment(
-                    settings.model_copy(
-                        update={"port": port, "expect": settings.expect or SERVICES}
-                    )
+                DemoSettings(
+                    env=settings_environment(
+                        settings.model_copy(
+                            update={"port": port, "expect": settings.expect or SERVICES}
+                        )
+                    ),
+                    seed=seed,
+                    database_url=database_url,
                 ),
-                seed=seed,
-                database_url=database_url,
             )
         )

@@ -1,5 +1,5 @@
-"""Three real background services and the simulated core bank they work against, each its own process.
+"""The demo: three background services and a simulated core bank, each its own process.
 
-Nothing here is needed to use Pulseboard: it is what `pulseboard demo` shows. Import the modules, not this package; it
-stays empty so that a worker loads only what it runs.
+`pulseboard demo` runs it; nothing here is needed to use Pulseboard. Import the modules, not this
+package: it is empty, so that a worker loads only the code that it runs.
 """

@@ -1,7 +1,8 @@
-"""balance-sync: keeps the balance of every user up to date, the urgent ones first.
+"""balance-sync: keeps the balance of every user up to date, high-priority users first.
 
-One pass takes users off the queues at a set pace and syncs several at a time; beside it the queues are filled from the
-database. Invariant: a bank or a database that fails costs a user's sync, never the service.
+A pass pops users from the queues at a configured pace and syncs several concurrently; other tasks
+fill the queues from the database. Invariant: a failure of the bank or of the database fails the
+sync of a user, never the service.
 """
 
 from __future__ import annotations
@@ -13,62 +14,63 @@ from math import inf
 
 import msgspec
 
-from pulseboard.demo.bank_client import BankBadAnswer, BankClient, BankError
-from pulseboard.demo.control import CommandFailed, Hold
+from pulseboard.demo.bank_client import BankClient, BankError, BankInvalidResponse
+from pulseboard.demo.commands import CommandFailed, PauseSwitch
+from pulseboard.demo.periodic import repeat, sleep_until_stop
 from pulseboard.demo.queues import SyncQueues
-from pulseboard.demo.rhythm import pause, repeat
-from pulseboard.demo.status import Status, StatusSink, Tally
+from pulseboard.demo.status import RunStats, Status, StatusSink
 from pulseboard.demo.store import Database, StoreError
 from pulseboard.demo.store.balances import (
     list_accounts_of,
     list_due_users,
     list_requested_users,
-    put_off_request,
+    postpone_request,
     store_balances,
 )
 from pulseboard.demo.store.database import now_ms
 
 NAME = "balance-sync"
 _REQUEST_WAITS_MS = (2_000, 5_000, 15_000, 60_000)
-"""How long a requested sync that failed waits for its next try; after the last it is like any other user's."""
+"""Waits after each failure of a requested sync. After the last one the request is deleted, and the
+user is synced in the normal order."""
 
-
-log = logging.getLogger(NAME)  # not one of Pulseboard's own, of which a board takes nothing
+# The SDK never sends log lines of "pulseboard" loggers to a board, so the name is outside of it.
+log = logging.getLogger(NAME)
 
 
 class BalanceSyncSettings(msgspec.Struct, frozen=True):
-    """How fast and how much; raises ValueError for what cannot be."""
+    """Pace and capacities; raises ValueError when a value is out of range."""
 
     users_per_s: float = 3.0
     concurrency: int = 4
     pass_size: int = 10
     """Users per pass over the queues."""
     fill_interval_s: float = 5.0
-    """How often users who are due fill the normal queue."""
+    """Seconds between two fills of the normal queue with users whose balance is due."""
     request_interval_s: float = 1.0
-    """How often users handed on by discovery are looked for."""
+    """Seconds between two queries for sync requests from account-discovery."""
     resync_after_s: float = 12.0
-    """A balance older than this is due."""
+    """A balance older than this number of seconds is due."""
     high_capacity: int = 100
     normal_capacity: int = 500
 
     def __post_init__(self) -> None:
         if not (0 < self.users_per_s < inf) or self.concurrency < 1 or self.pass_size < 1:
-            raise ValueError("users_per_s, concurrency and pass_size must be above 0 and finite")
+            raise ValueError("users_per_s, concurrency and pass_size must be > 0 and finite")
         if not (
             0 < self.fill_interval_s < inf
             and 0 < self.request_interval_s < inf
             and 0 <= self.resync_after_s < inf
         ):
-            raise ValueError("intervals must be above 0, resync_after_s not below, and all finite")
+            raise ValueError("intervals must be > 0, resync_after_s must be >= 0, all finite")
 
 
-class UserUnsyncable(Exception):
-    """A user has no balance that could be synced."""
+class UserNotSyncable(Exception):
+    """A user has no account whose balance can be synced."""
 
 
 class BalanceSyncService:
-    """Syncs users' balances; `sink` gets the status after each user and after each pass."""
+    """Syncs the balances of users; publishes to `sink` after each user and after each pass."""
 
     def __init__(
         self,
@@ -79,76 +81,79 @@ class BalanceSyncService:
     ) -> None:
         self.settings = settings or BalanceSyncSettings()
         self.queues = SyncQueues(self.settings.high_capacity, self.settings.normal_capacity)
-        self.tally = Tally()
-        self.hold = Hold()
+        self.stats = RunStats()
+        self.pause_switch = PauseSwitch()
         self._bank = bank
         self._database = database
         self._sink = sink
         self._phase = "idle"
         self._wake = asyncio.Event()
-        bank.on_retry = self.tally.count_retry
+        bank.on_retry = self.stats.count_retry
 
     def get_status(self) -> Status:
-        """Give the whole status: what is going on, what waits, what became of it, and when."""
+        """Return the status: phase, queued and active users, results, times, last error."""
         return {
             "isRunning": self._phase == "syncing",
-            "phase": "paused" if self.hold.held and self._phase == "idle" else self._phase,
+            "phase": (
+                "paused" if self.pause_switch.is_paused and self._phase == "idle" else self._phase
+            ),
             "highPriorityQueue": self.queues.high,
             "normalQueue": self.queues.normal,
-            "inFlight": self.queues.in_work,
-            **self.tally.counts(),
+            "inFlight": self.queues.active,
+            **self.stats.counts(),
             "dropped": self.queues.dropped,
-            **self.tally.times(),
-            **self.tally.errors(),
+            **self.stats.times(),
+            **self.stats.errors(),
         }
 
     def publish(self) -> None:
-        """Publish the whole status."""
+        """Publish the complete status."""
         self._sink.replace(self.get_status())
 
     def enqueue(self, user_id: int, *, high_priority: bool = False) -> bool:
-        """Queue a user; False, and counted as dropped, when the queue is full."""
-        queued = self.queues.offer_high(user_id) if high_priority else self.queues.offer(user_id)
+        """Queue a user; when the queue is full, count the user as dropped and return False."""
+        queued = self.queues.put_high(user_id) if high_priority else self.queues.put(user_id)
         self._wake.set()
         return queued
 
     async def sync_user_balance(self, user_id: int) -> Decimal | None:
-        """Fetch and store the balances of a user's accounts; give their sum, or None when that failed.
+        """Fetch and store the balances of a user's accounts; return their sum, None on failure.
 
-        Never raises for the bank or the database: the failure is counted, and `lastError` says it.
+        A failure of the bank or of the database is not raised. It is counted and put into
+        `lastError`.
         """
         self.queues.start(user_id)
         try:
-            with self.tally.timed():
+            with self.stats.timed():
                 balance = await self._sync(user_id)
-        except (BankError, StoreError, UserUnsyncable) as error:
-            self.tally.count_failure(error)
+        except (BankError, StoreError, UserNotSyncable) as error:
+            self.stats.count_failure(error)
             log.warning("user %d could not be synced: %s", user_id, error)
-            await self._put_off(user_id)
+            await self._postpone(user_id)
             return None
         else:
-            self.tally.done += 1
-            log.info("user %d has %s", user_id, balance)
+            self.stats.done += 1
+            log.info("user %d has a balance of %s", user_id, balance)
             return balance
         finally:
-            self.queues.give_back(user_id)
+            self.queues.finish(user_id)
             self._wake.set()
             self.publish()
 
     async def trigger(self, user_id: int) -> dict[str, str]:
         """Sync the balance of one user now."""
-        if self.queues.is_in_work(user_id):
-            raise CommandFailed(f"the balance of user {user_id} is being synced already")
+        if self.queues.is_active(user_id):
+            raise CommandFailed(f"a sync of user {user_id} is in progress; try again later")
         balance = await self.sync_user_balance(user_id)
         if balance is None:
-            raise CommandFailed(self.tally.last_error or "it failed")
+            raise CommandFailed(self.stats.last_error or "the sync failed")
         return {"balance": str(balance)}
 
     async def process_queues(self, stop: asyncio.Event | None = None) -> int:
-        """Make one pass over the queues, high priority first; give how many users were synced or failed."""
+        """Make one pass over the queues; return how many users it tried to sync."""
         stop = stop or asyncio.Event()
         slots = asyncio.Semaphore(self.settings.concurrency)
-        taken = 0
+        started = 0
 
         async def sync_in_slot(user_id: int) -> None:
             try:
@@ -159,25 +164,27 @@ class BalanceSyncService:
         self._phase = "syncing"
         try:
             async with asyncio.TaskGroup() as group:
-                while taken < self.settings.pass_size:
+                while started < self.settings.pass_size:
                     await slots.acquire()
-                    # Only then: meanwhile somebody may have become urgent, or the order to stop may have come.
-                    user_id = None if stop.is_set() or self.hold.held else self.queues.take()
+                    # Pop after the wait for a slot: a high-priority user, a stop or a pause may
+                    # have arrived during the wait.
+                    is_stopping = stop.is_set() or self.pause_switch.is_paused
+                    user_id = None if is_stopping else self.queues.pop()
                     if user_id is None:
                         break
-                    taken += 1
+                    started += 1
                     group.create_task(sync_in_slot(user_id))
-                    await pause(stop, 1 / self.settings.users_per_s)
+                    await sleep_until_stop(stop, 1 / self.settings.users_per_s)
         finally:
             self._phase = "idle"
             self.publish()
-        return taken
+        return started
 
     async def fill_normal_queue(self) -> None:
-        """Queue the users whose balance is due; those for whom there is no room wait in the database."""
+        """Queue users whose balance is due, up to the free capacity of the normal queue."""
         due = now_ms() - round(self.settings.resync_after_s * 1000)
         try:
-            users = await list_due_users(self._database, due, self.queues.normal_room)
+            users = await list_due_users(self._database, due, self.queues.normal_capacity_left)
         except StoreError as error:
             self._note_error(error)
             return
@@ -185,23 +192,23 @@ class BalanceSyncService:
             self.enqueue(user_id)
 
     async def fill_high_queue(self) -> None:
-        """Queue the users whom discovery handed on; those for whom there is no room wait in the database."""
+        """Queue users with a sync request, up to the free capacity of the high-priority queue."""
         try:
-            users = await list_requested_users(self._database, self.queues.high_room)
+            users = await list_requested_users(self._database, self.queues.high_capacity_left)
         except StoreError as error:
             self._note_error(error)
             return
         for user_id in users:
-            if not self.queues.is_in_work(user_id):
+            if not self.queues.is_active(user_id):
                 self.enqueue(user_id, high_priority=True)
 
     def _note_error(self, error: StoreError) -> None:
-        # Nothing is queued, so no sync would come to tell it.
-        self.tally.note_error(error)
+        # When no user is queued, no sync follows that would publish the error.
+        self.stats.note_error(error)
         self.publish()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop`; users in work are finished."""
+        """Fill and process the queues until `stop`; active syncs are finished."""
         self.publish()
         try:
             async with asyncio.TaskGroup() as group:
@@ -211,18 +218,18 @@ class BalanceSyncService:
                 group.create_task(
                     repeat(self.fill_high_queue, self.settings.request_interval_s, stop)
                 )
-                group.create_task(self._work(stop))
+                group.create_task(self._process_until_stop(stop))
         finally:
             self._phase = "stopped"
 
-    async def _work(self, stop: asyncio.Event) -> None:
+    async def _process_until_stop(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._wake.clear()
-            await self.hold.wait(stop)
+            await self.pause_switch.wait_until_resumed(stop)
             if not await self.process_queues(stop):
-                await self._wait_for_work(stop)
+                await self._wait_for_user(stop)
 
-    async def _wait_for_work(self, stop: asyncio.Event) -> None:
+    async def _wait_for_user(self, stop: asyncio.Event) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (stop, self._wake)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -231,20 +238,20 @@ class BalanceSyncService:
                 wait.cancel()
 
     async def _sync(self, user_id: int) -> Decimal:
-        asked_at = now_ms()
+        started_at = now_ms()
         accounts = await list_accounts_of(self._database, user_id)
         if not accounts:
-            raise UserUnsyncable(f"user {user_id} has no account")
+            raise UserNotSyncable(f"user {user_id} has no account")
         balances = [
             (account, await self._bank.get_balance(account.account_id)) for account in accounts
         ]
         if len({balance.currency for _, balance in balances}) > 1:
-            raise BankBadAnswer(f"user {user_id} holds several currencies, which have no sum")
-        total = await store_balances(self._database, user_id, balances, asked_at=asked_at)
+            raise BankInvalidResponse(f"user {user_id} has accounts in several currencies")
+        total = await store_balances(self._database, user_id, balances, started_at=started_at)
         return Decimal(total).scaleb(-2)
 
-    async def _put_off(self, user_id: int) -> None:
+    async def _postpone(self, user_id: int) -> None:
         try:
-            await put_off_request(self._database, user_id, _REQUEST_WAITS_MS)
+            await postpone_request(self._database, user_id, _REQUEST_WAITS_MS)
         except StoreError as error:
-            self.tally.note_error(error)
+            self.stats.note_error(error)

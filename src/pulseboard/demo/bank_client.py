@@ -1,14 +1,15 @@
-"""A typed client of the bank's HTTP API that waits and tries again, within bounds.
+"""A typed client of the bank's HTTP API with bounded retries.
 
-Tried again: 429, 5xx, timeouts, connections that fail. Not: any other 4xx, and answers that make no sense. Invariant:
-a call ends after `tries` requests at most, with a value or with one of the errors of this file.
+The client retries after 429, 5xx, timeouts and failed connections; it does not retry after another
+4xx or an invalid response. Invariant: a call ends after at most `max_tries` requests, with a value
+or with one of these errors:
 
     BankError
-    ├── BankUnavailable      still failing after the last try
-    │   └── BankThrottled    the last answer was 429, or it asked for more patience than there is
-    ├── BankRefused          another 4xx: asking again will not help; `status` and `code` say why
-    │   └── BankUnknown      404
-    └── BankBadAnswer        the bank answered with something that is no such value
+    ├── BankUnavailable      the last try failed too
+    │   └── BankThrottled    the last response was 429, or its Retry-After exceeds the policy
+    ├── BankRefused          another 4xx, not worth a retry; see `status` and `code`
+    │   └── BankNotFound     404
+    └── BankInvalidResponse  the body of the response is not a valid value
 """
 
 from __future__ import annotations
@@ -40,19 +41,19 @@ T = TypeVar("T")
 
 
 class BankError(Exception):
-    """The bank did not give what was asked."""
+    """A request to the bank failed."""
 
 
 class BankUnavailable(BankError):
-    """The bank fails or cannot be reached."""
+    """The bank failed or cannot be reached."""
 
 
 class BankThrottled(BankUnavailable):
-    """The bank asks for patience."""
+    """The bank limits the rate of requests."""
 
 
 class BankRefused(BankError):
-    """The bank refuses the request."""
+    """The bank refused the request."""
 
     def __init__(self, message: str, status: int, code: str) -> None:
         super().__init__(message)
@@ -60,54 +61,57 @@ class BankRefused(BankError):
         self.code = code
 
 
-class BankUnknown(BankRefused):
-    """The bank knows nothing of that name."""
+class BankNotFound(BankRefused):
+    """The bank has no such customer or account."""
 
 
-class BankBadAnswer(BankError):
-    """The bank's answer makes no sense."""
+class BankInvalidResponse(BankError):
+    """The bank sent an invalid response."""
 
 
-class Patience(msgspec.Struct, frozen=True):
-    """How often and how long to try."""
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """The number of tries and the delays between them; raises ValueError when out of range."""
 
-    tries: int = 3
+    max_tries: int = 3
     first_delay_s: float = 0.2
-    longest_delay_s: float = 3.0
-    longest_retry_after_s: float = 10.0
-    """A bank that asks to wait longer is given up at once: coming back early would only prolong it."""
+    max_delay_s: float = 3.0
+    max_retry_after_s: float = 10.0
+    """A longer Retry-After fails the call, because an earlier retry would prolong the limit."""
     timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
         if (
-            self.tries < 1
-            or min(self.first_delay_s, self.longest_delay_s, self.longest_retry_after_s) < 0
+            self.max_tries < 1
+            or min(self.first_delay_s, self.max_delay_s, self.max_retry_after_s) < 0
         ):
-            raise ValueError("patience needs a try, and delays that are not negative")
+            raise ValueError("max_tries must be at least 1, and no delay may be negative")
 
     def delay_s(self, failures: int) -> float:
-        """Give the wait after so many failures: doubling, capped, and jittered so that clients do not come in step."""
-        full = min(self.longest_delay_s, self.first_delay_s * 2.0 ** min(failures - 1, 32))
+        """Return the delay after `failures` failures: doubling, capped, and jittered.
+
+        The jitter keeps clients from retrying at the same moment.
+        """
+        full = min(self.max_delay_s, self.first_delay_s * 2.0 ** min(failures - 1, 32))
         return full * random.uniform(0.5, 1.0)
 
 
 class BankClient:
-    """Asks the bank; an async context manager. `on_retry` is called before each further try."""
+    """A client of the bank; an async context manager. `on_retry` is called before each retry."""
 
     def __init__(
         self,
         base_url: str,
         *,
         name: str = "",
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         on_retry: Callable[[], None] | None = None,
     ) -> None:
-        self.patience = patience or Patience()
+        self.retry_policy = retry_policy or RetryPolicy()
         self.on_retry = on_retry
-        # A proxy from the environment is for the world outside, not for a bank on this machine.
+        # trust_env=False: a proxy from the environment must not see requests to a local bank.
         self._http = httpx.AsyncClient(
             base_url=base_url,
-            timeout=self.patience.timeout_s,
+            timeout=self.retry_policy.timeout_s,
             headers={CLIENT_HEADER: name} if name else None,
             trust_env=False,
         )
@@ -126,11 +130,11 @@ class BankClient:
     async def list_accounts(
         self, cursor: str | None = None, limit: int | None = None
     ) -> Page[AccountEntry]:
-        """Read one page of all accounts, from the start or from where a page's cursor points."""
+        """Fetch one page of all accounts, from the start or from a page's cursor."""
         return await self._get(ACCOUNTS_PATH, Page[AccountEntry], cursor=cursor, limit=limit)
 
     async def iterate_accounts(self, limit: int | None = None) -> AsyncIterator[list[AccountEntry]]:
-        """Read all accounts, page by page."""
+        """Fetch all accounts, page by page."""
         cursor: str | None = None
         while True:
             page = await self.list_accounts(cursor, limit)
@@ -139,25 +143,25 @@ class BankClient:
             if following is None:
                 return
             if following == cursor:
-                raise BankBadAnswer("the bank's pages go in circles")
+                raise BankInvalidResponse("the bank returned the cursor that it was given")
             cursor = following
 
     async def list_customers(
         self, cursor: str | None = None, limit: int | None = None
     ) -> Page[Customer]:
-        """Read one page of all customers."""
+        """Fetch one page of all customers."""
         return await self._get(CUSTOMERS_PATH, Page[Customer], cursor=cursor, limit=limit)
 
     async def get_customer(self, customer_id: str) -> Customer:
-        """Read one customer."""
+        """Fetch one customer."""
         return await self._get(f"{CUSTOMERS_PATH}/{customer_id}", Customer)
 
     async def get_account(self, account_id: str) -> AccountDetail:
-        """Read all that is fixed about an account."""
+        """Fetch the detail of an account."""
         return await self._get(f"{ACCOUNTS_PATH}/{account_id}", AccountDetail)
 
     async def get_balance(self, account_id: str) -> AccountBalance:
-        """Read an account's money."""
+        """Fetch the balance of an account."""
         return await self._get(f"{ACCOUNTS_PATH}/{account_id}/balances", AccountBalance)
 
     async def _get(self, path: str, kind: type[T], **query: str | int | None) -> T:
@@ -168,34 +172,34 @@ class BankClient:
             try:
                 response = await self._http.get(path, params=params)
             except (httpx.RequestError, httpx.InvalidURL) as error:
-                failure = BankUnavailable(f"the bank cannot be reached: {_name_fault(error)}")
+                failure = BankUnavailable(f"the bank cannot be reached: {_describe_error(error)}")
                 failure.__cause__ = error
             else:
                 if (
                     response.status_code != httpx.codes.TOO_MANY_REQUESTS
                     and response.status_code < 500
                 ):
-                    return _read_answer(response, kind)
-                failure, retry_after_s = _read_failure(response)
+                    return _decode_response(response, kind)
+                failure, retry_after_s = _parse_failure(response)
             failures += 1
             if (
-                failures >= self.patience.tries
-                or (retry_after_s or 0) > self.patience.longest_retry_after_s
+                failures >= self.retry_policy.max_tries
+                or (retry_after_s or 0) > self.retry_policy.max_retry_after_s
             ):
                 raise failure
             if self.on_retry is not None:
                 self.on_retry()
-            await asyncio.sleep(max(self.patience.delay_s(failures), retry_after_s or 0))
+            await asyncio.sleep(max(self.retry_policy.delay_s(failures), retry_after_s or 0))
 
 
-def _read_answer(response: httpx.Response, kind: type[T]) -> T:
+def _decode_response(response: httpx.Response, kind: type[T]) -> T:
     if response.is_success:
         try:
             return msgspec.json.decode(response.content, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BankBadAnswer(f"the bank's answer makes no sense: {error}") from error
-    problem = _read_problem(response)
-    refusal = BankUnknown if response.status_code == httpx.codes.NOT_FOUND else BankRefused
+            raise BankInvalidResponse(f"the bank's response is invalid: {error}") from error
+    problem = _parse_problem(response)
+    refusal = BankNotFound if response.status_code == httpx.codes.NOT_FOUND else BankRefused
     raise refusal(
         f"{problem.detail or problem.title} ({response.status_code})",
         response.status_code,
@@ -203,8 +207,8 @@ def _read_answer(response: httpx.Response, kind: type[T]) -> T:
     )
 
 
-def _read_failure(response: httpx.Response) -> tuple[BankUnavailable, float | None]:
-    problem = _read_problem(response)
+def _parse_failure(response: httpx.Response) -> tuple[BankUnavailable, float | None]:
+    problem = _parse_problem(response)
     kind = (
         BankThrottled if response.status_code == httpx.codes.TOO_MANY_REQUESTS else BankUnavailable
     )
@@ -212,15 +216,15 @@ def _read_failure(response: httpx.Response) -> tuple[BankUnavailable, float | No
     return kind(f"{problem.detail or problem.title} ({response.status_code})"), retry_after_s
 
 
-def _read_problem(response: httpx.Response) -> Problem:
+def _parse_problem(response: httpx.Response) -> Problem:
     try:
         return msgspec.json.decode(response.content, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # a proxy's page, say
+    except (msgspec.DecodeError, UnicodeDecodeError):  # for example the error page of a proxy
         return Problem(response.status_code, response.reason_phrase or "Error", "unknown")
 
 
 def _parse_retry_after(text: str | None) -> float | None:
-    """Read seconds or an HTTP date (RFC 9110, section 10.2.3); what is neither is ignored."""
+    """Parse seconds or an HTTP date (RFC 9110, section 10.2.3); return None for anything else."""
     if text is None:
         return None
     if text.isascii() and text.isdigit():
@@ -231,5 +235,5 @@ def _parse_retry_after(text: str | None) -> float | None:
         return None
 
 
-def _name_fault(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return str(error) or type(error).__name__

@@ -1,6 +1,7 @@
-"""What a service counts and remembers about itself, and where it publishes that.
+"""Statistics of a service's runs, and the interface for publishing them.
 
-Times are milliseconds since the epoch; keys of a status are camelCase, as in the seed.
+Times are milliseconds since the epoch; the keys of a status are camelCase, as in the original
+specification.
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from typing import Any, Protocol
 from pulseboard.demo.store.database import now_ms
 
 _AVERAGED_RUNS = 50
-_LONGEST_ERROR = 300
+_MAX_ERROR_CHARS = 300
 
 Status = dict[str, Any]
 
 
 class StatusSink(Protocol):
-    """Where a status goes; `pulseboard.Service` is one."""
+    """A destination of statuses; `pulseboard.Service` is one."""
 
     def replace(self, status: Status, /) -> object:
-        """Publish the whole status; never blocks and never raises."""
+        """Publish the complete status; never blocks and never raises."""
         ...
 
 
 def _ignore(*_: object) -> None:
-    """Nobody measures."""
+    """Do nothing: the default of a callback."""
 
 
 @dataclass
-class Tally:
-    """Counts, durations and the last error of one service's runs."""
+class RunStats:
+    """The counts, durations and last error of one service's runs."""
 
     done: int = 0
     failed: int = 0
@@ -44,12 +45,12 @@ class Tally:
     last_error_at: int | None = None
     durations: deque[int] = field(default_factory=lambda: deque(maxlen=_AVERAGED_RUNS))
     on_run: Callable[[float], object] = _ignore
-    """Called with how long each run took (s), and"""
+    """Called with the duration of each run in seconds."""
     on_failure: Callable[[], object] = _ignore
-    """with nothing for each that failed: where somebody measures."""
+    """Called after each failure."""
 
     def count_retry(self) -> None:
-        """Count one more try of something."""
+        """Count a retry of a request."""
         self.retries += 1
 
     def count_failure(self, error: Exception) -> None:
@@ -60,27 +61,27 @@ class Tally:
 
     def note_error(self, error: Exception) -> None:
         """Keep an error as the last one."""
-        self.last_error = str(error)[:_LONGEST_ERROR] or type(error).__name__
+        self.last_error = str(error)[:_MAX_ERROR_CHARS] or type(error).__name__
         self.last_error_at = now_ms()
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Time one run, however it ends."""
+        """Measure the duration of one run, also when it raises."""
         self.last_run_at = now_ms()
         start = time.perf_counter()
         try:
             yield
         finally:
-            took_s = time.perf_counter() - start
-            self.durations.append(round(took_s * 1000))
-            self.on_run(took_s)
+            duration_s = time.perf_counter() - start
+            self.durations.append(round(duration_s * 1000))
+            self.on_run(duration_s)
 
     def counts(self) -> Status:
-        """Give the part of a status about how much went well."""
+        """Return the counts, as a part of a status."""
         return {"done": self.done, "failed": self.failed, "retries": self.retries}
 
     def times(self) -> Status:
-        """Give the part of a status about when and how long."""
+        """Return the time and duration of runs, as a part of a status."""
         average = round(sum(self.durations) / len(self.durations)) if self.durations else None
         return {
             "lastRunAt": self.last_run_at,
@@ -89,5 +90,5 @@ class Tally:
         }
 
     def errors(self) -> Status:
-        """Give the part of a status about the last error."""
+        """Return the last error and its time, as a part of a status."""
         return {"lastError": self.last_error, "lastErrorAt": self.last_error_at}

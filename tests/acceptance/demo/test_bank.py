@@ -70,7 +70,7 @@ async def test_bank_says_in_one_line_that_its_port_is_taken() -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--error-rate", "2"], "rates"),
+        (["--error-rate", "2"], "error_rate"),
         (["--page-size", "0"], "page_size"),
         (["--step-s", "0"], "step_s"),
     ],

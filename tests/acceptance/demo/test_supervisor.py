@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.demo import until
 
-from pulseboard.demo.supervisor import SERVICES, run_demo
+from pulseboard.demo.supervisor import SERVICES, DemoSettings, run_demo
 from pulseboard.supervision.child import Backoff
 
 ALL = {"bank", *SERVICES}
@@ -48,7 +48,9 @@ def is_running(pid: int) -> bool:
 async def test_killed_child_is_started_again_alone_and_stop_ends_all() -> None:
     out, stop = io.StringIO(), asyncio.Event()
     demo = asyncio.create_task(
-        run_demo(env=PRINT, backoff=Backoff(first_s=0.01), out=out, stop=stop)
+        run_demo(
+            settings=DemoSettings(env=PRINT, backoff=Backoff(first_s=0.01)), out=out, stop=stop
+        )
     )
     await until(lambda: all(re.search(rf"{name} +\| {{", out.getvalue()) for name in SERVICES), 20)
     before = children_of(os.getpid())
@@ -72,7 +74,8 @@ async def test_killed_child_is_started_again_alone_and_stop_ends_all() -> None:
 async def test_child_that_refuses_its_options_stops_all() -> None:
     out = io.StringIO()
     options = {"account-enrichment": ("--concurrency", "0")}
-    assert await asyncio.wait_for(run_demo(env=PRINT, worker_options=options, out=out), 30) == 2
+    settings = DemoSettings(env=PRINT, worker_options=options)
+    assert await asyncio.wait_for(run_demo(settings=settings, out=out), 30) == 2
     assert "account-enrichment refused to start, so all stop" in out.getvalue()
     assert children_of(os.getpid()) == {}
 

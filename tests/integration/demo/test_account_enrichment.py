@@ -78,7 +78,7 @@ async def test_failed_account_is_tried_again_later_and_not_before(
     account_id = bank.ledger.account_entry(0).account_id
     bank.trouble(account_id, 503, 503, 503)
     assert await service.enrich_accounts() == 11
-    assert (board.last["failed"], board.last["pending"], board.last["givenUp"]) == (1, 1, 0)
+    assert (board.last["failed"], board.last["pending"], board.last["abandoned"]) == (1, 1, 0)
     assert "(503)" in board.last["lastError"]
     assert await service.enrich_accounts() == 0
     assert bank.count(account_id) == 3
@@ -96,7 +96,7 @@ async def test_account_that_keeps_failing_is_given_up_and_counted(
     for _ in range(4):
         await service.enrich_accounts()
     assert bank.count(account_id) == 2
-    assert (board.last["failed"], board.last["givenUp"], board.last["done"]) == (2, 1, 11)
+    assert (board.last["failed"], board.last["abandoned"], board.last["done"]) == (2, 1, 11)
     assert board.last["pending"] == 0
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from tests.support.demo import CLEAR, Bank, Board, Users, until
 
 from pulseboard.demo.balance_sync import BalanceSyncService, BalanceSyncSettings
-from pulseboard.demo.bank.weather import Forecast
+from pulseboard.demo.bank.faults import FaultSettings
 from pulseboard.demo.bank_client import BankClient
 from pulseboard.demo.store import Database
 from pulseboard.demo.store.balances import list_requested_users
@@ -51,7 +51,7 @@ async def test_balance_is_the_sum_of_the_users_accounts_and_is_stored(
     [
         (503, b"", "(503)"),
         (404, b"", "(404)"),
-        (200, b"<html>", "makes no sense"),
+        (200, b"<html>", "response is invalid"),
         (
             200,
             b'{"accountId":"1","currency":"EUR","bookedMinor":%d,"availableMinor":1,"step":1}'
@@ -150,7 +150,7 @@ async def test_no_more_users_are_in_work_than_allowed(
 ) -> None:
     service = make(client, database, board, concurrency=2)
     bank.gate = asyncio.Event()
-    bank.weather.forecast = Forecast(latency_ms=20, latency_spread_ms=0)
+    bank.faults.settings = FaultSettings(latency_ms=20, latency_spread_ms=0)
     for user in users.ids.values():
         service.enqueue(user)
     working = asyncio.create_task(service.process_queues())
@@ -185,11 +185,11 @@ async def test_handed_on_user_whose_sync_failed_waits_for_the_next_try(
 async def test_service_outlives_an_outage_of_the_bank_and_stops_when_told(
     service: BalanceSyncService, users: Users, board: Board, bank: Bank
 ) -> None:
-    bank.weather.forecast = Forecast(0, 0, error_rate=1)
+    bank.faults.settings = FaultSettings(0, 0, error_rate=1)
     stop = asyncio.Event()
     running = asyncio.create_task(service.run(stop))
     await board.until(lambda status: status["failed"] >= len(users.ids))
-    bank.weather.forecast = CLEAR
+    bank.faults.settings = CLEAR
     await board.until(lambda status: status["done"] >= len(users.ids))
     stop.set()
     await asyncio.wait_for(running, 5)

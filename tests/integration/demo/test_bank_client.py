@@ -9,15 +9,15 @@ from email.utils import formatdate
 import pytest
 from tests.support.demo import QUICK, Bank
 
-from pulseboard.demo.bank.weather import Forecast
+from pulseboard.demo.bank.faults import FaultSettings
 from pulseboard.demo.bank_client import (
-    BankBadAnswer,
     BankClient,
+    BankInvalidResponse,
+    BankNotFound,
     BankRefused,
     BankThrottled,
     BankUnavailable,
-    BankUnknown,
-    Patience,
+    RetryPolicy,
     _parse_retry_after,
 )
 
@@ -50,14 +50,14 @@ async def test_5xx_and_429_are_tried_again_until_an_answer_comes(
 
 
 async def test_tries_are_bounded(bank: Bank, client: BankClient) -> None:
-    bank.weather.forecast = Forecast(0, 0, error_rate=1)
+    bank.faults.settings = FaultSettings(0, 0, error_rate=1)
     with pytest.raises(BankUnavailable, match=r"core banking system .*\(50[023]\)"):
         await client.list_accounts()
-    assert bank.count("accounts") == QUICK.tries
+    assert bank.count("accounts") == QUICK.max_tries
 
 
 async def test_refusals_are_not_tried_again(bank: Bank, client: BankClient) -> None:
-    with pytest.raises(BankUnknown) as unknown:
+    with pytest.raises(BankNotFound) as unknown:
         await client.get_account("1000000000")
     assert (unknown.value.status, unknown.value.code) == (404, "unknown-account")
     with pytest.raises(BankRefused, match="cursor") as refused:
@@ -69,7 +69,7 @@ async def test_refusals_are_not_tried_again(bank: Bank, client: BankClient) -> N
 async def test_nobody_listening_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    async with BankClient(f"http://127.0.0.1:{port}", patience=QUICK) as client:
+    async with BankClient(f"http://127.0.0.1:{port}", retry_policy=QUICK) as client:
         with pytest.raises(BankUnavailable, match="cannot be reached"):
             await client.list_accounts()
 
@@ -77,7 +77,7 @@ async def test_nobody_listening_is_unavailable() -> None:
 async def test_silence_is_unavailable(bank: Bank) -> None:
     bank.gate = asyncio.Event()
     async with BankClient(
-        bank.url, patience=Patience(tries=2, first_delay_s=0, timeout_s=0.05)
+        bank.url, retry_policy=RetryPolicy(max_tries=2, first_delay_s=0, timeout_s=0.05)
     ) as client:
         with pytest.raises(BankUnavailable, match="Timeout"):
             await client.list_accounts()
@@ -88,7 +88,7 @@ async def test_answer_that_makes_no_sense_is_an_error_of_its_own(
     bank: Bank, client: BankClient
 ) -> None:
     bank.trouble("accounts", 200)
-    with pytest.raises(BankBadAnswer):
+    with pytest.raises(BankInvalidResponse):
         await client.list_accounts()
     assert bank.count("accounts") == 1
 
@@ -101,9 +101,9 @@ async def test_all_pages_are_read(bank: Bank, client: BankClient) -> None:
 
 
 def test_delays_double_up_to_a_cap_with_jitter() -> None:
-    patience = Patience(first_delay_s=1, longest_delay_s=5)
+    retry_policy = RetryPolicy(first_delay_s=1, max_delay_s=5)
     for failures, full in ((1, 1), (2, 2), (3, 4), (4, 5), (10_000, 5)):
-        drawn = [patience.delay_s(failures) for _ in range(50)]
+        drawn = [retry_policy.delay_s(failures) for _ in range(50)]
         assert full / 2 <= min(drawn) < max(drawn) <= full
 
 

@@ -21,13 +21,13 @@ from pulseboard.demo.store.accounts import (
     add_accounts,
     count_pending,
     list_pending,
-    put_off_account,
+    postpone_account,
 )
 from pulseboard.demo.store.balances import (
     list_accounts_of,
     list_due_users,
     list_requested_users,
-    put_off_request,
+    postpone_request,
     store_balances,
 )
 from pulseboard.demo.store.database import insert_into, now_ms, parse_url
@@ -91,13 +91,13 @@ async def test_new_accounts_are_stored_once_and_their_users_asked_for(database: 
 async def test_request_made_during_a_sync_is_not_settled_by_it(database: Database) -> None:
     await add_accounts(database, ENTRIES[:1])
     (user,) = await list_requested_users(database, 10)
-    asked_at = now_ms()
+    started_at = now_ms()
     (account,) = await list_accounts_of(database, user)
     await add_accounts(database, [AccountEntry("1099999999", ENTRIES[0].customer_id)])
     balance = AccountBalance(account.account_id, "EUR", 100, 90, 1)
-    await store_balances(database, user, [(account, balance)], asked_at=asked_at)
+    await store_balances(database, user, [(account, balance)], started_at=started_at)
     assert await list_requested_users(database, 10) == [user]
-    await store_balances(database, user, [(account, balance)], asked_at=now_ms() + 1000)
+    await store_balances(database, user, [(account, balance)], started_at=now_ms() + 1000)
     assert await list_requested_users(database, 10) == []
 
 
@@ -106,10 +106,10 @@ async def test_failed_request_waits_longer_each_time_and_is_dropped_at_last(
 ) -> None:
     await add_accounts(database, ENTRIES[:1])
     (user,) = await list_requested_users(database, 10)
-    await put_off_request(database, user, [60_000])
+    await postpone_request(database, user, [60_000])
     assert await list_requested_users(database, 10) == []
-    await put_off_request(database, user, [60_000])
-    await put_off_request(database, user, [60_000])  # there is none any more: nothing to note
+    await postpone_request(database, user, [60_000])
+    await postpone_request(database, user, [60_000])  # there is none any more: nothing to note
     assert await list_due_users(database, 0, 10) == [user]
 
 
@@ -119,7 +119,7 @@ async def test_users_never_synced_are_due_first_then_the_oldest(database: Databa
     for user in (second, first):
         (account, *_) = await list_accounts_of(database, user)
         balance = AccountBalance(account.account_id, "EUR", 1, 1, 1)
-        await store_balances(database, user, [(account, balance)], asked_at=now_ms())
+        await store_balances(database, user, [(account, balance)], started_at=now_ms())
         await asyncio.sleep(0.002)  # the clock of the tables has milliseconds
     assert await list_due_users(database, now_ms() + 1, 10) == [third, second, first]
     assert await list_due_users(database, now_ms() + 1, 2) == [third, second]
@@ -131,8 +131,8 @@ async def test_account_put_off_is_pending_but_not_due_and_one_given_up_is_neithe
 ) -> None:
     await add_accounts(database, ENTRIES[:3])
     one, two, three = await list_pending(database, 10)
-    await put_off_account(database, one, "later", 60_000)
-    await put_off_account(database, two, "never", None)
+    await postpone_account(database, one, "later", 60_000)
+    await postpone_account(database, two, "never", None)
     assert [account.id for account in await list_pending(database, 10)] == [three.id]
     assert await count_pending(database) == 2
 

@@ -9,27 +9,27 @@ from pulseboard.demo.queues import SyncQueues
 
 def drain(queues: SyncQueues) -> list[int]:
     taken = []
-    while (user := queues.take()) is not None:
+    while (user := queues.pop()) is not None:
         taken.append(user)
-        queues.give_back(user)
+        queues.finish(user)
     return taken
 
 
 def test_high_priority_goes_first_and_each_queue_keeps_its_order() -> None:
     queues = SyncQueues()
     for user in (1, 2, 3):
-        queues.offer(user)
+        queues.put(user)
     for user in (9, 8):
-        queues.offer_high(user)
+        queues.put_high(user)
     assert drain(queues) == [9, 8, 1, 2, 3]
 
 
 def test_user_waits_only_once() -> None:
     queues = SyncQueues()
     for _ in range(3):
-        queues.offer(1)
-        queues.offer_high(2)
-        queues.offer(2)
+        queues.put(1)
+        queues.put_high(2)
+        queues.put(2)
     assert (queues.high, queues.normal) == (1, 1)
     assert drain(queues) == [2, 1]
     assert queues.dropped == 0
@@ -37,33 +37,33 @@ def test_user_waits_only_once() -> None:
 
 def test_user_who_becomes_urgent_leaves_the_normal_queue() -> None:
     queues = SyncQueues()
-    queues.offer(1)
-    queues.offer(2)
-    queues.offer_high(2)
+    queues.put(1)
+    queues.put(2)
+    queues.put_high(2)
     assert (queues.high, queues.normal) == (1, 1)
     assert drain(queues) == [2, 1]
 
 
 def test_full_queue_refuses_and_counts_and_keeps_those_who_wait() -> None:
     queues = SyncQueues(high_capacity=1, normal_capacity=2)
-    assert [queues.offer(user) for user in (1, 2, 3)] == [True, True, False]
-    assert [queues.offer_high(user) for user in (7, 8, 1)] == [True, False, False]
+    assert [queues.put(user) for user in (1, 2, 3)] == [True, True, False]
+    assert [queues.put_high(user) for user in (7, 8, 1)] == [True, False, False]
     assert queues.dropped == 3
     assert drain(queues) == [7, 1, 2]
 
 
 def test_user_in_work_is_taken_again_only_when_given_back() -> None:
     queues = SyncQueues()
-    queues.offer(1)
-    assert queues.take() == 1
-    queues.offer(1)
+    queues.put(1)
+    assert queues.pop() == 1
+    queues.put(1)
     assert queues.normal == 0
-    queues.offer_high(1)
-    assert (queues.high, queues.take(), queues.in_work) == (1, None, 1)
-    queues.give_back(1)
-    assert queues.take() == 1
+    queues.put_high(1)
+    assert (queues.high, queues.pop(), queues.active) == (1, None, 1)
+    queues.finish(1)
+    assert queues.pop() == 1
 
 
 def test_queue_without_room_is_refused() -> None:
-    with pytest.raises(ValueError, match="room"):
+    with pytest.raises(ValueError, match="capacity"):
         SyncQueues(high_capacity=0)

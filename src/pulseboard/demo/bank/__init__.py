@@ -1,5 +1,6 @@
 """A simulated core bank: `python -m pulseboard.demo.bank`.
 
-`values` is what travels and all that a client imports; `ledger` is the world, a pure function of a seed and a step;
-`weather` is what goes wrong on purpose; `app` is HTTP. Invariant: nothing is stored, so memory is bounded.
+`values` has the shapes of the API and is all that a client imports; `ledger` computes customers and
+accounts from a seed and a step; `faults` injects failures; `app` is the HTTP interface. Invariant:
+the bank stores nothing, so its memory is bounded.
 """

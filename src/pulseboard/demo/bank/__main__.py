@@ -1,4 +1,4 @@
-"""`python -m pulseboard.demo.bank`: serve the simulated bank until told to stop."""
+"""`python -m pulseboard.demo.bank`: serve the simulated bank until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -9,86 +9,67 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 import uvicorn
 
-from pulseboard.demo.bank.app import clock_from, create_app
+from pulseboard.demo.bank.app import create_app, step_clock
+from pulseboard.demo.bank.faults import FaultInjector, FaultSettings
 from pulseboard.demo.bank.ledger import Ledger, LedgerPlan
-from pulseboard.demo.bank.weather import Forecast, Weather
-from pulseboard.demo.command import refuse, run_command
+from pulseboard.demo.program import OptionGroup, create_command, exit_with_error, run_command
 
 _ENV = "PULSEBOARD_DEMO_BANK_"
 _GRACE_S = 1
 
 
-def _option(name: str, about: str) -> object:
-    return typer.Option(f"--{name}", envvar=_ENV + name.upper().replace("-", "_"), help=about)
+class ListenSettings(msgspec.Struct, frozen=True):
+    """Address, clock and page size of the bank; raises ValueError when a value is invalid."""
 
-
-def main(
-    *,
-    host: Annotated[str, _option("host", "Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, _option("port", "Port to listen on; 0 takes a free one.")] = 8210,
+    host: Annotated[str, msgspec.Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(description="Port to listen on; 0 selects a free port.")] = (
+        8210
+    )
     fd: Annotated[
-        int | None, _option("fd", "Serve on this inherited listening socket instead.")
-    ] = None,
+        int | None, msgspec.Meta(description="Serve on this inherited listening socket instead.")
+    ] = None
     ready_file: Annotated[
-        Path | None, _option("ready-file", "Write the URL here when ready.")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(envvar="PULSEBOARD_DEMO_SEED", help="The same seed, the same bank.")
-    ] = 1,
+        Path | None, msgspec.Meta(description="Write the URL to this file when ready.")
+    ] = None
     epoch: Annotated[
-        float | None, _option("epoch", "Unix time of step 0; default: the start.")
-    ] = None,
-    step_s: Annotated[float, _option("step-s", "Seconds per step of the bank's time.")] = 1.0,
-    customers: Annotated[int, _option("customers", "Customers at step 0.")] = 48,
-    accounts: Annotated[int, _option("accounts", "Accounts at step 0.")] = 120,
-    opening_every: Annotated[
-        int, _option("opening-every", "Steps between two account openings.")
-    ] = 3,
-    max_accounts: Annotated[
-        int, _option("max-accounts", "No more accounts than these are ever opened.")
-    ] = 1000,
+        float | None, msgspec.Meta(description="Unix time of step 0; default: the start.")
+    ] = None
+    step_s: Annotated[float, msgspec.Meta(description="Seconds per step of the bank.")] = 1.0
     page_size: Annotated[
-        int, _option("page-size", "Entries per page unless asked otherwise.")
-    ] = 50,
-    latency_ms: Annotated[int, _option("latency-ms", "Least time of an answer.")] = 15,
-    latency_spread_ms: Annotated[int, _option("latency-spread-ms", "Longer by up to this.")] = 60,
-    throttle_rate: Annotated[
-        float, _option("throttle-rate", "Share of requests answered 429.")
-    ] = 0.04,
-    error_rate: Annotated[float, _option("error-rate", "Share of requests answered 5xx.")] = 0.08,
-    retry_after_s: Annotated[int, _option("retry-after-s", "Retry-After of those 429.")] = 1,
-    client_limit: Annotated[
-        float | None, _option("client-limit", "Requests per second and client.")
-    ] = None,
-) -> None:
-    """Serve the simulated core bank."""
-    try:
-        plan = LedgerPlan(seed, customers, accounts, opening_every, max_accounts)
-        forecast = Forecast(
-            latency_ms, latency_spread_ms, throttle_rate, error_rate, retry_after_s, client_limit
-        )
-        if not step_s > 0:
+        int, msgspec.Meta(description="Entries per page unless the request says otherwise.")
+    ] = 50
+
+    def __post_init__(self) -> None:
+        if not self.step_s > 0:
             raise ValueError("step_s must be above 0")
-        ledger = Ledger(plan, clock_from(time.time() if epoch is None else epoch, step_s))
-        listener = _listen(host, port) if fd is None else socket.socket(fileno=fd)
-        # Accepted connections inherit it. asyncio sets it only where it sees that a socket is TCP, which those of
-        # `create_server` do not say, and a head and a body written apart then cost 40 ms of delayed acknowledgement.
+
+
+def serve(listen: ListenSettings, plan: LedgerPlan, faults: FaultSettings) -> None:
+    """Serve the bank until SIGINT or SIGTERM; end the program when the options do not work."""
+    try:
+        epoch = time.time() if listen.epoch is None else listen.epoch
+        listener = _listen(listen)
+        # Accepted connections inherit TCP_NODELAY. asyncio sets it only on sockets that say that
+        # they are TCP, and those of `create_server` do not: without it, a head and a body that are
+        # written separately cost 40 ms of delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = _format_url(listener)
         app = create_app(
-            ledger,
-            Weather(forecast, seed),
-            page_size=page_size,
-            on_ready=lambda: _tell_ready(url, ready_file),
+            Ledger(plan, step_clock(epoch, listen.step_s)),
+            FaultInjector(faults, plan.seed),
+            page_size=listen.page_size,
+            on_ready=lambda: _announce_ready(url, listen.ready_file),
         )
     except ValueError as error:
-        refuse("bank", error)
+        exit_with_error("bank", error)
     except OSError as error:
-        refuse("bank", f"cannot listen on {host}:{port}: {error.strerror}")
-    # uvicorn raises the signal again when it has shut down; by then this handler is back, and the exit code is 0.
+        exit_with_error("bank", f"cannot listen on {listen.host}:{listen.port}: {error.strerror}")
+    # uvicorn raises the signal again after its shutdown. By then it has restored this handler,
+    # which ignores the signal, so that the exit code is 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
@@ -97,8 +78,10 @@ def main(
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.create_server((host, port), backlog=128)
+def _listen(settings: ListenSettings) -> socket.socket:
+    if settings.fd is not None:
+        return socket.socket(fileno=settings.fd)
+    listener = socket.create_server((settings.host, settings.port), backlog=128)
     listener.setblocking(False)
     return listener
 
@@ -108,8 +91,8 @@ def _format_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _tell_ready(url: str, ready_file: Path | None) -> None:
-    # The socket listens already, so whoever reads this can connect.
+def _announce_ready(url: str, ready_file: Path | None) -> None:
+    # The socket accepts connections already, so a reader of the file can connect at once.
     if ready_file is not None:
         partial = ready_file.with_suffix(".partial")
         partial.write_text(url)
@@ -119,5 +102,12 @@ def _tell_ready(url: str, ready_file: Path | None) -> None:
 
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
+    main = create_command(
+        "bank",
+        serve,
+        OptionGroup(ListenSettings(), _ENV),
+        OptionGroup(LedgerPlan(), _ENV, {"seed": "PULSEBOARD_DEMO_SEED"}),
+        OptionGroup(FaultSettings(throttle_rate=0.04, error_rate=0.08), _ENV),
+    )
+    app.command(help="Serve the simulated core bank.")(main)
     run_command(app, "bank")

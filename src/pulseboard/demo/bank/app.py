@@ -1,6 +1,6 @@
 """The bank's HTTP API: lists in pages, details, balances, health.
 
-Handlers only look up and page; the world is `ledger`, the failures are `weather`.
+Handlers only find and page entries; `ledger` computes them, and `faults` injects failures.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from pulseboard.demo.bank.cursor import CursorError, format_cursor, parse_cursor
+from pulseboard.demo.bank.faults import FaultInjector
 from pulseboard.demo.bank.ledger import Ledger
-from pulseboard.demo.bank.problems import BankProblem, answer_problem
+from pulseboard.demo.bank.problems import BankProblem, create_problem_response
 from pulseboard.demo.bank.values import (
     ACCOUNTS_PATH,
     CUSTOMERS_PATH,
@@ -28,32 +29,34 @@ from pulseboard.demo.bank.values import (
     Page,
     PageHeader,
 )
-from pulseboard.demo.bank.weather import Weather
 
 T = TypeVar("T")
 MAX_PAGE_SIZE = 200
 Limit = Annotated[int | None, QueryParameter(ge=1, le=MAX_PAGE_SIZE)]
 
 
-def clock_from(epoch: float, step_s: float) -> Callable[[], int]:
-    """Count steps of `step_s` since `epoch` (Unix time): a bank started again goes on where the first would be."""
+def step_clock(epoch: float, step_s: float) -> Callable[[], int]:
+    """Return a clock that counts steps of `step_s` seconds since `epoch` (Unix time).
+
+    A restarted bank with the same epoch continues at the same step.
+    """
     return lambda: max(0, int((time.time() - epoch) / step_s))
 
 
 def create_app(
     ledger: Ledger,
-    weather: Weather,
+    faults: FaultInjector,
     *,
     page_size: int = 50,
     on_ready: Callable[[], None] | None = None,
 ) -> Litestar:
-    """Build the application; raises ValueError for a page size that is none."""
+    """Create the application; raises ValueError when `page_size` is out of range."""
     if not 1 <= page_size <= MAX_PAGE_SIZE:
-        raise ValueError(f"page_size must lie between 1 and {MAX_PAGE_SIZE}")
+        raise ValueError(f"page_size must be between 1 and {MAX_PAGE_SIZE}")
     return Litestar(
         route_handlers=[*_list_routes(ledger, page_size), *_item_routes(ledger)],
-        middleware=[weather],
-        exception_handlers={Exception: answer_problem},
+        middleware=[faults],
+        exception_handlers={Exception: create_problem_response},
         on_startup=[on_ready] if on_ready else [],
         openapi_config=None,
         logging_config=None,
@@ -70,8 +73,8 @@ def _list_routes(ledger: Ledger, page_size: int) -> Sequence[HTTPRouteHandler]:
         except CursorError as error:
             raise BankProblem(400, "bad-cursor", str(error)) from error
         end = min(start + size, count)
-        following = format_cursor(seed, listing, end) if end < count else None
-        return Page(PageHeader(size, following), [entry(index) for index in range(start, end)])
+        next_cursor = format_cursor(seed, listing, end) if end < count else None
+        return Page(PageHeader(size, next_cursor), [entry(index) for index in range(start, end)])
 
     @get(CUSTOMERS_PATH, sync_to_thread=False)
     def list_customers(cursor: FromQuery[str | None] = None, limit: Limit = None) -> Page[Customer]:
@@ -90,14 +93,14 @@ def _item_routes(ledger: Ledger) -> Sequence[HTTPRouteHandler]:
     def find_account(account_id: str) -> int:
         index = ledger.find_account(account_id)
         if index is None:
-            raise BankProblem(404, "unknown-account", "There is no such account")
+            raise BankProblem(404, "unknown-account", "The account does not exist")
         return index
 
     @get(f"{CUSTOMERS_PATH}/{{customer_id:str}}", sync_to_thread=False)
     def get_customer(customer_id: FromPath[str]) -> Customer:
         index = ledger.find_customer(customer_id)
         if index is None:
-            raise BankProblem(404, "unknown-customer", "There is no such customer")
+            raise BankProblem(404, "unknown-customer", "The customer does not exist")
         return ledger.customer(index)
 
     @get(f"{ACCOUNTS_PATH}/{{account_id:str}}", sync_to_thread=False)

@@ -1,28 +1,30 @@
-"""The bank's world as a pure function of a seed and a step: the same seed and step give the same money, always.
+"""Customers, accounts and balances as a pure function of a seed and a step.
 
-Nothing is stored and nothing accumulates: any account at any step is computed from hashes, in constant time.
-Invariant: accounts and customers are only ever added at the end, so the place of one never changes.
+Nothing is stored: any account at any step is computed from hashes, in constant time, so the same
+seed and step always give the same balance. Invariant: accounts and customers are only added at the
+end of their list, so an index never changes.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 
 from pulseboard.demo.bank.values import AccountBalance, AccountDetail, AccountEntry, Customer
 
 _FIRST = """
-Ada Amina Anna Ben Bruno Chidi Clara Dana David Elena Emil Farah Finn Greta Hana Hugo Ida Ines Ivan Jana Jonas
-Kaito Lea Leon Lina Luca Maja Malik Marta Mila Nadia Noah Nora Omar Oskar Paula Rosa Samir Sara Tomas Vera
-Yara Zoe
+Ada Amina Anna Ben Bruno Chidi Clara Dana David Elena Emil Farah Finn Greta Hana Hugo Ida Ines Ivan
+Jana Jonas Kaito Lea Leon Lina Luca Maja Malik Marta Mila Nadia Noah Nora Omar Oskar Paula Rosa
+Samir Sara Tomas Vera Yara Zoe
 """
 _FIRST_NAMES = _FIRST.split()
 _LAST = """
-Abara Adler Almeida Banerjee Berg Bianchi Castro Costa Dahl Demir Diallo Eriksen Fischer Fontana Garcia Haas
-Ibrahim Ito Jansen Kaya Keller Kowalski Larsen Lopez Marino Meyer Moreau Nagy Novak Okafor Olsen Petrov Rossi
-Santos Schmid Silva Suzuki Tanaka Vogel Weber Yilmaz Zhang
+Abara Adler Almeida Banerjee Berg Bianchi Castro Costa Dahl Demir Diallo Eriksen Fischer Fontana
+Garcia Haas Ibrahim Ito Jansen Kaya Keller Kowalski Larsen Lopez Marino Meyer Moreau Nagy Novak
+Okafor Olsen Petrov Rossi Santos Schmid Silva Suzuki Tanaka Vogel Weber Yilmaz Zhang
 """
 _LAST_NAMES = _LAST.split()
 _SEGMENTS = ("retail", "retail", "retail", "premium", "business")
@@ -37,35 +39,36 @@ _BRANCHES = ("Central", "Harbour", "Northgate", "Old Town", "Riverside", "Univer
 _CURRENCY = "EUR"
 _OPENED_PER_NEW_CUSTOMER = 4
 
-# Numbers look unordered, as a bank's do, yet need no table: a multiplication modulo a power of ten can be undone.
+# Ids look random, as real ones do, but need no table: a multiplication modulo a power of ten by a
+# factor without common divisors has an inverse.
 _ACCOUNT_SPACE, _ACCOUNT_FACTOR = 10**8, 61_803_399
 _CUSTOMER_SPACE, _CUSTOMER_FACTOR = 10**6, 618_033
 
-# How a balance moves: every `period` steps by up to `swing` cents. Small change often, salaries and rents now and then.
+# Movements of a balance: every `period` steps by up to `swing` cents. Small payments are frequent;
+# salaries and rents are rare.
 _MOVES = ((4, 60_00), (45, 1_800_00))
 
 
 class LedgerPlan(msgspec.Struct, frozen=True):
-    """What the world looks like; raises ValueError for one that cannot be."""
+    """The size and growth of the bank; raises ValueError when a value is out of range."""
 
-    seed: int = 1
-    customers: int = 48
-    accounts: int = 120
-    opening_every: int = 3
-    """Steps between two openings."""
-    max_accounts: int = 1000
+    seed: Annotated[int, msgspec.Meta(description="The same seed gives the same bank.")] = 1
+    customers: Annotated[int, msgspec.Meta(description="Customers at step 0.")] = 48
+    accounts: Annotated[int, msgspec.Meta(description="Accounts at step 0.")] = 120
+    opening_every: Annotated[int, msgspec.Meta(description="Steps between two openings.")] = 3
+    max_accounts: Annotated[int, msgspec.Meta(description="Maximum number of accounts.")] = 1000
 
     def __post_init__(self) -> None:
         if self.customers < 1 or self.accounts < self.customers:
-            raise ValueError("a bank needs a customer, and an account for each")
+            raise ValueError("customers must be at least 1, and accounts at least customers")
         if self.opening_every < 1:
             raise ValueError("opening_every must be at least 1 step")
         if not self.accounts <= self.max_accounts <= 1_000_000:
-            raise ValueError("max_accounts must lie between accounts and 1,000,000")
+            raise ValueError("max_accounts must be between accounts and 1,000,000")
 
 
 class Ledger:
-    """Customers, accounts and balances at the step that `clock` shows."""
+    """Customers, accounts and balances at the step that `clock` returns."""
 
     def __init__(self, plan: LedgerPlan, clock: Callable[[], int]) -> None:
         self.plan = plan
@@ -74,21 +77,21 @@ class Ledger:
         self._customer_shift = self._draw("customers") % _CUSTOMER_SPACE
 
     def account_count(self) -> int:
-        """How many accounts are open."""
+        """Return the number of open accounts."""
         return min(
             self.plan.max_accounts, self.plan.accounts + self.clock() // self.plan.opening_every
         )
 
     def customer_count(self) -> int:
-        """How many customers there are: some of the accounts opened bring a new one."""
+        """Return the number of customers; every fourth opened account has a new one."""
         return self._customers_with(self.account_count())
 
     def account_entry(self, index: int) -> AccountEntry:
-        """Give the account at a place in the list."""
+        """Return the account at an index of the list."""
         return AccountEntry(self._account_id(index), self._customer_id(self._owner(index)))
 
     def find_account(self, account_id: str) -> int | None:
-        """Give the place of an open account, or None."""
+        """Return the index of an open account, or None."""
         number = _parse_number(account_id, "10", 8)
         if number is None:
             return None
@@ -100,7 +103,7 @@ class Ledger:
         return index if index < self.account_count() else None
 
     def find_customer(self, customer_id: str) -> int | None:
-        """Give the place of a customer, or None."""
+        """Return the index of a customer, or None."""
         number = _parse_number(customer_id, "", 6)
         if number is None:
             return None
@@ -112,14 +115,14 @@ class Ledger:
         return index if index < self.customer_count() else None
 
     def customer(self, index: int) -> Customer:
-        """Give the customer at a place in the list."""
+        """Return the customer at an index of the list."""
         first = _FIRST_NAMES[self._draw("first", index) % len(_FIRST_NAMES)]
         last = _LAST_NAMES[self._draw("last", index) % len(_LAST_NAMES)]
         segment = _SEGMENTS[self._draw("segment", index) % len(_SEGMENTS)]
         return Customer(self._customer_id(index), f"{first} {last}", segment)
 
     def account_detail(self, index: int) -> AccountDetail:
-        """Give all that is fixed about the account at a place in the list."""
+        """Return the constant details of the account at an index of the list."""
         account_id, owner = self._account_id(index), self.customer(self._owner(index))
         product = _PRODUCTS[self._draw("product", index) % len(_PRODUCTS)]
         return AccountDetail(
@@ -134,7 +137,7 @@ class Ledger:
         )
 
     def account_balance(self, index: int) -> AccountBalance:
-        """Give the money of the account at a place in the list, at this step."""
+        """Return the balance, at this step, of the account at an index of the list."""
         step = self.clock()
         booked = 250_00 + self._draw("base", index) % 25_000_00
         for period, swing in _MOVES:
@@ -145,8 +148,8 @@ class Ledger:
         held = self._draw("held", index, step // _MOVES[0][0]) % 90_00
         return AccountBalance(self._account_id(index), _CURRENCY, booked, booked - held, step)
 
-    def _draw(self, *what: object) -> int:
-        text = ":".join(map(str, (self.plan.seed, *what)))
+    def _draw(self, *labels: object) -> int:
+        text = ":".join(map(str, (self.plan.seed, *labels)))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
     def _account_id(self, index: int) -> str:
@@ -160,7 +163,7 @@ class Ledger:
 
     def _owner(self, index: int) -> int:
         if index < self.plan.customers:
-            return index  # nobody is without an account
+            return index  # every customer has an account
         opened = index - self.plan.accounts
         if opened < 0:
             return self._draw("owner", index) % self.plan.customers
@@ -182,6 +185,9 @@ def _parse_number(text: str, prefix: str, digits: int) -> int | None:
 
 
 def _iban(account_id: str) -> str:
-    """Check digits as in ISO 13616, in the country code ISO 3166 leaves to users: nobody's real account."""
+    """Return an IBAN with the check digits of ISO 13616 that is not a real account.
+
+    ISO 3166 reserves the country code ZZ for users.
+    """
     check = 98 - int(f"{account_id}353500") % 97  # Z is 35
     return f"ZZ{check:02d}{account_id}"

@@ -1,4 +1,4 @@
-"""The bank's errors: every one is a problem document (RFC 9457) with a stable `code`."""
+"""The bank's errors: each is a problem document (RFC 9457) with a stable `code`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class BankProblem(HTTPException):
-    """A request that the bank refuses or fails."""
+    """The bank refuses a request or fails."""
 
     def __init__(
         self, status: int, code: str, detail: str, *, retry_after_s: int | None = None
@@ -26,11 +26,11 @@ class BankProblem(HTTPException):
         self.code = code
 
 
-def answer_problem(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Turn any exception into a problem document; what is nobody's doing is logged and told as 500."""
+def create_problem_response(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Turn an exception into a problem document; an unexpected one is logged and becomes 500."""
     if not isinstance(error, HTTPException):
-        _log.exception("the bank failed", exc_info=error)
-        error = BankProblem(500, "internal", "The bank itself failed")
+        _log.exception("unexpected error in the bank", exc_info=error)
+        error = BankProblem(500, "internal", "The bank failed unexpectedly")
     status = HTTPStatus(error.status_code)
     code = error.code if isinstance(error, BankProblem) else status.phrase.lower().replace(" ", "-")
     problem = Problem(status=status, title=status.phrase, code=code, detail=error.detail)

@@ -1,6 +1,6 @@
-"""What the bank's HTTP API says, shared by the bank and its client.
+"""The values of the bank's HTTP API, shared by the bank and its client.
 
-Money is an integer in minor units (cents) beside its currency: never a float.
+An amount is an integer in minor units (cents) with a currency, never a float.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ CUSTOMERS_PATH = "/api/v1/party/customers"
 ACCOUNTS_PATH = "/api/v1/holdings/accounts"
 HEALTH_PATH = "/health"
 CLIENT_HEADER = "x-client-id"
-"""Names the caller for the per-client rate limit; without it, callers of one address share one limit."""
+"""Names the client for the rate limit; clients of one address without it share one limit."""
 
 
 class Value(msgspec.Struct, frozen=True, rename="camel"):
-    """A value of the API: immutable, camelCase on the wire."""
+    """The base of all values: immutable, camelCase on the wire."""
 
 
 class Customer(Value, frozen=True):
@@ -31,14 +31,14 @@ class Customer(Value, frozen=True):
 
 
 class AccountEntry(Value, frozen=True):
-    """An account as the list shows it: just enough to find it."""
+    """An account as the list contains it: the ids."""
 
     account_id: str
     customer_id: str
 
 
 class AccountDetail(Value, frozen=True):
-    """All that is fixed about an account."""
+    """The constant details of an account."""
 
     account_id: str
     customer_id: str
@@ -51,7 +51,7 @@ class AccountDetail(Value, frozen=True):
 
 
 class AccountBalance(Value, frozen=True):
-    """An account's money at one step of the bank's time."""
+    """The balance of an account at one step of the bank's time."""
 
     account_id: str
     currency: str
@@ -61,7 +61,7 @@ class AccountBalance(Value, frozen=True):
 
 
 class PageHeader(Value, frozen=True):
-    """Where a page stands; `next_cursor` is null on the last page there is at this moment."""
+    """The size of a page and the cursor of the next; null on the last page at this moment."""
 
     page_size: int
     next_cursor: str | None
@@ -75,7 +75,7 @@ class Page(Value, Generic[T], frozen=True):
 
 
 class Health(Value, frozen=True):
-    """The bank's own condition."""
+    """The health of the bank."""
 
     status: str
     step: int

@@ -1,7 +1,8 @@
-"""What the three services know: users, their accounts, balances, and who waits for a sync. SQLite or PostgreSQL.
+"""The database of the three services: users, accounts, balances and sync requests.
 
-`models` are the tables, `database` opens them and gives short transactions, the rest are the queries, by what they are
-about. Invariant: every query is one statement or one short transaction, safe beside two other processes.
+It is SQLite or PostgreSQL. `models` defines the tables, `database` opens them and provides
+transactions, `accounts` and `balances` contain the queries. Invariant: every query is one statement
+or one short transaction, and is safe while two other processes use the database.
 """
 
 from pulseboard.demo.store.database import Database, StoreError

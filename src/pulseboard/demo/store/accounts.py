@@ -1,4 +1,4 @@
-"""Accounts: what discovery adds, and what enrichment completes, puts off or gives up."""
+"""Queries about accounts, for account-discovery and account-enrichment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pulseboard.demo.store.models import Account, SyncRequest, User
 
 
 class PendingAccount(msgspec.Struct, frozen=True):
-    """An account that waits for its detail."""
+    """An account without details."""
 
     id: int
     account_id: str
@@ -25,7 +25,7 @@ class PendingAccount(msgspec.Struct, frozen=True):
 
 
 async def add_accounts(database: Database, entries: Sequence[AccountEntry]) -> int:
-    """Store the accounts that are new, with their users, and ask for a sync of those; give how many were new."""
+    """Store new accounts and their users, and request a sync; return the number of accounts."""
     async with database.read() as connection:
         numbers = [entry.account_id for entry in entries]
         known = set(
@@ -35,7 +35,7 @@ async def add_accounts(database: Database, entries: Sequence[AccountEntry]) -> i
         )
     unknown = [entry for entry in entries if entry.account_id not in known]
     if not unknown:
-        return 0  # most pages: no write lock for nothing
+        return 0  # most pages have no new account, and need no write lock
     now = now_ms()
     async with database.write() as connection:
         users = await _ensure_users(connection, {entry.customer_id for entry in unknown}, now)
@@ -58,7 +58,7 @@ async def add_accounts(database: Database, entries: Sequence[AccountEntry]) -> i
 
 
 async def list_pending(database: Database, limit: int) -> list[PendingAccount]:
-    """Give accounts whose detail is due, those that waited longest first."""
+    """Return accounts whose details are due, the longest waiting first."""
     statement = (
         select(
             Account.id,
@@ -71,7 +71,7 @@ async def list_pending(database: Database, limit: int) -> list[PendingAccount]:
         .join(User, User.id == Account.user_id)
         .where(
             Account.enriched_at.is_(None),
-            Account.given_up_at.is_(None),
+            Account.abandoned_at.is_(None),
             Account.enrich_after <= now_ms(),
         )
         .order_by(Account.enrich_after, Account.id)
@@ -82,9 +82,9 @@ async def list_pending(database: Database, limit: int) -> list[PendingAccount]:
 
 
 async def count_pending(database: Database) -> int:
-    """Count the accounts that still lack their detail and are not given up."""
+    """Count the accounts without details that are not abandoned."""
     statement = select(func.count()).where(
-        Account.enriched_at.is_(None), Account.given_up_at.is_(None)
+        Account.enriched_at.is_(None), Account.abandoned_at.is_(None)
     )
     async with database.read() as connection:
         return await connection.scalar(statement) or 0
@@ -93,7 +93,7 @@ async def count_pending(database: Database) -> int:
 async def complete_account(
     database: Database, account: PendingAccount, detail: AccountDetail, name: str | None
 ) -> None:
-    """Fill in an account's detail and, when given, its user's name."""
+    """Store the details of an account and, unless it is None, the name of its user."""
     completed = {
         "title": detail.title,
         "product": detail.product,
@@ -111,16 +111,16 @@ async def complete_account(
             )
 
 
-async def put_off_account(
+async def postpone_account(
     database: Database, account: PendingAccount, error: str, wait_ms: int | None
 ) -> None:
-    """Note a failed try; come back after `wait_ms`, or never when it is None."""
+    """Record a failure; the account is due again after `wait_ms`, or abandoned if None."""
     now = now_ms()
-    noted = {"enrich_tries": account.tries + 1, "enrich_error": error}
-    when = {"given_up_at": now} if wait_ms is None else {"enrich_after": now + wait_ms}
+    failure = {"enrich_tries": account.tries + 1, "enrich_error": error}
+    due = {"abandoned_at": now} if wait_ms is None else {"enrich_after": now + wait_ms}
     async with database.write() as connection:
         await connection.execute(
-            update(Account).where(Account.id == account.id).values(noted | when)
+            update(Account).where(Account.id == account.id).values(failure | due)
         )
 
 
@@ -148,7 +148,7 @@ async def _request_sync(connection: AsyncConnection, users: set[int], now: int) 
         for user in sorted(users)
     ]
     statement = insert_into(connection, SyncRequest).values(rows)
-    again = {"requested_at": now, "tries": 0, "not_before": 0}
+    renewed = {"requested_at": now, "tries": 0, "not_before": 0}
     await connection.execute(
-        statement.on_conflict_do_update(index_elements=["user_id"], set_=again)
+        statement.on_conflict_do_update(index_elements=["user_id"], set_=renewed)
     )

@@ -1,4 +1,4 @@
-"""Balances: who is due for a sync, whose accounts are asked for, what the bank told."""
+"""Queries about balances: due users, their accounts, and the balances from the bank."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pulseboard.demo.store.database import Database, insert_into, now_ms
 from pulseboard.demo.store.models import Account, Balance, SyncRequest, User
 
 
-class HeldAccount(msgspec.Struct, frozen=True):
+class UserAccount(msgspec.Struct, frozen=True):
     """An account of a user."""
 
     id: int
@@ -20,7 +20,7 @@ class HeldAccount(msgspec.Struct, frozen=True):
 
 
 async def list_due_users(database: Database, synced_before: int, limit: int) -> list[int]:
-    """Give users never synced, then those whose sync is the longest ago."""
+    """Return users that were never synced, then users in the order of their last sync."""
     statement = (
         select(User.id)
         .where(or_(User.synced_at.is_(None), User.synced_at < synced_before))
@@ -32,7 +32,7 @@ async def list_due_users(database: Database, synced_before: int, limit: int) -> 
 
 
 async def list_requested_users(database: Database, limit: int) -> list[int]:
-    """Give users whose sync was asked for and is due, in the order of asking."""
+    """Return users with a sync request that is due, in the order of the requests."""
     statement = (
         select(SyncRequest.user_id)
         .where(SyncRequest.not_before <= now_ms())
@@ -43,27 +43,28 @@ async def list_requested_users(database: Database, limit: int) -> list[int]:
         return list(await connection.scalars(statement))
 
 
-async def list_accounts_of(database: Database, user_id: int) -> list[HeldAccount]:
-    """Give all accounts of a user."""
+async def list_accounts_of(database: Database, user_id: int) -> list[UserAccount]:
+    """Return all accounts of a user."""
     statement = (
         select(Account.id, Account.account_id)
         .where(Account.user_id == user_id)
         .order_by(Account.id)
     )
     async with database.read() as connection:
-        return [HeldAccount(*row) for row in await connection.execute(statement)]
+        return [UserAccount(*row) for row in await connection.execute(statement)]
 
 
 async def store_balances(
     database: Database,
     user_id: int,
-    balances: Sequence[tuple[HeldAccount, AccountBalance]],
+    balances: Sequence[tuple[UserAccount, AccountBalance]],
     *,
-    asked_at: int,
+    started_at: int,
 ) -> int:
-    """Store a user's balances, settle the request made before `asked_at`, and give the sum in minor units.
+    """Store a user's balances, delete the user's sync request, return the sum in minor units.
 
-    A request made later stays: it is about an account that this sync did not see.
+    A request that is newer than the start of the sync (`started_at`) stays, because it may concern
+    an account that this sync did not include.
     """
     now = now_ms()
     rows = [
@@ -81,20 +82,21 @@ async def store_balances(
     synced = {"balance_minor": total, "currency": balances[0][1].currency, "synced_at": now}
     async with database.write() as connection:
         statement = insert_into(connection, Balance).values(rows)
-        again = {name: statement.excluded[name] for name in rows[0] if name != "account_id"}
+        updated = {name: statement.excluded[name] for name in rows[0] if name != "account_id"}
         await connection.execute(
-            statement.on_conflict_do_update(index_elements=["account_id"], set_=again)
+            statement.on_conflict_do_update(index_elements=["account_id"], set_=updated)
         )
         await connection.execute(update(User).where(User.id == user_id).values(synced))
-        settled = (SyncRequest.user_id == user_id, SyncRequest.requested_at < asked_at)
-        await connection.execute(delete(SyncRequest).where(*settled))
+        fulfilled = (SyncRequest.user_id == user_id, SyncRequest.requested_at < started_at)
+        await connection.execute(delete(SyncRequest).where(*fulfilled))
     return total
 
 
-async def put_off_request(database: Database, user_id: int, wait_ms: Sequence[int]) -> None:
-    """Note that a requested sync failed: due again after the wait for its try, or dropped when there is none left.
+async def postpone_request(database: Database, user_id: int, wait_ms: Sequence[int]) -> None:
+    """Record that a requested sync failed: it is due again after the next wait of `wait_ms`.
 
-    Dropped, the user is still due like any other. Without a request there is nothing to note.
+    After the last wait the request is deleted, and the user is synced in the normal order. Does
+    nothing when the user has no request.
     """
     async with database.write() as connection:
         tries = await connection.scalar(

@@ -1,8 +1,9 @@
-"""Opens the database, whichever it is, and gives short transactions.
+"""Opens the database, SQLite or PostgreSQL, and provides short transactions.
 
-SQLite is shared by three processes: write-ahead log, a busy timeout, and a write transaction that takes the lock when
-it begins; one that read first and wrote later would be refused at once instead of waiting its turn. Errors of the
-driver leave here as StoreError.
+Three processes share a SQLite file. It uses a write-ahead log, a busy timeout, and write
+transactions that acquire the lock when they begin: SQLite rejects a transaction that reads first
+and writes later at once, instead of letting it wait for the lock. Errors of the driver become
+StoreError.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _BUSY_TIMEOUT_MS = 5000
 _POOL_SIZE = 5
-_CREATE_LOCK = 0x70756C7365  # "pulse": any number that all three processes share
+_CREATE_LOCK = 0x70756C7365  # "pulse": an arbitrary number that all three processes share
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -39,35 +40,36 @@ _DRIVERS = {
 
 
 class StoreError(Exception):
-    """The database does not answer as it should."""
+    """The database failed."""
 
 
-def parse_url(text_: str) -> URL:
-    """Read a database URL and choose the asynchronous driver; raises ValueError, without showing a password."""
+def parse_url(raw: str) -> URL:
+    """Parse a database URL and select its asynchronous driver.
+
+    Raises ValueError; the message never contains the password.
+    """
     try:
-        url = make_url(text_)
+        url = make_url(raw)
     except ArgumentError as error:
-        raise ValueError(
-            "the database URL cannot be read; it looks like sqlite:///demo.db"
-        ) from error
+        raise ValueError("the database URL is invalid; write it like sqlite:///demo.db") from error
     if url.drivername not in _DRIVERS:
         raise ValueError(
-            f"a database URL begins with sqlite:// or postgresql://, not {url.drivername}://"
+            f"the database URL must begin with sqlite:// or postgresql://, not {url.drivername}://"
         )
     if url.drivername.startswith("sqlite") and url.database in (None, "", ":memory:"):
-        raise ValueError("the database is shared by three processes, so SQLite needs a file")
+        raise ValueError("three processes share the database: use a SQLite file instead of memory")
     return url.set(drivername=_DRIVERS[url.drivername])
 
 
 class Database:
-    """A pool of connections; an async context manager that closes it."""
+    """A pool of connections, which the async context manager closes."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connect and make the tables that are missing; raises ValueError and StoreError."""
+        """Connect and create missing tables; raises ValueError and StoreError."""
         parsed = parse_url(url)
         engine = create_async_engine(
             parsed, pool_size=_POOL_SIZE, max_overflow=0, pool_pre_ping=not _is_sqlite(parsed)
@@ -98,17 +100,17 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection whose reads see one moment; raises StoreError."""
+        """Yield a connection whose reads see one snapshot; raises StoreError."""
         with _translated():
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection in a transaction that commits at the end; keep it short; raises StoreError."""
+        """Yield a connection in a short transaction that commits at the end; raises StoreError."""
         with _translated():
-            async with self._engine.connect() as plain:
-                connection = await plain.execution_options(pulseboard_writes=True)
+            async with self._engine.connect() as pooled:
+                connection = await pooled.execution_options(pulseboard_writes=True)
                 async with connection.begin():
                     yield connection
 
@@ -116,8 +118,8 @@ class Database:
 def insert_into(
     connection: AsyncConnection, model: type[Base]
 ) -> postgresql.Insert | sqlite.Insert:
-    """Begin an INSERT of the dialect in use, for its ON CONFLICT."""
-    # Imported here, because either takes a tenth of a second and only one is in use.
+    """Create an INSERT of the dialect in use, which supports ON CONFLICT."""
+    # Imported here, because the import of each dialect takes 0.1 s and only one is in use.
     table = cast("Table", model.__table__)
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects import sqlite  # noqa: PLC0415
@@ -129,7 +131,7 @@ def insert_into(
 
 
 def now_ms() -> int:
-    """Give the time as the tables and the statuses hold it."""
+    """Return the current time in the unit of tables and statuses (ms)."""
     return time.time_ns() // 1_000_000
 
 
@@ -137,13 +139,13 @@ def now_ms() -> int:
 def _translated() -> Iterator[None]:
     try:
         yield
-    # OverflowError: SQLite's driver says so, unwrapped, of a number that no column holds.
+    # The SQLite driver raises a bare OverflowError for a number that exceeds a column.
     except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError, OverflowError) as error:
         raise StoreError(_describe(error)) from error
 
 
 def _describe(error: Exception) -> str:
-    """Say what the driver said, without the statement and its parameters."""
+    """Return the driver's message, without the statement and its parameters."""
     return f"the database failed: {getattr(error, 'orig', None) or error}"
 
 
@@ -152,20 +154,22 @@ def _is_sqlite(url: URL) -> bool:
 
 
 def _probe_sqlite(url: URL) -> None:
-    # aiosqlite, when it cannot open the file, leaves a thread that complains to a loop which may be closed by then.
+    # When aiosqlite cannot open the file, its thread reports the error to an event loop that may be
+    # closed by then. So a synchronous connection tries the file first.
     if _is_sqlite(url) and not (url.database or "").startswith("file:"):
         sqlite3.connect(url.database or "").close()
 
 
 def _create_tables(connection: Connection) -> None:
-    # Three processes start together, and "create if missing" is two steps: one at a time. SQLite's lock does that.
+    # "Create if missing" is two steps, and three processes start together, so a lock serializes
+    # them. In SQLite the lock of the write transaction does that.
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATE_LOCK})
     Base.metadata.create_all(connection)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # BEGIN is ours to say, below
+    connection.isolation_level = None  # `_begin_sqlite` executes BEGIN itself
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
     _switch_to_wal(cursor)
@@ -175,7 +179,8 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
 
 
 def _switch_to_wal(cursor: DBAPICursor) -> None:
-    # The switch needs the file for itself, and may be refused at once, busy timeout or not, while another opens it.
+    # The switch needs exclusive access to the file. SQLite may reject it at once, despite the busy
+    # timeout, while another process opens the file.
     deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The tables. Times are milliseconds since the epoch, money is minor units."""
+"""The tables. Times are milliseconds since the epoch, amounts are in minor units (cents)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    """All the tables of the demo."""
+    """The base of all tables of the demo."""
 
-    type_annotation_map = {int: BigInteger, str: String(200)}  # noqa: RUF012  (SQLAlchemy reads it off the class)
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads this class attribute)
+        int: BigInteger,
+        str: String(200),
+    }
 
 
 class User(Base):
-    """A customer of the bank, known since the first account of theirs was discovered."""
+    """A customer of the bank, created when the first of their accounts was discovered."""
 
     __tablename__ = "users"
 
-    # SQLite numbers a key by itself only when it is an INTEGER, which the plain int of this map would not be.
+    # SQLite generates key values only for INTEGER, and the map above turns int into BIGINT.
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     customer_id: Mapped[str] = mapped_column(String(32), unique=True)
     name: Mapped[str | None]
@@ -28,7 +31,7 @@ class User(Base):
 
 
 class Account(Base):
-    """An account: discovery makes the row, enrichment completes it."""
+    """An account: discovery creates the row, enrichment completes it."""
 
     __tablename__ = "accounts"
 
@@ -46,13 +49,15 @@ class Account(Base):
     enrich_tries: Mapped[int] = mapped_column(default=0)
     enrich_after: Mapped[int] = mapped_column(default=0)
     enrich_error: Mapped[str | None] = mapped_column(Text)
-    given_up_at: Mapped[int | None]
+    abandoned_at: Mapped[int | None]
 
-    __table_args__ = (Index("ix_accounts_to_enrich", "enriched_at", "given_up_at", "enrich_after"),)
+    __table_args__ = (
+        Index("ix_accounts_to_enrich", "enriched_at", "abandoned_at", "enrich_after"),
+    )
 
 
 class Balance(Base):
-    """The money of an account as the bank told it last."""
+    """The last balance of an account that the bank returned."""
 
     __tablename__ = "balances"
 
@@ -65,7 +70,7 @@ class Balance(Base):
 
 
 class SyncRequest(Base):
-    """A user whose balance shall be synced first: how discovery hands on to balance-sync, two processes."""
+    """A request of account-discovery, to balance-sync, for the sync of a user."""
 
     __tablename__ = "sync_requests"
 

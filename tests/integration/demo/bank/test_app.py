@@ -1,4 +1,4 @@
-"""The bank over HTTP: pages, details, problems, weather."""
+"""The bank over HTTP: pages, details, problems, faults."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import httpx
 import pytest
 from tests.support.demo import CLEAR, Bank
 
-from pulseboard.demo.bank.app import clock_from
+from pulseboard.demo.bank.app import step_clock
 from pulseboard.demo.bank.cursor import format_cursor
+from pulseboard.demo.bank.faults import FaultSettings
 from pulseboard.demo.bank.values import ACCOUNTS_PATH, CUSTOMERS_PATH
-from pulseboard.demo.bank.weather import Forecast
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ async def test_detail_and_balance_of_a_listed_account_agree(http: httpx.AsyncCli
 async def test_throttling_says_when_to_come_back_and_spares_health(
     bank: Bank, http: httpx.AsyncClient
 ) -> None:
-    bank.weather.forecast = Forecast(0, 0, throttle_rate=1, retry_after_s=3)
+    bank.faults.settings = FaultSettings(0, 0, throttle_rate=1, retry_after_s=3)
     answer = await http.get(ACCOUNTS_PATH)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
     assert answer.json()["code"] == "throttled"
@@ -124,14 +124,14 @@ async def test_throttling_says_when_to_come_back_and_spares_health(
 async def test_errors_come_at_about_the_rate_that_is_set(
     bank: Bank, http: httpx.AsyncClient
 ) -> None:
-    bank.weather.forecast = Forecast(0, 0, error_rate=0.5)
+    bank.faults.settings = FaultSettings(0, 0, error_rate=0.5)
     codes = [(await http.get(ACCOUNTS_PATH)).status_code for _ in range(100)]
     assert 30 <= sum(code >= 500 for code in codes) <= 70
     assert set(codes) == {200, 500, 502, 503}
 
 
 async def test_limit_is_each_clients_own(bank: Bank, http: httpx.AsyncClient) -> None:
-    bank.weather.forecast = Forecast(0, 0, client_limit=0.01)
+    bank.faults.settings = FaultSettings(0, 0, client_limit=0.01)
 
     async def ask(name: str) -> httpx.Response:
         return await http.get(ACCOUNTS_PATH, headers={"x-client-id": name})
@@ -144,10 +144,10 @@ async def test_limit_is_each_clients_own(bank: Bank, http: httpx.AsyncClient) ->
 
 
 async def test_table_of_clients_stays_bounded(bank: Bank, http: httpx.AsyncClient) -> None:
-    bank.weather.forecast = Forecast(0, 0, client_limit=1)
+    bank.faults.settings = FaultSettings(0, 0, client_limit=1)
     for number in range(1100):
-        bank.weather._check_limit(str(number))
-    assert len(bank.weather._buckets) == 1024
+        bank.faults._check_limit(str(number))
+    assert len(bank.faults._buckets) == 1024
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ async def test_table_of_clients_stays_bounded(bank: Bank, http: httpx.AsyncClien
 )
 def test_forecast_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"latency|rate|retry|limit"):
-        Forecast(**wrong)  # type: ignore[arg-type]
+        FaultSettings(**wrong)  # type: ignore[arg-type]
     assert CLEAR.error_rate == 0
 
 
 def test_bank_started_again_goes_on_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_000_010.0)
-    assert clock_from(1_000_000.0, 2.0)() == 5
-    assert clock_from(1_000_099.0, 2.0)() == 0
+    assert step_clock(1_000_000.0, 2.0)() == 5
+    assert step_clock(1_000_099.0, 2.0)() == 0

@@ -100,5 +100,5 @@ def test_ibans_carry_valid_check_digits() -> None:
 )
 def test_world_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
     fine = {"customers": 6, "accounts": 20, "opening_every": 2, "max_accounts": 60}
-    with pytest.raises(ValueError, match=r"bank|opening_every|max_accounts"):
+    with pytest.raises(ValueError, match=r"accounts|opening_every|max_accounts"):
         LedgerPlan(**fine | wrong)

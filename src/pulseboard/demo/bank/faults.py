@@ -1,7 +1,7 @@
-"""What goes wrong on purpose: latency, 429, 5xx, and a limit per client.
+"""Injected faults: latency, 429, 5xx, and a rate limit per client.
 
-Drawn from a seeded generator, so the same sequence of requests meets the same weather. Invariant: the table of clients
-is bounded; the one not seen for longest is forgotten.
+A seeded generator decides, so the same sequence of requests gets the same faults. Invariant: the
+table of clients is bounded; the least recently seen client is removed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 from litestar.enums import ScopeType
@@ -22,33 +23,42 @@ from pulseboard.demo.bank.problems import BankProblem
 from pulseboard.demo.bank.values import CLIENT_HEADER, HEALTH_PATH
 
 _MAX_CLIENTS = 1024
-_OUTAGES = (
+_SERVER_ERRORS = (
     (500, "core-fault", "The core banking system failed"),
     (502, "core-unreachable", "The core banking system cannot be reached"),
     (503, "core-busy", "The core banking system is overloaded"),
 )
 
 
-class Forecast(msgspec.Struct, frozen=True):
-    """How bad it gets; raises ValueError for rates that are none. Rates are shares of requests, from 0 to 1."""
+class FaultSettings(msgspec.Struct, frozen=True):
+    """Rates and delays of the faults; raises ValueError when a value is out of range.
 
-    latency_ms: int = 15
-    """The least time an answer takes."""
-    latency_spread_ms: int = 60
-    """How much longer it may take."""
-    throttle_rate: float = 0.0
-    error_rate: float = 0.0
-    retry_after_s: int = 1
-    client_limit: float | None = None
-    """Requests per second and client; a second's worth may come at once."""
+    A rate is a share of the requests, from 0 to 1. A client may send the requests of one second of
+    `client_limit` in one burst.
+    """
+
+    latency_ms: Annotated[int, msgspec.Meta(description="Minimum response time.")] = 15
+    latency_spread_ms: Annotated[
+        int, msgspec.Meta(description="Maximum random time on top of the minimum.")
+    ] = 60
+    throttle_rate: Annotated[
+        float, msgspec.Meta(description="Share of requests answered with 429.")
+    ] = 0.0
+    error_rate: Annotated[
+        float, msgspec.Meta(description="Share of requests answered with 5xx.")
+    ] = 0.0
+    retry_after_s: Annotated[int, msgspec.Meta(description="Retry-After of a 429.")] = 1
+    client_limit: Annotated[
+        float | None, msgspec.Meta(description="Requests per second and client.")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.latency_ms < 0 or self.latency_spread_ms < 0:
             raise ValueError("latency cannot be negative")
         if not (0 <= self.throttle_rate <= 1 and 0 <= self.error_rate <= 1):
-            raise ValueError("rates lie between 0 and 1")
+            raise ValueError("throttle_rate and error_rate must be between 0 and 1")
         if self.throttle_rate + self.error_rate > 1:
-            raise ValueError("throttle_rate and error_rate together exceed 1")
+            raise ValueError("the sum of throttle_rate and error_rate must be at most 1")
         if self.retry_after_s < 0:
             raise ValueError("retry_after_s cannot be negative")
         if self.client_limit is not None and not (
@@ -57,39 +67,39 @@ class Forecast(msgspec.Struct, frozen=True):
             raise ValueError("client_limit must be above 0 requests per second")
 
 
-class Weather(ASGIMiddleware):
-    """Stands before every request but `/health`; `forecast` may be replaced while the bank runs."""
+class FaultInjector(ASGIMiddleware):
+    """A middleware for every path except `/health`; `settings` may be replaced at any time."""
 
     scopes = (ScopeType.HTTP,)
 
     def __init__(
-        self, forecast: Forecast, seed: int, now: Callable[[], float] = time.monotonic
+        self, settings: FaultSettings, seed: int, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self.forecast = forecast
+        self.settings = settings
         self._random = random.Random(seed)
         self._now = now
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Delay the request, and let it through or raise BankProblem."""
+        """Delay the request, then pass it on or raise BankProblem."""
         if scope["path"] != HEALTH_PATH:
             self._check_limit(_name_client(scope))
-            forecast = self.forecast
-            lot = self._random.random()
+            settings = self.settings
+            draw = self._random.random()
             await asyncio.sleep(
-                (forecast.latency_ms + self._random.random() * forecast.latency_spread_ms) / 1000
+                (settings.latency_ms + self._random.random() * settings.latency_spread_ms) / 1000
             )
-            if lot < forecast.throttle_rate:
+            if draw < settings.throttle_rate:
                 raise BankProblem(
-                    429, "throttled", "Too many requests", retry_after_s=forecast.retry_after_s
+                    429, "throttled", "Too many requests", retry_after_s=settings.retry_after_s
                 )
-            if lot < forecast.throttle_rate + forecast.error_rate:
-                raise BankProblem(*self._random.choice(_OUTAGES))
+            if draw < settings.throttle_rate + settings.error_rate:
+                raise BankProblem(*self._random.choice(_SERVER_ERRORS))
         await next_app(scope, receive, send)
 
     def _check_limit(self, client: str) -> None:
-        """Take one token from the client's bucket; raise BankProblem 429 when there is none."""
-        rate = self.forecast.client_limit
+        """Remove one token from the client's bucket; raise BankProblem 429 when it is empty."""
+        rate = self.settings.client_limit
         if rate is None:
             return
         now, burst = self._now(), max(1.0, rate)
@@ -102,7 +112,7 @@ class Weather(ASGIMiddleware):
         if not allowed:
             wait_s = math.ceil((1 - tokens) / rate)
             raise BankProblem(
-                429, "client-limit", "This client sends too many requests", retry_after_s=wait_s
+                429, "client-limit", "The client sends too many requests", retry_after_s=wait_s
             )
 
 
