@@ -60,7 +60,7 @@ def main() -> int:
         build_page()
         install_project()
         if purpose == "test":
-            install_seed()
+            install_compatibility()
             make_further_environments()
             find_or_install_redis()
             find_or_install_promtool()
@@ -334,18 +334,18 @@ def python_version(python: str | Path) -> str | None:
     return answer(python, "-c", "import sys; print('{}.{}'.format(*sys.version_info))")
 
 
-def install_seed() -> None:
-    """Install what the specification's own TypeScript stands on, which only tests run."""
-    seed = ROOT / "tests" / "seed"
-    state = digest(seed / "package.json", seed / "package-lock.json")
-    if (seed / "node_modules").is_dir() and is_done("seed", state):
+def install_compatibility() -> None:
+    """Install the dependencies of the original specification's TypeScript, which only tests run."""
+    folder = ROOT / "tests" / "compatibility"
+    state = digest(folder / "package.json", folder / "package-lock.json")
+    if (folder / "node_modules").is_dir() and is_done("compatibility", state):
         return
-    say("Installing React and ioredis for the tests (tests/seed/)")
+    say("Installing React and ioredis for the tests (tests/compatibility/)")
     run(
-        *(PYTHON, "hatch_build.py", "npm", "ci", "--silent", "--prefix", seed),
-        failure="could not install what tests/seed/package-lock.json names",
+        *(PYTHON, "hatch_build.py", "npm", "ci", "--silent", "--prefix", folder),
+        failure="could not install the packages of tests/compatibility/package-lock.json",
     )
-    mark_done("seed", state)
+    mark_done("compatibility", state)
 
 
 # ---------------------------------------------------------------- the browser

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["address", "raw", "valkey"]
 
-SEED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
+EXPECTED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
 
 # What a server that is away looks like from within the page; every other line on the console is a fault.
 AWAY = (
@@ -82,7 +82,7 @@ class Publisher:
             out.publish([bus.Outgoing(service, instance, json.dumps(event).encode())])
 
     def publish(self, service: str, status: dict[str, Any], **more: Any) -> None:
-        """PUBLISH as any program may, in the seed's shape."""
+        """PUBLISH an external message, in the shape of the original specification."""
         event = {
             "service": service,
             "timestamp": time.time_ns() // 1_000_000,
@@ -91,12 +91,12 @@ class Publisher:
         }
         with redis.Redis(host=self.address.host, port=self.address.port, protocol=2) as client:
             assert client.publish(f"{self.namespace}:{service}", json.dumps(event)), (
-                "no server listens"
+                "no server is subscribed"
             )
 
 
 class Board:
-    """The page as a reader sees it."""
+    """The page as a user sees it."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -108,8 +108,8 @@ class Board:
     def value(self, service: str, field: str) -> Locator:
         return self.card(service).locator(f'[data-field="{field}"] [data-value]')
 
-    def outlook(self, service: str) -> Locator:
-        return self.card(service).get_by_test_id("outlook")
+    def state_note(self, service: str) -> Locator:
+        return self.card(service).get_by_test_id("state-note")
 
     def end(self, service: str) -> Locator:
         return self.card(service).get_by_test_id("end")
@@ -124,7 +124,7 @@ class Board:
     def expect_value(self, service: str, field: str, text: str) -> None:
         expect(self.value(service, field)).to_have_text(text)
 
-    def expect_link(self, status: str) -> None:
+    def expect_connection(self, status: str) -> None:
         expect(self.connection).to_have_attribute("data-status", status)
 
     def expect_stale(self, stale: bool) -> None:
@@ -187,8 +187,8 @@ def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., Serve
 
 
 @pytest.fixture
-def tells_of_its_errors() -> None:
-    """Ask for it where the page under test writes to the console what it runs into, as the seed's does."""
+def may_log_errors() -> None:
+    """Allow the page under test to log errors to the console, as the original page does."""
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Ite
     """
     complaints: list[str] = []
     allowed: tuple[str, ...] = AWAY if "may_be_away" in request.fixturenames else ()
-    if "tells_of_its_errors" in request.fixturenames:
+    if "may_log_errors" in request.fixturenames:
         allowed = ("",)
 
     def listen(message: ConsoleMessage) -> None:
@@ -222,7 +222,7 @@ def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Ite
 
 @pytest.fixture
 def server(serve: Callable[..., Server]) -> Server:
-    """A server that expects the seed's three services, and hears."""
-    server = serve("--expect", ",".join(SEED_SERVICES))
+    """A ready server that expects the three services of the original specification."""
+    server = serve("--expect", ",".join(EXPECTED_SERVICES))
     server.wait_until_ready()
     return server

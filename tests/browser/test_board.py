@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Route, expect
-from tests.browser.conftest import SEED_SERVICES
+from tests.browser.conftest import EXPECTED_SERVICES
 
 from pulseboard.process import spawn
 
@@ -46,19 +46,19 @@ def test_the_page_says_that_it_waits_until_the_board_has_come(
     held[0].continue_()
     expect(page.get_by_test_id("card")).to_have_count(3)
     expect(page.get_by_test_id("loading")).to_have_count(0)
-    board.expect_link("connected")
+    board.expect_connection("connected")
 
 
 def test_cards_change_as_messages_arrive(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
-    services = [publisher.service(name).start() for name in SEED_SERVICES]
+    services = [publisher.service(name).start() for name in EXPECTED_SERVICES]
     try:
         for step in range(3):
             for place, service in enumerate(services):
                 service.update(isRunning=step % 2 == 0, done=step * 10 + place)
-            for place, name in enumerate(SEED_SERVICES):
+            for place, name in enumerate(EXPECTED_SERVICES):
                 board.expect_value(name, "done", str(step * 10 + place))
                 board.expect_value(name, "isRunning", "Running" if step % 2 == 0 else "Idle")
                 board.expect_state(name, "alive")
@@ -68,7 +68,7 @@ def test_cards_change_as_messages_arrive(
             service.stop()
 
 
-def test_a_plain_publish_appears_and_changes_its_card(
+def test_an_external_message_appears_and_changes_its_card(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
@@ -77,7 +77,7 @@ def test_a_plain_publish_appears_and_changes_its_card(
         publisher.publish("balance-sync", {"done": done})
         board.expect_value("balance-sync", "done", str(done))
     expect(board.card("balance-sync")).to_have_count(1)
-    board.expect_state("balance-sync", "silent")  # it declares no rhythm
+    board.expect_state("balance-sync", "silent")  # it declares no heartbeat interval
 
 
 def test_every_field_of_a_status_can_be_read(
@@ -131,7 +131,7 @@ def test_expected_services_stand_on_the_board_before_they_are_seen(
     page: Page, board: Board, server: Server
 ) -> None:
     page.goto(server.url)
-    for name in SEED_SERVICES:
+    for name in EXPECTED_SERVICES:
         board.expect_state(name, "missing")
         expect(board.card(name)).to_contain_text("not seen yet")
     expect(page).to_have_title("(3) Background Services Monitor")
@@ -180,7 +180,7 @@ def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
         publisher.address.url,
         publisher.namespace,
     ]
-    # The living one has a slower rhythm than the test is long: a busy machine cannot make it late.
+    # The living one has a heartbeat interval longer than the test: a busy machine cannot make it late.
     with (
         publisher.service("account-discovery", heartbeat_s=60) as living,
         spawn(argv, stdout=subprocess.DEVNULL) as killed,
@@ -207,7 +207,7 @@ def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
         assert states["account-discovery"] == ["alive"]
 
 
-def test_a_service_that_says_goodbye_is_stopped_not_lost(
+def test_a_service_that_stops_gracefully_is_stopped_and_not_lost(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)

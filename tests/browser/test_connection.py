@@ -66,7 +66,7 @@ def test_what_was_missed_while_the_server_was_away_follows_each_once(
 ) -> None:
     wire = Wire(page)
     page.goto(server.url)
-    board.expect_link("connected")
+    board.expect_connection("connected")
     sent = iter(range(90))
 
     def publish(count: int) -> None:
@@ -101,7 +101,7 @@ def test_a_page_that_has_lost_its_server_greys_and_says_so(
     publisher.publish("balance-sync", {"done": 41})
     board.expect_value("balance-sync", "done", "41")
     board.expect_stale(False)
-    banner = page.get_by_test_id("banner-lost")
+    banner = page.get_by_test_id("banner-disconnected")
     expect(banner).to_have_count(0)
 
     server.kill()
@@ -109,9 +109,9 @@ def test_a_page_that_has_lost_its_server_greys_and_says_so(
     for card in page.get_by_test_id("card").all():
         expect(card).to_have_attribute("data-state", "unknown")
     expect(page.locator("main")).to_have_css("filter", "grayscale(1)")
-    expect(banner).to_contain_text("This page has lost its server.")
-    expect(banner).to_contain_text(re.compile(r"the last known, of \d\d:\d\d:\d\d"))
-    expect(banner).to_contain_text("The connection broke off.")
+    expect(banner).to_contain_text("The connection to the server is lost.")
+    expect(banner).to_contain_text(re.compile(r"shows data from \d\d:\d\d:\d\d"))
+    expect(banner).to_contain_text("The connection broke.")
     expect(banner.get_by_role("alert")).to_be_visible()
     board.expect_value("balance-sync", "done", "41")
     page.mouse.wheel(0, 2_000)
@@ -138,15 +138,15 @@ def test_a_frozen_server_is_noticed_within_three_of_its_pings(
             # Three pings and what two busy cores need; without what the server declared it would be fifteen seconds.
             assert time.monotonic() - frozen_at < 9
             board.expect_state("balance-sync", "unknown")
-            expect(page.get_by_test_id("banner-lost")).to_contain_text(
-                "The server has fallen silent."
+            expect(page.get_by_test_id("banner-disconnected")).to_contain_text(
+                "The server sends nothing."
             )
             service.update(done=2)
         board.expect_stale(False)
-        board.expect_link("connected")
+        board.expect_connection("connected")
         board.expect_value("balance-sync", "done", "2")
         board.expect_state("balance-sync", "alive")
-        expect(page.get_by_test_id("banner-lost")).to_have_count(0)
+        expect(page.get_by_test_id("banner-disconnected")).to_have_count(0)
 
 
 def test_a_refused_stream_is_asked_for_again(page: Page, board: Board, server: Server) -> None:
@@ -164,7 +164,7 @@ def test_a_refused_stream_is_asked_for_again(page: Page, board: Board, server: S
 
     page.route("**/api/stream*", refuse, times=3)
     page.goto(server.url)
-    board.expect_link("connected")
+    board.expect_connection("connected")
     board.expect_state("balance-sync", "missing")
     assert len(refused) == 3
 

@@ -22,17 +22,17 @@ def test_a_late_service_counts_down_to_its_loss(
     page.goto(server.url)
     publisher.publish("balance-sync", {"phase": "syncing"}, heartbeat_s=2, instance="one")
     board.expect_value("balance-sync", "phase", "Syncing")
-    expect(board.outlook("balance-sync")).to_have_text(re.compile(r"^lost in 0:0[0-2]$"))
+    expect(board.state_note("balance-sync")).to_have_text(re.compile(r"^lost in 0:0[0-2]$"))
     board.expect_state("balance-sync", "lost")
-    expect(board.outlook("balance-sync")).to_have_count(0)
-    expect(board.end("balance-sync")).to_have_text(re.compile(r"^No beat for \d+ s$"))
+    expect(board.state_note("balance-sync")).to_have_count(0)
+    expect(board.end("balance-sync")).to_have_text(re.compile(r"^No heartbeat for \d+ s$"))
     board.expect_value("balance-sync", "phase", "syncing")  # among the rows: it is not what it does
     publisher.publish("balance-sync", {"phase": "syncing"}, heartbeat_s=60, instance="one")
     board.expect_state("balance-sync", "alive")
     board.expect_value("balance-sync", "phase", "Syncing")
 
 
-def test_a_planned_goodbye_counts_down_and_alarms_only_when_it_is_missed(
+def test_a_planned_return_counts_down_and_alarms_only_when_it_is_missed(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(server.url)
@@ -117,7 +117,7 @@ def test_a_loss_is_told_while_the_page_looks_on_and_costs_no_request(
     page: Page, board: Board, server: Server, publisher: Publisher
 ) -> None:
     page.goto(f"{server.url}?incidents=open")
-    expect(page.get_by_test_id("incidents")).to_contain_text("No instance has been lost")
+    expect(page.get_by_test_id("incidents")).to_contain_text("No incident in the retained history")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for name in ("balance-sync", "account-discovery"):

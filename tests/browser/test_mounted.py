@@ -45,7 +45,7 @@ def test_it_is_live_and_asks_for_nothing_outside_the_prefix(
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))
     page.goto(f"{serve.url}/")
     expect(page).to_have_url(f"{serve.url}/services")
-    board.expect_link("connected")
+    board.expect_connection("connected")
     publisher.publish("balance-sync", {"done": 1})
     board.expect_value("balance-sync", "done", "1")
     page.get_by_role("link", name="Pulseboard").click()

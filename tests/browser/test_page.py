@@ -145,7 +145,7 @@ def test_the_page_follows_the_systems_colours_and_can_be_told_otherwise(
     page.emulate_media(color_scheme="dark")
     assert luminance(page, "backgroundColor") < 0.1
     switch = page.get_by_role("button", name="Colours")
-    expect(switch).to_have_accessible_name("Colours: as the system")
+    expect(switch).to_have_accessible_name("Colours: system")
     switch.click()
     expect(switch).to_have_accessible_name("Colours: light")
     assert luminance(page, "backgroundColor") > 0.8
@@ -193,12 +193,12 @@ def test_a_grey_board_and_what_is_in_trouble_can_be_read_too(
         assert ratio >= 4.5, f"{selector}: {ratio:.1f}"
     server.kill()
     board.expect_stale(True)
-    expect(page.get_by_test_id("banner-lost")).to_be_visible()
+    expect(page.get_by_test_id("banner-disconnected")).to_be_visible()
     grey = [
         f"[data-service=balance-sync] {part}"
         for part in (".card-title", "dt", "dd", ".card-state", ".card-foot")
     ]
-    for selector in [".banner-lost strong", ".banner-more", ".tally-word", *grey]:
+    for selector in [".banner-disconnected strong", ".banner-more", ".tally-word", *grey]:
         ratio = contrast(page, selector)
         assert ratio >= 4.5, f"{selector}: {ratio:.1f}"
 

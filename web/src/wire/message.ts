@@ -1,98 +1,51 @@
-/** The values of `GET /api/stream` and `GET /api/incidents`, specified in docs/reference/wire.md. */
-
-import type { JsonObject } from "../lib/json";
-
-/** The server cannot reach Redis since this time, so every state is unknown. */
-export interface Blind {
-  since: number;
-  reason: string;
-}
-
 /**
- * A period, by Redis' clock, in which no server was subscribed: external messages published in it
- * may be missing. `until` is null while the gap lasts.
+ * The messages of `GET /api/stream` and `GET /api/incidents`, as the page uses them. They derive
+ * from the generated shapes of docs/reference/wire.md, without the fields that the page ignores.
  */
-export interface CoverageGap {
-  since: number;
-  until: number | null;
-}
+
+import type {
+  BlindView,
+  BoardView,
+  ByeView,
+  CoverageGapView,
+  HeartbeatsView,
+  Incident,
+  IncidentView,
+  InstanceView,
+  LifecycleEvent,
+  LineView,
+  PingView,
+  ResetView,
+  SkippedView,
+} from "./shapes";
+
+export type { Incident };
+export type Blind = BlindView;
+export type CoverageGap = CoverageGapView;
 
 /** How current the server's knowledge is. All times are ms by Redis' clock. */
-export interface Freshness {
-  blind: Blind | null;
-  /** The latest coverage gap. Older servers do not send it; it is null then. */
-  gap: CoverageGap | null;
-  /** The number of instances that do not fit on a full board. 0 from older servers, too. */
-  omitted: number;
-  /** The server has received every heartbeat up to this time. */
-  observed_until: number;
-  /** The silence of an instance counts from this time on. */
-  observed_since: number;
-}
-
-/** One status event. `id` and `seen` are by Redis' clock, `timestamp` by the publisher's. */
-export interface Report {
-  service: string;
-  instance: string;
-  timestamp: number;
-  status: JsonObject;
-  heartbeat_s: number | null;
-  stopped: boolean;
-  /** The planned return after a graceful stop, in seconds. */
-  back_in_s: number | null;
-  id: string;
-  seen: number;
-}
+export type Freshness = Omit<PingView, "now">;
 
 /** The latest known status of one instance. */
-export interface Instance extends Report {
-  /** The instance was declared lost and has not been seen since. */
-  lost: boolean;
-  /** How long its event loop has not responded; 0 if it responds or is not watched. */
-  lag_ms: number;
-}
+export type Instance = Omit<InstanceView, "commands">;
 
-/** The loss of an instance. `id` is its position among the incidents; times by Redis' clock. */
-export interface Incident {
-  id: string;
-  service: string;
-  instance: string;
-  seen: number;
-  declared: number;
-  /**
-   * `silent`: no heartbeat for 2.5 intervals. `overdue`: the instance missed its planned return.
-   * Later servers may send other causes.
-   */
-  cause: string;
-  heartbeat_s: number | null;
-}
+/** One status event. `id` and `seen` are by Redis' clock, `timestamp` by the publisher's. */
+export type Report = Omit<Instance, "lost" | "lag_ms">;
 
-/** One log line. `timestamp` is by the clock of the process that logged it. */
-export interface LogLine {
-  id: string;
-  timestamp: number;
+/** One log line. Later servers may send other levels. */
+export interface LogLine extends Pick<LineView, "id" | "timestamp" | "message"> {
   level: string;
-  message: string;
   traceback: string;
 }
 
 /** An incident with the instance's last status, its time by the instance's clock, and log lines. */
-export interface LastWords extends Incident {
-  status: JsonObject;
-  timestamp: number;
+export interface LastWords extends Incident, Pick<IncidentView, "status" | "timestamp"> {
   lines: LogLine[];
 }
 
-export interface BoardMessage extends Freshness {
+export interface BoardMessage extends Omit<BoardView, "instances"> {
   type: "board";
-  now: number;
-  ping_s: number;
-  version: string;
-  insecure: boolean;
-  expect: string[];
   instances: Instance[];
-  /** The latest incidents, newest first. */
-  incidents: Incident[];
 }
 
 export interface StatusMessage {
@@ -100,53 +53,40 @@ export interface StatusMessage {
   report: Report;
 }
 
-export interface Heartbeat {
-  service: string;
-  instance: string;
-  seen: number;
-  lag_ms: number;
-}
+/** One decoded `HeartbeatRow`. */
+export interface Heartbeat extends Pick<InstanceView, "service" | "instance" | "seen" | "lag_ms"> {}
 
-export interface HeartbeatsMessage {
+export interface HeartbeatsMessage extends Omit<HeartbeatsView, "heartbeats"> {
   type: "heartbeats";
-  now: number;
-  observed_until: number;
   heartbeats: Heartbeat[];
 }
 
-export interface PingMessage extends Freshness {
+export interface PingMessage extends PingView {
   type: "ping";
-  now: number;
 }
 
 /**
  * A change in the life of an instance: `lost`, with its incident, or `gone` from the board.
  * Later servers may send other events.
  */
-export interface LifecycleMessage {
+export interface LifecycleMessage extends Pick<LifecycleEvent, "service" | "instance" | "event"> {
   type: "lifecycle";
   id: string;
-  service: string;
-  instance: string;
-  event: string;
   incident: Incident | null;
 }
 
 /** This client was too slow, and the server skipped `count` messages. A board follows. */
-export interface SkippedMessage {
+export interface SkippedMessage extends Pick<SkippedView, "reason"> {
   type: "skipped";
-  reason: string;
   count: number;
 }
 
-export interface ResetMessage {
+export interface ResetMessage extends ResetView {
   type: "reset";
-  reason: string;
 }
 
-export interface ByeMessage {
+export interface ByeMessage extends ByeView {
   type: "bye";
-  reason: string;
 }
 
 export type Message =

@@ -3,9 +3,20 @@
  * spec/fixtures/state.json holds this module and the server to the same results.
  */
 
+import type { InstanceView, State } from "./shapes";
+
+export type { State };
+
 /** Every state, the most severe first. */
-export const STATES = ["lost", "late", "missing", "unknown", "alive", "silent", "stopped"] as const;
-export type State = (typeof STATES)[number];
+export const STATES = [
+  "lost",
+  "late",
+  "missing",
+  "unknown",
+  "alive",
+  "silent",
+  "stopped",
+] as const satisfies readonly State[];
 
 /** States that need attention. */
 export const TROUBLE: ReadonlySet<State> = new Set(["lost", "late", "missing"]);
@@ -29,13 +40,11 @@ export interface Silence {
  * `heartbeat_s` null: the instance declares no heartbeat interval.
  * `lost`: the instance was declared lost and has not been seen since.
  */
-export interface StateInput extends Silence {
+export interface StateInput
+  extends Silence,
+    Pick<InstanceView, "heartbeat_s" | "stopped" | "back_in_s" | "lost"> {
   blind: boolean;
   observed_until: number;
-  heartbeat_s: number | null;
-  stopped: boolean;
-  back_in_s: number | null;
-  lost: boolean;
 }
 
 /** Return the state of an instance. The first condition that holds decides. */

@@ -1,4 +1,4 @@
-"""The seed's TypeScript and our Python speak to each other over Redis, in either direction."""
+"""The original TypeScript and our Python exchange messages over Redis in both directions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.seed import node
+from tests.compatibility import node
 from tests.support.valkey import run_valkey
 
 from pulseboard import Service
@@ -29,7 +29,7 @@ CHANNELS = [
 
 @pytest.fixture(scope="module")
 def own_redis() -> Iterator[RedisAddress]:
-    """The seed's channels have no prefix of a test's own, so this Redis is not shared."""
+    """A Redis of its own, because the original channels have no prefix per test."""
     with run_valkey() as valkey:
         yield valkey.address
 
@@ -49,18 +49,18 @@ def update(channel: ServiceChannel, number: int) -> dict[str, Any]:
     }
 
 
-async def test_python_hears_all_that_the_seeds_publisher_says_in_its_order(
+async def test_python_receives_every_message_of_the_original_publisher_in_order(
     own_redis: RedisAddress,
 ) -> None:
     sent = [
         (str(channel), update(channel, n))
         for n, channel in zip(range(30), itertools.cycle(CHANNELS))
     ]
-    observed_until: list[tuple[str, dict[str, Any]]] = []
-    all_heard = asyncio.Event()
+    received: list[tuple[str, dict[str, Any]]] = []
+    all_received = asyncio.Event()
 
-    def hear(channel: str, message: ServiceStatusUpdate) -> None:
-        observed_until.append(
+    def on_message(channel: str, message: ServiceStatusUpdate) -> None:
+        received.append(
             (
                 channel,
                 {
@@ -70,40 +70,40 @@ async def test_python_hears_all_that_the_seeds_publisher_says_in_its_order(
                 },
             )
         )
-        if len(observed_until) == len(sent):
-            all_heard.set()
+        if len(received) == len(sent):
+            all_received.set()
 
     async with ServicePubSub(RedisClient(own_redis)) as pubsub:
-        await pubsub.subscribe([ServiceChannel.ALL_SERVICES], hear)
+        await pubsub.subscribe([ServiceChannel.ALL_SERVICES], on_message)
         await asyncio.to_thread(node.publish, own_redis, sent)
-        await asyncio.wait_for(all_heard.wait(), 10)
-    assert observed_until == sent
+        await asyncio.wait_for(all_received.wait(), 10)
+    assert received == sent
     assert not pubsub.rejections.counts
 
 
-async def test_the_seeds_subscriber_hears_all_that_python_publishes_in_the_seeds_shape(
+async def test_the_original_subscriber_receives_every_message_of_python_in_its_shape(
     own_redis: RedisAddress,
 ) -> None:
     sent = [
         (channel, update(channel, n)) for n, channel in zip(range(30), itertools.cycle(CHANNELS))
     ]
-    with node.subscriber(own_redis) as observed_until:
+    with node.subscriber(own_redis) as received:
         async with ServicePubSub(RedisClient(own_redis)) as pubsub:
             for channel, message in sent:
                 await pubsub.publish_status(channel, ServiceStatusUpdate(**message))
-        assert list(itertools.islice(observed_until, len(sent))) == [
+        assert list(itertools.islice(received, len(sent))) == [
             {"channel": str(channel), "message": message} for channel, message in sent
         ]
 
 
-def test_the_seeds_subscriber_hears_our_services_in_the_seeds_shape(
+def test_the_original_subscriber_receives_our_services_in_its_shape(
     own_redis: RedisAddress,
 ) -> None:
-    with node.subscriber(own_redis) as observed_until:
+    with node.subscriber(own_redis) as received:
         with Service("balance-sync", redis_url=own_redis.url, instance="one") as service:
             service.replace({"queue": {"high": 3}, "isRunning": True})
-            first, second = itertools.islice(observed_until, 2)
-        stopped = next(observed_until)
+            first, second = itertools.islice(received, 2)
+        stopped = next(received)
     assert first["channel"] == second["channel"] == "service:balance-sync"
     assert (first["message"]["service"], first["message"]["status"]) == ("balance-sync", {})
     assert second["message"]["status"] == {"queue": {"high": 3}, "isRunning": True}

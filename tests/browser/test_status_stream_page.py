@@ -1,4 +1,7 @@
-"""The specification's own page and publisher, word for word, against our server: React in a real browser, ioredis in Node."""
+"""The original specification's page and publisher, unchanged, against our server.
+
+The page runs as React in a real browser, the publisher as ioredis in Node.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.conftest import SEED_SERVICES
-from tests.seed import node
+from tests.browser.conftest import EXPECTED_SERVICES
+from tests.compatibility import node
 from tests.support.valkey import run_valkey
 
 if TYPE_CHECKING:
@@ -26,20 +29,20 @@ KEYS = {
     "account-discovery": "accountDiscovery",
     "account-enrichment": "accountEnrichment",
 }
-SHELL = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/seed-test/page.js"></script>'
+SHELL = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/original-page/page.js"></script>'
 
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisAddress]:
-    """The seed's publisher speaks on `service:` alone, so this Redis is not shared."""
+    """A Redis of its own, because the original publisher uses the shared prefix `service:`."""
     with run_valkey() as valkey:
         yield valkey.address
 
 
 @pytest.fixture
-def seed_server(serve: Callable[..., Server], own_redis: RedisAddress) -> Server:
+def status_server(serve: Callable[..., Server], own_redis: RedisAddress) -> Server:
     server = serve(
-        "--expect", ",".join(SEED_SERVICES), "--channel-prefix", "service:", redis=own_redis
+        "--expect", ",".join(EXPECTED_SERVICES), "--channel-prefix", "service:", redis=own_redis
     )
     server.wait_until_ready()
     return server
@@ -47,7 +50,7 @@ def seed_server(serve: Callable[..., Server], own_redis: RedisAddress) -> Server
 
 @pytest.fixture
 def messages(page: Page) -> list[tuple[str, Any]]:
-    """What the browser's EventSource hands to the page, each as (event name, data), seen from outside the page."""
+    """The messages of the page's EventSource as (event name, data), recorded by the browser."""
     seen: list[tuple[str, Any]] = []
     session = page.context.new_cdp_session(page)
     session.on(
@@ -58,8 +61,11 @@ def messages(page: Page) -> list[tuple[str, Any]]:
     return seen
 
 
-def open_seed_page(page: Page, server: Server) -> None:
-    """Open the seed's page on the server's own origin. Only its HTML and script are ours; the API is the server."""
+def open_original_page(page: Page, server: Server) -> None:
+    """Open the original page on the server's own origin.
+
+    The test provides only its HTML and script. The API is the server's.
+    """
     script = (node.build() / "page" / "page.js").read_text(encoding="utf-8")
 
     def answer(route: Route) -> None:
@@ -68,19 +74,19 @@ def open_seed_page(page: Page, server: Server) -> None:
         else:
             route.fulfill(body=SHELL, content_type="text/html")
 
-    page.route("**/seed-test*", answer)
-    page.route("**/seed-test/**", answer)
-    page.goto(f"http://127.0.0.1:{server.port}/seed-test")
+    page.route("**/original-page*", answer)
+    page.route("**/original-page/**", answer)
+    page.goto(f"http://127.0.0.1:{server.port}/original-page")
 
 
 def updates(count: int) -> list[tuple[str, dict[str, Any]]]:
-    """Return (channel, update) pairs by the three services in turn; every tenth is word for word the one before its like."""
+    """Return (channel, update) pairs of the three services in turn; every tenth is a duplicate."""
     made: list[tuple[str, dict[str, Any]]] = []
     for n in range(count):
         if n % 10 == 9:
             made.append(made[-3])
             continue
-        service = SEED_SERVICES[n % 3]
+        service = EXPECTED_SERVICES[n % 3]
         status = {
             "isRunning": n % 2 == 0,
             "done": n,
@@ -98,16 +104,16 @@ def updates(count: int) -> list[tuple[str, dict[str, Any]]]:
 
 
 def expect_status(page: Page, status: dict[str, Any]) -> None:
-    expect(page.get_by_test_id("seed-status")).to_have_text(
+    expect(page.get_by_test_id("original-status")).to_have_text(
         json.dumps(status, ensure_ascii=False, separators=(",", ":"))
     )
 
 
-def test_the_seeds_page_shows_all_that_the_seeds_publisher_says_in_its_order(
-    page: Page, seed_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
+def test_the_original_page_shows_every_update_of_the_original_publisher_in_order(
+    page: Page, status_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
 ) -> None:
-    open_seed_page(page, seed_server)
-    expect(page.get_by_test_id("seed-loading")).to_have_count(0)
+    open_original_page(page, status_server)
+    expect(page.get_by_test_id("original-loading")).to_have_count(0)
     expect(page.get_by_text("● Connected")).to_be_visible()
     expect(page.get_by_role("heading", name="Background Services Monitor")).to_be_visible()
     expect_status(page, {"balanceSync": {}, "accountDiscovery": {}, "accountEnrichment": {}})
@@ -119,7 +125,7 @@ def test_the_seeds_page_shows_all_that_the_seeds_publisher_says_in_its_order(
     node.publish(own_redis, sent)
     latest = {update["service"]: update["status"] for _, update in sent}
     expect_status(page, {key: latest[service] for service, key in KEYS.items()})
-    # An end that is told apart from all before it, so that everything before it has come too.
+    # A distinct last update: when it is visible, every earlier one has arrived.
     last = {"service": "balance-sync", "timestamp": 1, "status": {"last": True}}
     node.publish(own_redis, [("service:balance-sync", last)])
     latest["balance-sync"] = last["status"]
@@ -130,50 +136,52 @@ def test_the_seeds_page_shows_all_that_the_seeds_publisher_says_in_its_order(
     assert all(list(data) == ["service", "timestamp", "status"] for _, data in messages[1:])
 
 
-def test_the_seeds_page_opened_late_has_everything_in_its_first_message(
-    page: Page, seed_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
+def test_the_original_page_opened_late_has_every_status_in_its_first_message(
+    page: Page, status_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
 ) -> None:
     node.publish(own_redis, updates(30))
     latest = {update["service"]: update["status"] for _, update in updates(30)}
     full = {key: latest[service] for service, key in KEYS.items()}
-    open_seed_page(page, seed_server)
+    open_original_page(page, status_server)
     expect(page.get_by_text("● Connected")).to_be_visible()
     expect_status(page, full)
     assert messages == [("message", full)]
 
 
-def test_the_seeds_polling_fallback_and_its_first_message_say_the_same(
-    page: Page, seed_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
+def test_the_original_polling_fallback_returns_the_first_message(
+    page: Page, status_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
 ) -> None:
     node.publish(own_redis, updates(6))
-    open_seed_page(page, seed_server)
+    open_original_page(page, status_server)
     expect(page.get_by_text("● Connected")).to_be_visible()
     assert messages[0][1] == page.evaluate(
         "fetch('/api/services/status').then(answer => answer.json())"
     )
 
 
-@pytest.mark.usefixtures("tells_of_its_errors")
-def test_the_seeds_page_reloads_itself_when_the_server_comes_back(
-    page: Page, seed_server: Server, own_redis: RedisAddress
+@pytest.mark.usefixtures("may_log_errors")
+def test_the_original_page_reloads_itself_when_the_server_returns(
+    page: Page, status_server: Server, own_redis: RedisAddress
 ) -> None:
-    open_seed_page(page, seed_server)
+    open_original_page(page, status_server)
     expect(page.get_by_text("● Connected")).to_be_visible()
     page.evaluate("window.notReloaded = true")
-    seed_server.stop()
+    status_server.stop()
     expect(page.get_by_text("● Disconnected")).to_be_visible()
-    seed_server.start()
+    status_server.start()
     node.publish(own_redis, updates(3))
-    page.wait_for_function("window.notReloaded === undefined")  # its own way, after 5 s
+    page.wait_for_function(
+        "window.notReloaded === undefined"
+    )  # the original page reloads after 5 s
     expect(page.get_by_text("● Connected")).to_be_visible()
     expect_status(page, {KEYS[update["service"]]: update["status"] for _, update in updates(3)})
 
 
-def test_a_service_the_seed_does_not_know_leaves_its_page_whole(
-    page: Page, seed_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
+def test_a_service_unknown_to_the_original_page_loses_no_message(
+    page: Page, status_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
 ) -> None:
-    """The seed's page takes any other name for account-enrichment; that is its own affair. It must not lose a message."""
-    open_seed_page(page, seed_server)
+    """The original page shows any unknown service as account-enrichment, but loses no message."""
+    open_original_page(page, status_server)
     expect(page.get_by_text("● Connected")).to_be_visible()
     other = {"service": "night-report", "timestamp": 1, "status": {"pages": 3}}
     node.publish(own_redis, [("service:night-report", other), *updates(3)])

@@ -1,4 +1,7 @@
-/** Bundles the seed's page for a browser and its publisher for Node into the folder named, with the Vite of `web/`. */
+/**
+ * Bundles the original page for a browser and the original publisher for Node into a folder, with the
+ * Vite of `web/`.
+ */
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -6,8 +9,8 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const seed = resolve(here, "..");
-const web = resolve(seed, "../../web/package.json");
+const original = resolve(here, "..");
+const web = resolve(original, "../../web/package.json");
 const vite = dirname(createRequire(web).resolve("vite/package.json"));
 const entry = JSON.parse(readFileSync(join(vite, "package.json"), "utf8")).exports["."];
 const { build } = await import(pathToFileURL(join(vite, entry.default ?? entry)).href);
@@ -17,22 +20,22 @@ if (!out) throw new Error("usage: build.mjs FOLDER");
 
 const REST = "{/* Rest of UI stays the same */}";
 
-/** Puts our view of the state where the specification's page leaves its own out. */
+/** Inserts our view of the status where the original page has a placeholder. */
 const restOfUi = {
   name: "rest-of-ui",
   enforce: "pre",
   transform(code, id) {
     if (!id.endsWith("/services/page.tsx")) return null;
-    if (code.split(REST).length !== 2) throw new Error("the seed's page no longer says where the rest of it stands");
+    if (code.split(REST).length !== 2) throw new Error("the original page has no placeholder for the rest of its UI; restore app/ from git");
     return { code: code.replace(REST, "<RestOfUi status={status} />"), map: null };
   },
 };
 
 const shared = {
   configFile: false,
-  root: seed,
+  root: original,
   logLevel: "error",
-  resolve: { alias: { "@": seed } },
+  resolve: { alias: { "@": original } },
 };
 
 await build({
@@ -45,7 +48,7 @@ await build({
     emptyOutDir: true,
     minify: false,
     lib: { entry: join(here, "main.tsx"), formats: ["es"], fileName: "page" },
-    // The names that page.tsx uses and, in the specification, does not import.
+    // page.tsx uses these names without an import.
     rolldownOptions: {
       transform: {
         inject: {

@@ -1,4 +1,7 @@
-"""The specification's TypeScript, bundled and run by Node: its page as a script for a browser, its `lib/redis` as a program."""
+"""Bundles the original specification's TypeScript and runs it with Node.
+
+The page becomes a script for a browser, `lib/redis` a program.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ HERE = Path(__file__).resolve().parent
 
 @functools.cache
 def build() -> Path:
-    """Return the folder with both bundles, built once for a test run."""
+    """Return the folder with both bundles. They are built once per test run."""
     if not (HERE / "node_modules" / "ioredis").is_dir():
         missing(
             "React and ioredis are not installed: run `make test`, or `python scripts/prepare.py test`"
         )
-    folder = tempfile.TemporaryDirectory(prefix="pulseboard-seed-")
+    folder = tempfile.TemporaryDirectory(prefix="pulseboard-compatibility-")
     _kept.append(folder)
     with node() as environment:
         subprocess.run(
@@ -41,16 +44,16 @@ def build() -> Path:
 _kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def missing(what: str) -> None:
-    """Skip at home and fail in CI."""
+def missing(reason: str) -> None:
+    """Skip the test on a developer's machine and fail it in CI."""
     if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @contextmanager
 def node(address: RedisAddress | None = None) -> Iterator[dict[str, str]]:
-    """Yield an environment with a Node.js first on PATH, and the seed's variables naming a Redis."""
+    """Yield an environment with Node.js first on PATH and the address of a Redis."""
     try:
         with node_environment() as environment:
             if address is not None:
@@ -61,7 +64,7 @@ def node(address: RedisAddress | None = None) -> Iterator[dict[str, str]]:
 
 
 def publish(address: RedisAddress, updates: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    """Publish (channel, update) pairs with the seed's own client.ts and pubsub.ts on ioredis, one after the other."""
+    """Publish (channel, update) pairs in order with the original client.ts and pubsub.ts."""
     lines = "".join(
         json.dumps({"channel": channel, "update": update}) + "\n" for channel, update in updates
     )
@@ -80,7 +83,7 @@ def publish(address: RedisAddress, updates: Iterable[tuple[str, dict[str, Any]]]
 
 @contextmanager
 def subscriber(address: RedisAddress) -> Iterator[Iterator[dict[str, Any]]]:
-    """Run the seed's `subscribe` and yield what its callback is given, each as {"channel", "message"}."""
+    """Run the original `subscribe` and yield its callbacks as {"channel", "message"}."""
     with (
         node(address) as environment,
         subprocess.Popen(
@@ -93,10 +96,10 @@ def subscriber(address: RedisAddress) -> Iterator[Iterator[dict[str, Any]]]:
     ):
         assert peer.stdin is not None
         assert peer.stdout is not None
-        said = (json.loads(line) for line in peer.stdout if line.startswith("{"))
+        received = (json.loads(line) for line in peer.stdout if line.startswith("{"))
         try:
-            assert next(said) == {"subscribed": True}
-            yield said
+            assert next(received) == {"subscribed": True}
+            yield received
         finally:
             peer.stdin.close()
             peer.wait(10)

@@ -1,2 +1,2 @@
-/** The one type that the specification's page names and does not define. */
+/** The only type that the original page uses without a definition. */
 type ServiceStatus = Record<"balanceSync" | "accountDiscovery" | "accountEnrichment", Record<string, unknown>>;
