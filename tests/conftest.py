@@ -6,6 +6,8 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from tests.support.examples import THOROUGH, examples
 
 from pulseboard.bus.connection.address import ENVIRONMENT
 from pulseboard.bus.keys import Keys
@@ -14,6 +16,11 @@ from pulseboard.bus.keys import Keys
 # SIGINT to children, so the test run takes the disposition that it has in the foreground.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The machine's load decides how long an example takes, so that no example has a deadline.
+settings.register_profile("quick", max_examples=examples(100), deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.load_profile("thorough" if THOROUGH else "quick")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,5 @@
 """Fixtures of the bus: a publisher, a relay, and a Valkey that a test may stop."""
 
-from tests.support.bus import own_valkey, proxy, publisher
+from tests.support.bus import bus, own_valkey, proxy, publisher
 
-__all__ = ["own_valkey", "proxy", "publisher"]
+__all__ = ["bus", "own_valkey", "proxy", "publisher"]

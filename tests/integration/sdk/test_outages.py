@@ -110,10 +110,10 @@ def test_redis_away_for_a_while_costs_the_steps_and_not_the_latest(
             assert sight.events[-1]["stopped"] is True
 
 
-def test_an_hour_of_updates_while_redis_is_away_takes_no_memory(
+def test_ten_minutes_of_updates_while_redis_is_away_take_no_memory(
     run_host: RunHost, keys: Keys
 ) -> None:
-    """Twenty updates a second for an hour, each with a status of 8 kB: 600 MB, were they kept."""
+    """At 20 updates per second, each of 8 kB: 96 MB if the service kept them all."""
     port = free_port()
     host = run_host(
         f"""
@@ -131,7 +131,7 @@ def test_an_hour_of_updates_while_redis_is_away_takes_no_memory(
         service.start()
         say(0, 2_000)
         before = rss()
-        most = say(2_000, 70_000)
+        most = say(2_000, 10_000)
         stats = service.stats()
         print(json.dumps({{"grown": rss() - before, "most": most, "offered": stats.offered, "failures": stats.failures,
             "sum": stats.sent + stats.dropped + stats.waiting}}), flush=True)
@@ -140,13 +140,13 @@ def test_an_hour_of_updates_while_redis_is_away_takes_no_memory(
     )
     assert host.stdout is not None
     told: dict[str, Any] = json.loads(host.stdout.readline())
-    assert told["offered"] == told["sum"] == 72_001
+    assert told["offered"] == told["sum"] == 12_001
     assert told["most"] <= 4 * MIB + 8_300
     assert told["grown"] < 16 * MIB
     assert told["failures"] < 100, "updates do not make attempts"
     with run_valkey(port), redis.Redis(port=port) as raw:
         sight = RedisView(raw, keys)
-        eventually(lambda: sight.latest.get("n") == 71_999)
+        eventually(lambda: sight.latest.get("n") == 11_999)
         assert len(sight.events) == 1
         host.communicate("\n", timeout=20)
         assert sight.events[-1]["stopped"] is True

@@ -25,11 +25,10 @@ def publisher(address: RedisAddress, keys: Keys, prefix: str) -> Any:
 
 def say(publisher: Publisher, service: str, times: int, text: str = "") -> None:
     """Have a service publish its status and log a line so many times."""
+    statuses = (msgspec.Raw(encode({"n": n, "text": text})) for n in range(times))
+    events = (StatusEvent(service, n, each, instance="w-1") for n, each in enumerate(statuses))
+    publisher.publish([Outgoing(service, "w-1", encode(event)) for event in events])
     for n in range(times):
-        status = msgspec.Raw(encode({"n": n, "text": text}))
-        publisher.publish(
-            [Outgoing(service, "w-1", encode(StatusEvent(service, n, status, instance="w-1")))]
-        )
         publisher.publish_lines(
             service,
             "w-1",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.hub import ListSink, entry, eventually, join, lifecycle, messages, reset
 
 from pulseboard.bus.clock import RedisClock
@@ -163,7 +164,7 @@ class TestBeats:
 
 
 class TestOrder:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(st.data())
     def test_whatever_happens_a_reader_sees_one_order_or_is_told(self, data: st.DataObject) -> None:
         """Readers of any speed come, go and come back with their last id, while events come in batches of any size.

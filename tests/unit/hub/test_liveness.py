@@ -3,6 +3,7 @@
 from benchmarks.false_alarms import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.hub import entry, lifecycle
 
 from pulseboard.bus.clock import RedisClock
@@ -96,7 +97,7 @@ def batch(signs: list[Heartbeat | Entry], observed_until: int) -> Batch:
     return Batch(entries, [sign for sign in signs if isinstance(sign, Heartbeat)], observed_until)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(signs, st.sets(st.integers(0, 39)), st.sets(st.integers(0, 39)), st.integers(0, 30_000))
 def test_two_servers_that_have_heard_the_same_give_the_same_verdict_however_they_came_to_hear_it(
     steps: list[tuple[str, str | int]], cuts: set[int], other_cuts: set[int], silence: int
@@ -109,7 +110,7 @@ def test_two_servers_that_have_heard_the_same_give_the_same_verdict_however_they
     assert states(one) == states(other)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(signs, st.sets(st.integers(0, 39)), st.integers(0, 39), st.integers(0, 30_000))
 def test_one_that_was_blind_meanwhile_says_the_same_or_that_it_does_not_know(
     steps: list[tuple[str, str | int]], cuts: set[int], blind_at: int, silence: int
@@ -132,7 +133,7 @@ def test_one_that_was_blind_meanwhile_says_the_same_or_that_it_does_not_know(
         assert verdict in (states(seeing)[name], State.UNKNOWN)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(signs, st.integers(0, 60_000))
 def test_nobody_who_was_heard_within_a_beat_and_a_half_is_in_trouble(
     steps: list[tuple[str, str | int]], silence: int

@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.hub import ListSink, entry, eventually, messages, reset
 
 from pulseboard.bus.clock import RedisClock
@@ -284,7 +285,7 @@ async def test_a_hub_that_closes_waits_for_no_server_that_is_ahead(world: World)
     assert [message.event for message in messages(sink.writes)] == ["bye"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     st.lists(
         st.one_of(

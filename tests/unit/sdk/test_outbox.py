@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support.examples import examples
 from tests.support.sdk import held_up
 
 from pulseboard.sdk.outbox import Outbox, Said, Word
@@ -290,7 +291,7 @@ class Dealings(RuleBasedStateMachine):
 
 
 TestDealings = Dealings.TestCase
-TestDealings.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDealings.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 
 
 def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:

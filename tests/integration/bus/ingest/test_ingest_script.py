@@ -7,6 +7,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
@@ -98,7 +99,9 @@ def names(raw: redis.Redis) -> Iterator[list[str]]:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
 def test_what_any_server_heard_and_lived_to_report_is_adopted_once(

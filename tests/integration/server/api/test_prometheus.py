@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.examples import examples
 from tests.support.server import EXPECTED, ServeFixture, Server, eventually
 from tests.support.valkey import run_valkey
 
@@ -320,7 +321,7 @@ metric_values = (
 )
 
 
-@settings(deadline=None, max_examples=60)  # each runs a program
+@settings(deadline=None, max_examples=examples(60))  # each runs a program
 @given(
     st.lists(
         st.tuples(
