@@ -230,7 +230,10 @@ def sync(entries: dict[str, str], *options: str, python: Path = PYTHON) -> None:
         wanted = Path(folder, "requirements.txt")
         wanted.write_text("".join(entries.values()), encoding="utf-8")
         uv_pip(
-            *("sync", "--require-hashes", *options, wanted),
+            "sync",
+            "--require-hashes",
+            *options,
+            wanted,
             failure="could not install the packages in requirements.lock",
             python=python,
         )
