@@ -146,7 +146,9 @@ def all_rings() -> list[Ring]:
     rings = [
         *fast_rings(),
         pytest_ring(
-            *("integration", "tests/integration", "tests/compatibility"), workers=4, budget_s=INTEGRATION_S
+            *("integration", "tests/integration", "tests/compatibility"),
+            workers=4,
+            budget_s=INTEGRATION_S,
         ),
         pytest_ring("acceptance", "tests/acceptance", workers=4, budget_s=ACCEPTANCE_S),
     ]
