@@ -107,7 +107,9 @@ class Till:
 
     def _on_board(self) -> set[str]:
         return {
-            name for name, state in self._server.core.hub.states("till").items() if state == "alive"
+            name
+            for name, state in self._server.runtime.hub.states("till").items()
+            if state == "alive"
         }
 
     def post(self, command: str, *, headers: dict[str, str] | None = None, **more: Any) -> Any:

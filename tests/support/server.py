@@ -152,11 +152,11 @@ class Server:
     """A server in a thread of its own, with an event loop of its own."""
 
     def __init__(self, settings: Settings, http: Any = StreamProtocol) -> None:
-        self.core = Runtime(settings)
+        self.runtime = Runtime(settings)
         self._sock = bind("127.0.0.1", 0)
         self.port: int = self._sock.getsockname()[1]
         config = uvicorn.Config(
-            create_app(self.core),
+            create_app(self.runtime),
             http=http,
             ws="none",
             lifespan="on",

@@ -219,9 +219,9 @@ async def test_many_first_requests_start_one_core(
     started: list[Runtime] = []
     start = Runtime.start
 
-    def note(core: Runtime) -> None:
-        started.append(core)
-        start(core)
+    def note(runtime: Runtime) -> None:
+        started.append(runtime)
+        start(runtime)
 
     monkeypatch.setattr(Runtime, "start", note)
     board = Pulseboard(settings)
@@ -276,13 +276,13 @@ async def test_a_core_that_failed_answers_with_an_error(
 
     monkeypatch.setattr(Runtime, "_declare_losses", fail)
     async with Pulseboard(settings) as board, client_of(board) as client:
-        core = board._runtime
-        assert core is not None
-        await eventually(lambda: core.failed)
+        runtime = board._runtime
+        assert runtime is not None
+        await eventually(lambda: runtime.failed)
         for path in ("/services", "/api/stream", "/api/services/status", "/healthz"):
             answer = await client.get(path)
             assert (answer.status_code, answer.json()["code"]) == (503, "failed")
-        assert core.hub.closing
+        assert runtime.hub.closing
     assert "of all things" in caplog.text
 
 
@@ -307,9 +307,9 @@ async def test_a_part_that_is_cancelled_by_nobody_is_a_failure(
 
     monkeypatch.setattr(part, name, stray)
     async with Pulseboard(settings) as board:
-        core = board._runtime
-        assert core is not None
-        await eventually(lambda: core.failed)
+        runtime = board._runtime
+        assert runtime is not None
+        await eventually(lambda: runtime.failed)
 
 
 async def test_wrong_options_are_told_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:

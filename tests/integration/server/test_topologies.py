@@ -195,7 +195,7 @@ async def check_the_rest_works(server: Server, service: Service) -> None:
             == ["seen"]
         )
     )
-    board = server.get("/api/board", params={"at": str(server.core.hub.now_ms)}).json()
+    board = server.get("/api/board", params={"at": str(server.runtime.hub.now_ms)}).json()
     assert [each["state"] for each in board["instances"] if each["service"] == service.name] == [
         "alive"
     ]

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
 from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
@@ -58,11 +58,6 @@ def routes(hub: Hub, replay: FeedReplay) -> list[ASGIRouteHandler]:
     return [status_stream, event_stream]
 
 
-class _AsgiChannel(NamedTuple):
-    receive: Receive
-    send: Send
-
-
 class Streams:
     """Serves streams: each request becomes a connection of the hub until either side ends it."""
 
@@ -93,11 +88,10 @@ class Streams:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         attach = partial(self._attach, parse_resume_point(scope))
-        channel = _AsgiChannel(receive, send)
         extension: object = (scope.get("extensions") or {}).get(EXTENSION)
         if not isinstance(extension, Extension):
             await send(head)
-            await self._serve_on_asgi(view, attach, channel)
+            await self._serve_on_asgi(view, attach, receive, send)
             return
         sink = TransportSink(extension.protocol, extension.cycle)
         extension.protocol.stream = extension.cycle
@@ -106,7 +100,7 @@ class Streams:
             connection = Connection(view, sink)
             await self._serve_on_transport(connection, attach, extension.protocol, receive)
         else:
-            await self._serve_on_asgi(view, attach, channel)
+            await self._serve_on_asgi(view, attach, receive, send)
 
     def _check(self, scope: HTTPScope) -> None:
         if scope["method"] not in ("GET", "HEAD"):
@@ -151,16 +145,18 @@ class Streams:
             # connection has been attached meanwhile.
             self._hub.leave(connection)
 
-    async def _serve_on_asgi(self, view: View, attach: Attach, channel: _AsgiChannel) -> None:
+    async def _serve_on_asgi(
+        self, view: View, attach: Attach, receive: Receive, send: Send
+    ) -> None:
         sink = AsgiSink()
         connection = Connection(view, sink)
         # `send` may wait forever for a frozen client, so this waits for other ends as well.
         sending = asyncio.create_task(
-            sink.send_all(channel.send, lambda: self._hub.pump(connection)),
+            sink.send_all(send, lambda: self._hub.pump(connection)),
             name="pulseboard-stream-send",
         )
         disconnected = asyncio.create_task(
-            wait_for_disconnect(channel.receive), name="pulseboard-stream-disconnect"
+            wait_for_disconnect(receive), name="pulseboard-stream-disconnect"
         )
         aborted = asyncio.create_task(sink.aborted.wait(), name="pulseboard-stream-abort")
         attaching = asyncio.ensure_future(attach(connection))

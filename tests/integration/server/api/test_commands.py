@@ -416,7 +416,7 @@ async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
     raw.publish(f"{prefix}fake", json.dumps(status))
     listener = {"run": "x", "commands": {"go": {"description": "", "args": schema}}}
     raw.set(keys.listener("fake", "i"), json.dumps(listener))
-    await eventually(lambda: server.core.hub.states("fake"))
+    await eventually(lambda: server.runtime.hub.states("fake"))
     args = {"by": "a" * 40 + "!", "a" * 40 + "!": 1}
     answer = server.request(
         "POST", "/api/services/fake/commands", json={"command": "go", "args": args}

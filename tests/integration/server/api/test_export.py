@@ -183,7 +183,7 @@ async def test_a_server_that_ends_breaks_an_export_off(
     reader = await asyncio.to_thread(
         SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl"
     )
-    server.core.hub.close("the server is stopping")
+    server.runtime.hub.close("the server is stopping")
     data = await asyncio.to_thread(reader.rest)
     assert not data.endswith(b"0\r\n\r\n")
     *_, last = [line for line in data.splitlines() if line.startswith(b"{")]

@@ -198,5 +198,5 @@ async def test_a_service_that_nobody_knows_is_a_problem_and_one_that_said_nothin
     answer = server.get(f"/api/services/repotr/{path}")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown-service")
     publish("report", n=1)
-    await eventually(lambda: server.core.hub.states("report"))
+    await eventually(lambda: server.runtime.hub.states("report"))
     assert server.get(f"/api/services/report/{path}").status_code == 200

@@ -82,7 +82,7 @@ async def test_a_stream_of_other_kinds_or_services_has_none(
         assert (await some.until(lambda message: message.event == "metric")).data[
             "service"
         ] == "other"
-        server.core.hub.close("enough")
+        server.runtime.hub.close("enough")
         for stream in (logs, seed):
             assert not [message for message in await stream.rest() if message.event == "metric"]
 

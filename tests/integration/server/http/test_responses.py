@@ -141,7 +141,7 @@ def test_a_fault_inside_is_a_problem_document_without_its_story(
     def fail() -> None:
         raise RuntimeError("the password is hunter2")
 
-    monkeypatch.setattr(server.core.hub.board, "snapshot", fail)
+    monkeypatch.setattr(server.runtime.hub.board, "snapshot", fail)
     answer = server.get("/api/services/status")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"

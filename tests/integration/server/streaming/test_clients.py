@@ -68,7 +68,7 @@ async def test_a_slow_reader_that_fell_behind_gets_it_all_or_is_told(
         await eventually(
             lambda: (
                 any_server.get("/api/services/status").json()["balanceSync"].get("n") == last
-                and any_server.core.hub.ring.first > 0
+                and any_server.runtime.hub.ring.first > 0
             )
         )
         seen: list[tuple[str | None, Any]] = []

@@ -141,7 +141,7 @@ async def test_filters_hold_for_what_is_read_from_redis(
         publish("report" if n % 2 else "balance-sync", n=n)
     publish("report", n=7)
     await eventually(lambda: server.get("/api/services/status").json().get("report") == {"n": 7})
-    other = serve(server.core.settings.address)
+    other = serve(server.runtime.settings.address)
     await eventually(other.is_ready)
     async with await other.open(
         f"/api/stream?services=report&kinds=status&since={start}"
@@ -247,7 +247,7 @@ async def test_a_reader_that_is_slow_to_take_what_it_missed_gets_it_and_one_that
     await eventually(
         lambda: server.get("/api/services/status").json()["balanceSync"].get("n") == 399
     )
-    other = serve(server.core.settings.address, http=http, write_deadline_s=1.0)
+    other = serve(server.runtime.settings.address, http=http, write_deadline_s=1.0)
     await eventually(other.is_ready)
     with socket.socket() as frozen:
         frozen.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -274,7 +274,7 @@ async def test_a_reader_that_hangs_up_while_its_past_is_read_leaves_nothing_behi
     """
     ids, other = fresh
     monkeypatch.setattr("pulseboard.bus.feed.replay.PAGE", 3)
-    read: Any = other.core.replay._script
+    read: Any = other.runtime.replay._script
     reading = threading.Event()
 
     async def lose(**arguments: Any) -> object:
@@ -285,7 +285,7 @@ async def test_a_reader_that_hangs_up_while_its_past_is_read_leaves_nothing_behi
         return answer
 
     before = other.health()["tasks"]
-    monkeypatch.setattr(other.core.replay, "_script", lose)
+    monkeypatch.setattr(other.runtime.replay, "_script", lose)
     async with await other.open(f"/api/stream?since={ids[0]}"):
         await asyncio.to_thread(reading.wait, LIMIT_S)
     await eventually(lambda: other.health()["tasks"] == before)
