@@ -1,7 +1,8 @@
-"""Child processes that die with their parent, however the parent ends, `kill -9` included.
+"""Child processes that die with their parent, also after `kill -9` of the parent.
 
-On Linux the kernel does it (`PR_SET_PDEATHSIG`, prctl(2)); elsewhere, and off the main thread, a few lines of `/bin/sh`
-wait beside the child on a pipe that only the parent holds open. Nothing is restarted or relayed here.
+On Linux the kernel kills the child (`PR_SET_PDEATHSIG`, prctl(2)). On other systems, and off the main
+thread, a shell waits beside the child on a pipe that only the parent holds open. This module neither
+restarts a child nor relays its output.
 Invariant: no code path leaves an orphan behind.
 """
 
@@ -28,10 +29,10 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _LINUX = sys.platform.startswith("linux")
 _LINE_LIMIT_BYTES = 64 * 1024
 
-# $1: the descriptor of the pipe, $2: the signal, the rest: the program. The watcher stays in the child's process group,
-# so the group's id cannot be given to strangers while it waits; it lets go of the child's streams, so their readers see
-# the end of the child. `exec` keeps the pid: the process that was spawned is the program itself.
-_WATCHED = """
+# $1: the descriptor of the pipe, $2: the signal, the rest: the program. The watcher stays in the child's
+# process group, so the system cannot reuse the group's id while it waits. It closes the child's streams,
+# so that their readers see the end of the child. `exec` keeps the pid: the spawned process is the program.
+_WATCHER_SCRIPT = """
 fd=$1 sig=$2; shift 2
 (trap '' HUP INT TERM; read -r _ <"/dev/fd/$fd"; kill -s "$sig" -- "-$$") </dev/null >/dev/null 2>&1 &
 exec "$@"
@@ -39,15 +40,15 @@ exec "$@"
 
 
 class _Tether(NamedTuple):
-    """How one child is bound to this process."""
+    """How a child is bound to this process."""
 
     argv: list[str]
     preexec: Callable[[], None] | None = None
     pass_fds: tuple[int, ...] = ()
     keep_fd: int | None = None
 
-    def hold(self, process: object) -> None:
-        """Keep the watcher waiting as long as `process` is referenced; a dead child's watcher then goes as well."""
+    def attach(self, process: object) -> None:
+        """Keep the pipe of the watcher open for as long as `process` is referenced."""
         if self.keep_fd is not None:
             weakref.finalize(process, os.close, self.keep_fd)
 
@@ -63,11 +64,11 @@ def spawn(
     pass_fds: Sequence[int] = (),
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own that gets `death_signal` when this process ends.
+    """Start a program in its own session; it receives `death_signal` when this process ends.
 
-    A session of its own means that a terminal's Ctrl-C does not reach it: stopping it in order is the caller's part.
-    `env` is the whole environment (default: this process's). Keep the returned object as long as the child shall live.
-    Raises OSError when the program cannot be started.
+    In its own session it does not receive Ctrl-C from a terminal, so the caller must stop it. `env` is the
+    whole environment (default: that of this process). Keep the returned object for as long as the child
+    should live. Raises OSError if the program cannot be started.
     """
     with _tether(argv, death_signal) as tether:
         process = subprocess.Popen(
@@ -81,7 +82,7 @@ def spawn(
             pass_fds=(*pass_fds, *tether.pass_fds),
             preexec_fn=tether.preexec,
         )
-        tether.hold(process)
+        tether.attach(process)
     return process
 
 
@@ -97,7 +98,10 @@ async def spawn_async(
     death_signal: signal.Signals = signal.SIGKILL,
     limit: int = _LINE_LIMIT_BYTES,
 ) -> asyncio.subprocess.Process:
-    """Do what `spawn` does, for the running event loop; `limit` bounds the bytes buffered of each piped stream."""
+    """Do the same as `spawn` in the running event loop.
+
+    `limit` bounds the buffered bytes of each piped stream.
+    """
     with _tether(argv, death_signal) as tether:
         process = await asyncio.create_subprocess_exec(
             *tether.argv,
@@ -111,24 +115,24 @@ async def spawn_async(
             pass_fds=(*pass_fds, *tether.pass_fds),
             preexec_fn=tether.preexec,
         )
-        tether.hold(process)
+        tether.attach(process)
     return process
 
 
 @contextmanager
 def _tether(argv: Sequence[str], death_signal: signal.Signals) -> Iterator[_Tether]:
-    # The kernel counts the forking *thread* as the parent: a child forked off the main thread would die with it.
+    # For the kernel the parent is the forking *thread*: a child of another thread would die with it.
     if _LINUX and threading.current_thread() is threading.main_thread():
-        yield _Tether(list(argv), preexec=_ask_kernel(death_signal))
+        yield _Tether(list(argv), preexec=_make_preexec(death_signal))
         return
-    if shutil.which(argv[0]) is None:  # the shell would start, and only then fail
+    if shutil.which(argv[0]) is None:  # otherwise the shell would start first, and fail later
         raise FileNotFoundError(f"no such program: {argv[0]}")
     read_end, write_end = os.pipe()
     try:
         watched = [
             "/bin/sh",
             "-c",
-            _WATCHED,
+            _WATCHER_SCRIPT,
             "sh",
             str(read_end),
             death_signal.name.removeprefix("SIG"),
@@ -142,15 +146,15 @@ def _tether(argv: Sequence[str], death_signal: signal.Signals) -> Iterator[_Teth
         os.close(read_end)
 
 
-def _ask_kernel(death_signal: signal.Signals) -> Callable[[], None]:
-    # Looked up before the fork: between fork and exec nothing may be imported or loaded.
+def _make_preexec(death_signal: signal.Signals) -> Callable[[], None]:
+    # Loaded before the fork: between fork and exec no import is allowed.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 
     def bind() -> None:
         if prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-        if os.getppid() != parent:  # it died between the fork and the prctl: no signal will come
+        if os.getppid() != parent:  # the parent died before prctl(), so no signal will come
             os.kill(os.getpid(), signal.SIGKILL)
 
     return bind

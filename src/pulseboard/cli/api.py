@@ -1,4 +1,4 @@
-"""The server's HTTP API, asked: addresses, timeouts, and what an answer that is an error becomes."""
+"""The client of the HTTP API: addresses, timeouts, and errors of the server."""
 
 import os
 import re
@@ -17,14 +17,14 @@ from pulseboard.wire.errors import ConfigError, ServerRefused, ServerUnreachable
 
 ANSWER_S = 10.0
 CONNECT_S = 5.0
-"""In a rack it takes a millisecond, to the other side of the world a third of a second; TCP tries again after 1 and 3 s."""
+"""A connection takes 1 ms in a rack and 300 ms around the world; TCP retries after 1 and 3 s."""
 _ESCAPED = re.compile(r"[^\x20-\x7e]")
 
 Query = Mapping[str, str | int | None]
 
 
 class Api:
-    """The API of one server, wherever it is mounted. Raises ServerUnreachable, or ServerRefused for what is a problem."""
+    """The API of one server, below any prefix. Raises ServerUnreachable or ServerRefused."""
 
     def __init__(self, server: str) -> None:
         try:
@@ -40,28 +40,28 @@ class Api:
             base_url=url,
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             headers={"user-agent": f"pulseboard/{VERSION}"},
-            # The certificates of a machine take 40 ms to read, for which plain HTTP has no use.
+            # Loading the system's certificates takes 40 ms, which plain HTTP need not spend.
             verify=True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            # A proxy of this machine's environment cannot reach what listens on its loopback alone.
+            # A proxy from the environment cannot reach the loopback address of this machine.
             trust_env=url.host not in ("localhost", "127.0.0.1", "::1"),
             follow_redirects=True,
         )
 
     async def get(self, path: str, **query: str | int | None) -> bytes:
-        """Return the body of an answer."""
-        with self._told():
-            answer = await self._client.get(path, params=_given(query))
+        """Return the body of the answer to a GET request."""
+        with self._transport_errors():
+            answer = await self._client.get(path, params=_without_empty(query))
         return _body(answer)
 
     async def now_ms(self) -> int:
-        """Return what time it is on the board, by Redis' clock, which is the one that everything there is dated by."""
+        """Return the time of the board in ms, by the clock of Redis."""
         return int(msgspec.json.decode(await self.get("/healthz"))["now"])
 
     async def post(
         self, path: str, body: Any, *, headers: Mapping[str, str] | None = None
     ) -> bytes:
-        """Send a value as JSON; return the body of the answer."""
-        with self._told():
+        """POST a value as JSON; return the body of the answer."""
+        with self._transport_errors():
             answer = await self._client.post(
                 path,
                 content=msgspec.json.encode(body),
@@ -70,19 +70,19 @@ class Api:
         return _body(answer)
 
     async def lines(self, path: str, **query: str | int | None) -> AsyncGenerator[bytes, None]:
-        """Yield each line of an export; raise ServerRefused for one that is not whole."""
+        """Yield each line of an export; raise ServerRefused if the export is incomplete."""
         async with self.open(path, query | {"format": "jsonl"}, silence_s=ANSWER_S) as answer:
             rest, last = b"", b""
-            with self._told():
+            with self._transport_errors():
                 try:
                     async for data in answer.aiter_bytes():
-                        *whole, rest = (rest + data).split(b"\n")
-                        for line in whole:
+                        *complete, rest = (rest + data).split(b"\n")
+                        for line in complete:
                             if last:
                                 yield last
                             last = line
                 except httpx.RemoteProtocolError:
-                    # Broken off: its last line says why.
+                    # The server broke the body off; its last line is a problem document.
                     raise _refusal(503, last) from None
             if last:
                 yield last
@@ -91,14 +91,16 @@ class Api:
     async def open(
         self, path: str, query: Query, *, silence_s: float
     ) -> AsyncGenerator[httpx.Response, None]:
-        """Open an answer that goes on; it is given up when it is silent for `silence_s`."""
+        """Open a streaming answer; it times out after `silence_s` without data."""
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, read=silence_s)
-        with self._told():
-            request = self._client.build_request("GET", path, params=_given(query), timeout=timeout)
+        with self._transport_errors():
+            request = self._client.build_request(
+                "GET", path, params=_without_empty(query), timeout=timeout
+            )
             answer = await self._client.send(request, stream=True)
         try:
             if answer.is_error:
-                with self._told():
+                with self._transport_errors():
                     await answer.aread()
                 _body(answer)
             yield answer
@@ -106,7 +108,7 @@ class Api:
             await answer.aclose()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _transport_errors(self) -> Iterator[None]:
         try:
             yield
         except httpx.TransportError as error:
@@ -125,7 +127,7 @@ class Api:
 
 
 def explain(error: BaseException) -> str:
-    """Return in a few words why a server was not reached: httpx keeps the word of the system behind its own."""
+    """Return why a server was not reached; httpx wraps the error of the operating system."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
@@ -139,11 +141,11 @@ def explain(error: BaseException) -> str:
 
 
 def segment(name: str) -> str:
-    """Return a name as one segment of a path."""
+    """Return a name encoded as one path segment."""
     return quote(name, safe="")
 
 
-def _given(query: Query) -> dict[str, str | int]:
+def _without_empty(query: Query) -> dict[str, str | int]:
     return {name.rstrip("_"): value for name, value in query.items() if value not in (None, "")}
 
 
@@ -163,5 +165,7 @@ def _refusal(status: int, body: bytes) -> ServerRefused:
         )
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return ServerRefused(
-            status, "no-board", f"what answers there is no board of ours (HTTP {status})"
+            status,
+            "no-board",
+            f"the program at this address is not a Pulseboard server (HTTP {status})",
         )

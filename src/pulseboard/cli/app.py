@@ -1,6 +1,7 @@
 """The `pulseboard` command: its subcommands, and how an error becomes one line and an exit code.
 
-0: done. 1: what was asked did not hold. 2: usage or configuration. 3: the server cannot be reached. 130: Ctrl-C.
+0: done. 1: the requested condition did not hold. 2: usage or configuration. 3: no server.
+130: Ctrl-C.
 """
 
 import logging
@@ -14,7 +15,7 @@ from dotenv import load_dotenv
 from typer.exceptions import TyperException
 
 from pulseboard.cli.options import with_settings
-from pulseboard.cli.queries import add_asking
+from pulseboard.cli.queries import add_queries
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 from pulseboard.wire.errors import ConfigError, PulseboardError, ServerRefused, ServerUnreachable
@@ -34,35 +35,35 @@ def run(argv: Sequence[str]) -> int:
         code = app(list(argv) or ["--help"], prog_name="pulseboard", standalone_mode=False)
     except TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _complain(f"{message} (see pulseboard --help)", 2)
+        return _report(f"{message} (see pulseboard --help)", 2)
     except ConfigError as error:
-        return _complain(str(error), 2)
+        return _report(str(error), 2)
     except ServerUnreachable as error:
-        return _complain(str(error), 3)
+        return _report(str(error), 3)
     except ServerRefused as error:
-        return _complain(str(error), 2 if error.usage else 1)
+        return _report(str(error), 2 if error.usage else 1)
     except PulseboardError as error:
-        return _complain(str(error), 1)
+        return _report(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return code if isinstance(code, int) else 0
 
 
 def _load_dotenv() -> None:
-    """Read `.env` as docker compose does; what the environment says already stands."""
+    """Read `.env` like docker compose does; existing variables win."""
     try:
         load_dotenv(Path(".env"))
     except (OSError, ValueError) as error:
         raise ConfigError(f".env cannot be read: {error}") from error
 
 
-def _complain(message: str, code: int) -> int:
+def _report(message: str, code: int) -> int:
     print(f"pulseboard: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         print(f"pulseboard {VERSION}")
         raise typer.Exit
 
@@ -94,18 +95,18 @@ def serve(
         typer.Option("--fd", help="Serve on this inherited socket instead of host and port."),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Do not print where the board is.")
+        bool, typer.Option("--quiet", help="Do not print the URL of the board.")
     ] = False,
     ready_fd: Annotated[
         int | None,
         typer.Option(
             "--ready-fd",
-            help="Write a line to this inherited descriptor once requests are answered.",
+            help="Write a line to this inherited descriptor when the server is ready.",
         ),
     ] = None,
 ) -> None:
     """Serve the board: read the feed from Redis and stream it to every browser."""
-    # Each command brings its own imports: the web framework alone would double the start of the others.
+    # Imported here, because the web framework would double the start-up time of other commands.
     from pulseboard.cli.serve import run_serve  # noqa: PLC0415
 
     raise typer.Exit(run_serve(settings, fd=fd, quiet=quiet, ready_fd=ready_fd))
@@ -116,21 +117,24 @@ def serve(
 def demo(
     settings: Settings,
     seed: Annotated[
-        int, typer.Option("--seed", help="The number that decides what the core bank holds.")
+        int,
+        typer.Option(
+            "--seed", help="Seed of the simulated bank: the same seed gives the same bank."
+        ),
     ] = 1,
     database_url: Annotated[
         str | None,
         typer.Option(
             "--database-url",
             envvar="PULSEBOARD_DEMO_DATABASE_URL",
-            help="sqlite:/// or postgresql:// database of the services; else a SQLite file of this run.",
+            help="sqlite:/// or postgresql:// URL; without it, a temporary SQLite file.",
         ),
     ] = None,
 ) -> None:
-    """Run three real services on one board: balance sync, account discovery and account enrichment, against a core bank."""
+    """Run three real services against a simulated bank, and show them on one board."""
     from pulseboard.cli.demo import run_demo_board  # noqa: PLC0415
 
     raise typer.Exit(run_demo_board(settings, seed=seed, database_url=database_url))
 
 
-add_asking(app)
+add_queries(app)

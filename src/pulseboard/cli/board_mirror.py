@@ -159,7 +159,7 @@ class Mirror:
                 instance.seen, instance.lost = seen, False
 
     def _take_lifecycle(self, message: Message) -> None:
-        event = message.read()
+        event = message.decode()
         key = event["service"], event["instance"]
         instance = self._instances.get(key)
         if instance is None:

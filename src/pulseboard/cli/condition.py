@@ -1,4 +1,4 @@
-"""Conditions as `pulseboard wait` takes them: `SERVICE=alive[,field=value…]`."""
+"""Conditions of `pulseboard wait`: `SERVICE=alive[,field=value…]`."""
 
 import re
 from typing import Any, NamedTuple
@@ -15,7 +15,10 @@ _ABSENT = object()
 
 
 class Condition(NamedTuple):
-    """That one instance of a service is in a state, and its status has these values; or that there is none (`missing`)."""
+    """One instance of a service is in a state and its status has these values.
+
+    With the state `missing` and no fields: the service has no instance.
+    """
 
     text: str
     service: str
@@ -24,7 +27,7 @@ class Condition(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Condition":
-        """Read one; raise ConfigError."""
+        """Parse one condition; raise ConfigError if it is malformed."""
         first, *more = _NEXT_FIELD.split(text)
         service, found, state = first.partition("=")
         if not found or state not in [*State]:
@@ -38,30 +41,33 @@ class Condition(NamedTuple):
         fields = tuple((name, value) for name, _, value in (each.partition("=") for each in more))
         return cls(text, service, State(state), fields)
 
-    def held_by(self, instances: list[InstanceSeen]) -> str | None:
-        """Return which of these instances of the service it holds for, the first of them; None: for none."""
+    def find_holder(self, instances: list[InstanceSeen]) -> str | None:
+        """Return the name of the first instance that fulfils the condition, or None."""
         if self.state is State.MISSING and not self.fields:
-            gone = all(each.state is State.MISSING for each in instances)
-            return "nobody" if gone else None
+            absent = all(each.state is State.MISSING for each in instances)
+            return "no instance" if absent else None
         for each in instances:
             if each.state is self.state and all(
-                _is(find(each.status, path), value) for path, value in self.fields
+                _equals(find(each.status, path), value) for path, value in self.fields
             ):
                 return each.instance or "-"
         return None
 
     def describe(self, instances: list[InstanceSeen]) -> str:
-        """Say in a few words how near it is: of the nearest instance, the state and the fields that are asked for."""
+        """Describe the instance that is closest to the condition: its state and the fields."""
         if not instances:
-            return "it was not seen"
+            return "not seen"
         nearest = max(instances, key=lambda each: (each.state is self.state, each.seen or 0))
-        values = [f"{path}={_shown(find(nearest.status, path))}" for path, _ in self.fields]
-        who = f" ({nearest.instance})" if nearest.instance else ""
-        return f"last seen {', '.join([nearest.state.value, *values])}{who}"
+        values = [f"{path}={_format(find(nearest.status, path))}" for path, _ in self.fields]
+        name = f" ({nearest.instance})" if nearest.instance else ""
+        return f"last seen {', '.join([nearest.state.value, *values])}{name}"
 
 
 def find(status: Any, path: str) -> Any:
-    """Return the value at a dotted path, `queue.depth` or `jobs.0.name`; a key that is the whole of the rest comes first."""
+    """Return the value at a dotted path such as `queue.depth` or `jobs.0.name`.
+
+    A key that equals the whole remaining path wins over a nested value.
+    """
     if isinstance(status, dict) and path in status:
         return status[path]
     head, dot, rest = path.partition(".")
@@ -75,20 +81,20 @@ def find(status: Any, path: str) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """Return what a value means: JSON where it is some, else the text that it is."""
+    """Return the value as JSON if it is valid JSON, otherwise as text."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
         return text
 
 
-def _is(value: Any, text: str) -> bool:
+def _equals(value: Any, text: str) -> bool:
     if isinstance(value, str):
         return value == text or value == parse_value(text)
-    wanted = parse_value(text)
-    # To Python, True is 1.
-    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
+    expected = parse_value(text)
+    # Python treats True and 1 as equal; JSON does not.
+    return isinstance(value, bool) == isinstance(expected, bool) and bool(value == expected)
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return "(none)" if value is _ABSENT else msgspec.json.encode(value).decode()[:80]

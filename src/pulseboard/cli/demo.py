@@ -14,16 +14,16 @@ from pulseboard.wire.errors import ConfigError
 
 
 def run_demo_board(settings: Settings, *, seed: int, database_url: str | None) -> int:
-    """Run the bank, the three services and the server, each its own process, until Ctrl-C; return the exit code."""
+    """Run bank, services and server as processes until Ctrl-C; return the exit code."""
     if missing := [
         name for name in ("sqlalchemy", "aiosqlite", "httpx") if find_spec(name) is None
     ]:
         raise ConfigError(
-            f"the demo needs {', '.join(missing)}: pip install 'pulseboard[demo]' brings it"
+            f"the demo needs {', '.join(missing)}: run pip install 'pulseboard[demo]'"
         )
     with bind(settings.host, settings.port) as sock, provide_redis(settings) as (settings, redis):
         port = sock.getsockname()[1]
-        # The server's process takes the socket over: the port cannot be lost between our look and its start.
+        # The server process inherits the socket, so no other program can take the port meanwhile.
         sock.set_inheritable(True)
         server = python("-m", "pulseboard", "serve", "--fd", str(sock.fileno()), "--quiet")
         announce(board_url(settings.host, sock), redis)

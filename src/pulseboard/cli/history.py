@@ -26,11 +26,11 @@ class _Event(msgspec.Struct):
     back_in_s: float | None = None
 
     @property
-    def word(self) -> str:
-        """Whether it only said how it does, or also goodbye."""
+    def kind(self) -> str:
+        """The kind of this event: `status`, or a graceful stop with its planned return."""
         if not self.stopped:
             return "status"
-        return "stopped" if self.back_in_s is None else f"goodbye, back in {self.back_in_s:g}s"
+        return "stopped" if self.back_in_s is None else f"stopped, back in {self.back_in_s:g}s"
 
 
 class _Page(msgspec.Struct):
@@ -47,9 +47,9 @@ async def show_history(
     *,
     json: bool,
 ) -> int:
-    """Print what a service said of its status, the oldest first; of the last `count` (None: all)."""
+    """Print the last `count` statuses of a service (None: all), oldest first."""
     console, shown = open_console(), 0
-    before: dict[str, dict[str, Any]] = {}
+    previous: dict[str, dict[str, Any]] = {}
     async with Api(server) as api:
         relative = [
             moment for moment in (since, until) if moment is not None and moment.ago_ms is not None
@@ -67,18 +67,18 @@ async def show_history(
                     continue
                 event = msgspec.json.decode(text, type=_Event)
                 if console.is_terminal:
-                    console.print(_draw(event, before.get(event.instance, {})), soft_wrap=True)
-                    before[event.instance] = event.status
+                    console.print(_draw(event, previous.get(event.instance, {})), soft_wrap=True)
+                    previous[event.instance] = event.status
                 else:
                     columns = (
                         format_iso(Cursor.parse(event.id).ms),
                         safe(event.instance) or "-",
-                        event.word,
+                        event.kind,
                     )
                     print("  ".join((*columns, format_fields(event.status))).rstrip())
     sys.stdout.flush()
     if not shown:
-        Notices().remark("nothing kept")
+        Notices().remark("no status is kept")
     return 0
 
 
@@ -107,15 +107,15 @@ async def _events(
             yield bytes(event)
 
 
-def _draw(event: _Event, before: dict[str, Any]) -> Text:
-    """What is not as it was in the status before stands out."""
+def _draw(event: _Event, previous: dict[str, Any]) -> Text:
+    """Return a line in which unchanged fields are dimmed."""
     text = Text.assemble(
         (format_clock(Cursor.parse(event.id).ms), "dim"), "  ", safe(event.instance) or "-", "  "
     )
     if event.stopped:
-        text.append(f"{event.word}  ", "blue")
+        text.append(f"{event.kind}  ", "blue")
     for name, value in event.status.items():
-        same = name in before and before[name] == value
-        text.append(f"{format_fields({name: value})} ", "dim" if same else "")
+        unchanged = name in previous and previous[name] == value
+        text.append(f"{format_fields({name: value})} ", "dim" if unchanged else "")
     text.rstrip()
     return text

@@ -1,6 +1,7 @@
-"""The live stream, read for as long as it takes: over lost connections, restarts and servers that fall silent.
+"""Reading the event stream across lost connections, restarts and silent servers.
 
-Invariant: it resumes where it was, so nothing is lost or comes twice without a `reset` or a `skipped` that says so.
+Invariant: the stream resumes at its cursor, so a loss or a duplicate is always announced by `reset`
+or `skipped`.
 """
 
 import asyncio
@@ -15,34 +16,34 @@ import msgspec
 from pulseboard.cli.api import Api, Query, explain
 from pulseboard.wire.errors import ServerRefused, ServerUnreachable
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 5.0
 FIRST_SILENCE_S = 30.0
-"""Longer than a server's heartbeats are apart by default. From its board on it is known how often it pings."""
-PINGS_MISSED = 3
-LEAST_SILENCE_S = 3.0
+"""Longer than the default keep-alive interval. After `board` the ping interval is known."""
+MISSED_PINGS = 3
+MIN_SILENCE_S = 3.0
 _BUSY = (408, 425, 429)
 
 
 class Message(NamedTuple):
-    """One message, its data still JSON. `id` is where the stream is to be resumed after it."""
+    """One message with its data as JSON. `id` is the cursor from which the stream resumes after it."""
 
     event: str
     id: str
     data: bytes
 
-    def read(self) -> Any:
-        """Return its data."""
+    def decode(self) -> Any:
+        """Return the decoded data."""
         return msgspec.json.decode(self.data)
 
 
 class Away(NamedTuple):
-    """The server cannot be read at the moment; it is tried again, and a message is the sign that it is back."""
+    """The server cannot be read. The next message means that it is back."""
 
     reason: str
 
 
 class Live:
-    """One reader of `/api/stream`. `cursor` is where it is; `opened` how often the stream was open."""
+    """One client of `/api/stream`. `opened` counts how often the stream was opened."""
 
     def __init__(self, api: Api, query: Query, *, since: str = "") -> None:
         self._api = api
@@ -53,12 +54,12 @@ class Live:
         self._retry_s = 0.0
 
     async def read(self) -> AsyncGenerator[Message | Away, None]:
-        """Yield what comes, for ever. Raises ServerRefused for what no server will ever grant."""
+        """Yield messages forever. Raise ServerRefused if a retry cannot help."""
         failures = 0
         while True:
             reason = ""
             try:
-                async with aclosing(self._visit()) as messages:
+                async with aclosing(self._read_connection()) as messages:
                     async for message in messages:
                         failures = 0
                         yield message
@@ -70,59 +71,64 @@ class Live:
                 reason = str(error)
             if reason:
                 yield Away(reason)
-            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**failures) * random.uniform(0.5, 1.0)  # noqa: S311
+            pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**failures) * random.uniform(0.5, 1.0)  # noqa: S311
             failures = min(failures + 1, 10)
             await asyncio.sleep(max(self._retry_s, pause_s))
             self._retry_s = 0.0
 
-    async def _visit(self) -> AsyncGenerator[Message, None]:
-        """Yield the messages of one connection; return when the server said goodbye."""
+    async def _read_connection(self) -> AsyncGenerator[Message, None]:
+        """Yield the messages of one connection; return after `bye`."""
         query = self._query | ({"since": self.cursor} if self.cursor else {})
         async with self._api.open(
             "/api/stream", query, silence_s=max(FIRST_SILENCE_S, self._silence_s)
         ) as answer:
             self.opened += 1
-            parser, said_bye = SseParser(), False
+            parser, got_bye = SseParser(), False
             try:
                 pieces = answer.aiter_bytes()
                 while (data := await self._next(pieces)) is not None:
-                    for message in parser.take(data):
-                        said_bye = message.event == "bye"
+                    for message in parser.feed(data):
+                        got_bye = message.event == "bye"
                         if message.event == "board":
-                            self._take_rhythm(message)
+                            self._read_ping_interval(message)
                         if message.id:
                             self.cursor = message.id
                         yield message
             except httpx.ReadTimeout as error:
-                raise ServerUnreachable(f"{self._api.url} has fallen silent") from error
+                raise ServerUnreachable(f"{self._api.url} has sent nothing for too long") from error
             except httpx.TransportError as error:
-                raise ServerUnreachable(f"{self._api.url} was lost: {explain(error)}") from error
+                raise ServerUnreachable(
+                    f"{self._api.url} closed the connection: {explain(error)}"
+                ) from error
             finally:
                 self._retry_s = parser.retry_ms / 1000
-            if not said_bye:
+            if not got_bye:
                 raise ServerUnreachable(f"{self._api.url} ended the stream")
 
     async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        """Return what comes next, None at the end. How long that may take is known only from the board on."""
+        """Return the next bytes, or None at the end of the stream."""
         try:
             async with asyncio.timeout(self._silence_s):
                 return await anext(pieces)
         except StopAsyncIteration:
             return None
         except TimeoutError as error:
-            raise ServerUnreachable(f"{self._api.url} has fallen silent") from error
+            raise ServerUnreachable(f"{self._api.url} has sent nothing for too long") from error
 
-    def _take_rhythm(self, board: Message) -> None:
-        ping_s = msgspec.json.decode(board.data, type=_Rhythm).ping_s
-        self._silence_s = max(LEAST_SILENCE_S, PINGS_MISSED * ping_s)
+    def _read_ping_interval(self, board: Message) -> None:
+        ping_s = msgspec.json.decode(board.data, type=_PingInterval).ping_s
+        self._silence_s = max(MIN_SILENCE_S, MISSED_PINGS * ping_s)
 
 
-class _Rhythm(msgspec.Struct):
-    ping_s: float = FIRST_SILENCE_S / PINGS_MISSED
+class _PingInterval(msgspec.Struct):
+    ping_s: float = FIRST_SILENCE_S / MISSED_PINGS
 
 
 class SseParser:
-    """Takes Server-Sent Events apart as they come (WHATWG HTML, 9.2.6). `retry_ms` is when the server wants us back."""
+    """Parses Server-Sent Events incrementally (WHATWG HTML, 9.2.6).
+
+    `retry_ms` is the reconnection delay that the server requested.
+    """
 
     def __init__(self) -> None:
         self.retry_ms = 0
@@ -130,8 +136,8 @@ class SseParser:
         self._event = self._id = ""
         self._data: list[bytes] = []
 
-    def take(self, data: bytes) -> Iterator[Message]:
-        """Yield the messages that are whole with these bytes."""
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that these bytes complete."""
         searched = len(self._rest)
         self._rest += data
         start = 0
@@ -139,12 +145,12 @@ class SseParser:
             line = bytes(self._rest[start:end]).removesuffix(b"\r")
             start = end + 1
             if line:
-                self._take_line(line)
+                self._parse_line(line)
             elif (message := self._dispatch()) is not None:
                 yield message
         del self._rest[:start]
 
-    def _take_line(self, line: bytes) -> None:
+    def _parse_line(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         match name:

@@ -20,7 +20,7 @@ from pulseboard.cli.output_style import (
     open_console,
     safe,
 )
-from pulseboard.cli.pipe import check_reader
+from pulseboard.cli.pipe import check_output_pipe
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import ServerRefused, ServerUnreachable
 from pulseboard.wire.events.log import LinePlace
@@ -30,7 +30,7 @@ PAGE = 1_000
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """One line, from history or live."""
+    """One line, from history or from the stream."""
 
     id: str
     timestamp: int
@@ -60,9 +60,10 @@ class _Batch(msgspec.Struct):
     dropped: int = 0
 
 
-class Wanted(NamedTuple):
-    """Which lines: of one service or (None) all, of a level and above, with a text in them, since a moment; the `latest` of them
-    (None: all).
+class LogSelection(NamedTuple):
+    """The lines to print: service (None: all), minimum level, text, and start.
+
+    `latest` is the number of lines, counted from the end (None: all).
     """
 
     service: str | None
@@ -80,17 +81,17 @@ class Wanted(NamedTuple):
         return {"level": self.level, "contains": self.contains}
 
 
-async def show_logs(server: str, wanted: Wanted, *, follow: bool, json: bool) -> int:
-    """Print lines of log, and with `follow` those that come, until Ctrl-C."""
+async def show_logs(server: str, selection: LogSelection, *, follow: bool, json: bool) -> int:
+    """Print log lines; with `follow`, continue with new lines until Ctrl-C."""
     notices = Notices()
-    show = _Printer(notices, named=wanted.service is None, json=json)
+    printer = _Printer(notices, named=selection.service is None, json=json)
     async with Api(server) as api:
-        since_ms = await _since_ms(api, wanted.since)
+        since_ms = await _since_ms(api, selection.since)
         if follow:
-            await _follow(api, wanted, since_ms, show, notices)
+            await _follow(api, selection, since_ms, printer, notices)
         else:
-            await _print_past(api, wanted, since_ms, None, show)
-            if not show.shown:
+            await _print_history(api, selection, since_ms, None, printer)
+            if not printer.shown:
                 notices.remark("no lines")
     return 0
 
@@ -101,29 +102,35 @@ async def _since_ms(api: Api, since: Moment | None) -> int | None:
     )
 
 
-async def _print_past(
-    api: Api, wanted: Wanted, since_ms: int | None, until: Cursor | None, show: "_Printer"
+async def _print_history(
+    api: Api,
+    selection: LogSelection,
+    since_ms: int | None,
+    until: Cursor | None,
+    printer: "_Printer",
 ) -> None:
-    """Print what is in history, up to the entry `until`."""
-    if wanted.latest is not None:
-        for line in await _last_lines(api, wanted, since_ms, until, wanted.latest):
-            show.line(line)
+    """Print lines from history, up to the entry `until`."""
+    if selection.latest is not None:
+        for line in await _last_lines(api, selection, since_ms, until, selection.latest):
+            printer.line(line)
     else:
-        async with aclosing(_all_lines(api, wanted, since_ms, until)) as lines:
+        async with aclosing(_all_lines(api, selection, since_ms, until)) as lines:
             async for line in lines:
-                show.line(line)
-    show.flush()
+                printer.line(line)
+    printer.flush()
 
 
 async def _last_lines(
-    api: Api, wanted: Wanted, since_ms: int | None, until: Cursor | None, count: int
+    api: Api, selection: LogSelection, since_ms: int | None, until: Cursor | None, count: int
 ) -> list[Line]:
     before = None if until is None else f"{until.ms}-{until.seq + 1}.0"
     pages: list[list[Line]] = []
     left = count
     while left > 0:
         query = {"from_": since_ms, "before": before, "limit": min(left, PAGE)}
-        page = msgspec.json.decode(await api.get(wanted.path, **wanted.filter, **query), type=_Page)
+        page = msgspec.json.decode(
+            await api.get(selection.path, **selection.filter, **query), type=_Page
+        )
         pages.append(page.lines)
         left -= len(page.lines)
         before = page.before
@@ -133,11 +140,11 @@ async def _last_lines(
 
 
 async def _all_lines(
-    api: Api, wanted: Wanted, since_ms: int | None, until: Cursor | None
+    api: Api, selection: LogSelection, since_ms: int | None, until: Cursor | None
 ) -> AsyncGenerator[Line, None]:
     end_ms = None if until is None else until.ms
     async with aclosing(
-        api.lines(wanted.path, **wanted.filter, from_=since_ms, to=end_ms)
+        api.lines(selection.path, **selection.filter, from_=since_ms, to=end_ms)
     ) as exported:
         async for text in exported:
             line = msgspec.json.decode(text, type=Line)
@@ -146,17 +153,17 @@ async def _all_lines(
 
 
 async def _follow(
-    api: Api, wanted: Wanted, since_ms: int | None, show: "_Printer", notices: Notices
+    api: Api, selection: LogSelection, since_ms: int | None, printer: "_Printer", notices: Notices
 ) -> None:
-    """Print history up to where the stream begins, and from there what comes; after a gap, history again."""
-    live = Live(api, {"kinds": "log", "services": wanted.service, **wanted.filter})
-    last: LinePlace | None = None  # up to here everything was printed
+    """Print history up to the start of the stream, then the stream; fill gaps from history."""
+    live = Live(api, {"kinds": "log", "services": selection.service, **selection.filter})
+    last: LinePlace | None = None  # everything up to this line is printed
     async with aclosing(live.read()) as items:
         async for item in items:
             if isinstance(item, Away) and not live.opened:
                 raise ServerUnreachable(item.reason)
             notices.follow(item)
-            check_reader()
+            check_output_pipe()
             if isinstance(item, Away):
                 continue
             match item.event:
@@ -164,57 +171,62 @@ async def _follow(
                     here = Cursor.parse(item.id)
                     try:
                         if last is None:
-                            await _print_past(api, wanted, since_ms, here, show)
+                            await _print_history(api, selection, since_ms, here, printer)
                         else:
-                            await _fill(api, wanted, last, here, show, notices)
+                            await _fill(api, selection, last, here, printer, notices)
                     except ServerRefused as error:
                         if error.code != "unknown-service":
                             raise
-                        notices.remark(f"{error} Waiting for it")  # it may be about to start
+                        notices.remark(f"{error} Waiting for it")  # the service may start later
                     last = LinePlace(here, sys.maxsize)
                 case "log" if last is not None:
-                    last = _print_batch(item, last, show)
+                    last = _print_batch(item, last, printer)
                 case "skipped" | "reset":
                     notices.remark(f"{_gap(item)}; reading them from history")
                 case _:
                     pass
-            show.flush()
+            printer.flush()
 
 
-def _print_batch(message: Message, last: LinePlace, show: "_Printer") -> LinePlace:
+def _print_batch(message: Message, last: LinePlace, printer: "_Printer") -> LinePlace:
     batch = msgspec.json.decode(message.data, type=_Batch)
-    show.dropped(batch.dropped, batch.service)
+    printer.dropped(batch.dropped, batch.service)
     for line in batch.lines:
         if (place := line.place) > last:
             line.service, line.instance = batch.service, batch.instance
-            show.line(line)
+            printer.line(line)
             last = place
     return last
 
 
 async def _fill(
-    api: Api, wanted: Wanted, last: LinePlace, here: Cursor, show: "_Printer", notices: Notices
+    api: Api,
+    selection: LogSelection,
+    last: LinePlace,
+    here: Cursor,
+    printer: "_Printer",
+    notices: Notices,
 ) -> None:
     count = 0
     if last.cursor < here:
-        async with aclosing(_all_lines(api, wanted, last.cursor.ms, here)) as lines:
+        async with aclosing(_all_lines(api, selection, last.cursor.ms, here)) as lines:
             async for line in lines:
                 if line.place > last:
-                    show.line(line)
+                    printer.line(line)
                     count += 1
-    show.flush()
+    printer.flush()
     notices.remark(
-        f"{count:,} line{'' if count == 1 else 's'} read from history; what it no longer held is missing"
+        f"{count:,} line{'' if count == 1 else 's'} read from history; trimmed lines are missing"
     )
 
 
 def _gap(message: Message) -> str:
-    told = message.read()
-    count = told.get("skipped", {}).get("log")
+    data = message.decode()
+    count = data.get("skipped", {}).get("log")
     return (
-        f"{count:,} lines skipped: {told['reason']}"
+        f"{count:,} lines skipped: {data['reason']}"
         if count
-        else f"lines may have been missed: {told['reason']}"
+        else f"lines may have been missed: {data['reason']}"
     )
 
 
@@ -238,7 +250,7 @@ class _Printer:
             print(self._plain(line))
 
     def dropped(self, count: int, service: str) -> None:
-        """Say how many lines a service dropped here."""
+        """Report how many lines the service dropped at this place."""
         if count:
             self.flush()
             self._notices.remark(f"{count:,} line{'' if count == 1 else 's'} dropped by {service}")
@@ -255,13 +267,13 @@ class _Printer:
             text.append(f"{safe(line.service):<18}  ", "cyan")
         if line.logger:
             text.append(f"{safe(line.logger)}: ", "dim")
-        # Lines of a message stand below each other, further in; nothing else of it moves the cursor.
+        # Line breaks of a message are kept and indented; other control characters are escaped.
         first, *more = line.message.splitlines() or [""]
         text.append(safe(first), "bold" if line.level in ("error", "critical") else "")
         if line.fields:
             text.append(f"  {format_fields(line.fields)}", "cyan dim")
-        for below in (*more, *line.traceback.splitlines()):
-            text.append(f"\n    {safe(below)}", "dim")
+        for continuation in (*more, *line.traceback.splitlines()):
+            text.append(f"\n    {safe(continuation)}", "dim")
         return text
 
     def _plain(self, line: Line) -> str:

@@ -1,4 +1,4 @@
-"""Moments as they are typed: `10m` ago, ISO 8601, or ms since the epoch."""
+"""Moments on the command line: an age such as `10m`, ISO 8601, or ms since the epoch."""
 
 import datetime as dt
 import re
@@ -12,14 +12,14 @@ _MS = re.compile(r"\d{1,16}", re.ASCII)
 
 
 class Moment(NamedTuple):
-    """A moment: `ago_ms` before whatever time it is on the board, or `at_ms` since the epoch."""
+    """A moment: `ago_ms` before the current time of the board, or `at_ms` since the epoch."""
 
     ago_ms: int | None = None
     at_ms: int | None = None
 
     @classmethod
     def parse(cls, option: str, text: str) -> "Moment":
-        """Read one; raise ConfigError for what is none. A time without an offset is meant as on this machine's clock."""
+        """Parse a moment; raise ConfigError. A time without an offset is local time."""
         if (ago := _AGO.fullmatch(text)) is not None:
             return cls(ago_ms=int(float(ago[1]) * _UNITS_MS[ago[2]]))
         try:
@@ -30,7 +30,7 @@ class Moment(NamedTuple):
             )
         except (ValueError, OverflowError) as error:
             raise ConfigError(
-                f"{option} is a time: like 10m, 2h or 3d ago, or like 2026-11-25T03:00:00Z, not {text[:40]!r}"
+                f"{option} is an age (10m, 2h, 3d) or a time (2026-11-25T03:00:00Z), not {text[:40]!r}"
             ) from error
         return cls(at_ms=max(0, at_ms))
 

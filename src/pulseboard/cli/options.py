@@ -1,4 +1,4 @@
-"""Flags from settings: every field of `Settings` is a flag, with its type, its help and its environment variable."""
+"""Flags from settings: each field of `Settings` becomes a flag with type, help and variable."""
 
 import functools
 import inspect
@@ -13,7 +13,7 @@ from pulseboard.server.settings import Settings
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command(settings, …)` a flag for each field of the settings, in their order, before its own parameters."""
+    """Give `command(settings, …)` a flag for each field, before its own parameters."""
     taken = list(inspect.signature(command).parameters.values())[1:]
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in taken]
     flags = [_flag(name) for name in Settings.model_fields]
@@ -24,7 +24,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         command(settings, **given)
 
     run.__signature__ = inspect.Signature([*flags, *own])  # type: ignore[attr-defined]
-    # Typer reads these rather than the signature's annotations, and does not know `settings`.
+    # Typer reads these instead of the signature, and does not know `settings`.
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*flags, *own)}
     return run
 
@@ -53,7 +53,7 @@ def _flag(name: str) -> inspect.Parameter:
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """Return the settings as the environment of a child: what was given by flag must reach it too."""
+    """Return the settings as environment variables for a child process, flags included."""
     values = settings.model_dump(mode="json", exclude_none=True, exclude={"redis_url"}) | {
         "expect": ",".join(settings.expect)
     }

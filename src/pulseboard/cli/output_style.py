@@ -1,4 +1,4 @@
-"""How things look in a terminal: the shape, word and colour of each state, ages, and what others wrote made safe to show."""
+"""Terminal output: shape and colour of each state, ages, and text made safe to print."""
 
 import datetime as dt
 import sys
@@ -16,7 +16,7 @@ SHAPES = {
     State.STOPPED: "■",
     State.SILENT: "○",
     State.MISSING: "◌",
-    State.UNKNOWN: "–",  # noqa: RUF001  (a dash is its shape on the page as well)
+    State.UNKNOWN: "–",  # noqa: RUF001  (the page uses a dash as well)
 }
 STYLES = {
     State.ALIVE: "green",
@@ -38,13 +38,13 @@ MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """Return where to print: on a terminal in colour (but see NO_COLOR), else plain, and never more than was asked for."""
+    """Return a console: coloured on a terminal (see NO_COLOR), plain otherwise."""
     (sys.stderr if stderr else sys.stdout).reconfigure(errors="replace")  # type: ignore[union-attr]
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def format_age(ms: float) -> str:
-    """Return a span in at most six characters: `0.4s`, `42s`, `3m12s`, `2h05m`, `3d04h`."""
+    """Return a duration in at most six characters: `0.4s`, `42s`, `3m12s`, `2h05m`, `3d04h`."""
     ms = max(0.0, ms)
     if ms < 9_950:
         return f"{ms / 1000:.1f}s"
@@ -58,13 +58,13 @@ def format_age(ms: float) -> str:
     return f"{days:.0f}d{ms % DAY_MS // HOUR_MS:02.0f}h" if days < 100 else f"{days:.0f}d"
 
 
-def format_beat(heartbeat_s: float | None) -> str:
-    """Return a rhythm, `5s`, or a dash for none."""
+def format_interval(heartbeat_s: float | None) -> str:
+    """Return a heartbeat interval such as `5s`, or a dash."""
     return "-" if heartbeat_s is None else f"{heartbeat_s:g}s"
 
 
 def format_clock(ms: int) -> str:
-    """Return a moment as a clock on this machine's wall shows it, with its day when that is not today's."""
+    """Return a moment in local time, with its date unless that is today."""
     try:
         moment = dt.datetime.fromtimestamp(ms / 1000, dt.UTC).astimezone()
     except (ValueError, OverflowError, OSError):
@@ -75,7 +75,7 @@ def format_clock(ms: int) -> str:
 
 
 def format_iso(ms: int) -> str:
-    """Return a moment in ISO 8601, by UTC: the same length for each, so that lines sort."""
+    """Return a moment in ISO 8601 and UTC, always of the same length, so that lines sort."""
     try:
         moment = dt.datetime.fromtimestamp(ms / 1000, dt.UTC)
     except (ValueError, OverflowError, OSError):
@@ -84,12 +84,12 @@ def format_iso(ms: int) -> str:
 
 
 def format_fields(fields: dict[str, Any]) -> str:
-    """Return an object in one line, `done=7 phase="in work" queue={"depth":3}`."""
+    """Return an object on one line: `done=7 phase="in work" queue={"depth":3}`."""
     return " ".join(f"{safe(name)}={_format_value(value)}" for name, value in fields.items())
 
 
 def safe(text: str) -> str:
-    """Return a text in which nothing moves the cursor, colours, or turns the direction of writing: it is shown escaped."""
+    """Return the text with control, colour and direction characters escaped."""
     return (
         text
         if text.isprintable()

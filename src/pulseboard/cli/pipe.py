@@ -1,13 +1,13 @@
-"""Whether anybody reads what is printed: one who waits for what comes would else learn it only with the next line."""
+"""Detecting a closed output pipe while waiting, instead of at the next printed line."""
 
 import select
 import sys
 
 
-def check_reader() -> None:
-    """Raise BrokenPipeError when whoever read stdout is gone."""
+def check_output_pipe() -> None:
+    """Raise BrokenPipeError if the reader of stdout has closed it."""
     if sys.platform == "win32":
-        return  # there is no poll, and the next line will tell
+        return  # Windows has no poll; the next write fails instead
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):

@@ -1,7 +1,7 @@
-"""The commands that ask a running server, through its HTTP API: what each takes, and which exit code it ends with.
+"""The commands that query a running server by its HTTP API: their arguments and exit codes.
 
-0: done. 1: what was asked did not hold, or was refused. 2: usage. 3: the server cannot be reached.
-130: Ctrl-C. 141: whoever read the output is gone.
+0: done. 1: the condition did not hold, or the server refused. 2: usage. 3: no server.
+130: Ctrl-C. 141: the reader of the output is gone.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from pulseboard.wire.errors import ConfigError, InvalidEvent, InvalidName
 from pulseboard.wire.events.log import parse_level
 from pulseboard.wire.names import check_service_name
 
-READER_GONE = 141
-"""What a shell says of a program that SIGPIPE ended, as most others are in its place."""
+PIPE_CLOSED = 141
+"""The exit code that a shell reports for a program that SIGPIPE ended (128 + 13)."""
 DEFAULT_SERVER = f"http://127.0.0.1:{Settings.model_fields['port'].default}"
 
 Server = Annotated[
     str,
     typer.Option(
-        "--server", envvar="PULSEBOARD_SERVER", metavar="URL", help="Where the board is served."
+        "--server", envvar="PULSEBOARD_SERVER", metavar="URL", help="Address of the board."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -34,13 +34,13 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="From then on: 10m, 2h or 3d ago, or like 2026-11-25T03:00:00Z.",
+        help="Start: an age (10m, 2h, 3d) or a time (2026-11-25T03:00:00Z).",
     ),
 ]
 
 
-def add_asking(app: typer.Typer) -> None:
-    """Add the commands to the program."""
+def add_queries(app: typer.Typer) -> None:
+    """Add the query commands to the program."""
     for command, examples in (
         (status, ("status", "status balance-sync --watch", "status --json | jq .services")),
         (
@@ -77,27 +77,27 @@ def status(
         typer.Argument(metavar="SERVICE", help="Only these services.", show_default=False),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it as it changes, until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Show changes live, until Ctrl-C.")
     ] = False,
     json: Json = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Show every service and what the board makes of each of its instances."""
+    """Show every service with the state of each instance."""
     from pulseboard.cli.status import show_status, watch_status  # noqa: PLC0415
 
     names = [_service(name) for name in services or []]
-    _end(watch_status(server, names, json=json) if watch else show_status(server, names, json=json))
+    _run(watch_status(server, names, json=json) if watch else show_status(server, names, json=json))
 
 
 def logs(
     service: Annotated[
         str | None,
         typer.Argument(
-            metavar="SERVICE", help="The service; without it, all of them.", show_default=False
+            metavar="SERVICE", help="The service; without it, all services.", show_default=False
         ),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Continue with new lines, until Ctrl-C.")
     ] = False,
     level: Annotated[
         str | None,
@@ -108,7 +108,7 @@ def logs(
         typer.Option(
             "--contains",
             metavar="TEXT",
-            help="Lines with this text, in any case, fields and traceback included.",
+            help="Only lines with this text, in any case; searches fields and traceback too.",
         ),
     ] = None,
     since: Since = None,
@@ -119,22 +119,22 @@ def logs(
             "-n",
             metavar="N",
             min=0,
-            help="The latest so many.",
+            help="Number of latest entries.",
             show_default="100; all with --since",
         ),
     ] = None,
     json: Json = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Show what a service logged, or what all of them did, in the order it came."""
-    from pulseboard.cli.logs import DEFAULT_LINES, Wanted, show_logs  # noqa: PLC0415
+    """Show the log lines of a service, or of all services, in order."""
+    from pulseboard.cli.logs import DEFAULT_LINES, LogSelection, show_logs  # noqa: PLC0415
 
     moment = None if since is None else Moment.parse("--since", since)
     latest = DEFAULT_LINES if lines is None and moment is None else lines
-    wanted = Wanted(
+    selection = LogSelection(
         None if service is None else _service(service), _level(level), contains, moment, latest
     )
-    _end(show_logs(server, wanted, follow=follow, json=json))
+    _run(show_logs(server, selection, follow=follow, json=json))
 
 
 def history(
@@ -143,7 +143,7 @@ def history(
     ],
     since: Since = None,
     until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Up to then.")
+        str | None, typer.Option("--until", metavar="TIME", help="End: an age or a time.")
     ] = None,
     events: Annotated[
         int | None,
@@ -152,14 +152,14 @@ def history(
             "-n",
             metavar="N",
             min=0,
-            help="The latest so many.",
+            help="Number of latest entries.",
             show_default="20; all with --since",
         ),
     ] = None,
     json: Json = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Show what a service said of its status, in the order it said it; on a terminal what changed stands out."""
+    """Show the status history of a service, oldest first; changes are highlighted."""
     from pulseboard.cli.history import DEFAULT_EVENTS, show_history  # noqa: PLC0415
 
     start, end = (
@@ -167,7 +167,7 @@ def history(
         for option, text in (("--since", since), ("--until", until))
     )
     latest = DEFAULT_EVENTS if events is None and start is None else events
-    _end(show_history(server, _service(service), start, end, latest, json=json))
+    _run(show_history(server, _service(service), start, end, latest, json=json))
 
 
 def wait(
@@ -175,7 +175,7 @@ def wait(
         list[str],
         typer.Argument(
             metavar="SERVICE=STATE[,FIELD=VALUE]",
-            help="What one instance must be like.",
+            help="State and values of one instance.",
             show_default=False,
         ),
     ],
@@ -185,19 +185,19 @@ def wait(
     ] = 60.0,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Wait until all conditions hold at once, by the stream: for scripts and CI.
+    """Wait until all conditions hold at the same time, for scripts and CI.
 
-    A FIELD is one of the status, by a dotted path (queue.depth); a VALUE is JSON where it
-    is some, else text. One and the same instance must have all fields of a condition.
-    The STATE missing waits for a service to have no instance at all.
+    A FIELD is a dotted path in the status (queue.depth). A VALUE is JSON if it is valid
+    JSON, otherwise text. One instance must have all fields of a condition. The STATE
+    missing waits until a service has no instance.
 
-    Ends with 0 when they hold, 1 when not within the time, after saying what was last
-    seen, and 3 when no server was reached.
+    The exit code is 0 when the conditions hold, 1 when they do not hold in time (the
+    last observation is printed), and 3 when no server was reached.
     """
     from pulseboard.cli.condition import Condition  # noqa: PLC0415
     from pulseboard.cli.wait import wait_for  # noqa: PLC0415
 
-    _end(wait_for(server, [Condition.parse(text) for text in conditions], timeout))
+    _run(wait_for(server, [Condition.parse(text) for text in conditions], timeout))
 
 
 def send(
@@ -205,60 +205,61 @@ def send(
         str, typer.Argument(metavar="SERVICE", help="The service.", show_default=False)
     ],
     command: Annotated[
-        str, typer.Argument(metavar="COMMAND", help="What it shall do.", show_default=False)
+        str, typer.Argument(metavar="COMMAND", help="The command.", show_default=False)
     ],
     args: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="NAME=VALUE",
-            help="What the command takes; JSON, else text.",
+            help="Arguments; each value is JSON, otherwise text.",
             show_default=False,
         ),
     ] = None,
     instance: Annotated[
         str | None,
         typer.Option(
-            "--instance", metavar="NAME", help="Only this instance; else all that offer it."
+            "--instance",
+            metavar="NAME",
+            help="Only this instance; without it, all that registered the command.",
         ),
     ] = None,
     deadline: Annotated[
         float | None,
-        typer.Option(
-            "--deadline", metavar="SECONDS", help="Begin within this time, or not at all."
-        ),
+        typer.Option("--deadline", metavar="SECONDS", help="Start within this time, or never."),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Stay until every instance has said what came of it.")
+        bool, typer.Option("--wait", help="Wait for the final receipt of every instance.")
     ] = False,
     key: Annotated[
         str | None,
-        typer.Option("--key", metavar="KEY", help="Sent again with the same key, it is done once."),
+        typer.Option(
+            "--key", metavar="KEY", help="Idempotency key: the same key executes the command once."
+        ),
     ] = None,
     json: Json = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Tell a service to do what it offers: every instance that offers it, or one.
+    """Send a command to every instance that registered it, or to one instance.
 
-    Ends with 0 when the board took it, with --wait when all have done it; with 1 when it was
-    refused, failed or expired, or nobody listens; with 3 when no server was reached.
+    The exit code is 0 when the board accepted the command (with --wait: when all
+    instances have done it), 1 when it was refused, failed or expired, or no instance
+    listens, and 3 when no server was reached.
     """
-    from pulseboard.cli.send import SignedCommand, parse_args  # noqa: PLC0415
-    from pulseboard.cli.send import send as send_order  # noqa: PLC0415
+    from pulseboard.cli.send import Request, parse_args  # noqa: PLC0415
+    from pulseboard.cli.send import send as send_request  # noqa: PLC0415
 
-    order = SignedCommand(
-        _service(service), command, parse_args(args or []), instance, deadline, key
-    )
-    _end(send_order(server, order, wait=wait, json=json))
+    request = Request(_service(service), command, parse_args(args or []), instance, deadline, key)
+    _run(send_request(server, request, wait=wait, json=json))
 
 
-def _end(work: Coroutine[Any, Any, int]) -> None:
+def _run(work: Coroutine[Any, Any, int]) -> None:
     try:
         code = asyncio.run(work)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would write what is left at its end, and complain.
+        # At exit Python would flush the rest of the output and report the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = READER_GONE
+        code = PIPE_CLOSED
     raise typer.Exit(code)
 
 

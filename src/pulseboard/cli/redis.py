@@ -1,4 +1,4 @@
-"""Which Redis a command uses: the one that was named, the one that is there, or an embedded one."""
+"""The Redis of a command: the configured one, the one on localhost, or an embedded one."""
 
 import logging
 from collections.abc import Iterator
@@ -15,7 +15,10 @@ log = logging.getLogger("pulseboard")
 
 @contextmanager
 def provide_redis(settings: Settings) -> Iterator[tuple[Settings, str]]:
-    """Yield settings that name a Redis, and one line that says which. A Redis that was named need not be there yet."""
+    """Yield settings that name a Redis, and one line that describes it.
+
+    A configured Redis need not be running yet.
+    """
     address = settings.address
     if address.given:
         yield settings, f"{address}"
@@ -26,14 +29,14 @@ def provide_redis(settings: Settings) -> Iterator[tuple[Settings, str]]:
         try:
             embedded.start()
         except ConfigError:
-            # Another of us may have started one at the same moment.
+            # Another Pulseboard process may have started a server on the same port.
             if not answers(address):
                 raise
             yield _name(settings, address), f"{address} (found there)"
             return
         try:
-            said = f"{embedded.address} (embedded Valkey, data in {embedded.data_dir})"
-            yield _name(settings, embedded.address), said
+            description = f"{embedded.address} (embedded Valkey, data in {embedded.data_dir})"
+            yield _name(settings, embedded.address), description
         finally:
             embedded.stop()
 

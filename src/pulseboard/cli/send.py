@@ -25,8 +25,8 @@ _SHAPES = {
 }
 
 
-class SignedCommand(NamedTuple):
-    """What is asked of whom."""
+class Request(NamedTuple):
+    """A command to send."""
 
     service: str
     command: str
@@ -47,8 +47,8 @@ class _Receipt(msgspec.Struct):
     command_id: str = ""
 
     @property
-    def said(self) -> str:
-        """What it says beyond its word."""
+    def details(self) -> str:
+        """Duration, reason, error and result on one line."""
         took = "" if self.duration_ms is None else f"in {self.duration_ms:g} ms"
         return "  ".join(
             part for part in (took, self.reason, self.error, bytes(self.result).decode()) if part
@@ -63,7 +63,7 @@ class _Record(msgspec.Struct):
 
 
 def parse_args(texts: Sequence[str]) -> dict[str, Any]:
-    """Read `name=value` arguments, each value JSON where it is some, else text; raise ConfigError."""
+    """Parse `name=value` arguments; a value is JSON or text. Raise ConfigError."""
     args: dict[str, Any] = {}
     for text in texts:
         name, found, value = text.partition("=")
@@ -75,42 +75,42 @@ def parse_args(texts: Sequence[str]) -> dict[str, Any]:
     return args
 
 
-async def send(server: str, order: SignedCommand, *, wait: bool, json: bool) -> int:
-    """Send a command; with `wait`, stay until every instance that got it has said what came of it. Return the exit code."""
-    body: dict[str, Any] = {"command": order.command, "args": order.args}
-    body |= {"instance": order.instance} if order.instance is not None else {}
-    body |= {"deadline_s": order.deadline_s} if order.deadline_s is not None else {}
-    headers = {"idempotency-key": order.key} if order.key is not None else None
+async def send(server: str, request: Request, *, wait: bool, json: bool) -> int:
+    """Send a command, and with `wait` await the final receipts; return the exit code."""
+    body: dict[str, Any] = {"command": request.command, "args": request.args}
+    body |= {"instance": request.instance} if request.instance is not None else {}
+    body |= {"deadline_s": request.deadline_s} if request.deadline_s is not None else {}
+    headers = {"idempotency-key": request.key} if request.key is not None else None
     async with Api(server) as api:
         answer = await api.post(
-            f"/api/services/{segment(order.service)}/commands", body, headers=headers
+            f"/api/services/{segment(request.service)}/commands", body, headers=headers
         )
         record = msgspec.json.decode(answer, type=_Record)
-        show = _Printer(json=json)
+        printer = _Printer(json=json)
         if wait:
-            return await _await_all(api, order.service, record, show)
+            return await _await_all(api, request.service, record, printer)
     if json:
         print(answer.decode())
     else:
-        show.sent(record)
+        printer.sent(record)
     return 0
 
 
-async def _await_all(api: Api, service: str, record: _Record, show: "_Printer") -> int:
-    """Print each receipt as it comes; return 0 when all instances did it."""
+async def _await_all(api: Api, service: str, record: _Record, printer: "_Printer") -> int:
+    """Print each receipt when it arrives; return 0 if all instances have done the command."""
     outcomes: dict[str, str] = {}
     shown: set[tuple[str, str]] = set()
 
-    def take(receipts: Sequence[_Receipt]) -> bool:
+    def is_complete(receipts: Sequence[_Receipt]) -> bool:
         for receipt in receipts:
             if (step := (receipt.instance, receipt.receipt)) not in shown:
                 shown.add(step)
-                show.receipt(receipt)
+                printer.receipt(receipt)
             if receipt.receipt in FINAL:
                 outcomes.setdefault(receipt.instance, receipt.receipt)
         return outcomes.keys() >= set(record.instances)
 
-    if not take(record.receipts):
+    if not is_complete(record.receipts):
         notices = Notices()
         live = Live(api, {"kinds": "receipt", "services": service}, since=record.cursor)
         async with aclosing(live.read()) as items:
@@ -120,11 +120,11 @@ async def _await_all(api: Api, service: str, record: _Record, show: "_Printer") 
                 if isinstance(item, Message) and item.event == "receipt":
                     receipts = [msgspec.json.decode(item.data, type=_Receipt)]
                 elif isinstance(item, Message) and item.event == "board":
-                    # The stream began anew: what came meanwhile stands in the record.
+                    # The stream lost continuity; the record has the receipts of the meantime.
                     receipts = msgspec.json.decode(
                         await api.get(f"/api/commands/{record.id}"), type=_Record
                     ).receipts
-                if take([each for each in receipts if each.command_id in ("", record.id)]):
+                if is_complete([each for each in receipts if each.command_id in ("", record.id)]):
                     break
     return 0 if all(outcome == "done" for outcome in outcomes.values()) else 1
 
@@ -142,7 +142,7 @@ class _Printer:
 
     def receipt(self, receipt: _Receipt) -> None:
         if self._json:
-            print(msgspec.json.encode(_told(receipt)).decode())
+            print(msgspec.json.encode(_to_json(receipt)).decode())
         else:
             shape, style = _SHAPES.get(receipt.receipt, ("○", "dim"))
             text = Text()
@@ -150,20 +150,20 @@ class _Printer:
                 text.append(f"{shape} ", style)
             text.append(f"{receipt.receipt:<8}", style)
             text.append(f"  {safe(receipt.instance) or '-'}")
-            if receipt.said:
-                text.append(f"  {safe(receipt.said)}")
+            if receipt.details:
+                text.append(f"  {safe(receipt.details)}")
             self._console.print(text, soft_wrap=True)
         sys.stdout.flush()
 
 
-def _told(receipt: _Receipt) -> dict[str, Any]:
-    told = {
+def _to_json(receipt: _Receipt) -> dict[str, Any]:
+    members = {
         name: value
         for name, value in msgspec.structs.asdict(receipt).items()
         if value not in ("", None)
     }
     return (
-        told
+        members
         if bytes(receipt.result)
-        else {name: value for name, value in told.items() if name != "result"}
+        else {name: value for name, value in members.items() if name != "result"}
     )

@@ -14,22 +14,22 @@ from pulseboard.server.settings import Settings
 def run_serve(
     settings: Settings, *, fd: int | None = None, quiet: bool = False, ready_fd: int | None = None
 ) -> int:
-    """Serve until Ctrl-C or SIGTERM, with an embedded Valkey where there is no Redis; return the exit code."""
-    # The port first: what cannot be served needs no Redis.
+    """Serve until Ctrl-C or SIGTERM, with an embedded Valkey if needed; return the exit code."""
+    # Bind the port first: if it is taken, no Redis needs to start.
     with (
         bind(settings.host, settings.port) if fd is None else inherit(fd) as sock,
         provide_redis(settings) as (settings, redis),
     ):
 
-        def tell() -> None:
+        def report_ready() -> None:
             if not quiet:
                 announce(board_url(settings.host, sock), redis)
             if ready_fd is not None:
-                # Whoever does not listen any more need not be told.
+                # The process that waited for this line may be gone.
                 with contextlib.suppress(OSError):
                     os.write(ready_fd, b"\n")
 
         if settings.workers > 1:
-            return serve_by_workers(settings, sock, tell)
-        serve(settings, sock, tell)
+            return serve_by_workers(settings, sock, report_ready)
+        serve(settings, sock, report_ready)
         return 0

@@ -15,13 +15,13 @@ from pulseboard.cli.board_mirror import BlindSeen, InstanceSeen, Mirror
 from pulseboard.cli.live import Away, Live
 from pulseboard.cli.notices import Notices
 from pulseboard.cli.output_style import SHAPES, format_age, format_iso, open_console
-from pulseboard.cli.pipe import check_reader
+from pulseboard.cli.pipe import check_output_pipe
 from pulseboard.cli.table import TROUBLE, draw, plain_lines, rows_of, summarize
 from pulseboard.wire.errors import ServerRefused, ServerUnreachable
 from pulseboard.wire.state import State
 
 REDRAW_S = 0.1
-AGES_S = 1.0
+MAX_REDRAW_S = 1.0
 KINDS = "status,heartbeats,lifecycle"
 
 
@@ -37,7 +37,7 @@ class _Services(msgspec.Struct):
 
 
 class _Change(msgspec.Struct):
-    """A line of `--watch --json`: an instance as it is from now on."""
+    """One line of `--watch --json`: an instance after a change."""
 
     now: int
     service: str
@@ -48,7 +48,7 @@ class _Change(msgspec.Struct):
 
 
 async def show_status(server: str, services: Sequence[str], *, json: bool) -> int:
-    """Print the board as it is at the moment."""
+    """Print the current board."""
     async with Api(server) as api:
         body = await api.get("/api/services")
     document = msgspec.json.decode(body)
@@ -78,9 +78,9 @@ async def show_status(server: str, services: Sequence[str], *, json: bool) -> in
     ]
     console, rows = open_console(), rows_of(instances, board.now)
     if board.blind is not None:
-        Notices().say(f"the board is blind: {board.blind.reason}")
+        Notices().warn(f"the board is blind: {board.blind.reason}")
     if console.is_terminal and not rows:
-        console.print("Nobody has said anything yet, and nobody is expected.", style="dim")
+        console.print("No service has reported yet, and none is expected.", style="dim")
     elif console.is_terminal:
         console.print(draw(rows, console.width), Text(), summarize(rows), sep="\n")
     else:
@@ -89,7 +89,7 @@ async def show_status(server: str, services: Sequence[str], *, json: bool) -> in
 
 
 async def watch_status(server: str, services: Sequence[str], *, json: bool) -> int:
-    """Show the board as it changes, until Ctrl-C: a live table on a terminal, else a line for every change."""
+    """Show the live board until Ctrl-C: a table on a terminal, otherwise a line for each change."""
     async with Api(server) as api:
         live = Live(api, {"kinds": KINDS, "services": ",".join(services)})
         console = open_console()
@@ -125,7 +125,9 @@ async def _watch_table(api: Api, live: Live, services: Sequence[str], console: C
                 await asyncio.sleep(REDRAW_S)
                 woken = asyncio.create_task(changed.wait())
                 await asyncio.wait(
-                    (reading, woken), timeout=AGES_S - REDRAW_S, return_when=asyncio.FIRST_COMPLETED
+                    (reading, woken),
+                    timeout=MAX_REDRAW_S - REDRAW_S,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
                 woken.cancel()
         await reading
@@ -137,19 +139,19 @@ def _frame(api: Api, mirror: Mirror, services: Sequence[str], console: Console) 
     now_ms = mirror.now_ms
     rows = rows_of(mirror.instances(services), now_ms)
     if mirror.away is not None:
-        standing = Text(
+        headline = Text(
             f"✕ {mirror.away}; trying again", "bold red", no_wrap=True, overflow="ellipsis"
         )
     elif mirror.blind is not None:
         blind_for = format_age(now_ms - mirror.blind.since)
-        standing = Text(
+        headline = Text(
             f"{SHAPES[State.UNKNOWN]} blind for {blind_for}: {mirror.blind.reason}",
             "bold yellow",
             no_wrap=True,
             overflow="ellipsis",
         )
     else:
-        standing = Text("● live", "green")
+        headline = Text("● live", "green")
     title = Text.assemble(
         ("pulseboard ", "bold"),
         (api.url, "dim"),
@@ -161,16 +163,16 @@ def _frame(api: Api, mirror: Mirror, services: Sequence[str], console: Console) 
     room = max(1, console.height - 5)
     more = Text()
     if len(rows) > room:
-        # Whatever does not fit, trouble does.
+        # Instances in trouble stay visible when the table is too high.
         kept = sorted(range(len(rows)), key=lambda n: (rows[n].state not in TROUBLE, n))[: room - 1]
         hidden = [row for n, row in enumerate(rows) if n not in set(kept)]
         rows = [rows[n] for n in sorted(kept)]
         more = Text.assemble(("… and ", "dim"), summarize(hidden))
-    return Group(title, standing, Text(), draw(rows, console.width), more)
+    return Group(title, headline, Text(), draw(rows, console.width), more)
 
 
 async def _watch_changes(live: Live, services: Sequence[str], *, json: bool) -> None:
-    mirror, notices, told = (
+    mirror, notices, printed = (
         Mirror(),
         Notices(),
         dict[tuple[str, str], tuple[State, dict[str, object]]](),
@@ -181,18 +183,18 @@ async def _watch_changes(live: Live, services: Sequence[str], *, json: bool) -> 
                 raise ServerUnreachable(item.reason)
             mirror.apply(item)
             notices.follow(item)
-            check_reader()
+            check_output_pipe()
             if not mirror.told:
                 continue
             seen = set()
             for each in mirror.instances(services):
                 key = each.service, each.instance
                 seen.add(key)
-                if told.get(key) != (each.state, each.status):
-                    told[key] = each.state, each.status
+                if printed.get(key) != (each.state, each.status):
+                    printed[key] = each.state, each.status
                     _print_change(each, mirror.now_ms, json=json)
-            for key in told.keys() - seen:
-                del told[key]
+            for key in printed.keys() - seen:
+                del printed[key]
             sys.stdout.flush()
 
 
@@ -209,7 +211,7 @@ def _print_change(instance: InstanceSeen, now_ms: int, *, json: bool) -> None:
         print(msgspec.json.encode(change).decode())
         return
     (row,) = rows_of([instance], now_ms)
-    said = f"({row.note})  {row.status}" if row.note else row.status
+    details = f"({row.note})  {row.status}" if row.note else row.status
     print(
-        f"{format_iso(now_ms)}  {row.state:<7}  {row.service:<20}  {row.instance:<20}  {said}".rstrip()
+        f"{format_iso(now_ms)}  {row.state:<7}  {row.service:<20}  {row.instance:<20}  {details}".rstrip()
     )

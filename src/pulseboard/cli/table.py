@@ -1,4 +1,7 @@
-"""The board as a table: one row an instance, as wide as the terminal and no wider; piped, one line an instance, never cut."""
+"""The board as a table with one row for each instance.
+
+On a terminal it fits the width; in a pipe lines are never cut.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,24 +12,31 @@ from rich.table import Table
 from rich.text import Text
 
 from pulseboard.cli.board_mirror import InstanceSeen
-from pulseboard.cli.output_style import SHAPES, STYLES, format_age, format_beat, format_fields, safe
+from pulseboard.cli.output_style import (
+    SHAPES,
+    STYLES,
+    format_age,
+    format_fields,
+    format_interval,
+    safe,
+)
 from pulseboard.wire.state import State
 
-HEAD = ("STATE", "SERVICE", "INSTANCE", "SEEN", "BEAT", "STATUS")
+HEAD = ("STATE", "SERVICE", "INSTANCE", "SEEN", "INTERVAL", "STATUS")
 TROUBLE = (State.LOST, State.LATE, State.MISSING)
 _GAP = 2
 _STATE_WIDTH = 9
-_LEAST_STATUS = 20
+_MIN_STATUS_WIDTH = 20
 
 
 class Row(NamedTuple):
-    """What is shown of an instance, as text."""
+    """The columns of one instance, as text."""
 
     state: State
     service: str
     instance: str
     seen: str
-    heartbeat: str
+    interval: str
     note: str
     status: str
 
@@ -39,7 +49,7 @@ def rows_of(instances: Sequence[InstanceSeen], now_ms: int) -> list[Row]:
             safe(each.service),
             safe(each.instance) or "-",
             "-" if each.seen is None else format_age(now_ms - each.seen),
-            format_beat(each.heartbeat_s),
+            format_interval(each.heartbeat_s),
             _note(each, now_ms),
             format_fields(each.status),
         )
@@ -48,11 +58,11 @@ def rows_of(instances: Sequence[InstanceSeen], now_ms: int) -> list[Row]:
 
 
 def plain_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the head and a line for each row, in columns that are at least two spaces apart."""
+    """Yield the header and one line for each row, with columns at least two spaces apart."""
     cells = [
         HEAD,
         *(
-            (row.state, row.service, row.instance, row.seen, row.heartbeat, _said(row))
+            (row.state, row.service, row.instance, row.seen, row.interval, _details(row))
             for row in rows
         ),
     ]
@@ -66,15 +76,19 @@ def plain_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def draw(rows: Sequence[Row], width: int) -> Table:
-    """Return the table for a terminal that is so wide. A service's name stands once, at its first instance."""
-    seen, heartbeat = (
-        max([len(head), *(len(row[n]) for row in rows)]) for n, head in ((3, "SEEN"), (4, "BEAT"))
+    """Return the table for a terminal of this width.
+
+    The name of a service is shown once, at its first instance.
+    """
+    seen, interval = (
+        max([len(head), *(len(row[n]) for row in rows)])
+        for n, head in ((3, "SEEN"), (4, "INTERVAL"))
     )
-    left = width - _STATE_WIDTH - seen - heartbeat - 5 * _GAP
+    left = width - _STATE_WIDTH - seen - interval - 5 * _GAP
     service = max([len(HEAD[1]), *(cell_len(row.service) for row in rows)])
     instance = max([len(HEAD[2]), *(cell_len(row.instance) for row in rows)])
-    # Long names give way to the status, and first those of instances.
-    room = max(left - max(_LEAST_STATUS, left * 2 // 5), 16)
+    # Long names are shortened in favour of the status, instance names first.
+    room = max(left - max(_MIN_STATUS_WIDTH, left * 2 // 5), 16)
     if service + instance > room:
         service = max(min(service, room * 3 // 5), room - instance)
         instance = room - service
@@ -90,30 +104,33 @@ def draw(rows: Sequence[Row], width: int) -> Table:
     table.add_column(HEAD[1], no_wrap=True, width=service, overflow="ellipsis")
     table.add_column(HEAD[2], no_wrap=True, width=instance, overflow="ellipsis")
     table.add_column(HEAD[3], no_wrap=True, width=seen, justify="right")
-    table.add_column(HEAD[4], no_wrap=True, width=heartbeat, justify="right")
+    table.add_column(HEAD[4], no_wrap=True, width=interval, justify="right")
     table.add_column(HEAD[5], no_wrap=True, overflow="ellipsis", ratio=1)
-    above = ""
+    previous_service = ""
     for row in rows:
-        quiet = "dim" if row.state in (State.LOST, State.UNKNOWN, State.STOPPED) else ""
+        dimmed = "dim" if row.state in (State.LOST, State.UNKNOWN, State.STOPPED) else ""
         status = Text.assemble(
             (row.note, "yellow"),
             (" · " if row.note and row.status else "", "dim"),
-            (row.status, quiet),
+            (row.status, dimmed),
         )
         table.add_row(
             Text(f"{SHAPES[row.state]} {row.state}", STYLES[row.state]),
-            Text("" if row.service == above else row.service, "bold"),
+            Text("" if row.service == previous_service else row.service, "bold"),
             Text(shorten(row.instance, instance)),
-            Text(row.seen, quiet),
-            Text(row.heartbeat, "dim"),
+            Text(row.seen, dimmed),
+            Text(row.interval, "dim"),
             status,
         )
-        above = row.service
+        previous_service = row.service
     return table
 
 
 def shorten(text: str, width: int) -> str:
-    """Return a text cut in its middle to a width in cells: how it begins and ends tells one instance from another."""
+    """Return the text cut in the middle to a width in cells.
+
+    The beginning and the end distinguish instances best.
+    """
     if cell_len(text) <= width:
         return text
     tail = width // 2
@@ -126,7 +143,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def summarize(rows: Sequence[Row]) -> Text:
-    """Return how many are in which state, `3 services · 5 alive · 1 late`."""
+    """Return the counts by state: `3 services · 5 alive · 1 late`."""
     services = len({row.service for row in rows})
     parts = [Text(f"{services} service{'' if services == 1 else 's'}", "dim")]
     counts = Counter(row.state for row in rows)
@@ -134,7 +151,7 @@ def summarize(rows: Sequence[Row]) -> Text:
     return Text.assemble(*(piece for part in parts for piece in ((" · ", "dim"), part)))[3:]
 
 
-def _said(row: Row) -> str:
+def _details(row: Row) -> str:
     return "  ".join(part for part in (f"({row.note})" if row.note else "", row.status) if part)
 
 
@@ -150,6 +167,6 @@ def _note(instance: InstanceSeen, now_ms: int) -> str:
         return (
             f"back in {format_age(left_ms)}"
             if left_ms > 0
-            else f"back since {format_age(-left_ms)}, not here yet"
+            else f"return overdue by {format_age(-left_ms)}"
         )
     return ""

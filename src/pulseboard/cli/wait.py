@@ -20,8 +20,11 @@ KINDS = "status,heartbeats,lifecycle"
 
 
 async def wait_for(server: str, conditions: Sequence[Condition], timeout_s: float) -> int:
-    """Wait until all conditions hold at once; return 0, or 1 after `timeout_s`. Raises ServerUnreachable if it never answered."""
-    mirror, began = Mirror(), time.monotonic()
+    """Wait until all conditions hold at the same time; return 0, or 1 after `timeout_s`.
+
+    Raises ServerUnreachable if no server ever answered.
+    """
+    mirror, started = Mirror(), time.monotonic()
     errors = open_console(stderr=True)
     async with Api(server) as api:
         live = Live(
@@ -34,7 +37,7 @@ async def wait_for(server: str, conditions: Sequence[Condition], timeout_s: floa
                     holders = await _until_all_hold(live, mirror, conditions, spinner)
         except TimeoutError:
             return _report_missing(live, mirror, conditions, timeout_s, errors)
-    took = format_age((time.monotonic() - began) * 1000)
+    took = format_age((time.monotonic() - started) * 1000)
     for condition, holder in zip(conditions, holders, strict=True):
         print(f"{condition.text}  held by {safe(holder)} after {took}")
     return 0
@@ -47,25 +50,28 @@ async def _until_all_hold(
         async for item in items:
             mirror.apply(item)
             holders = [
-                condition.held_by(mirror.instances([condition.service])) for condition in conditions
+                condition.find_holder(mirror.instances([condition.service]))
+                for condition in conditions
             ]
             if mirror.told and mirror.away is None and None not in holders:
                 return [holder for holder in holders if holder is not None]
             if spinner is not None:
                 spinner.update(safe(mirror.away or _describe(mirror, conditions)))
-    raise AssertionError("the stream is read for ever")
+    raise AssertionError("the stream never ends by itself")
 
 
 def _spinner(console: Console) -> Status | nullcontext[None]:
-    """Progress for whoever watches; nothing where nobody does."""
+    """Return a progress spinner on a terminal, and nothing in a pipe."""
     return (
         console.status("connecting", spinner_style="cyan") if console.is_terminal else nullcontext()
     )
 
 
 def _describe(mirror: Mirror, conditions: Sequence[Condition]) -> str:
-    open_ = [each for each in conditions if each.held_by(mirror.instances([each.service])) is None]
-    first, *more = open_ or conditions
+    unmet = [
+        each for each in conditions if each.find_holder(mirror.instances([each.service])) is None
+    ]
+    first, *more = unmet or conditions
     others = f", and {len(more)} more" if more else ""
     return f"waiting for {first.text}{others}: {first.describe(mirror.instances([first.service]))}"
 
@@ -81,7 +87,7 @@ def _report_missing(
         print(f"pulseboard: the board is blind: {safe(mirror.blind.reason)}", file=sys.stderr)
     for condition in conditions:
         instances = mirror.instances([condition.service])
-        if condition.held_by(instances) is None:
-            said = f"pulseboard: not within {timeout_s:g} s: {condition.text}: {condition.describe(instances)}"
-            errors.print(safe(said), soft_wrap=True)
+        if condition.find_holder(instances) is None:
+            missing = f"{condition.text}: {condition.describe(instances)}"
+            errors.print(safe(f"pulseboard: not within {timeout_s:g} s: {missing}"), soft_wrap=True)
     return 1

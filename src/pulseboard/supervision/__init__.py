@@ -1,1 +1,1 @@
-"""Programs that are kept running: one supervised child, and a staff of them that ends as one."""
+"""Supervision of child processes: restart after a crash, and an orderly end of all."""

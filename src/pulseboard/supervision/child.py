@@ -1,6 +1,6 @@
-"""One supervised child: started, relayed line by line, started again after a crash.
+"""One supervised child process: its start, its output line by line, its restart after a crash.
 
-Invariant: what a child does or prints, however much, neither ends nor delays another's supervision.
+Invariant: no behaviour and no amount of output of a child stops or delays another child's supervision.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import msgspec
 
 from pulseboard.process import spawn_async
 
-_LONGEST_LINE = 500
+_MAX_LINE_CHARS = 500
 _READ_BYTES = 8192
 REFUSED = 2
-"""The exit code of a command whose options are wrong: starting it again would change nothing."""
+"""The exit code of a program with wrong options; a restart would not help."""
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
-    """A program to keep running; `env` is added to the environment that all children get."""
+    """A program to keep running; `env` is added to the environment of all children."""
 
     name: str
     argv: Sequence[str]
@@ -34,34 +34,34 @@ class ChildSpec(msgspec.Struct, frozen=True):
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """How long to wait before a crashed child is started again."""
+    """The pause before a crashed child is restarted."""
 
     first_s: float = 1.0
     longest_s: float = 10.0
     healthy_s: float = 30.0
-    """A child that ran this long starts over with the first pause."""
+    """A child that ran for this time gets the first pause again."""
 
     def pause_s(self, crashes: int) -> float:
-        """Give the pause after so many crashes in a row: doubling, capped."""
+        """Return the pause after this number of consecutive crashes; it doubles up to the cap."""
         return min(self.longest_s, self.first_s * 2.0 ** min(crashes - 1, 32))
 
 
 class Console:
-    """Writes lines with the name of who said them, aligned; a terminal that went away is no error."""
+    """Prints lines with the name of their process, aligned; a closed terminal is no error."""
 
     def __init__(self, out: TextIO, width: int) -> None:
         self._out = out
         self._width = width
 
-    def say(self, name: str, line: str) -> None:
-        """Write one line, without what would move a cursor or ring a bell."""
+    def print(self, name: str, line: str) -> None:
+        """Print one line; control characters are replaced by `?`."""
         shown = "".join(char if char.isprintable() or char == "\t" else "?" for char in line)
         with contextlib.suppress(OSError, ValueError):
             print(f"{name:<{self._width}} | {shown}", file=self._out, flush=True)
 
 
 class Child:
-    """Keeps one program running until told to stop."""
+    """Keeps one program running until it is stopped."""
 
     def __init__(
         self, spec: ChildSpec, env: Mapping[str, str], console: Console, backoff: Backoff
@@ -74,8 +74,8 @@ class Child:
         self._backoff = backoff
         self._stopping = asyncio.Event()
 
-    async def keep_running(self) -> None:
-        """Start the program, and again after each end of it; return when stopped or when it refuses its options."""
+    async def run_until_stopped(self) -> None:
+        """Run and restart the program until it is stopped or rejects its options."""
         crashes = 0
         while not self._stopping.is_set():
             started = time.monotonic()
@@ -84,17 +84,17 @@ class Child:
                 break
             crashes = 1 if time.monotonic() - started >= self._backoff.healthy_s else crashes + 1
             pause_s = self._backoff.pause_s(crashes)
-            self._console.say(self.spec.name, f"{ending}; starting it again in {pause_s:g} s")
+            self._console.print(self.spec.name, f"{ending}; restarting in {pause_s:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
 
     def terminate(self) -> None:
-        """Ask the program to end, and do not start it again."""
+        """Send SIGTERM, and do not restart the program."""
         self._stopping.set()
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the program and its process group, now."""
+        """Kill the program and its process group."""
         self._stopping.set()
         self._signal(signal.SIGKILL)
 
@@ -104,13 +104,13 @@ class Child:
             return
         with contextlib.suppress(ProcessLookupError):
             if number is signal.SIGKILL:
-                os.killpg(process.pid, number)  # it leads a session, so its children go too
+                os.killpg(process.pid, number)  # it leads a session, so its children end too
             else:
                 process.send_signal(number)
 
     async def _run_once(self) -> str:
-        """Run the program to its end and say how it ended."""
-        # A pipe of our own: asyncio's would put off the end of the child until its grandchildren let go of it too.
+        """Run the program until it ends; return how it ended."""
+        # asyncio's own pipe would delay the end of the child until its grandchildren close it.
         read_end, write_end = os.pipe()
         output, its_output = os.fdopen(read_end, "rb", 0), os.fdopen(write_end, "wb", 0)
         try:
@@ -126,12 +126,12 @@ class Child:
             return f"cannot be started: {error}"
         finally:
             its_output.close()
-        if self._stopping.is_set():  # the order to stop came while it was being started
+        if self._stopping.is_set():  # stop was requested during the start
             self._signal(signal.SIGTERM)
         relay = asyncio.create_task(self._relay(output))
         try:
             code = await process.wait()
-            # What is still in the pipe gets a moment, not for ever: a grandchild may never close it.
+            # Read the rest of the pipe for a moment only: a grandchild may never close it.
             await asyncio.wait((relay,), timeout=0.2)
         finally:
             relay.cancel()
@@ -155,19 +155,20 @@ class Child:
         while chunk := await reader.read(_READ_BYTES):
             *complete, line = (line + chunk).split(b"\n")
             for each in complete:
-                self._say(each)
-            if len(line) > _LONGEST_LINE:
-                line = line[: _LONGEST_LINE + 1]  # the rest of an endless line is not kept
+                self._print_line(each)
+            if len(line) > _MAX_LINE_CHARS:
+                line = line[: _MAX_LINE_CHARS + 1]  # the rest of a very long line is dropped
         if line:
-            self._say(line)
+            self._print_line(line)
 
-    def _say(self, line: bytes) -> None:
+    def _print_line(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").rstrip("\r")
-        self._console.say(
-            self.spec.name, text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + " [cut]"
+        self._console.print(
+            self.spec.name,
+            text if len(text) <= _MAX_LINE_CHARS else text[:_MAX_LINE_CHARS] + " [cut]",
         )
 
 
 def python(*arguments: str) -> list[str]:
-    """Give the argv that runs a module or file with this very interpreter."""
+    """Return the argv that runs a module or file with the current interpreter."""
     return [sys.executable, *arguments]

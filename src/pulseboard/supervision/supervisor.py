@@ -1,6 +1,6 @@
-"""A staff of children: kept running until a signal, and then all ended.
+"""A group of supervised children: all run until a signal, and then all are stopped.
 
-Invariant: a child's crash is that child's alone; the supervisor's end, even by `kill -9`, is the end of all.
+Invariant: the crash of a child affects no other; the end of the supervisor, even by `kill -9`, ends all.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pulseboard.supervision.child import REFUSED, Child, Console
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-async def keep_staff(
-    staff: Sequence[Child],
+async def run_supervised(
+    children: Sequence[Child],
     console: Console,
     stop: asyncio.Event,
     *,
@@ -24,63 +24,64 @@ async def keep_staff(
     grace_s: float,
     first: Sequence[Child] = (),
 ) -> int:
-    """Keep all running until SIGINT, SIGTERM, SIGHUP or `stop`; then end those in `first`, then the others.
+    """Run all until SIGINT, SIGTERM, SIGHUP or `stop`; then stop `first`, then the others.
 
-    Who has not ended `grace_s` after it was asked is killed. Returns the exit code: 0, or 2 when a child refused its options
-    (exit code 2), which no restart would mend. Call it from the main thread: signals, and the tie to the children, need it.
+    A child that has not ended `grace_s` after SIGTERM is killed. Returns the exit code: 0, or 2 if a
+    child rejected its options, because a restart would not help. Call it from the main thread: signal
+    handlers and the binding of children to this process require it.
     """
-    with _signals_set(stop, staff):
-        keeping = {asyncio.create_task(child.keep_running()): child for child in staff}
+    with _signals_set(stop, children):
+        running = {asyncio.create_task(child.run_until_stopped()): child for child in children}
         stopped = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait((stopped, *keeping), return_when=asyncio.FIRST_COMPLETED)
-            for refused in (child.spec.name for child in staff if child.refused):
-                console.say(name, f"{refused} refused to start, so all stop")
-            console.say(name, "stopping")
+            await asyncio.wait((stopped, *running), return_when=asyncio.FIRST_COMPLETED)
+            for refused in (child.spec.name for child in children if child.refused):
+                console.print(name, f"{refused} rejected its options, so all processes stop")
+            console.print(name, "stopping")
             await _end(
-                keeping, [task for task, child in keeping.items() if child in first], grace_s
+                running, [task for task, child in running.items() if child in first], grace_s
             )
-            await _end(keeping, list(keeping), grace_s)
+            await _end(running, list(running), grace_s)
         finally:
             stopped.cancel()
-            for task, child in keeping.items():
+            for task, child in running.items():
                 child.kill()
                 task.cancel()
-        for task in keeping:
+        for task in running:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-    return REFUSED if any(child.refused for child in staff) and not stop.is_set() else 0
+    return REFUSED if any(child.refused for child in children) and not stop.is_set() else 0
 
 
 async def _end(
-    keeping: Mapping[asyncio.Task[None], Child], tasks: Sequence[asyncio.Task[None]], grace_s: float
+    running: Mapping[asyncio.Task[None], Child], tasks: Sequence[asyncio.Task[None]], grace_s: float
 ) -> None:
     if not tasks:
         return
     for task in tasks:
-        keeping[task].terminate()
+        running[task].terminate()
     _, left = await asyncio.wait(tasks, timeout=grace_s)
     for task in left:
-        keeping[task].kill()
+        running[task].kill()
     if left:
         await asyncio.wait(left, timeout=grace_s)
 
 
 @contextlib.contextmanager
-def _signals_set(stop: asyncio.Event, staff: Sequence[Child]) -> Iterator[None]:
-    """Let signals stop the staff; one that comes while it stops already kills who is left."""
+def _signals_set(stop: asyncio.Event, children: Sequence[Child]) -> Iterator[None]:
+    """Let signals stop the children; a signal during the stop kills the remaining ones."""
 
-    def note() -> None:
+    def handle() -> None:
         if stop.is_set():
-            for child in staff:
+            for child in children:
                 child.kill()
         stop.set()
 
     loop = asyncio.get_running_loop()
-    # One that is ignored stays so: that is how nohup(1) asks for it.
+    # An ignored signal stays ignored: nohup(1) works in this way.
     numbers = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in numbers:
-        loop.add_signal_handler(number, note)
+        loop.add_signal_handler(number, handle)
     try:
         yield
     finally:

@@ -148,7 +148,7 @@ class TestCondition:
     def test_a_field_has_a_value(self, fields: str, status: dict[str, Any], holds: bool) -> None:
         instance = InstanceSeen(service="a", instance="i", status=status, state=State.ALIVE)
         condition = Condition.parse(f"a=alive,{fields}")
-        assert (condition.held_by([instance]) == "i") is holds
+        assert (condition.find_holder([instance]) == "i") is holds
 
     def test_all_fields_must_be_those_of_one_instance(self) -> None:
         one, other = (
@@ -157,8 +157,8 @@ class TestCondition:
             )
             for n in (1, 2)
         )
-        assert Condition.parse("a=alive,n=1,m=2").held_by([one, other]) == "1"
-        assert Condition.parse("a=alive,n=1,m=1").held_by([one, other]) is None
+        assert Condition.parse("a=alive,n=1,m=2").find_holder([one, other]) == "1"
+        assert Condition.parse("a=alive,n=1,m=1").find_holder([one, other]) is None
 
     def test_what_is_not_there_is_no_value(self) -> None:
         assert find({"a": {}}, "a.b") is find(1, "a")

@@ -18,7 +18,7 @@ from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console
 @contextlib.asynccontextmanager
 async def keeping(code: str, out: Output, backoff: Backoff = QUICK) -> AsyncIterator[Child]:
     child = Child(ChildSpec("child", program(code)), os.environ, Console(out, 5), backoff)
-    task = asyncio.create_task(child.keep_running())
+    task = asyncio.create_task(child.run_until_stopped())
     try:
         yield child
     finally:
@@ -48,7 +48,7 @@ async def test_child_that_was_healthy_for_long_starts_over_with_the_first_pause(
 async def test_program_that_does_not_exist_is_said_and_tried_again() -> None:
     out = Output()
     child = Child(ChildSpec("child", ["no-such-program"]), os.environ, Console(out, 5), QUICK)
-    task = asyncio.create_task(child.keep_running())
+    task = asyncio.create_task(child.run_until_stopped())
     await out.until("child", "cannot be started", times=2)
     child.terminate()
     await asyncio.wait_for(task, 5)
@@ -85,4 +85,4 @@ async def test_terminal_that_went_away_stops_nobody() -> None:
     out = Output()
     console = Console(out, 5)
     out.close()
-    console.say("child", "hello")
+    console.print("child", "hello")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.children import QUICK, Output, program
 
 from pulseboard.supervision.child import Child, ChildSpec, Console
-from pulseboard.supervision.supervisor import _signals_set, keep_staff
+from pulseboard.supervision.supervisor import _signals_set, run_supervised
 
 STUBBORN = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', os.getpid()); time.sleep(60)"
 SLOW = (
@@ -36,7 +36,7 @@ def keep(
     first: Sequence[Child] = (),
 ) -> asyncio.Task[int]:
     return asyncio.create_task(
-        keep_staff(staff, Console(out, 5), stop, name="boss", grace_s=grace_s, first=first),
+        run_supervised(staff, Console(out, 5), stop, name="boss", grace_s=grace_s, first=first),
         name="staff",
     )
 

@@ -25,7 +25,7 @@ MESSAGES = [
 def test_messages_are_the_same_wherever_the_bytes_are_cut(size: int) -> None:
     parser = SseParser()
     pieces = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
-    assert [message for piece in pieces for message in parser.take(piece)] == MESSAGES
+    assert [message for piece in pieces for message in parser.feed(piece)] == MESSAGES
     assert parser.retry_ms == 750
 
 
