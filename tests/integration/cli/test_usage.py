@@ -187,7 +187,7 @@ def test_a_taken_port_says_so(complaint: Say, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = complaint(command, "--port", str(port))
-    assert f"127.0.0.1:{port} is taken" in said
+    assert f"127.0.0.1:{port} is used by another program" in said
     assert "--port" in said
 
 

@@ -42,7 +42,7 @@ async def test_crashing_child_is_started_after_longer_and_longer_pauses() -> Non
 async def test_child_that_was_healthy_for_long_starts_over_with_the_first_pause() -> None:
     out = Output()
     async with keeping("raise SystemExit(3)", out, Backoff(first_s=0.05, longest_s=9, healthy_s=0)):
-        await out.until("child", "starting it again in 0.05 s", times=3)
+        await out.until("child", "restarting in 0.05 s", times=3)
 
 
 async def test_program_that_does_not_exist_is_said_and_tried_again() -> None:

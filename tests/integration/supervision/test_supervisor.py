@@ -70,7 +70,7 @@ async def test_one_that_refuses_its_options_stops_all() -> None:
     out = Output()
     staff = keep(hire(out, steady=SLOW, wrong="raise SystemExit(2)"), out, asyncio.Event())
     assert await asyncio.wait_for(staff, 10) == 2
-    assert "wrong refused to start, so all stop" in out.lines("boss")
+    assert "wrong rejected its options, so all processes stop" in out.lines("boss")
 
 
 async def test_a_second_signal_kills_who_is_left() -> None:
