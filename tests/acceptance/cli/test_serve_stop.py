@@ -99,7 +99,7 @@ class TestWorkers:
         assert httpx.get(f"{program.url}/healthz").status_code == 200
         assert program.stop(signal.SIGINT) == 0
         assert program.out.count("board  ") == 1
-        assert "was ended by SIGKILL; starting it again" in program.err
+        assert "was ended by SIGKILL; restarting" in program.err
         assert "Traceback" not in program.err
 
     def test_killing_the_parent_leaves_no_worker_behind(

@@ -64,7 +64,7 @@ async def test_killed_child_is_started_again_alone_and_stop_ends_all() -> None:
     assert {name: after[name] for name in ALL - {"balance-sync"}} == {
         name: before[name] for name in ALL - {"balance-sync"}
     }
-    assert "was ended by SIGKILL; starting it again" in out.getvalue()
+    assert "was ended by SIGKILL; restarting" in out.getvalue()
     stop.set()
     assert await asyncio.wait_for(demo, 10) == 0
     assert children_of(os.getpid()) == {}
