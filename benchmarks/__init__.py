@@ -1,1 +1,1 @@
-"""Questions about speed, each a program that prints its question, its method and its figures."""
+"""Benchmarks: each program prints a question about speed, its method and its figures."""

@@ -1,10 +1,12 @@
-"""How many deliveries does one second of the server's processor time buy, on our transport path and on plain ASGI?
+"""How many deliveries does a server make per CPU-second, with and without ASGI `send`?
 
-The same application twice on one Valkey: under `pulseboard serve`, which writes frames to the sockets itself, and under plain
-uvicorn, where each frame goes through `send`. N readers on raw sockets, in a process of their own, open `/api/stream` and
-count the status events that arrive; a service publishes at a steady pace. A delivery is one event at one reader. The server's
-processor time is what the kernel says for the time in which it delivered. Readers, Valkey and publisher share the cores, which
-slows both alike: the ratio is what counts, where nothing else runs. Exits with 1 if a delivery was lost.
+The same application runs twice with one Valkey: under `pulseboard serve`, which writes frames to
+the sockets itself, and under unmodified uvicorn, where each frame goes through `send`. N clients on
+raw sockets, in a process of their own, open `/api/stream` and count the status events that arrive;
+a service publishes at a constant rate. A delivery is one event that arrives at one client. The
+processor time of the server is that of proc(5) during the deliveries. Clients, Valkey and publisher
+share the cores, which slows both servers equally: compare the ratio, on an otherwise idle machine.
+Exits with 1 if a delivery was lost.
 """
 
 from __future__ import annotations
@@ -22,7 +24,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 
-from benchmarks._rig import cpu_s, free_port, print_head, print_table, rig, running
+from benchmarks._environment import (
+    cpu_s,
+    free_port,
+    print_head,
+    print_table,
+    run_program,
+    run_server,
+)
 from pulseboard import Service
 from pulseboard.process import spawn
 from pulseboard.server.app import create_app
@@ -39,12 +48,20 @@ REQUEST = (
     b"GET /api/stream?kinds=status HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 )
 STATUS = b"\nevent: status\n"
+HEAD = (
+    "deliveries per CPU-second",
+    "pulseboard",
+    "ASGI",
+    "ratio",
+    "pulseboard delivered",
+    "ASGI delivered",
+)
 QUIET_S = 2.0
-"""Readers to whom nothing came for so long have all that will come; pings are no events."""
+"""Clients that received no event for this time have received all; pings are no events."""
 
 
-class Result(NamedTuple):
-    """What one server did in one setting."""
+class FanOutResult(NamedTuple):
+    """Deliveries and processor time of one server in one measurement."""
 
     delivered: int
     expected: int
@@ -59,60 +76,58 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--connections", type=int, default=1_000)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=1_000, help="clients (default: 1000)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each run (default: 4)")
+    parser.add_argument("--runs", type=int, default=3, help="runs per rate (default: 3)")
     parser.add_argument("--rates", default="20,200", help="events per second, separated by commas")
     parser.add_argument("--read", type=int, metavar="PORT", help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=2, metavar=("PORT", "URL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
-        read(options.read, options.connections)
+        read_streams(options.read, options.connections)
         return 0
     if options.serve:
-        serve_plainly(int(options.serve[0]), options.serve[1])
+        serve_with_uvicorn(int(options.serve[0]), options.serve[1])
         return 0
     print_head(__doc__)
     rows, lost = [], 0
-    with rig() as server, plain_server(server.address) as (plain_port, plain_pid):
+    with run_server() as server, asgi_server(server.address) as (asgi_port, asgi_pid):
         for rate in [float(rate) for rate in options.rates.split(",") for _ in range(options.runs)]:
             ours = measure(
                 server.port, server.pid, server.address, options.connections, rate, options.seconds
             )
-            plain = measure(
-                plain_port, plain_pid, server.address, options.connections, rate, options.seconds
+            asgi = measure(
+                asgi_port, asgi_pid, server.address, options.connections, rate, options.seconds
             )
-            lost += ours.expected - ours.delivered + plain.expected - plain.delivered
+            lost += ours.expected - ours.delivered + asgi.expected - asgi.delivered
             rows.append(
                 [
                     f"{options.connections} x {rate:g}/s",
                     f"{ours.per_cpu_s:,.0f}",
-                    f"{plain.per_cpu_s:,.0f}",
-                    f"{ours.per_cpu_s / plain.per_cpu_s:.2f}",
+                    f"{asgi.per_cpu_s:,.0f}",
+                    f"{ours.per_cpu_s / asgi.per_cpu_s:.2f}",
                     f"{ours.delivered:,}/{ours.expected:,}",
-                    f"{plain.delivered:,}/{plain.expected:,}",
+                    f"{asgi.delivered:,}/{asgi.expected:,}",
                 ]
             )
-    print_table(
-        ["deliveries per CPU-second", "transport", "ASGI", "ratio", "transport got", "ASGI got"],
-        rows,
-    )
+    print_table(HEAD, rows)
     if lost:
         print(f"{lost} deliveries were lost")
     return 1 if lost else 0
 
 
 @contextmanager
-def plain_server(address: RedisAddress) -> Iterator[tuple[int, int]]:
+def asgi_server(address: RedisAddress) -> Iterator[tuple[int, int]]:
+    """Run the application under uvicorn; yield port and process id."""
     port = free_port()
-    with running(
+    with run_program(
         [sys.executable, "-m", "benchmarks.fan_out", "--serve", str(port), address.url], port
     ) as pid:
         yield port, pid
 
 
-def serve_plainly(port: int, url: str) -> None:
-    """Serve the application as any ASGI server does, uvicorn's own protocol and nothing of ours."""
+def serve_with_uvicorn(port: int, url: str) -> None:
+    """Serve the application with uvicorn's own protocol class instead of Pulseboard's."""
     app = create_app(Runtime(Settings.load(port=port, redis_url=url)))
     uvicorn.run(
         app, host="127.0.0.1", port=port, http="httptools", log_level="warning", access_log=False
@@ -121,8 +136,8 @@ def serve_plainly(port: int, url: str) -> None:
 
 def measure(
     port: int, pid: int, address: RedisAddress, connections: int, rate: float, seconds: float
-) -> Result:
-    """Let readers join, publish for a while, and see what arrived and what it cost."""
+) -> FanOutResult:
+    """Connect the clients, publish for `seconds`, and count deliveries and processor time."""
     argv = [
         sys.executable,
         "-m",
@@ -134,10 +149,10 @@ def measure(
     ]
     with (
         Service(NAME, redis_url=address.url, instance="bench", heartbeat_s=60) as service,
-        spawn(argv, stdout=subprocess.PIPE) as readers,
+        spawn(argv, stdout=subprocess.PIPE) as clients,
     ):
-        assert readers.stdout is not None
-        assert readers.stdout.readline() == b"ready\n"
+        assert clients.stdout is not None
+        assert clients.stdout.readline() == b"ready\n"
         before = cpu_s(pid)
         events = round(rate * seconds)
         due = time.monotonic()
@@ -147,21 +162,21 @@ def measure(
             )
             due += 1 / rate
             time.sleep(max(0.0, due - time.monotonic()))
-        counted = json.loads(readers.stdout.readline())
-        return Result(counted["delivered"], events * connections, cpu_s(pid) - before)
+        counted = json.loads(clients.stdout.readline())
+        return FanOutResult(counted["delivered"], events * connections, cpu_s(pid) - before)
 
 
-def read(port: int, connections: int) -> None:
-    """Open the streams, say "ready" when each has its board, and say what came once nothing more does."""
+def read_streams(port: int, connections: int) -> None:
+    """Open the streams, print "ready" when each has its board, and the count at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, connections + 100)), hard))
     waiting = selectors.DefaultSelector()
     for _ in range(connections):
         sock = socket.create_connection(("127.0.0.1", port))
         sock.sendall(REQUEST)
-        greeting = b""
-        while b"\nevent: board\n" not in greeting or not greeting.endswith(b"\n\n\r\n"):
-            greeting += sock.recv(65_536)
+        received = b""
+        while b"\nevent: board\n" not in received or not received.endswith(b"\n\n\r\n"):
+            received += sock.recv(65_536)
         sock.setblocking(False)
         waiting.register(sock, selectors.EVENT_READ, [b""])
     print("ready", flush=True)

@@ -1,8 +1,8 @@
-"""How much memory do full histories take?
+"""How much memory of Redis do full histories use?
 
-50 services of 2 instances each publish status, log lines and metrics into a Valkey of its own until every history and the feed
-are full by the default limits; then Redis is asked what it holds (`used_memory`). Once with events of the usual sizes,
-and once with large ones.
+50 services with 2 instances each publish statuses, log lines and metrics to a Valkey of its own
+until every history and the feed have reached their default limits. Then `used_memory` is read. One
+run has events of usual sizes, the other has large events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
-from benchmarks._rig import free_port, print_head, print_table
+from benchmarks._environment import free_port, print_head, print_table
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.bus.retention.limits import MB, Limit, Limits
@@ -44,37 +44,44 @@ WORDS = (
 )
 
 
-class Sizes(NamedTuple):
-    """Of what is published: fields of a status, characters of a text in it, lines of a batch, words of a line, metrics."""
+class EventSizes(NamedTuple):
+    """The sizes of published events."""
 
     fields: int
+    """Fields of a status."""
     text: int
+    """Characters of a text in a status."""
     lines: int
+    """Lines of a batch."""
     words: int
+    """Words of a line."""
     metrics: int
 
 
-USUAL = Sizes(fields=12, text=20, lines=10, words=12, metrics=10)
-LARGE = Sizes(fields=100, text=200, lines=100, words=40, metrics=200)
+USUAL = EventSizes(fields=12, text=20, lines=10, words=12, metrics=10)
+LARGE = EventSizes(fields=100, text=200, lines=100, words=40, metrics=200)
 
 
-class Writer:
-    """One service that says all it can."""
+class HistoryFiller:
+    """Fills the histories of one service."""
 
     def __init__(
-        self, publisher: Publisher, raw: redis.Redis, name: str, sizes: Sizes, dice: random.Random
+        self,
+        publisher: Publisher,
+        client: redis.Redis,
+        name: str,
+        sizes: EventSizes,
+        random_: random.Random,
     ) -> None:
-        self._publisher, self._raw, self.name, self._sizes, self._dice = (
-            publisher,
-            raw,
-            name,
-            sizes,
-            dice,
-        )
+        self.name = name
+        self._publisher = publisher
+        self._client = client
+        self._sizes = sizes
+        self._random = random_
         self._number = 0
 
-    def turn(self) -> bool:
-        """Publish a few events of each kind and each instance whose history is not full; return whether there was any."""
+    def publish_some(self) -> bool:
+        """Publish some events to each history that is not full; return False when all are full."""
         kinds = [
             kind
             for kind, (key, limit) in self._histories().items()
@@ -106,15 +113,15 @@ class Writer:
         }
 
     def _is_full(self, key: str, limit: Limit) -> bool:
-        """Whether a history has reached its limit, in entries or nearly in bytes."""
+        """Whether a history has reached its limit in entries, or 90 % of its limit in bytes."""
         return bool(
-            self._raw.xlen(key) >= limit.entries
-            or size_of(self._raw, key) >= 0.9 * limit.size_bytes
+            self._client.xlen(key) >= limit.entries
+            or size_of(self._client, key) >= 0.9 * limit.size_bytes
         )
 
     def _status(self, instance: str) -> bytes:
         status = {
-            f"field_{n}": self._text(self._sizes.text) if n % 3 else self._dice.random()
+            f"field_{n}": self._text(self._sizes.text) if n % 3 else self._random.random()
             for n in range(self._sizes.fields)
         }
         return encode(
@@ -132,8 +139,8 @@ class Writer:
             encode(
                 message
                 | {
-                    "message": self._say(self._sizes.words),
-                    "fields": {"user": self._dice.randrange(10**6)},
+                    "message": self._words(self._sizes.words),
+                    "fields": {"user": self._random.randrange(10**6)},
                 }
             )
             for _ in range(self._sizes.lines)
@@ -141,7 +148,7 @@ class Writer:
 
     def _metrics(self, instance: str) -> bytes:
         values = {
-            f"requests_{n}": round(self._dice.random() * 1_000, 3)
+            f"requests_{n}": round(self._random.random() * 1_000, 3)
             for n in range(self._sizes.metrics)
         }
         event = {
@@ -152,48 +159,52 @@ class Writer:
         }
         return encode(event | {"kinds": dict.fromkeys(list(values)[::2], "counter")})
 
-    def _say(self, words: int) -> str:
-        return " ".join(self._dice.choice(WORDS) for _ in range(words))
+    def _words(self, count: int) -> str:
+        return " ".join(self._random.choice(WORDS) for _ in range(count))
 
     def _text(self, size: int) -> str:
-        return self._dice.randbytes(size // 2).hex()
+        return self._random.randbytes(size // 2).hex()
 
 
-def size_of(raw: redis.Redis, key: str) -> int:
-    size: Any = raw.memory_usage(key, samples=0)
+def size_of(client: redis.Redis, key: str) -> int:
+    """Return the memory of a key in bytes (MEMORY USAGE)."""
+    size: Any = client.memory_usage(key, samples=0)
     return int(size or 0)
 
 
-def measure(services: int, sizes: Sizes) -> tuple[list[object], float]:
-    """Fill a Valkey; return what it holds in MB, by kind and in all."""
+def measure(services: int, sizes: EventSizes) -> tuple[list[object], float]:
+    """Fill a Valkey; return a row of the table, and `used_memory` in MB."""
     with (
         tempfile.TemporaryDirectory(prefix="pulseboard-bench-") as folder,
         EmbeddedValkey(Path(folder), port=free_port()) as valkey,
-        redis.Redis(port=valkey.address.port) as raw,
+        redis.Redis(port=valkey.address.port) as client,
     ):
-        before = used(raw)
+        before = used_memory_mb(client)
         publisher = Publisher(valkey.address, KEYS, timeout_s=30)
-        dice = random.Random(7)
-        writers = [Writer(publisher, raw, f"service-{n}", sizes, dice) for n in range(services)]
-        filling = list(writers)
+        random_ = random.Random(7)
+        fillers = [
+            HistoryFiller(publisher, client, f"service-{n}", sizes, random_)
+            for n in range(services)
+        ]
+        active = list(fillers)
         began = time.monotonic()
-        while filling:
-            filling = [writer for writer in filling if writer.turn()]
-        names = [writer.name for writer in writers]
+        while active:
+            active = [filler for filler in active if filler.publish_some()]
+        names = [filler.name for filler in fillers]
         kinds = (
-            sum(size_of(raw, KEYS.history(name)) for name in names),
-            sum(size_of(raw, KEYS.history(name, "log")) for name in names),
-            sum(size_of(raw, KEYS.history(name, "metric")) for name in names),
-            size_of(raw, KEYS.feed),
+            sum(size_of(client, KEYS.history(name)) for name in names),
+            sum(size_of(client, KEYS.history(name, "log")) for name in names),
+            sum(size_of(client, KEYS.history(name, "metric")) for name in names),
+            size_of(client, KEYS.feed),
         )
-        total = used(raw)
+        total = used_memory_mb(client)
         publisher.close()
         row = [f"{size / MB:.1f}" for size in (*kinds, before * MB, total * MB)]
         return [*row, f"{time.monotonic() - began:.0f}"], total
 
 
-def used(raw: redis.Redis) -> float:
-    info: Any = raw.info("memory")
+def used_memory_mb(client: redis.Redis) -> float:
+    info: Any = client.info("memory")
     return float(info["used_memory"]) / MB
 
 
@@ -201,18 +212,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--services", type=int, default=50)
+    parser.add_argument("--services", type=int, default=50, help="services (default: 50)")
     options = parser.parse_args()
     print_head(__doc__)
-    rows, most = [], 0.0
+    rows, largest_mb = [], 0.0
     for name, sizes in (("usual", USUAL), ("large", LARGE)):
         row, total = measure(options.services, sizes)
         rows.append([name, *row])
-        most = max(most, total)
+        largest_mb = max(largest_mb, total)
     print_table(["MB", "status", "logs", "metrics", "feed", "empty", "used_memory", "s"], rows)
-    met = most <= TARGET_MB
+    met = largest_mb <= TARGET_MB
     print(
-        f"\nTarget for {options.services} services: used_memory <= {TARGET_MB} MB: {'met' if met else 'MISSED'}"
+        f"\nTarget for {options.services} services: used_memory <= {TARGET_MB} MB: "
+        f"{'met' if met else 'MISSED'}"
     )
     return 0 if met else 1
 

@@ -1,10 +1,11 @@
-"""How long from a service's `update()` until a browser shows it?
+"""How long does it take from `update()` in a service until a browser shows the value?
 
-A Valkey, `pulseboard serve` and a Chromium, each a process of its own, and our real page. This process is the service: it
-calls `Service.update()` at a steady pace, its SDK thread publishes, and the page notes with a MutationObserver when the value
-on the card is the new one. "In the page": the value stands in the DOM. "Next frame": the browser has begun the frame that
-paints it, which waits for the screen's own rhythm (16.7 ms). The page's clock is brought to this process' clock by the quickest
-of 200 questions, halves of which bound the error. Exits with 1 if any update was not shown.
+Starts a Valkey, `pulseboard serve` and a Chromium with the real page. This process is the service:
+it calls `Service.update()` at a constant rate, the SDK's thread publishes, and a MutationObserver
+in the page records when the value on the card changes. "In the page": the value is in the DOM. "Next
+frame": the browser has begun the frame that paints the value, which waits for the refresh of the
+screen (16.7 ms). The offset between the clocks of page and process comes from the fastest of 200
+round trips; half of its duration is the maximum error. Exits with 1 if an update was not shown.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from playwright.sync_api import expect
 
-from benchmarks._rig import browsing, percentile, print_head, print_table, rig
+from benchmarks._environment import browsing, percentile, print_head, print_table, run_server
 from pulseboard import Service
 
 if TYPE_CHECKING:
@@ -42,15 +43,15 @@ WATCH = """selector => {
 }"""
 
 
-class Clock(NamedTuple):
-    """What to add to the page's time to get ours, and how wrong that can be."""
+class ClockOffset(NamedTuple):
+    """The difference between this process's clock and the page's, and its maximum error."""
 
     offset_ms: float
     error_ms: float
 
 
-class Run(NamedTuple):
-    """What one run measured: latencies in ms by where it was seen, and how many updates were sent."""
+class RunResult(NamedTuple):
+    """The latencies of one run in ms, the number of updates, and the maximum clock error."""
 
     in_page: list[float]
     in_frame: list[float]
@@ -62,16 +63,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--updates", type=int, default=500)
-    parser.add_argument("--per-second", type=float, default=50.0)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=500, help="of each run (default: 500)")
+    parser.add_argument("--per-second", type=float, default=50.0, help="rate (default: 50)")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs (default: 3)")
     options = parser.parse_args()
     print_head(__doc__)
     print(f"{options.updates} updates at {options.per_second:g}/s, {options.runs} runs")
     rows: list[list[object]] = []
     lost, met = 0, True
     with (
-        rig("--expect", NAME) as server,
+        run_server("--expect", NAME) as server,
         browsing(f"http://127.0.0.1:{server.port}/services") as page,
     ):
         for number in range(1, options.runs + 1):
@@ -92,18 +93,20 @@ def main() -> int:
                 )
             met &= percentile(sorted(run.in_page), 50) < TARGET_P50_MS
             met &= percentile(sorted(run.in_page), 99) < TARGET_P99_MS
-            print(f"run {number}: clocks agree to {run.error_ms:.2f} ms")
+            print(f"run {number}: maximum clock error {run.error_ms:.2f} ms")
     print()
-    print_table(["update() to browser, ms", "p50", "p90", "p99", "max", "seen"], rows)
+    print_table(["update() to browser, ms", "p50", "p90", "p99", "max", "shown"], rows)
     print(
-        f"\nTarget in the page: p50 < {TARGET_P50_MS:g}, p99 < {TARGET_P99_MS:g}: {'met' if met else 'MISSED'}"
+        f"\nTarget in the page: p50 < {TARGET_P50_MS:g}, p99 < {TARGET_P99_MS:g}: "
+        f"{'met' if met else 'MISSED'}"
     )
     if lost:
         print(f"{lost} updates were never shown")
     return 1 if lost else 0
 
 
-def measure(page: Page, address: RedisAddress, updates: int, per_second: float) -> Run:
+def measure(page: Page, address: RedisAddress, updates: int, per_second: float) -> RunResult:
+    """Publish updates, and return how long each took to the page."""
     with Service(NAME, redis_url=address.url, instance="bench") as service:
         service.replace(status(0, "begin"))
         expect(page.locator(VALUE)).to_have_text("begin")
@@ -119,14 +122,14 @@ def measure(page: Page, address: RedisAddress, updates: int, per_second: float) 
             fields = status(n, step)
             sent[step] = time.time() * 1000
             service.update(**fields)
-        time.sleep(1)  # the last has long come by then, or never will
+        time.sleep(1)  # much longer than the last update takes
         after = compare_clocks(page)
         clock = min(before, after, key=lambda clock: clock.error_ms)
         drift_ms = abs(after.offset_ms - before.offset_ms)
         shown, framed = (
             first_times(page.evaluate(f"window.{name}")) for name in ("shown", "framed")
         )
-    return Run(
+    return RunResult(
         [at + clock.offset_ms - sent[step] for step, at in shown.items() if step in sent],
         [at + clock.offset_ms - sent[step] for step, at in framed.items() if step in sent],
         updates,
@@ -135,7 +138,7 @@ def measure(page: Page, address: RedisAddress, updates: int, per_second: float) 
 
 
 def status(n: int, step: str) -> dict[str, Any]:
-    """Return a status of the size and liveliness that a real service has."""
+    """Return a status with the size and rate of change of a real service's."""
     return {
         "isRunning": n % 20 != 0,
         "step": step,
@@ -145,26 +148,28 @@ def status(n: int, step: str) -> dict[str, Any]:
         "failed": n // 50,
         "avgDurationMs": 180 + n % 40,
         "lastRunAt": time.time_ns() // 1_000_000,
-        "lastError": None if n % 100 else "the bank answered 503",
+        "lastError": None if n % 100 else "the bank responded with 503",
     }
 
 
-def first_times(seen: list[tuple[str, float]]) -> dict[str, float]:
+def first_times(observations: list[tuple[str, float]]) -> dict[str, float]:
+    """Return the first time of each step."""
     times: dict[str, float] = {}
-    for step, at in seen:
+    for step, at in observations:
         times.setdefault(step, at)
     return times
 
 
-def compare_clocks(page: Page) -> Clock:
-    best = Clock(0.0, float("inf"))
+def compare_clocks(page: Page) -> ClockOffset:
+    """Return the clock offset by the fastest of 200 round trips."""
+    best = ClockOffset(0.0, float("inf"))
     for _ in range(200):
-        asked = time.time() * 1000
-        theirs: float = page.evaluate("performance.timeOrigin + performance.now()")
-        answered = time.time() * 1000
-        half = (answered - asked) / 2
+        began = time.time() * 1000
+        page_time: float = page.evaluate("performance.timeOrigin + performance.now()")
+        ended = time.time() * 1000
+        half = (ended - began) / 2
         if half < best.error_ms:
-            best = Clock(asked + half - theirs, half)
+            best = ClockOffset(began + half - page_time, half)
     return best
 
 

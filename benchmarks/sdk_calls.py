@@ -1,9 +1,11 @@
-"""What does a call of the SDK cost the host?
+"""What does a call of the SDK cost the host application?
 
-A service with one field (and, in another row, with twenty) calls update() in a tight loop and, as hosts do, with a pause
-between two calls; it logs a line, adds to a counter, sets a gauge, takes a value into a histogram, and times a block. Redis is
-up, frozen (SIGSTOP) and down. Each call is timed by itself, and the clock with it, and the lambda around it. Redis is a Valkey
-of its own. A call of the standard library stands beside them: machines differ, and one machine from hour to hour.
+A service whose status has one field (in another row: twenty) calls update() in a tight loop and, as
+host applications do, with a pause between calls. It also logs a line, adds to a counter, sets a
+gauge, records a value in a histogram, and times a block. Redis, a Valkey of its own, is up, frozen
+(SIGSTOP) and down. Each call is timed separately; the time includes the clock and the lambda around
+the call. One row times a call of the standard library for comparison, because machines differ, and
+so does one machine from hour to hour.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks._rig import free_port, percentile, print_head, print_table
+from benchmarks._environment import free_port, percentile, print_head, print_table
 from pulseboard import Service
 from pulseboard.embedded.valkey import EmbeddedValkey
 
@@ -40,7 +42,7 @@ TARGETS_US = {
 
 
 class Case(NamedTuple):
-    """What is called, beside which status, and with which pause before each call."""
+    """A call, the other fields of the status, and the pause before each call."""
 
     name: str
     prepare: Callable[[Service], Callable[[], object]]
@@ -49,7 +51,7 @@ class Case(NamedTuple):
 
 
 def update(service: Service) -> Callable[[], object]:
-    # Not partial(), which copies its keywords at each call: no host pays for that.
+    # Not partial(), which copies its keywords at each call: a host application has no such cost.
     return lambda: service.update(n=1)
 
 
@@ -57,7 +59,7 @@ def log(service: Service) -> Callable[[], object]:
     return lambda: service.log("info", "synced", user=7)
 
 
-def time_nothing(service: Service) -> Callable[[], object]:
+def time_empty_block(service: Service) -> Callable[[], object]:
     timer = service.timer("bench.timer")
 
     def block() -> None:
@@ -75,7 +77,7 @@ CASES = (
     Case('json.dumps({"n": 1}), for comparison', encode),
     Case("update(n=1)", update),
     Case("update(n=1), a pause of 1 ms", update, pause_s=0.001),
-    Case("update(n=1) beside 19 fields", update, WIDE),
+    Case("update(n=1), status of 20 fields", update, WIDE),
     Case('log("info", "synced", user=7)', log),
     Case("counter.add()", lambda service: service.counter("bench.counter").add),
     Case(
@@ -89,7 +91,7 @@ CASES = (
         "histogram.record(1.5)",
         lambda service: partial(service.histogram("bench.histogram").record, 1.5),
     ),
-    Case("with timer: pass", time_nothing),
+    Case("with timer: pass", time_empty_block),
 )
 
 
@@ -97,8 +99,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--calls", type=int, default=50_000)
-    parser.add_argument("--paused-calls", type=int, default=2_000)
+    parser.add_argument("--calls", type=int, default=50_000, help="per row (default: 50000)")
+    parser.add_argument(
+        "--paused-calls", type=int, default=2_000, help="per row with a pause (default: 2000)"
+    )
     options = parser.parse_args()
     print_head(__doc__)
     rows: list[list[object]] = []
@@ -109,26 +113,27 @@ def main() -> int:
             with serving(redis) as service:
                 service.replace(dict(case.fields))
                 calls = options.paused_calls if case.pause_s else options.calls
-                took = sorted(measure(case.prepare(service), calls, case.pause_s))
+                durations = sorted(measure(case.prepare(service), calls, case.pause_s))
                 stats = service.stats()
                 lost += stats.offered != stats.sent + stats.dropped + stats.waiting
-                figures = [f"{percentile(took, percent):.2f}" for percent in (50, 90, 99, 99.9)]
+                figures = [
+                    f"{percentile(durations, percent):.2f}" for percent in (50, 90, 99, 99.9)
+                ]
                 rows.append([f"Redis {redis}, {case.name}", *figures])
-                medians[case.name] = max(medians.get(case.name, 0), percentile(took, 50))
-    print_table(["us a call", "p50", "p90", "p99", "p99.9"], rows)
+                medians[case.name] = max(medians.get(case.name, 0), percentile(durations, 50))
+    print_table(["us per call", "p50", "p90", "p99", "p99.9"], rows)
     print()
     for name, target_us in TARGETS_US.items():
-        print(
-            f"Target for {name}: p50 <= {target_us:g} us: {'met' if medians[name] <= target_us else 'MISSED'}"
-        )
+        verdict = "met" if medians[name] <= target_us else "MISSED"
+        print(f"Target for {name}: p50 <= {target_us:g} us: {verdict}")
     if lost:
-        print("the counts of a service did not add up")
+        print(f"in {lost} rows: offered events are not sent + dropped + waiting")
     return 1 if lost else 0
 
 
 @contextmanager
 def serving(redis: str) -> Iterator[Service]:
-    """Run a service whose Redis is up, frozen, or down."""
+    """Run a service whose Redis is up, frozen or down."""
     with (
         tempfile.TemporaryDirectory(prefix="pulseboard-bench-") as folder,
         EmbeddedValkey(Path(folder), port=free_port()) as valkey,
@@ -150,17 +155,17 @@ def serving(redis: str) -> Iterator[Service]:
 
 
 def measure(call: Callable[[], object], calls: int, pause_s: float) -> list[float]:
-    """Return what each call took, in us."""
+    """Return the duration of each call in us."""
     clock = time.perf_counter_ns
-    took = []
+    durations = []
     gc.collect()
     for _ in range(calls):
         if pause_s:
             time.sleep(pause_s)
         started = clock()
         call()
-        took.append((clock() - started) / 1_000)
-    return took
+        durations.append((clock() - started) / 1_000)
+    return durations
 
 
 if __name__ == "__main__":

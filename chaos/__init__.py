@@ -1,1 +1,1 @@
-"""Faults that happen for real, to real processes, and an honest account of what readers saw of them."""
+"""Inject real faults into real processes, and account for every event of every client."""

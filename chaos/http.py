@@ -1,4 +1,4 @@
-"""One HTTP request, whole: the streams are read elsewhere."""
+"""One complete HTTP request and response. `chaos.client` reads the streams."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import NamedTuple
 LIMIT_S = 10.0
 
 
-class Answer(NamedTuple):
-    """`status` is 0 when there was no answer."""
+class HttpResponse(NamedTuple):
+    """A response; `status` is 0 when the request failed."""
 
     status: int
     body: bytes
 
 
-async def get(port: int, path: str) -> Answer:
-    """Ask a server on loopback for a path, on a connection of its own."""
+async def get(port: int, path: str) -> HttpResponse:
+    """Request a path from a server on loopback, over a connection of its own."""
     try:
         async with asyncio.timeout(LIMIT_S):
             source, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -25,8 +25,8 @@ async def get(port: int, path: str) -> Answer:
                     f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
                 )
                 head, _, body = (await source.read()).partition(b"\r\n\r\n")
-                return Answer(int(head.split()[1]), body)
+                return HttpResponse(int(head.split()[1]), body)
             finally:
                 writer.close()
     except (OSError, TimeoutError, IndexError):
-        return Answer(0, b"")
+        return HttpResponse(0, b"")

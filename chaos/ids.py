@@ -1,22 +1,22 @@
-"""Feed ids as single integers, in the order of the feed: hundreds of thousands of them are kept and compared."""
+"""Feed ids as integers, in the order of the feed: a run compares hundreds of thousands."""
 
 from __future__ import annotations
 
 _SEQ_BITS = 20
-"""More events than that in one millisecond no machine can add."""
+"""No machine adds more than 2**20 events in one millisecond."""
 
 
 def pack(text: bytes) -> int:
-    """Return the number of `<ms>-<seq>`."""
+    """Return the integer of an id `<ms>-<seq>`."""
     ms, _, seq = text.partition(b"-")
     return int(ms) << _SEQ_BITS | int(seq)
 
 
 def unpack(id: int) -> str:
-    """Return `<ms>-<seq>` again."""
+    """Return the id `<ms>-<seq>` of an integer."""
     return f"{ms_of(id)}-{id & ((1 << _SEQ_BITS) - 1)}"
 
 
 def ms_of(id: int) -> int:
-    """Return when the event was added, in ms by Redis' clock."""
+    """Return when Redis added the event, in ms by the clock of Redis."""
     return id >> _SEQ_BITS

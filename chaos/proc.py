@@ -1,4 +1,4 @@
-"""What the kernel says of a process (proc(5)): its memory, descriptors, threads and children."""
+"""Reads the memory, descriptors, threads and children of a process from proc(5)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Footprint(NamedTuple):
-    """What a process holds at one moment."""
+class ProcessUsage(NamedTuple):
+    """The resources of a process at one moment."""
 
     rss_mb: float
     descriptors: int
     threads: int
 
 
-def footprint(pid: int) -> Footprint:
-    """Return what a process holds."""
+def read_usage(pid: int) -> ProcessUsage:
+    """Return the resources of a process."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    return Footprint(
+    return ProcessUsage(
         int(status.partition("VmRSS:")[2].split()[0]) / 1_024,
         sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
         int(status.partition("Threads:")[2].split()[0]),
@@ -27,7 +27,7 @@ def footprint(pid: int) -> Footprint:
 
 
 def descendants(pid: int) -> Iterator[tuple[int, str]]:
-    """Yield (process id, command line) of a process's children and theirs."""
+    """Yield (process id, command line) of the children of a process, recursively."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
         line = (
             Path(f"/proc/{child}/cmdline")
@@ -40,7 +40,10 @@ def descendants(pid: int) -> Iterator[tuple[int, str]]:
 
 
 def kernel_tcp_mb() -> float:
-    """Return what the kernel holds for the TCP sockets of this machine (or container), in no process's memory."""
+    """Return the kernel memory for all TCP sockets of this machine or container.
+
+    No process's resident memory includes it.
+    """
     tcp = next(
         line
         for line in Path("/proc/net/sockstat").read_text(encoding="ascii").splitlines()

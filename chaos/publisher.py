@@ -1,8 +1,10 @@
-"""A program that publishes at a steady rate until it is ended: by the SDK, or plainly as any Redis client would.
+"""A program that publishes at a constant rate, through the SDK or as any Redis client.
 
-Each event has a number that no other event of its kind has. The plain one prints `<first> <last> <hearers> <began> <ended>` for
-each batch that Redis took and that at least one server was subscribed for: to how many servers each went at least, and when by
-the monotonic clock, which is that of the machine however wrong ours is. What the SDK sent is what stands in the feed.
+Each event has a number that is unique among events of its kind. With `--external` the program
+prints `<first> <last> <subscribers> <began> <ended>` for each batch that Redis accepted while at
+least one server was subscribed: the minimum number of servers to which each message went, and the
+times by the monotonic clock, which is the same for all processes of the machine even if this
+process has a wrong wall clock. For events of the SDK, the feed is the record of sent events.
 """
 
 from __future__ import annotations
@@ -24,27 +26,30 @@ NUMBERS_PER_MS = 1_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", required=True)
+    parser.add_argument("--url", required=True, help="URL of Redis")
     parser.add_argument("--rate", type=float, required=True, help="events per second")
     parser.add_argument("--services", required=True, help="names, separated by commas")
-    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--external", action="store_true", help="publish without the SDK")
     parser.add_argument(
-        "--pad", type=int, default=0, metavar="BYTES", help="how much larger to make each event"
+        "--pad", type=int, default=0, metavar="BYTES", help="bytes of padding in each event"
     )
     options = parser.parse_args()
     names = options.services.split(",")
-    # Numbers go on from where a predecessor that was killed can have been at most.
+    # The time is a lower bound that exceeds every number of a killed predecessor.
     first = time.time_ns() // 1_000_000 * NUMBERS_PER_MS
     send = (
-        publish_plainly(options.url, names)
-        if options.plain
-        else publish(options.url, names, "x" * options.pad)
+        create_external_sender(options.url, names)
+        if options.external
+        else create_sdk_sender(options.url, names, "x" * options.pad)
     )
-    pace(options.rate, first, send)
+    run_at_rate(options.rate, first, send)
 
 
-def pace(rate: float, first: int, send: Callable[[range], None]) -> None:
-    """Call `send` with the numbers that are due, for ever; what could not be sent in time is not made up for."""
+def run_at_rate(rate: float, first: int, send: Callable[[range], None]) -> None:
+    """Call `send` with the numbers that are due, forever.
+
+    After a delay of more than 10 ticks, the events that were due in it are left out.
+    """
     n, due, then = first, 0.0, time.monotonic()
     while True:
         time.sleep(TICK_S)
@@ -56,8 +61,8 @@ def pace(rate: float, first: int, send: Callable[[range], None]) -> None:
         due %= 1
 
 
-def publish(url: str, names: list[str], pad: str) -> Callable[[range], None]:
-    """Return what hands events to the SDK."""
+def create_sdk_sender(url: str, names: list[str], pad: str) -> Callable[[range], None]:
+    """Return a function that publishes events through the SDK."""
     services = [Service(name, redis_url=url, heartbeat_s=1).start() for name in names]
 
     def send(numbers: range) -> None:
@@ -70,20 +75,20 @@ def publish(url: str, names: list[str], pad: str) -> Callable[[range], None]:
 
 
 def connect(url: str) -> redis.Redis:
-    """Return a client as any program has one; where sentinels decide, one that asks them."""
+    """Return an ordinary client of redis-py; with a Sentinel URL, one that finds the master."""
     if not url.startswith("redis+sentinel://"):
         return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
     hosts, _, master = url.removeprefix("redis+sentinel://").partition("/")
-    places = [
-        (host, int(port)) for host, _, port in (place.partition(":") for place in hosts.split(","))
+    addresses = [
+        (host, int(port)) for host, _, port in (part.partition(":") for part in hosts.split(","))
     ]
     sentinel: Any = Sentinel  # redis-py gives it no types
-    client: redis.Redis = sentinel(places, socket_timeout=2).master_for(master, socket_timeout=2)
+    client: redis.Redis = sentinel(addresses, socket_timeout=2).master_for(master, socket_timeout=2)
     return client
 
 
-def publish_plainly(url: str, names: list[str]) -> Callable[[range], None]:
-    """Return what publishes events plainly, and waits while Redis is away."""
+def create_external_sender(url: str, names: list[str]) -> Callable[[range], None]:
+    """Return a function that PUBLISHes external messages and waits while Redis is away."""
     client = connect(url)
 
     def send(numbers: range) -> None:
@@ -94,17 +99,17 @@ def publish_plainly(url: str, names: list[str]) -> Callable[[range], None]:
             event = {
                 "service": names[0],
                 "timestamp": time.time_ns() // 1_000_000,
-                "status": {"n": n, "phase": "plain"},
+                "status": {"n": n, "phase": "external"},
             }
             pipeline.publish(f"service:{names[0]}", json.dumps(event, separators=(",", ":")))
         began = time.monotonic()
         try:
-            hearers = min(pipeline.execute())
+            subscribers = min(pipeline.execute())
         except (redis.RedisError, OSError):
             time.sleep(0.05)
             return
-        if hearers:
-            print(numbers[0], numbers[-1], hearers, began, time.monotonic(), flush=True)
+        if subscribers:
+            print(numbers[0], numbers[-1], subscribers, began, time.monotonic(), flush=True)
 
     return send
 

@@ -1,12 +1,12 @@
-"""What is printed: a line when a fault is over, and the table at the end."""
+"""The output of a run: one line after each fault, and the table at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks._rig import print_table
+from benchmarks._environment import print_table
 
-from chaos.scene import Result
+from chaos.experiment import ExperimentResult
 
 HEAD = (
     "fault",
@@ -14,51 +14,52 @@ HEAD = (
     "events/s",
     "sent",
     "delivered",
-    "told",
-    "vanished",
+    "reported",
+    "redis lost",
     "resets",
     "skips",
     "duplicated",
-    "lost",
+    "unreported",
     "blind s",
     "recovery s",
     "verdict",
 )
 
 
-def print_report(results: Sequence[Result]) -> None:
-    """Print the table, then what there is to say about single faults."""
+def print_report(results: Sequence[ExperimentResult]) -> None:
+    """Print the table, then the failures and notes of each fault."""
     print()
     print_table(HEAD, [_row(result) for result in results])
     for result in results:
         for line in (
             *result.failures,
-            *dict.fromkeys((*result.account.notes, *result.scene.notes)),
+            *dict.fromkeys((*result.report.notes, *result.experiment.notes)),
         ):
             print(f"{result.fault.name}: {line}")
 
 
-def summary(result: Result) -> str:
-    """Return the one line that is shown when a fault is over."""
-    words = "; ".join(result.failures) or "ok"
-    return f"{result.fault.name}: {words} ({result.sent:,} events, {result.seconds:.0f} s)"
+def summarize(result: ExperimentResult) -> str:
+    """Return the line that is printed after a fault."""
+    verdict = "; ".join(result.failures) or "ok"
+    return f"{result.fault.name}: {verdict} ({result.sent:,} events, {result.seconds:.0f} s)"
 
 
-def _row(result: Result) -> list[str]:
-    account, scene = result.account, result.scene
+def _row(result: ExperimentResult) -> list[str]:
+    report, experiment = result.report, result.experiment
+    recoveries_s = experiment.recoveries_s
     return [
         result.fault.name,
-        f"{scene.runs}",
-        f"{scene.rig.rate:,.0f}",
+        f"{experiment.runs}",
+        f"{experiment.deployment.rate:,.0f}",
         f"{result.sent:,}",
-        f"{account.delivered:,}",
-        f"{account.told:,}",
-        f"{account.vanished:,}",
-        f"{account.resets}",
-        f"{account.skips}",
-        f"{account.duplicated}",
-        f"{account.unnoticed}",
+        f"{report.delivered:,}",
+        f"{report.reported:,}",
+        f"{report.redis_lost:,}",
+        f"{report.resets}",
+        f"{report.skips}",
+        f"{report.duplicated}",
+        f"{report.unreported}",
         f"{result.blind_s:.1f}",
-        f"{max(scene.recoveries_s):.2f}" if scene.recoveries_s else "never",
+        f"{max(recoveries_s):.2f}" if recoveries_s else "never",
         "FAILED" if result.failures else "ok",
     ]

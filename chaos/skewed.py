@@ -1,6 +1,7 @@
-"""Run a Python module with a wall clock that is wrong: `python -m chaos.skewed <seconds> <module> <arguments…>`.
+"""Run a Python module with a wrong clock.
 
-The monotonic clock is right, as it is on a host whose clock was set wrongly.
+Usage: `python -m chaos.skewed <seconds> <module> <arguments…>`. Only the wall clock is wrong. The
+monotonic clock is right, as on a host with a wrong date.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Waiting for what must come, which nobody announces."""
+"""Wait for a condition by polling."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 
 
 async def wait_until(holds: Callable[[], bool | Awaitable[bool]], within_s: float) -> bool:
-    """Wait until a condition holds; return False when it did not in time."""
+    """Poll until a condition holds; return False when it does not within the limit."""
     deadline = time.monotonic() + within_s
     while True:
-        answer = holds()
-        if await answer if inspect.isawaitable(answer) else answer:
+        result = holds()
+        if await result if inspect.isawaitable(result) else result:
             return True
         if time.monotonic() > deadline:
             return False

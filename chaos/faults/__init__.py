@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from chaos.faults import links, masters, publishers, readers, servers, stores
+from chaos.faults import clients, failovers, network, publishers, redis_outages, servers
 
 FAULTS = (
-    *stores.FAULTS,
+    *redis_outages.FAULTS,
     *servers.FAULTS,
-    *readers.FAULTS,
+    *clients.FAULTS,
     *publishers.FAULTS,
-    *links.FAULTS,
-    *masters.FAULTS,
+    *network.FAULTS,
+    *failovers.FAULTS,
 )

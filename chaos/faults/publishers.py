@@ -5,35 +5,36 @@ from __future__ import annotations
 import asyncio
 import random
 
-from chaos.scene import Fault, Scene
+from chaos.experiment import Experiment, Fault
 
 HOUR_S = 3_600.0
 
 
-async def kill(scene: Scene) -> None:
-    """Kill publishers with SIGKILL, wherever they are, and start them again."""
-    for n in scene.plan.repeats(8):
-        publisher = scene.rig.publishers[n % len(scene.rig.publishers)]
+async def kill(experiment: Experiment) -> None:
+    """Kill publishers with SIGKILL at random moments, and start them again."""
+    publishers = experiment.deployment.publishers
+    for n in experiment.plan.repeats(8):
+        publisher = publishers[n % len(publishers)]
         await asyncio.sleep(random.uniform(0.1, 0.5))
         publisher.kill()
         await publisher.open()
-        await scene.recover()
+        await experiment.recover()
 
 
-async def skew(scene: Scene) -> None:
-    """One publisher and one server live an hour ahead, the plain publisher an hour ago."""
-    ahead, _, behind = scene.rig.publishers
-    server = scene.rig.servers[0]
+async def skew(experiment: Experiment) -> None:
+    """Set the clocks of an SDK publisher and a server ahead, of the external publisher back."""
+    ahead, _, behind = experiment.deployment.publishers
+    server = experiment.deployment.servers[0]
     for skew_s in (HOUR_S, 0.0):
-        for program, its_skew_s in ((ahead, skew_s), (behind, -skew_s)):
-            program.kill()
-            await program.open(its_skew_s)
+        for publisher, own_skew_s in ((ahead, skew_s), (behind, -skew_s)):
+            publisher.kill()
+            await publisher.open(own_skew_s)
         server.kill()
         server.start(skew_s=skew_s)
-        await server.ready()
+        await server.wait_until_ready()
         if skew_s:
-            await scene.recover()
-            await asyncio.sleep(scene.plan.steady_s)
+            await experiment.recover()
+            await asyncio.sleep(experiment.plan.steady_s)
 
 
 FAULTS = (
@@ -46,7 +47,7 @@ FAULTS = (
     ),
     Fault(
         "clock-wrong",
-        "clocks wrong by an hour: two publishers' and a server's",
+        "the clocks of two publishers and a server are wrong by an hour",
         skew,
         short=True,
         redis="stays",

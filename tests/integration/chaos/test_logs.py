@@ -1,4 +1,4 @@
-"""The logs of a row that fails are kept; those of the others go with the rig."""
+"""The logs of a failed experiment are kept; other logs are deleted with the deployment."""
 
 import asyncio
 import tempfile
@@ -10,68 +10,71 @@ from typing import Any, cast
 
 import pytest
 from chaos import __main__ as program
-from chaos.ledger import Account
-from chaos.rig import Rig
-from chaos.scene import Fault, Plan, Result, Scene
+from chaos.deliveries import DeliveryReport
+from chaos.deployment import Deployment
+from chaos.experiment import Experiment, ExperimentPlan, ExperimentResult, Fault
 
 LOG = "server-0.log"
 
 
-async def nothing(_: Scene) -> None:
-    """The faults of these tests do nothing."""
+async def inject_nothing(_: Experiment) -> None:
+    """Do nothing."""
 
 
 PASSES, FAILS, RAISES = (
-    Fault(name, "nothing happens", nothing) for name in ("passes", "fails", "raises")
+    Fault(name, "no fault", inject_nothing) for name in ("passes", "fails", "raises")
 )
 
 
-def rig_in(folder: Path) -> Rig:
-    """Return a rig without processes, whose first server wrote one line to its log."""
-    (folder / LOG).write_text("what went wrong\n", encoding="utf-8")
-    store, recorder = cast("Any", SimpleNamespace(url="redis://127.0.0.1")), cast("Any", None)
-    return Rig(store, folder, recorder, None)
+def deployment_in(folder: Path) -> Deployment:
+    """Return a deployment without processes, with one line in the log of its first server."""
+    (folder / LOG).write_text("the reason of the failure\n", encoding="utf-8")
+    redis, recorder = cast("Any", SimpleNamespace(url="redis://127.0.0.1")), cast("Any", None)
+    return Deployment(redis, folder, recorder, None)
 
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Have a rig without processes, and keep logs below `tmp_path`."""
+    """Replace the deployment by one without processes, and keep logs below `tmp_path`."""
 
     @asynccontextmanager
-    async def rig(*_: Any) -> AsyncIterator[Rig]:
+    async def open_deployment(*_: Any) -> AsyncIterator[Deployment]:
         with tempfile.TemporaryDirectory() as folder:
-            yield rig_in(Path(folder))
+            yield deployment_in(Path(folder))
 
-    async def perform(fault: Fault, rig: Rig, plan: Plan) -> Result:
+    async def run_experiment(
+        fault: Fault, deployment: Deployment, plan: ExperimentPlan
+    ) -> ExperimentResult:
         if fault is RAISES:
             raise RuntimeError
-        scene = Scene(rig, plan, failures=["it failed"] if fault is FAILS else [])
-        return Result(fault, scene, Account(), sent=0, seconds=0, blind_s=0)
+        failures = ["failed"] if fault is FAILS else []
+        experiment = Experiment(deployment, plan, failures=failures)
+        return ExperimentResult(fault, experiment, DeliveryReport(), sent=0, seconds=0, blind_s=0)
 
-    monkeypatch.setattr(program, "rig", rig)
-    monkeypatch.setattr(program, "perform", perform)
+    monkeypatch.setattr(program, "open_deployment", open_deployment)
+    monkeypatch.setattr(program, "run_experiment", run_experiment)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_the_log_of_a_row_that_fails_is_kept_in_a_folder_that_is_printed(
+def test_logs_of_a_failed_experiment_are_kept_in_a_folder_that_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asyncio.run(program.run([PASSES, FAILS], Plan(), []))
+    asyncio.run(program.run([PASSES, FAILS], ExperimentPlan(), []))
     (kept,) = tmp_path.iterdir()
-    assert (kept / LOG).read_text(encoding="utf-8") == "what went wrong\n"
+    assert (kept / LOG).read_text(encoding="utf-8") == "the reason of the failure\n"
     assert f"fails: the logs are in {kept}\n" in capsys.readouterr().out
 
 
-def test_the_log_of_a_row_that_could_not_be_finished_is_kept(
+def test_logs_of_an_experiment_that_raises_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RuntimeError):
-        asyncio.run(program.run([RAISES], Plan(), []))
+        asyncio.run(program.run([RAISES], ExperimentPlan(), []))
     (kept,) = tmp_path.iterdir()
     assert (kept / LOG).is_file()
     assert str(kept) in capsys.readouterr().out
 
 
-def test_no_log_of_a_row_that_passes_is_kept(tmp_path: Path) -> None:
-    asyncio.run(program.run([PASSES], Plan(), []))
+def test_logs_of_a_passed_experiment_are_deleted(tmp_path: Path) -> None:
+    asyncio.run(program.run([PASSES], ExperimentPlan(), []))
     assert not list(tmp_path.iterdir())

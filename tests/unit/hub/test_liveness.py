@@ -1,6 +1,6 @@
 """Verdicts on life and death, whatever happens to the services, to Redis and to the monitor itself."""
 
-from benchmarks.false_alarms import World
+from benchmarks.false_alarms import Simulation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.examples import examples
@@ -22,11 +22,11 @@ NAMES = "abc"
 def test_in_six_hours_of_a_fleet_nobody_alive_is_called_lost_and_every_death_is_told_within_three_beats() -> (
     None
 ):
-    outcome = World(instances=100, days=0.25, seed=0).run()
-    assert outcome.false_alarms == []
-    assert outcome.unnoticed == []
-    assert outcome.deaths == 25
-    assert max(outcome.in_beats) <= 3
+    result = Simulation(instances=100, days=0.25, seed=0).run()
+    assert result.false_alarms == []
+    assert result.unreported == []
+    assert result.deaths == 25
+    assert max(result.delays) <= 3
 
 
 def new_hub() -> Hub:

@@ -1,4 +1,4 @@
-"""What a benchmark measures on: a Valkey, a server and a Chromium of its own, and the tables it prints."""
+"""The environment of a benchmark (Valkey, server, Chromium), and the output of results."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 START_S = 30.0
 
 
-class Rig(NamedTuple):
-    """A server that sees its Redis. `pid` is the server's."""
+class RunningServer(NamedTuple):
+    """A ready server, its Redis and its process id."""
 
     address: RedisAddress
     port: int
@@ -47,36 +47,35 @@ def free_port() -> int:
 
 
 @contextmanager
-def rig(*options: str) -> Iterator[Rig]:
-    """Run a Valkey and `pulseboard serve` on it, each a process of its own."""
+def run_server(*options: str) -> Iterator[RunningServer]:
+    """Run a Valkey, and `pulseboard serve` with it, as two processes."""
     with (
         tempfile.TemporaryDirectory(prefix="pulseboard-bench-") as folder,
         EmbeddedValkey(Path(folder), port=free_port()) as valkey,
     ):
         port = free_port()
         argv = [sys.executable, "-m", "pulseboard", "serve", "--quiet", "--port", str(port)]
-        with running([*argv, "--redis-url", valkey.address.url, *options], port) as pid:
-            yield Rig(valkey.address, port, pid)
+        with run_program([*argv, "--redis-url", valkey.address.url, *options], port) as pid:
+            yield RunningServer(valkey.address, port, pid)
 
 
 @contextmanager
-def running(argv: Sequence[str], port: int) -> Iterator[int]:
-    """Run a server program until left, and yield its process id once it is ready."""
+def run_program(argv: Sequence[str], port: int) -> Iterator[int]:
+    """Run a server program while the context is open; yield its process id when it is ready."""
     with tempfile.TemporaryFile() as log:
         server = spawn(argv, stdout=subprocess.DEVNULL, stderr=log)
         try:
-            if not is_ready(port, server):
-                sys.exit(
-                    f"the server did not become ready: {os.pread(log.fileno(), 100_000, 0).decode()}"
-                )
+            if not wait_until_ready(port, server):
+                text = os.pread(log.fileno(), 100_000, 0).decode()
+                sys.exit(f"the server did not become ready: {text}")
             yield server.pid
         finally:
             server.terminate()
             server.wait()
 
 
-def is_ready(port: int, server: subprocess.Popen[bytes]) -> bool:
-    """Wait until the server sees Redis; False when it ended or took too long."""
+def wait_until_ready(port: int, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until `/readyz` succeeds; return False when the server ends or 30 s have passed."""
     deadline = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < deadline:
         try:
@@ -89,14 +88,14 @@ def is_ready(port: int, server: subprocess.Popen[bytes]) -> bool:
 
 @contextmanager
 def browsing(url: str) -> Iterator[Page]:
-    """Open a page in a Chromium without a window."""
+    """Open a page in a headless Chromium."""
     program = (
         os.environ.get("PULSEBOARD_CHROMIUM")
         or shutil.which("chromium")
         or shutil.which("google-chrome")
     )
     if not program:
-        sys.exit("no Chromium: name one in PULSEBOARD_CHROMIUM")
+        sys.exit("no Chromium found: set PULSEBOARD_CHROMIUM to the path of one")
     with (
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=program) as browser,
@@ -107,7 +106,7 @@ def browsing(url: str) -> Iterator[Page]:
 
 
 def print_head(text: str | None) -> None:
-    """Print the question and method, which are the module's own words, and what it ran on."""
+    """Print the question and method from a module's docstring, and the machine's properties."""
     print((text or "").strip())
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     print(
@@ -117,6 +116,7 @@ def print_head(text: str | None) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table with the first column aligned left and the others right."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
@@ -134,6 +134,6 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used so far (proc(5))."""
+    """Return the processor time that a process has used, in seconds (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Where events are kept: one Valkey, or several of which one is master. They die as a machine kills: by `kill -9`."""
+"""The Redis of a deployment: one Valkey, or a master with replicas; kills are `kill -9`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import redis
-from benchmarks._rig import free_port
+from benchmarks._environment import free_port
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tests.support.topology import Cluster, Node, Sentinel
@@ -25,23 +25,23 @@ START_S = 20.0
 AHEAD_BYTES, AHEAD_WITHIN_S = 1_000_000, 60.0
 
 
-class Store(Protocol):
-    """What the rig needs of Redis, however many servers that is. It is owned by whoever entered it."""
+class RedisServers(Protocol):
+    """One or several Redis servers. The context manager that created them also ends them."""
 
     @property
     def url(self) -> str:
-        """What a service or a server gets as REDIS_URL."""
+        """The REDIS_URL of services and servers."""
 
     @property
-    def plain_url(self) -> str:
-        """What a plain publisher gets, whose client knows of no cluster."""
+    def single_node_url(self) -> str:
+        """The URL for the publisher of external messages, whose client has no cluster support."""
 
     def connect(self) -> redis.Redis:
-        """Return a client of the one that holds the feed at the moment."""
+        """Return a client of the server that has the feed at this moment."""
 
 
-class Valkey:
-    """One Valkey with an append-only file, started again at the same port, with its data or without."""
+class SingleValkey:
+    """One Valkey with an append-only file. It restarts at the same port, with or without data."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -52,11 +52,11 @@ class Valkey:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
-    plain_url = url
+    single_node_url = url
 
     def connect(self) -> redis.Redis:
-        """Return a client of it."""
-        return client_of(self.port)
+        """Return a client of the server."""
+        return connect_to(self.port)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -66,7 +66,7 @@ class Valkey:
         self.kill()
 
     async def start(self, *, skew_s: float = 0.0) -> None:
-        """Start it, its clock ahead by `skew_s`, and wait until it has loaded what it has and answers."""
+        """Start it with a clock that is ahead by `skew_s`; wait until it has loaded its data."""
         self._folder.mkdir(exist_ok=True)
         argv = [
             str(find_binary()),
@@ -78,21 +78,21 @@ class Valkey:
             str(self._folder),
         ]
         argv += ["--appendonly", "yes", "--save", "", "--logfile", "", "--loglevel", "warning"]
-        env = {**os.environ, **_wrong_clock(skew_s)} if skew_s else None
+        env = {**os.environ, **_skewed_clock_environment(skew_s)} if skew_s else None
         self._process = spawn(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if not await wait_until(self._answers, START_S):
-            raise TimeoutError("the Valkey did not start")
+        if not await wait_until(self._responds, START_S):
+            raise TimeoutError("Valkey did not start")
 
-    def kill(self, *, forget: bool = False) -> None:
-        """Kill it with SIGKILL; with `forget` its files go too, as where there is no persistence."""
+    def kill(self, *, delete_data: bool = False) -> None:
+        """Kill it with SIGKILL; with `delete_data`, delete its files, as without persistence."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
-        if forget:
+        if delete_data:
             shutil.rmtree(self._folder)
 
-    async def _answers(self) -> bool:
+    async def _responds(self) -> bool:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
@@ -106,36 +106,36 @@ class Valkey:
             writer.transport.abort()
 
 
-class Replicas:
-    """A master with replicas, of which one takes over when it dies: watched by sentinels, or in a cluster."""
+class ReplicatedRedis:
+    """A master with replicas, monitored by sentinels or in a cluster: a replica takes over."""
 
     def __init__(self, topology: Sentinel | Cluster) -> None:
         self._topology = topology
         self.url = topology.url
         if isinstance(topology, Cluster):
-            stays = next(node for node in topology.masters if node is not topology.master)
-            self.plain_url = f"redis://127.0.0.1:{stays.port}"
+            survivor = next(node for node in topology.masters if node is not topology.master)
+            self.single_node_url = f"redis://127.0.0.1:{survivor.port}"
         else:
-            self.plain_url = topology.url
+            self.single_node_url = topology.url
 
     def connect(self) -> redis.Redis:
         """Return a client of the master."""
-        return client_of(self._topology.master.port)
+        return connect_to(self._topology.master.port)
 
     async def kill_master(self) -> Node:
-        """Kill the master, and return it once another has taken over."""
+        """Kill the master, wait for the failover, and return the killed node."""
         node = self._topology.kill_master()
         await asyncio.to_thread(self._topology.wait_failover, node)
         return node
 
     async def kill_master_ahead(self) -> Node:
-        """Kill the master when its replica lacks some of what it took, and return it once that replica has taken over."""
+        """Kill the master while its replica lacks its last writes; return it after the failover."""
         master, replica = self._topology.master, self._replica()
         replica.freeze()
         try:
-            # Not what is in the kernel's buffers, which goes out even after a kill.
+            # Bytes in the buffers of the kernel do not count: it sends them even after a kill.
             if not await wait_until(lambda: _unsent_bytes(master) > AHEAD_BYTES, AHEAD_WITHIN_S):
-                raise TimeoutError("the master never got ahead of its replica")
+                raise TimeoutError("the master never had more data than its replica")
             master.kill()
         finally:
             replica.thaw()
@@ -148,13 +148,14 @@ class Replicas:
         return next(node for node in self._topology.nodes if node is not self._topology.master)
 
     async def revive(self, node: Node) -> None:
-        """Start it again, as the replica that it is by then."""
+        """Start a killed node again; it becomes a replica."""
         await asyncio.to_thread(self._topology.revive, node)
 
 
-def _wrong_clock(skew_s: float) -> dict[str, str]:
-    """Return the environment of a process whose clock is ahead by so much."""
-    # Not under `faketime` itself, which stays between us and its child: a kill would not reach that one.
+def _skewed_clock_environment(skew_s: float) -> dict[str, str]:
+    """Return environment variables that put the clock of a process ahead by `skew_s`."""
+    # The process does not run under `faketime` itself, because a kill of that parent process would
+    # not end its child.
     preload = subprocess.run(
         ["faketime", "-f", "+0s", "printenv", "LD_PRELOAD"],
         capture_output=True,
@@ -173,7 +174,7 @@ def _unsent_bytes(master: Node) -> int:
     return sum(map(int, re.findall(rb" omem=(\d+)", clients)))
 
 
-def client_of(port: int) -> redis.Redis:
+def connect_to(port: int) -> redis.Redis:
     """Return a client that tries each command once."""
     retry = Retry(NoBackoff(), 0)
     return redis.Redis(
