@@ -8,7 +8,7 @@ import msgspec
 
 from pulseboard.cli.live import Away, Message
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.state import State, judge
+from pulseboard.wire.state import Signs, State, judge
 
 STUCK_MS = 1_000
 """An event loop that has not answered for so long is stuck; a busy one may take its time (docs/reference/wire.md)."""
@@ -116,14 +116,16 @@ class Mirror:
 
     def _judge(self, instance: InstanceSeen) -> State:
         return judge(
-            blind=self.blind is not None or self.away is not None,
-            seen=instance.seen,
-            observed_until=self._observed_until,
-            observed_since=self._observed_since,
-            heartbeat_s=instance.heartbeat_s,
-            stopped=instance.stopped,
-            back_in_s=instance.back_in_s,
-            lost=instance.lost,
+            Signs(
+                blind=self.blind is not None or self.away is not None,
+                seen=instance.seen,
+                observed_until=self._observed_until,
+                observed_since=self._observed_since,
+                heartbeat_s=instance.heartbeat_s,
+                stopped=instance.stopped,
+                back_in_s=instance.back_in_s,
+                lost=instance.lost,
+            )
         )
 
     def _replace(self, board: _Board) -> None:

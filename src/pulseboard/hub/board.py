@@ -16,7 +16,7 @@ from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
 from pulseboard.wire.events.status import StatusEvent
 from pulseboard.wire.names import camel_case
-from pulseboard.wire.state import State, judge
+from pulseboard.wire.state import Signs, State, judge
 from pulseboard.wire.views import Freshness, InstanceView
 
 FORGET_REPLACED_S = 3_600.0
@@ -44,14 +44,16 @@ class Instance:
     def state(self, sight: Freshness) -> State:
         event = self.event
         return judge(
-            blind=sight.blind is not None,
-            seen=self.seen,
-            observed_until=sight.observed_until,
-            observed_since=sight.observed_since,
-            heartbeat_s=event.heartbeat_s,
-            stopped=event.stopped,
-            back_in_s=event.back_in_s,
-            lost=self.lost,
+            Signs(
+                blind=sight.blind is not None,
+                seen=self.seen,
+                observed_until=sight.observed_until,
+                observed_since=sight.observed_since,
+                heartbeat_s=event.heartbeat_s,
+                stopped=event.stopped,
+                back_in_s=event.back_in_s,
+                lost=self.lost,
+            )
         )
 
 

@@ -1,18 +1,30 @@
-"""The state that the board gives an instance. The page has the same rule; `spec/fixtures/state.json` holds both to it."""
+"""The state rule: the verdict of the board on an instance, computed from its signs of life.
+
+The page implements the same rule in TypeScript; `spec/fixtures/state.json` tests both.
+"""
 
 from enum import StrEnum
 
+import msgspec
+
 LATE_AFTER_INTERVALS = 1.5
 LOST_AFTER_INTERVALS = 2.5
-"""What a reader has heard is up to an eighth of a rhythm old, twice on the way to a page: a death is told within three beats."""
+"""Heartbeat intervals of silence after which an instance is late, and lost.
+
+The last sign of life that a client knows is up to an eighth of an interval old, and may be delayed twice on its way to a
+page. With 2.5 intervals, a page still reports a death within three intervals.
+"""
 RETURN_GRACE_MS = 5_000
-"""How long after the end of a planned absence its service may take to come back."""
+"""Extra time that a service gets to return after the end of its planned absence."""
 RECONNECT_MS = 5_000
-"""How long after Redis came back a service may take to be heard: the SDK's longest pause between two tries, and the try."""
+"""Time that a service gets to reconnect after an outage of Redis, before its silence counts.
+
+It covers the longest pause of the SDK between two attempts, and the attempt itself.
+"""
 
 
 class State(StrEnum):
-    """What the board makes of an instance (docs/reference/wire.md, "State")."""
+    """The verdict of the board on an instance (docs/reference/wire.md, "State")."""
 
     ALIVE = "alive"
     LATE = "late"
@@ -23,40 +35,53 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-def judge(
-    *,
-    blind: bool,
-    seen: int | None,
-    observed_until: int,
-    observed_since: int = 0,
-    heartbeat_s: float | None,
-    stopped: bool,
-    back_in_s: float | None = None,
-    lost: bool = False,
-) -> State:
-    """Return the state of an instance last seen at `seen` (None: never); all times are ms by Redis' clock.
+class Signs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The facts that decide the state of an instance. Times are in ms by Redis' clock."""
 
-    `observed_until` is the time up to which every sign of life has been heard, however late it is by now: a judge who was away
-    himself blames nobody. Silence before `observed_since` could not have been heard. `lost`: it was declared so, and gave no sign observed_since.
+    blind: bool
+    """Whether the observer cannot see Redis, or lost its server."""
+    seen: int | None
+    """The time of the last sign of life; None: there never was one."""
+    observed_until: int
+    """The time up to which every sign of life is known to the observer, however late it is by now.
+
+    Silence is measured up to here, so an observer that was away does not count its own absence as silence.
     """
-    if blind:
+    observed_since: int = 0
+    """Silence before this time does not count, because a sign of life could not have been received."""
+    heartbeat_s: float | None
+    """The declared heartbeat interval in seconds; None: the instance sends no heartbeats."""
+    stopped: bool
+    """Whether the last event announced a graceful stop."""
+    back_in_s: float | None = None
+    """The planned duration of the absence in seconds; None: no return is planned."""
+    lost: bool = False
+    """Whether a server declared the instance lost, and it has given no sign of life since."""
+
+
+def judge(signs: Signs) -> State:
+    """Return the state of the instance that gave these signs."""
+    if signs.blind:
         return State.UNKNOWN
-    if seen is None:
+    if signs.seen is None:
         return State.MISSING
-    if lost:
+    if signs.lost:
         return State.LOST
-    if stopped:
-        absent = (
-            back_in_s is None
-            or observed_until <= max(seen + back_in_s * 1000, observed_since) + RETURN_GRACE_MS
-        )
-        return State.STOPPED if absent else State.LOST
-    if heartbeat_s is None:
+    if signs.stopped:
+        return State.LOST if _is_overdue(signs, signs.seen) else State.STOPPED
+    if signs.heartbeat_s is None:
         return State.SILENT
-    beat_ms = heartbeat_s * 1000
-    if observed_until - seen <= LATE_AFTER_INTERVALS * beat_ms:
+    interval_ms = signs.heartbeat_s * 1000
+    if signs.observed_until - signs.seen <= LATE_AFTER_INTERVALS * interval_ms:
         return State.ALIVE
-    silence = observed_until - max(seen, observed_since)
-    if silence <= LATE_AFTER_INTERVALS * beat_ms:
+    silence_ms = signs.observed_until - max(signs.seen, signs.observed_since)
+    if silence_ms <= LATE_AFTER_INTERVALS * interval_ms:
         return State.UNKNOWN
-    return State.LATE if silence <= LOST_AFTER_INTERVALS * beat_ms else State.LOST
+    return State.LATE if silence_ms <= LOST_AFTER_INTERVALS * interval_ms else State.LOST
+
+
+def _is_overdue(signs: Signs, seen: int) -> bool:
+    if signs.back_in_s is None:
+        return False
+    expected = max(seen + signs.back_in_s * 1000, signs.observed_since)
+    return signs.observed_until > expected + RETURN_GRACE_MS

@@ -8,7 +8,7 @@ import pytest
 
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events.status import parse_message
-from pulseboard.wire.state import judge
+from pulseboard.wire.state import Signs, judge
 
 FIXTURES = Path(__file__).parents[3] / "spec" / "fixtures"
 
@@ -21,7 +21,7 @@ def load(name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("case", load("state.json"), ids=lambda case: case["name"])
 def test_state_is_judged_as_the_fixture_says(case: dict[str, Any]) -> None:
     signs = {name: value for name, value in case.items() if name not in ("name", "state")}
-    assert judge(**signs) == case["state"]
+    assert judge(Signs(**signs)) == case["state"]
 
 
 @pytest.mark.parametrize("case", load("events.json"), ids=lambda case: case["name"])
