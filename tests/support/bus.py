@@ -22,6 +22,7 @@ from pulseboard.bus.keys import Keys
 from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.bus.rejections import Rejections
 from pulseboard.embedded.valkey import EmbeddedValkey
+from pulseboard.wire.events.command import Command, ExternalCommand
 from pulseboard.wire.events.status import StatusEvent
 
 PATIENCE_S = 20.0
@@ -210,6 +211,11 @@ async def reading(address: RedisAddress, keys: Keys) -> AsyncIterator[Reader]:
         yield reader
 
 
+async def fail_on_command(command: ExternalCommand) -> Command:
+    """Route no command; for ingestors of tests that publish none."""
+    raise AssertionError(f"unexpected command {command.command}")
+
+
 @asynccontextmanager
 async def ingesting(
     address: RedisAddress,
@@ -224,13 +230,14 @@ async def ingesting(
             Ingestor(
                 await clients.enter_async_context(BusClient(address, keys)),
                 rejections or Rejections(),
+                route_command=fail_on_command,
                 prefix=prefix,
             )
             for _ in range(count)
         ]
         async with running(*(ingestor.run() for ingestor in ingestors)):
             for ingestor in ingestors:
-                await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
+                await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
             yield ingestors
 
 

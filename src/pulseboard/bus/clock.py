@@ -1,4 +1,4 @@
-"""Redis' clock, the only one that ages and liveness are judged by, carried on between looks by the monotonic clock."""
+"""Redis' clock, by which all ages and states are computed. The monotonic clock continues it between two readings."""
 
 import time
 
@@ -9,13 +9,17 @@ from pulseboard.bus.scripts import read_script
 
 
 class RedisClock:
-    """What time it is on Redis. Before the first look it follows this machine's own clock."""
+    """The time on Redis. Before the first reading it follows the clock of this machine."""
 
     def __init__(self) -> None:
         self._offset_ms = time.time() * 1000 - _monotonic_ms()
 
     def set(self, redis_ms: float, asked_at: float) -> None:
-        """Take an answer of `look` in ms; `asked_at` is `time.monotonic()` when it was asked, so half the way there counts."""
+        """Set the clock from an answer of `fetch_time` in ms.
+
+        `asked_at` is the `time.monotonic()` of the request. The clock assumes that Redis read its time halfway between
+        request and answer.
+        """
         answered_ms = _monotonic_ms()
         self._offset_ms = redis_ms - (asked_at * 1000 + answered_ms) / 2
 
@@ -24,8 +28,8 @@ class RedisClock:
         return int(_monotonic_ms() + self._offset_ms)
 
 
-async def look(client: redis.asyncio.Redis, keys: Keys) -> int:
-    """Ask for the time of the board in ms: Redis' own, or ahead of it where that has gone back (lua/clock.lua)."""
+async def fetch_time(client: redis.asyncio.Redis, keys: Keys) -> int:
+    """Return the time of the board in ms: Redis' own, or ahead of it after Redis' clock went back (lua/clock.lua)."""
     return int(
         await client.eval(read_script("sync_clock"), 3, keys.feed, keys.clock, keys.heartbeats)
     )

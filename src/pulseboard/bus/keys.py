@@ -1,32 +1,36 @@
-"""Every Redis key, its cap and its life (docs/reference/redis.md). One hash tag a namespace: Cluster-safe."""
+"""Every Redis key, with its bounds and its lifetime (docs/reference/redis.md).
+
+All keys of a namespace share one hash tag, so every script works on Redis Cluster.
+"""
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from pulseboard.wire.errors import ConfigError
+from pulseboard.wire.kinds import HISTORIES, HistoryKind
 
 DEFAULT_NAMESPACE = "pulseboard"
 
 BOARD_MAX = 5_000
 HEARTBEATS_MAX = 10_000
 INGEST_TTL_MS = 120_000
-"""Longer than any two servers are apart in reading pub/sub, short enough that digests do not pile up."""
+"""Lifetime of the counts of an external message.
+
+It is longer than the delay between any two servers that read pub/sub, and short enough that digests do not pile up.
+"""
 PROBE_TTL_MS = 60_000
 COVERAGE_TTL_S = 3_600
-"""For so long a time in which nobody heard is worth telling."""
+"""Lifetime of the record of subscriptions; an older coverage gap is no longer reported."""
 BATCH_TTL_MS = 86_400_000
-"""Longer than an outage: a batch whose answer was lost is sent again after it, and must be known for the same."""
+"""Lifetime of the number of the last batch.
 
+It is longer than an outage: a batch whose answer was lost is sent again after it, and Redis must recognize it.
+"""
 IDEMPOTENCY_TTL_S = 86_400
-"""For so long the same idempotency key stands for the same command."""
+"""Time for which an idempotency key stands for the same command."""
 LISTENER_TTL_MS = 12_000
-"""Who has not said for so long that it listens for commands does not: it says so every LISTENER_EVERY_S."""
-LISTENER_EVERY_S = 4.0
-
-HistoryKind = Literal["status", "log", "metric"]
-HISTORY_KINDS: tuple[HistoryKind, ...] = get_args(HistoryKind)
-_HISTORIES: dict[HistoryKind, str] = {"status": "status", "log": "logs", "metric": "metrics"}
+"""A command listener that has not renewed its record within this time is treated as gone."""
+LISTENER_RENEWAL_S = 4.0
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -40,7 +44,8 @@ class Keys:
     def __post_init__(self) -> None:
         if _NAMESPACE.fullmatch(self.namespace) is None:
             raise ConfigError(
-                f"the namespace must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', not {self.namespace[:80]!r}"
+                "the namespace must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', not"
+                f" {self.namespace[:80]!r}"
             )
 
     @property
@@ -96,19 +101,19 @@ class Keys:
         return self._key("audit")
 
     def command(self, command_id: str) -> str:
-        """The hash of what became of one command."""
+        """The hash with the command, its claims and its receipts."""
         return self._key(f"command:{command_id}")
 
     def idempotency(self, digest: str) -> str:
         return self._key(f"idempotency:{digest}")
 
     def listener(self, service: str, instance: str) -> str:
-        """What an instance listens for, for as long as it does."""
+        """The commands that an instance accepts, while it listens for them."""
         return self._key(f"listener:{service}/{instance}")
 
     @property
     def shared(self) -> tuple[str, str, str, str, str, str, str, str]:
-        """What each script that tells of instances begins with: feed, clock, limits, and the hashes that know each instance."""
+        """The first keys of each script that changes instances: feed, clock, limits, and the hashes with a field per instance."""
         return (
             self.feed,
             self.clock,
@@ -121,12 +126,12 @@ class Keys:
         )
 
     def history(self, service: str, kind: HistoryKind = "status") -> str:
-        """The stream of what a service said, of one kind."""
-        return self._key(f"{_HISTORIES[kind]}:{service}")
+        """The stream with the events of one kind of a service."""
+        return self._key(f"{HISTORIES[kind].key}:{service}")
 
     @property
     def latest_metrics(self) -> str:
-        """The hash of the last metrics of each instance."""
+        """The hash of the latest metric event of each instance."""
         return self._key("latest_metrics")
 
     @property
@@ -145,11 +150,11 @@ class Keys:
 
     @property
     def epochs(self) -> str:
-        """The channel on which servers tell each other to count anew."""
+        """The channel on which a server publishes a marker that starts a new counting epoch."""
         return self._key("epochs")
 
     def ingested(self, epoch: str, digest: str) -> str:
-        """How often the servers saw one message since an epoch began."""
+        """The hash that counts, for each server, the copies of one message that it received in an epoch."""
         return self._key(f"ingested:{epoch}:{digest}")
 
     def ingestor(self, server: str) -> str:
@@ -160,10 +165,10 @@ class Keys:
 
 
 def board_field(service: str, instance: str) -> str:
-    """Return the field of an instance in the board hash."""
+    """Return the field of an instance in the hashes that have a field per instance."""
     return f"{service}/{instance}"
 
 
-def format_absence(back_in_s: float | None) -> str:
-    """Return what publish.lua and ingest.lua take for `back_in_s`: nothing, unless the event is a planned goodbye."""
+def format_back_in(back_in_s: float | None) -> str:
+    """Return the `back_in_s` argument of publish.lua and ingest.lua: empty without a planned return."""
     return "" if back_in_s is None else str(back_in_s)

@@ -7,13 +7,14 @@ from pulseboard.bus.commands.receiver import receipt_args, receipt_keys
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import open_client
 from pulseboard.bus.connection.errors import bus_errors, was_refused
-from pulseboard.bus.keys import BATCH_TTL_MS, HEARTBEATS_MAX, Keys, board_field, format_absence
+from pulseboard.bus.keys import BATCH_TTL_MS, HEARTBEATS_MAX, Keys, board_field, format_back_in
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
 from pulseboard.bus.scripts import read_script
 from pulseboard.wire.codec import encode
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable
 from pulseboard.wire.events.receipt import Receipt
+from pulseboard.wire.kinds import LOG, METRIC
 from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
 
 
@@ -75,7 +76,7 @@ class Publisher:
                 format_channel(event.service, self._prefix),
                 board_field(event.service, event.instance),
                 event.json,
-                format_absence(event.back_in_s),
+                format_back_in(event.back_in_s),
             ]
         with bus_errors():
             cursors = [Cursor.parse(id) for id in self._publish(keys=keys, args=args)]
@@ -98,7 +99,7 @@ class Publisher:
         shared = encode({"service": service, "instance": instance})
         args: list[str | bytes | int] = [
             DEFAULT_LIMITS,
-            f"{self._prefix}logs",
+            f"{self._prefix}{LOG.channel}",
             service,
             shared,
             batch.dropped,
@@ -136,7 +137,7 @@ class Publisher:
         ]
         args: list[str | bytes] = [
             DEFAULT_LIMITS,
-            f"{self._prefix}metrics",
+            f"{self._prefix}{METRIC.channel}",
             board_field(service, instance),
             json,
         ]

@@ -17,7 +17,7 @@ from pulseboard.bus.ingest.subscription import Subscription
 from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.codec import encode
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events.status import ServiceStatusUpdate, parse_update
+from pulseboard.wire.events.status import ServiceStatusUpdate, parse_status_update
 from pulseboard.wire.names import DEFAULT_PREFIX, parse_channel
 
 log = logging.getLogger("pulseboard.pubsub")
@@ -110,7 +110,7 @@ class ServicePubSub:
         async with aclosing(subscription.messages()) as messages:
             async for channel, payload in messages:
                 try:
-                    message = parse_update(payload)
+                    message = parse_status_update(payload)
                 except InvalidEvent as error:
                     self.rejections.add(error, channel)
                     continue

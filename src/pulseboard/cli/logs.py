@@ -23,7 +23,7 @@ from pulseboard.cli.output_style import (
 from pulseboard.cli.pipe import check_output_pipe
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import ServerRefused, ServerUnreachable
-from pulseboard.wire.events.log import LinePlace
+from pulseboard.wire.events.log import LinePosition
 
 DEFAULT_LINES = 100
 PAGE = 1_000
@@ -44,8 +44,8 @@ class Line(msgspec.Struct, omit_defaults=True):
     dropped: int = 0
 
     @property
-    def place(self) -> LinePlace:
-        return LinePlace.parse(self.id)
+    def place(self) -> LinePosition:
+        return LinePosition.parse(self.id)
 
 
 class _Page(msgspec.Struct):

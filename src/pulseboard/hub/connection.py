@@ -9,6 +9,7 @@ from typing import Protocol
 from pulseboard.hub.frame_filter import filter_heartbeats, filter_log
 from pulseboard.hub.ring import Choice, Frame, Mark
 from pulseboard.wire.events.log import LogFilter
+from pulseboard.wire.kinds import HEARTBEAT, LOG
 
 Framing = Callable[[bytes], bytes]
 
@@ -65,9 +66,13 @@ class View:
             and frame.service not in self.services
         ):
             return None
-        if self.services is not None and frame.kind == "heartbeats" and frame.full is not None:
+        if (
+            self.services is not None
+            and frame.kind == HEARTBEAT.sse_event
+            and frame.full is not None
+        ):
             return filter_heartbeats(frame.full, self.services)
-        if self.lines is not None and frame.kind == "log" and frame.full is not None:
+        if self.lines is not None and frame.kind == LOG.sse_event and frame.full is not None:
             return filter_log(frame.full, self.lines)
         return frame.full
 

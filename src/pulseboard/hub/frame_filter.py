@@ -39,7 +39,7 @@ def filter_log(full: bytes, lines: LogFilter) -> bytes | None:
     """Return a `log` message with the lines that are wanted alone, or None when there is nothing to tell."""
     head, _, json = full.partition(_DATA)
     view = _logs.decode(json)
-    view.lines = [line for line in view.lines if lines.takes(line)]
+    view.lines = [line for line in view.lines if lines.matches(line)]
     return (
         head + _DATA + msgspec.json.encode(view) + b"\n\n" if view.lines or view.dropped else None
     )

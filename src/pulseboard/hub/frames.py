@@ -9,74 +9,30 @@ from pulseboard.bus.feed.entries import Entry, Heartbeat
 from pulseboard.hub.ring import Frame
 from pulseboard.wire.codec import encode
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.events.command import Command
-from pulseboard.wire.events.lifecycle import LifecycleEvent
-from pulseboard.wire.events.log import LinePlace, LogEvent, view_line
-from pulseboard.wire.events.metric import MetricEvent
-from pulseboard.wire.events.receipt import Receipt
-from pulseboard.wire.events.status import StatusEvent
-from pulseboard.wire.sse import HEARTBEAT, format_frame
+from pulseboard.wire.kinds import HEARTBEAT, kind_of
+from pulseboard.wire.sse import KEEPALIVE, format_frame
 from pulseboard.wire.views import (
     BoardView,
     ByeView,
     Freshness,
     HeartbeatsView,
-    LogView,
-    MetricView,
     PingView,
     ResetView,
     SkippedView,
-    StatusStreamMessage,
-    StatusView,
 )
 
 
 def event_frame(entry: Entry) -> Frame:
-    """Return the frame of one event, for both streams; the seed's knows status events alone."""
+    """Return the frame of one event, for both streams; the status stream carries status events alone."""
     event, id = entry.event, str(entry.cursor)
-    if isinstance(event, LifecycleEvent):
-        full = format_frame(encode(event), event="lifecycle", id=id)
-        return Frame(entry.cursor, "lifecycle", event.service, full, None)
-    if isinstance(event, LogEvent):
-        full = _named("log", view_log(event, entry.cursor), entry.cursor)
-        return Frame(entry.cursor, "log", event.service, full, None, len(event.lines))
-    if isinstance(event, Command):
-        return Frame(
-            entry.cursor, "command", event.service, _named("command", event, entry.cursor), None
-        )
-    if isinstance(event, Receipt):
-        return Frame(
-            entry.cursor, "receipt", event.service, _named("receipt", event, entry.cursor), None
-        )
-    if isinstance(event, MetricEvent):
-        full = _named("metric", view_metric(event, entry.cursor), entry.cursor)
-        return Frame(entry.cursor, "metric", event.service, full, None)
-    message = StatusStreamMessage(event.service, event.timestamp, event.status)
+    kind = kind_of(event)
+    status_stream = None
+    if kind.status_stream_view is not None:
+        status_stream = format_frame(encode(kind.status_stream_view(event)), id=id)
+    full = format_frame(encode(kind.view(event, entry.cursor)), event=kind.sse_event, id=id)
     return Frame(
-        entry.cursor,
-        "status",
-        event.service,
-        format_frame(encode(view_status(event)), event="status", id=id),
-        format_frame(encode(message), id=id),
+        entry.cursor, kind.sse_event, event.service, full, status_stream, kind.count(event)
     )
-
-
-def view_status(event: StatusEvent) -> StatusEvent:
-    """Return the data of the `status` event, which always names the instance."""
-    # An event that names its instance is its own view, which saves a copy for each event.
-    return event if event.instance else StatusView(**msgspec.structs.asdict(event))
-
-
-def view_metric(event: MetricEvent, cursor: Cursor) -> MetricView:
-    """Return the data of the `metric` event, which always has an instance and a timestamp."""
-    fields = msgspec.structs.asdict(event)
-    return MetricView(**fields | {"timestamp": event.timestamp or cursor.ms})
-
-
-def view_log(event: LogEvent, cursor: Cursor) -> LogView:
-    """Return a log with the ids of its lines."""
-    lines = [view_line(line, LinePlace(cursor, n)) for n, line in enumerate(event.lines)]
-    return LogView(event.service, event.instance, lines, event.dropped)
 
 
 def heartbeats_frame(
@@ -91,7 +47,8 @@ def heartbeats_frame(
         for each in heartbeats
     ]
     view = HeartbeatsView(now, observed_until, rows)
-    return Frame(cursor, "heartbeats", None, _named("heartbeats", view, cursor), None)
+    name = HEARTBEAT.sse_event
+    return Frame(cursor, name, None, _named(name, view, cursor), None)
 
 
 def ping_frame(now: int, sight: Freshness, cursor: Cursor, omitted: int) -> Frame:
@@ -102,7 +59,7 @@ def ping_frame(now: int, sight: Freshness, cursor: Cursor, omitted: int) -> Fram
 
 def keepalive_frame(cursor: Cursor) -> Frame:
     """Return the comment that keeps proxies from cutting a quiet stream (WHATWG HTML 9.2.7)."""
-    return Frame(cursor, None, None, HEARTBEAT, HEARTBEAT)
+    return Frame(cursor, None, None, KEEPALIVE, KEEPALIVE)
 
 
 def board_bytes(view: BoardView, cursor: Cursor) -> bytes:

@@ -21,7 +21,7 @@ import msgspec
 
 from pulseboard.bus.commands.receiver import CommandReceiver, SignedCommand
 from pulseboard.bus.connection.backoff import retry_delay_s
-from pulseboard.bus.keys import LISTENER_EVERY_S
+from pulseboard.bus.keys import LISTENER_RENEWAL_S
 from pulseboard.sdk.command_registry import CommandRegistry, RegisteredCommand
 from pulseboard.sdk.internal_errors import InternalErrors
 from pulseboard.sdk.loop_watch import LoopWatch
@@ -29,7 +29,7 @@ from pulseboard.sdk.scrubber import Scrubber
 from pulseboard.sdk.status_encoding import encode_value, text_of
 from pulseboard.wire.codec import Json
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
-from pulseboard.wire.events.command import Command, is_signed, parse_command
+from pulseboard.wire.events.command import Command, is_signature_valid, parse_command_event
 from pulseboard.wire.events.receipt import Receipt, Step
 
 AT_ONCE = 8
@@ -171,7 +171,7 @@ class CommandRunner:
 
     def _turn(self) -> None:
         names = self._offers.names
-        if names != self._told or time.monotonic() - self._told_at >= LISTENER_EVERY_S:
+        if names != self._told or time.monotonic() - self._told_at >= LISTENER_RENEWAL_S:
             self._orders.renew_listener(
                 self._offers.describe(self._run, self._orders.start_position)
             )
@@ -187,7 +187,7 @@ class CommandRunner:
         if order.service != self._service.encode():
             return
         try:
-            command = parse_command(order.data)
+            command = parse_command_event(order.data)
         except InvalidEvent as error:
             log.warning(
                 "service %s was sent what is no command: %s", self._service, ascii(str(error)[:200])
@@ -214,7 +214,9 @@ class CommandRunner:
         key, namespace = self._signature
         if not order.signature:
             return "unsigned: this service obeys signed commands only"
-        if not is_signed(key, namespace, order.data, order.signature.decode("ascii", "replace")):
+        if not is_signature_valid(
+            key, namespace, order.data, order.signature.decode("ascii", "replace")
+        ):
             return "badly signed: it was signed with another key, or changed since"
         if command.command_id in self._known:
             return "replayed: it was here before"

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 from pulseboard.sdk.internal_errors import is_hosts_own
 from pulseboard.sdk.status_encoding import text_of
-from pulseboard.wire.events.metric import Distribution, Kind, Value
+from pulseboard.wire.events.metric import Distribution, MetricKind, Value
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ _call: Any = call
 class Instrument:
     """Something that measures under a name. It is the courier that reads it, and nobody else."""
 
-    kind: Kind
+    kind: MetricKind
 
     def __init__(self, name: str, complain: Complain) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class Instrument:
 class Counter(Instrument):
     """A total that only grows: `counter.add()`, `counter.add(5)`."""
 
-    kind: Kind = "counter"
+    kind: MetricKind = "counter"
 
     def reset(self) -> None:
         # What is to be added, on its way into the total, which `accumulate` holds. Whoever puts a value in has one added after
@@ -121,7 +121,7 @@ class Counter(Instrument):
 class Gauge(Instrument):
     """A value that is now this and now that: `gauge.set(7)`, `gauge.add(-1)`. It is sent from the first of them on."""
 
-    kind: Kind = "gauge"
+    kind: MetricKind = "gauge"
 
     def reset(self) -> None:
         self._cell, self._now = _make_cells((0,))
@@ -160,7 +160,7 @@ _STEPS = (add, add, min, max)
 class Histogram(Instrument):
     """Values of which count, sum, least and greatest are told: `histogram.record(0.2)`."""
 
-    kind: Kind = "histogram"
+    kind: MetricKind = "histogram"
 
     def reset(self) -> None:
         self._cell, self._now = _make_cells(_NOTHING)

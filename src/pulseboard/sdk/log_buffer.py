@@ -15,7 +15,7 @@ import msgspec
 from pulseboard.sdk.bounded_queue import BoundedQueue, Numbered, QueueCounts
 from pulseboard.sdk.scrubber import REACH, Scrubber
 from pulseboard.sdk.status_encoding import fit_status, parse_status, text_of
-from pulseboard.wire.events.log import LogLine, count_levels, cut_text
+from pulseboard.wire.events.log import LogLine, count_levels, shorten_text
 
 MAX_LINES = 5_000
 MAX_BYTES = 4_000_000
@@ -143,6 +143,6 @@ class LogBuffer:
             not part.isascii()
         ):  # half a surrogate pair, as file names have it (PEP 383), is no UTF-8
             part = text_of(part)
-        return cut_text(
+        return shorten_text(
             self._masks.text(part), most, keep_end=keep_end, unseen=max(0, len(text) - seen)
         )

@@ -8,7 +8,13 @@ import msgspec
 from pulseboard.sdk.instruments import Counter, Gauge, Histogram, Instrument, Number, Timer
 from pulseboard.sdk.status_encoding import text_of
 from pulseboard.wire.errors import InvalidName
-from pulseboard.wire.events.metric import MAX_METRICS, Distribution, Kind, Value, check_metric_name
+from pulseboard.wire.events.metric import (
+    MAX_METRICS,
+    Distribution,
+    MetricKind,
+    Value,
+    check_metric_name,
+)
 
 MAX_BYTES = 60_000
 """All of them fit into one event of 64 kB, whatever their values are."""
@@ -22,7 +28,7 @@ class Readings(NamedTuple):
     """What is to be sent: values by name, and which of them are counters."""
 
     metrics: dict[str, Value]
-    kinds: dict[str, Kind]
+    kinds: dict[str, MetricKind]
 
 
 class MetricRegistry:

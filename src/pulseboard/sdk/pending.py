@@ -10,14 +10,14 @@ from pulseboard.sdk.loop_watch import LoopWatch
 from pulseboard.sdk.metric_registry import MetricRegistry
 from pulseboard.sdk.outbox import Outbox
 from pulseboard.sdk.stats import LinkRecord
-from pulseboard.wire.codec import json_of
+from pulseboard.wire.codec import json_text
 from pulseboard.wire.events.receipt import Receipt
 
 RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH = 1_000, 4 * 1024 * 1024, 50
 
 
 def _size_of(receipt: Receipt) -> int:
-    return 400 + len(json_of(receipt.result)) + len(receipt.error) + len(receipt.reason)
+    return 400 + len(json_text(receipt.result)) + len(receipt.error) + len(receipt.reason)
 
 
 def _make_receipts() -> BoundedQueue[Receipt]:

@@ -27,7 +27,7 @@ class ServerHealth:
             return "The server is stopping."
         if self._hub.blind is not None:
             return f"Redis cannot be reached: {self._hub.blind.reason}"
-        if not self._ingestor.listening.is_set():
+        if not self._ingestor.subscribed.is_set():
             return "The server is not subscribed to external messages yet."
         return None
 

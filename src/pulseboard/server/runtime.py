@@ -108,12 +108,12 @@ class Runtime:
         self._ingestor = Ingestor(
             self._bus,
             self.rejections,
-            make_command=self.dispatcher.make_external
+            route_command=self.dispatcher.make_external
             if settings.accepts_external_commands
             else self.dispatcher.refuse_external,
             prefix=settings.channel_prefix,
             max_event_bytes=max_event_bytes,
-            on_deaf=self._report_coverage_gap,
+            on_gap=self._report_coverage_gap,
         )
         self.health = ServerHealth(self.hub, self._ingestor, self.rejections)
 

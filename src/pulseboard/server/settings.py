@@ -35,6 +35,7 @@ from pulseboard.hub.options import FORGET_S, WRITE_DEADLINE_S
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.errors import ConfigError, InvalidName
 from pulseboard.wire.events.command import check_command_key
+from pulseboard.wire.kinds import HISTORIES
 from pulseboard.wire.names import DEFAULT_PREFIX, check_service_name
 
 CONFIG_FILE = "pulseboard.toml"
@@ -42,9 +43,7 @@ CONFIG_FILE = "pulseboard.toml"
 _DEFAULT_LIMITS = Limits()
 _LIMITED = {
     "keep_feed": "feed",
-    "keep_status": "status",
-    "keep_logs": "log",
-    "keep_metrics": "metric",
+    **{history.option: kind for kind, history in HISTORIES.items()},
     "keep_audit": "audit",
 }
 _FEED_MIN_ENTRIES = 1_000

@@ -4,7 +4,7 @@ import msgspec
 
 from pulseboard.bus.history.reader import HistoryReader, Sample, TimeRange
 from pulseboard.timeline.series import Point, draw_points, read_steps
-from pulseboard.wire.events.metric import Kind
+from pulseboard.wire.events.metric import MetricKind
 
 LEAD_MS = 120_000
 """Samples this long before a chart are read too.
@@ -24,7 +24,7 @@ class Chart(msgspec.Struct):
     """The values of a metric over time. `truncated`: older samples of the range were not read."""
 
     name: str
-    kind: Kind | None
+    kind: MetricKind | None
     start: int | None = msgspec.field(name="from")
     end: int | None = msgspec.field(name="to")
     truncated: bool

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pulseboard.wire.events.lifecycle import Incident
 from pulseboard.wire.events.status import StatusEvent
-from pulseboard.wire.state import State, judge
+from pulseboard.wire.state import Signs, State, judge
 
 
 def judge_past(
@@ -41,16 +41,18 @@ def judge_past(
             sign_ms = loss.seen
         break
     state = judge(
-        blind=False,
-        seen=min(max(sign_ms or 0, event_ms), at_ms),
-        observed_until=at_ms,
-        # Without another sign, the silence after the last kept event proves nothing.
-        observed_since=0 if sign_ms is not None else at_ms,
-        heartbeat_s=event.heartbeat_s,
-        stopped=event.stopped,
-        # A return that was missed is an incident, so its time needs no second check.
-        back_in_s=None,
-        lost=lost,
+        Signs(
+            blind=False,
+            seen=min(max(sign_ms or 0, event_ms), at_ms),
+            observed_until=at_ms,
+            # Without another sign, the silence after the last kept event proves nothing.
+            observed_since=0 if sign_ms is not None else at_ms,
+            heartbeat_s=event.heartbeat_s,
+            stopped=event.stopped,
+            # A return that was missed is an incident, so its time needs no second check.
+            back_in_s=None,
+            lost=lost,
+        )
     )
     # The verdict `lost` was given by a server, at the time when it declared the loss.
     return State.LATE if state is State.LOST and not lost else state

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from pulseboard.bus.history.reader import PAGE, HistoryReader, StoredLine, TimeRange, extract_lines
-from pulseboard.wire.events.log import LinePlace, LineView, LogFilter, view_line
+from pulseboard.wire.events.log import LinePosition, LineView, LogFilter, view_line
 
 MERGE_PAGE = 10
 """Entries per service that are held in memory while the logs of all services are merged."""
@@ -47,7 +47,12 @@ class LogQuery(NamedTuple):
 
 
 async def read_lines(
-    history: HistoryReader, service: str, query: LogQuery, *, before: LinePlace | None, limit: int
+    history: HistoryReader,
+    service: str,
+    query: LogQuery,
+    *,
+    before: LinePosition | None,
+    limit: int,
 ) -> LogPage:
     """Return the latest `limit` matching lines of a service that are older than `before`."""
     found = await history.read_lines(
@@ -58,12 +63,12 @@ async def read_lines(
 
 
 async def read_merged_lines(
-    history: HistoryReader, query: LogQuery, *, before: LinePlace | None, limit: int
+    history: HistoryReader, query: LogQuery, *, before: LinePosition | None, limit: int
 ) -> LogPage:
     """Return the latest `limit` matching lines of all services that are older than `before`."""
     time_range = query.time_range
-    latest: list[tuple[LinePlace, PastLine]] = []
-    searched_to: LinePlace | None = None
+    latest: list[tuple[LinePosition, PastLine]] = []
+    searched_to: LinePosition | None = None
     for service in await history.list_logging_services():
         found = await history.read_lines(
             service, limit, lines=query.lines, time_range=time_range, before=before
@@ -114,13 +119,13 @@ async def iterate_merged_lines(
             for service in await history.list_logging_services()
         ]
         # Of each service the place of its next line, its number, and its lines in reverse order.
-        heads: list[tuple[LinePlace, int, list[PastLine]]] = []
+        heads: list[tuple[LinePosition, int, list[PastLine]]] = []
 
         async def fetch_head(number: int) -> None:
             async for page in sources[number]:
                 if page:
                     page.reverse()
-                    heapq.heappush(heads, (LinePlace.parse(page[-1].id), number, page))
+                    heapq.heappush(heads, (LinePosition.parse(page[-1].id), number, page))
                     return
 
         for number in range(len(sources)):
@@ -130,7 +135,7 @@ async def iterate_merged_lines(
             _, number, page = heapq.heappop(heads)
             merged.append(page.pop())
             if page:
-                heapq.heappush(heads, (LinePlace.parse(page[-1].id), number, page))
+                heapq.heappush(heads, (LinePosition.parse(page[-1].id), number, page))
             else:
                 await fetch_head(number)
             if len(merged) >= PAGE:

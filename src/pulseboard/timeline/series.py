@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pulseboard.bus.history.reader import Sample
-from pulseboard.wire.events.metric import Distribution, Kind
+from pulseboard.wire.events.metric import Distribution, MetricKind
 
 Point = tuple[int, float, float, float]
 """The start of an interval in ms, and the minimum, maximum and mean of its values."""
@@ -46,7 +46,7 @@ def draw_points(steps: Iterable[Step], start_ms: int, end_ms: int, points: int) 
     ]
 
 
-def read_steps(kind: Kind, samples: Iterable[Sample]) -> Iterator[Step]:
+def read_steps(kind: MetricKind, samples: Iterable[Sample]) -> Iterator[Step]:
     """Return the steps of one instance's samples, which are ordered and of one kind."""
     if kind == "counter":
         return _read_rates(samples)

@@ -1,1 +1,1 @@
-"""The values that travel: events, names, cursors, frames, states, errors. No I/O."""
+"""The values that travel: event kinds, names, cursors, frames, states, errors. No I/O."""

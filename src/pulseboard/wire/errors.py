@@ -1,13 +1,13 @@
-"""Every error Pulseboard raises, in one tree.
+"""Every error that Pulseboard raises, in one tree.
 
 PulseboardError
 ├── ConfigError          an option or an address is wrong: exit code 2
-├── InvalidEvent         a message that is no event; `reason` is a stable code
-│   └── InvalidName      a service, instance or channel name that cannot be one
+├── InvalidEvent         a message is not an event; `reason` is a stable code
+│   └── InvalidName      a service, instance, command or metric name breaks the rules
 ├── BusUnavailable       Redis cannot be reached or did not answer
-├── Overtaken            what was being read left Redis meanwhile
+├── HistoryTrimmed       Redis trimmed history entries before they were read
 ├── ServerUnreachable    the board's server cannot be reached: exit code 3
-└── ServerRefused        the board's server said no; `code` is that of its problem document
+└── ServerRefused        the board's server refused a request; `code` is that of its problem document
 """
 
 from typing import Literal
@@ -23,11 +23,11 @@ Reason = Literal[
     "board-full",
     "command-refused",
 ]
-"""Why a message was dropped. Stable: warnings, counters and fixtures use these words."""
+"""Why a message was dropped. The codes are stable: warnings, counters and fixtures use them."""
 
 
 class PulseboardError(Exception):
-    """Something in Pulseboard failed."""
+    """An operation of Pulseboard failed."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__class__.__doc__)
@@ -38,7 +38,7 @@ class ConfigError(PulseboardError, ValueError):
 
 
 class InvalidEvent(PulseboardError, ValueError):
-    """A message is not an event of the wire format."""
+    """The message is not an event of the wire format."""
 
     def __init__(self, reason: Reason, message: str | None = None) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class InvalidEvent(PulseboardError, ValueError):
 
 
 class InvalidName(InvalidEvent):
-    """A name cannot be the name of a service."""
+    """The name breaks the rules for names."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__("bad-name", message)
@@ -57,7 +57,7 @@ class BusUnavailable(PulseboardError):
 
 
 class HistoryTrimmed(PulseboardError):
-    """What was being read left Redis before it was reached: too old, or too much."""
+    """Redis trimmed history entries, by age or size, before they were read."""
 
 
 class ServerUnreachable(PulseboardError):
@@ -65,7 +65,7 @@ class ServerUnreachable(PulseboardError):
 
 
 class ServerRefused(PulseboardError):
-    """The server said no (RFC 9457). `usage`: it was asked for what cannot be."""
+    """The server refused a request with a problem document (RFC 9457)."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -74,4 +74,5 @@ class ServerRefused(PulseboardError):
 
     @property
     def usage(self) -> bool:
+        """Whether the request itself was wrong, as opposed to the state of the server."""
         return self.status in (400, 413, 415, 422)

@@ -1,6 +1,7 @@
-"""Server-Sent Events: the bytes of one frame (WHATWG HTML, 9.2 "Server-sent events")."""
+"""Server-Sent Events: format the bytes of one frame (WHATWG HTML, 9.2 "Server-sent events")."""
 
-HEARTBEAT = b": heartbeat\n\n"
+KEEPALIVE = b": heartbeat\n\n"
+"""A comment, which clients ignore. Its text is that of the original specification."""
 
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
@@ -8,7 +9,10 @@ _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 def format_frame(
     data: bytes, *, event: str = "", id: str = "", retry_ms: int | None = None
 ) -> bytes:
-    """Return one frame. `data` is JSON: a line break in it is white space between tokens, and becomes a space."""
+    """Return one frame.
+
+    `data` is JSON. A line break in it can only be white space between tokens, so it becomes a space.
+    """
     lines = b""
     if id:
         lines += b"id: %b\n" % id.encode()

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import msgspec
 
+from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.lifecycle import Incident
-from pulseboard.wire.events.log import LineView
+from pulseboard.wire.events.log import LinePosition, LineView, LogEvent, view_line
 from pulseboard.wire.events.metric import MetricEvent, MetricValues
 from pulseboard.wire.events.receipt import Receipt
 from pulseboard.wire.events.status import StatusEvent
@@ -253,3 +254,26 @@ class IncidentsView(msgspec.Struct, frozen=True):
     """The answer of `GET /api/incidents`: incidents with last words, newest first."""
 
     incidents: Annotated[list[IncidentView], msgspec.Meta(extra_json_schema={"maxItems": 100})]
+
+
+def view_status(event: StatusEvent, cursor: Cursor) -> StatusEvent:
+    """Return the data of the `status` event, which always names the instance."""
+    # An event that names its instance is its own view, which saves a copy for each event.
+    return event if event.instance else StatusView(**msgspec.structs.asdict(event))
+
+
+def view_for_status_stream(event: StatusEvent) -> StatusStreamMessage:
+    """Return the data of the message on the status stream."""
+    return StatusStreamMessage(event.service, event.timestamp, event.status)
+
+
+def view_metric(event: MetricEvent, cursor: Cursor) -> MetricView:
+    """Return the data of the `metric` event, which always has an instance and a timestamp."""
+    fields = msgspec.structs.asdict(event)
+    return MetricView(**fields | {"timestamp": event.timestamp or cursor.ms})
+
+
+def view_log(event: LogEvent, cursor: Cursor) -> LogView:
+    """Return the data of the `log` event: a batch of lines with their ids."""
+    lines = [view_line(line, LinePosition(cursor, n)) for n, line in enumerate(event.lines)]
+    return LogView(event.service, event.instance, lines, event.dropped)

@@ -9,7 +9,7 @@ import pytest
 import redis
 from tests.support.bus import eventually, ingesting, outgoing, reading
 
-from pulseboard.bus.clock import look
+from pulseboard.bus.clock import fetch_time
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import open_async_client
 from pulseboard.bus.keys import Keys
@@ -204,7 +204,7 @@ async def test_every_asker_is_told_the_same(
 ) -> None:
     was = set_back(raw, keys)
     client = open_async_client(address, keys)
-    times = [await look(client, keys) for _ in range(5)]
+    times = [await fetch_time(client, keys) for _ in range(5)]
     await client.aclose()
     assert times == sorted(times)
     assert was <= times[0] <= times[-1] <= was + 10_000

@@ -26,9 +26,9 @@ from pulseboard.bus.scripts import read_script
 from pulseboard.sdk.log_buffer import LineBatch
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import BusUnavailable, ConfigError
-from pulseboard.wire.events.lifecycle import parse_lifecycle
-from pulseboard.wire.events.log import LinePlace
-from pulseboard.wire.events.status import StatusEvent, parse_event
+from pulseboard.wire.events.lifecycle import parse_lifecycle_event
+from pulseboard.wire.events.log import LinePosition
+from pulseboard.wire.events.status import StatusEvent, parse_status_event
 
 
 def publish(
@@ -521,7 +521,7 @@ class TestPlannedReturn:
 
 class TestIncidents:
     def loss(self, cursor: Cursor, seen: int | None = None, instance: str = "w-1") -> InstanceLoss:
-        parsed = parse_event(event(instance=instance, n=1, heartbeat_s=5))
+        parsed = parse_status_event(event(instance=instance, n=1, heartbeat_s=5))
         return InstanceLoss(parsed, cursor, cursor.ms if seen is None else seen, "silent")
 
     @pytest.fixture
@@ -545,7 +545,7 @@ class TestIncidents:
         (told,) = lifecycle(raw, keys)
         assert told["event"] == "lost"
         assert told["incident"]["id"] == words.incident.id
-        assert parse_lifecycle(json.dumps(told).encode()).incident == words.incident
+        assert parse_lifecycle_event(json.dumps(told).encode()).incident == words.incident
 
     async def test_a_loss_keeps_the_last_lines_of_that_instance_alone_in_order_and_bounded(
         self, publisher: Publisher, incidents: IncidentStore
@@ -557,7 +557,7 @@ class TestIncidents:
         assert await incidents.declare_lost([self.loss(cursor)]) == 1
         (words,) = await incidents.read(10)
         assert [line.message for line in words.lines] == [f"line {n}" for n in range(20, 40)]
-        assert all(LinePlace.parse(line.id).cursor > cursor for line in words.lines)
+        assert all(LinePosition.parse(line.id).cursor > cursor for line in words.lines)
 
     async def test_long_lines_are_cut_and_the_last_is_kept_whatever_its_size(
         self, publisher: Publisher, raw: redis.Redis, keys: Keys, incidents: IncidentStore
@@ -585,7 +585,7 @@ class TestIncidents:
         monkeypatch.setattr("pulseboard.bus.history.last_lines.SCAN_MAX_ENTRIES", 50)
         log(publisher, "w-1", "the end", number="a:0")
         (cursor,) = publisher.publish([outgoing()])
-        lost = parse_event(event(instance="w-1", heartbeat_s=0.05))
+        lost = parse_status_event(event(instance="w-1", heartbeat_s=0.05))
         # What it waits for is Redis' clock.
         while (  # noqa: ASYNC110
             log(publisher, "w-2", "chatter", number=f"b:{time.monotonic()}").ms <= cursor.ms + 100
@@ -654,7 +654,9 @@ class TestIncidents:
         for n in range(12):
             name = "rare" if n % 6 == 0 else "common"
             (cursor,) = publisher.publish([Outgoing(name, f"w-{n}", event(name, f"w-{n}"))])
-            loss = InstanceLoss(parse_event(event(name, f"w-{n}")), cursor, cursor.ms, "silent")
+            loss = InstanceLoss(
+                parse_status_event(event(name, f"w-{n}")), cursor, cursor.ms, "silent"
+            )
             assert await incidents.declare_lost([loss]) == 1
         assert [each.incident.instance for each in await incidents.read(5, service="rare")] == [
             "w-6",

@@ -21,7 +21,7 @@ from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
-from pulseboard.wire.codec import json_of
+from pulseboard.wire.codec import json_text
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.command import Command
 
@@ -65,7 +65,7 @@ class Board:
     def done(self, command_id: str) -> Any:
         """Wait until it is done; return its result."""
         eventually(lambda: self.steps(command_id)[-1:] == ["done"])
-        return json.loads(json_of(self.read(command_id).receipts[-1].result))
+        return json.loads(json_text(self.read(command_id).receipts[-1].result))
 
     def last(self, command_id: str, step: str) -> Any:
         """Wait until this is the last receipt; return it."""

@@ -213,8 +213,8 @@ async def test_readers_are_told_at_once_when_plain_publishes_are_not_heard_and_f
     serve: ServeFixture, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis drops a subscriber that is too slow for it, and the publishes that it had for it. Nothing else went wrong."""
-    monkeypatch.setattr("pulseboard.bus.ingest.subscription.PROVE_EVERY_S", 0.1)
-    monkeypatch.setattr("pulseboard.bus.ingest.coverage.SETTLE_S", 0.3)
+    monkeypatch.setattr("pulseboard.bus.ingest.subscription.PING_EVERY_S", 0.1)
+    monkeypatch.setattr("pulseboard.bus.ingest.coverage.COMPARE_AFTER_S", 0.3)
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
         server = serve(valkey.address, ping_s=3_600.0)
         await eventually(server.is_ready)
@@ -254,8 +254,8 @@ async def test_readers_are_told_at_once_when_plain_publishes_are_not_heard_and_f
 async def test_what_another_server_heard_is_not_called_missing(
     serve: ServeFixture, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pulseboard.bus.ingest.subscription.PROVE_EVERY_S", 0.1)
-    monkeypatch.setattr("pulseboard.bus.ingest.coverage.SETTLE_S", 0.3)
+    monkeypatch.setattr("pulseboard.bus.ingest.subscription.PING_EVERY_S", 0.1)
+    monkeypatch.setattr("pulseboard.bus.ingest.coverage.COMPARE_AFTER_S", 0.3)
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
         servers = [serve(valkey.address, ping_s=3_600.0) for _ in range(2)]
         for server in servers:

@@ -29,7 +29,7 @@ def say(outbox: Outbox, text: str, word: Word = WORD) -> None:
         outbox.say(outbox.saying(word))
 
 
-def json_of(text: str) -> bytes:
+def json_text(text: str) -> bytes:
     return b'{"t":"%s"}' % text.encode()
 
 
@@ -38,7 +38,7 @@ def texts(batch: list[Said]) -> list[str]:
 
 
 def size(waiting: list[str]) -> int:
-    return sum(len(json_of(text)) for text in waiting)
+    return sum(len(json_text(text)) for text in waiting)
 
 
 def adds_up(outbox: Outbox) -> bool:

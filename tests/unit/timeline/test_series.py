@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pulseboard.bus.history.reader import Sample
 from pulseboard.timeline.series import Point, draw_points, read_steps
-from pulseboard.wire.events.metric import LARGEST, Distribution, Kind
+from pulseboard.wire.events.metric import LARGEST, Distribution, MetricKind
 
 values = st.floats(-LARGEST, LARGEST, allow_nan=False) | st.integers(-(10**6), 10**6)
 times = st.lists(st.integers(0, 10_000), min_size=1, max_size=60).map(sorted)
@@ -18,7 +18,7 @@ resolutions = st.integers(1, 2_000)
 
 
 def draw(
-    kind: Kind, pairs: list[tuple[int, Any]], start: int, end: int, points: int = 100
+    kind: MetricKind, pairs: list[tuple[int, Any]], start: int, end: int, points: int = 100
 ) -> list[Point]:
     return draw_points(
         read_steps(kind, [Sample("w", at, kind, value) for at, value in pairs]), start, end, points
@@ -91,7 +91,7 @@ def test_of_a_histogram_every_extreme_is_shown(
 
 @given(st.data(), times, resolutions, st.sampled_from(["gauge", "counter", "histogram"]))
 def test_whatever_a_plain_publisher_sends_is_drawn_in_shape(
-    data: st.DataObject, ats: list[int], points: int, kind: Kind
+    data: st.DataObject, ats: list[int], points: int, kind: MetricKind
 ) -> None:
     """Totals that jump about, sums that shrink, extremes that belong to nothing: no error, and no number that JSON lacks."""
     distributions = st.builds(

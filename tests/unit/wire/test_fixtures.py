@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events.status import parse_message
+from pulseboard.wire.events.status import parse_external_status
 from pulseboard.wire.state import Signs, judge
 
 FIXTURES = Path(__file__).parents[3] / "spec" / "fixtures"
@@ -28,8 +28,8 @@ def test_state_is_judged_as_the_fixture_says(case: dict[str, Any]) -> None:
 def test_message_is_taken_or_dropped_as_the_fixture_says(case: dict[str, Any]) -> None:
     payload = case["payload"].encode("utf-8", "surrogatepass")
     if case["valid"]:
-        parse_message(case["channel"], payload)
+        parse_external_status(case["channel"], payload)
         return
     with pytest.raises(InvalidEvent) as refusal:
-        parse_message(case["channel"], payload)
+        parse_external_status(case["channel"], payload)
     assert refusal.value.reason == case["reason"]

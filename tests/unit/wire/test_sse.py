@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulseboard.wire.sse import HEARTBEAT, format_frame
+from pulseboard.wire.sse import KEEPALIVE, format_frame
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -56,5 +56,5 @@ def test_a_frame_has_only_the_lines_that_were_asked_for() -> None:
 
 
 def test_a_heartbeat_is_no_message() -> None:
-    assert read_stream(HEARTBEAT) == []
-    assert HEARTBEAT.endswith(b"\n\n")
+    assert read_stream(KEEPALIVE) == []
+    assert KEEPALIVE.endswith(b"\n\n")

@@ -45,11 +45,12 @@ export interface ByeView {
 }
 
 /**
- * A command on its way: to which instances, when it was issued and until when it may be begun
- * (ms by Redis' clock).
+ * A command for some instances of a service; times are in ms by Redis' clock.
  *
- * `by` is who gave it ('': nobody logged in), `source` how, `origin` from which address,
- * `refused` why it goes to nobody.
+ * It must be started before `expires`. `by` is the user that sent it (empty: no login),
+ * `source` the way it came,
+ * `origin` the client's address. `refused` is the reason why it goes to no instance (empty: it
+ * is not refused).
  */
 export interface Command {
   command_id: string;
@@ -77,10 +78,9 @@ export interface CoverageGapView {
 }
 
 /**
- * The value of a histogram: how many values there ever were and their sum, and the extremes of
- * what came since the last.
+ * The value of a histogram: the total count and sum, and the extremes since the previous event.
  *
- * `buckets` are pairs of an upper bound and how many values there ever were up to it, as in
+ * `buckets` are pairs of an upper bound and the total count of values up to it, as in
  * Prometheus.
  */
 export interface Distribution {
@@ -112,8 +112,9 @@ export interface HeartbeatsView {
 }
 
 /**
- * One loss: an instance, its last sign of life and when it was declared lost, in ms by Redis'
- * clock.
+ * One loss of an instance: its last sign of life, and when a server declared it lost.
+ *
+ * Both times are in ms by Redis' clock.
  */
 export interface Incident {
   /** A feed id, `<ms>-<seq>`, by Redis' clock. */
@@ -206,8 +207,9 @@ export interface InstanceView {
 }
 
 /**
- * What became of an instance: `lost`, with its incident, or `gone` from the board. Later kinds
- * are passed on as they are.
+ * A change of an instance: `lost`, with its incident, or `gone` from the board.
+ *
+ * Values of `event` that a later version adds are passed to clients unchanged.
  */
 export interface LifecycleEvent {
   service: string;
@@ -222,11 +224,11 @@ export interface LifecycleEvent {
 }
 
 /**
- * One line of a log, with the id by which readers know it; `timestamp` is when it came, where
- * nobody said.
+ * A log line with its id, as clients get it.
  *
- * `dropped` is how many lines of its instance were lost before it; live it is the frame that
- * tells.
+ * A line without a `timestamp` gets the time at which it arrived. `dropped` is the number of
+ * lines of its instance that
+ * were dropped before it, in history; on the event stream the frame has that number instead.
  */
 export interface LineView {
   level: "debug" | "info" | "warning" | "error" | "critical";
@@ -333,7 +335,7 @@ export interface SkippedView {
   skipped: Record<string, number>;
 }
 
-/** What the board makes of an instance (docs/reference/wire.md, "State"). */
+/** The verdict of the board on an instance (docs/reference/wire.md, "State"). */
 export type State = "alive" | "late" | "lost" | "missing" | "silent" | "stopped" | "unknown";
 
 /** The data of a `status` event. The time in the frame's id is the time it was seen. */

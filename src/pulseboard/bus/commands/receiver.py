@@ -64,7 +64,7 @@ class CommandReceiver:
         return str(self._since)
 
     def renew_listener(self, listener: bytes) -> None:
-        """Say that this run listens, and for what (JSON); for as long as it is said every LISTENER_EVERY_S."""
+        """Say that this run listens, and for what (JSON); for as long as it is said every LISTENER_RENEWAL_S."""
         with bus_errors():
             self._client.set(
                 self._keys.listener(self._service, self._instance), listener, px=LISTENER_TTL_MS

@@ -19,8 +19,8 @@ from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import decode, encode
 from pulseboard.wire.cursor import MAX_PART, Cursor
 from pulseboard.wire.errors import BusUnavailable, InvalidEvent
-from pulseboard.wire.events.command import Command, parse_command, sign
-from pulseboard.wire.events.receipt import FINAL, Receipt, Step, parse_receipt
+from pulseboard.wire.events.command import Command, parse_command_event, sign
+from pulseboard.wire.events.receipt import FINAL, Receipt, Step, parse_receipt_event
 from pulseboard.wire.names import DEFAULT_PREFIX
 
 OPEN_PAGE_SIZE = 200
@@ -249,7 +249,11 @@ def _parse_known(text: bytes) -> IdempotencyRecord:
 def _parse_deed(row: Row) -> Command | Receipt:
     _, fields = row
     data = fields.get(b"data", b"")
-    return parse_receipt(data) if fields.get(b"kind") == b"receipt" else parse_command(data)
+    return (
+        parse_receipt_event(data)
+        if fields.get(b"kind") == b"receipt"
+        else parse_command_event(data)
+    )
 
 
 def _parse_record(fields: dict[bytes, bytes]) -> CommandRecord:
@@ -264,10 +268,10 @@ def _parse_record(fields: dict[bytes, bytes]) -> CommandRecord:
             finished.add(rest)
         elif kind == "receipt":
             id, _, json = value.partition(b" ")
-            receipts.append((Cursor.parse(id), parse_receipt(json)))
+            receipts.append((Cursor.parse(id), parse_receipt_event(json)))
     receipts.sort(key=lambda placed: placed[0])
     return CommandRecord(
-        parse_command(fields[b"data"]),
+        parse_command_event(fields[b"data"]),
         Cursor.parse(fields[b"cursor"]),
         Cursor.parse(fields[b"place"]) if b"place" in fields else _AFTER_ALL,
         claims,

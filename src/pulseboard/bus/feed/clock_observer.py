@@ -5,7 +5,7 @@ import time
 
 import redis.asyncio
 
-from pulseboard.bus.clock import RedisClock, look
+from pulseboard.bus.clock import RedisClock, fetch_time
 from pulseboard.bus.keys import Keys
 
 CLOCK_CHECK_EVERY_S = 2.0
@@ -48,7 +48,7 @@ class ClockObserver:
         At the first check, the expected time is that of this machine's clock and proves nothing.
         """
         asked_at, expected_ms = time.monotonic(), self._clock.now_ms()
-        now_ms = await look(client, self._keys)
+        now_ms = await fetch_time(client, self._keys)
         self._clock.set(now_ms, asked_at)
         self._checked_at = time.monotonic()
         return now_ms if not first and now_ms < expected_ms - SET_BACK_MS else 0

@@ -1,24 +1,17 @@
 """What is read from Redis about services: events and beats with their places, and the items that a feed yields."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
-from pulseboard.wire.events.command import Command, parse_command
-from pulseboard.wire.events.lifecycle import (
-    Incident,
-    LifecycleEvent,
-    parse_incident,
-    parse_lifecycle,
-)
-from pulseboard.wire.events.log import LogEvent, parse_log_event
+from pulseboard.wire.events.lifecycle import Incident, parse_incident
 from pulseboard.wire.events.metric import MetricEvent, parse_metric_event
-from pulseboard.wire.events.receipt import Receipt, parse_receipt
-from pulseboard.wire.events.status import StatusEvent, parse_event
+from pulseboard.wire.events.status import StatusEvent, parse_status_event
+from pulseboard.wire.kinds import KINDS_BY_NAME, Event
 
 INCIDENTS_SHOWN = 20
 """So many of the latest incidents are on the board; older ones are to be asked for."""
@@ -39,7 +32,7 @@ class Entry:
     """One event with its place in the feed."""
 
     cursor: Cursor
-    event: "Event"
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +78,6 @@ class FeedUnavailable:
 _MS = re.compile(rb"[0-9]{1,16}")
 """A time or a span in ms: anyone with Redis can write there, and Python refuses to read a number of 5,000 digits."""
 
-Event = StatusEvent | LifecycleEvent | LogEvent | MetricEvent | Command | Receipt
-
-_PARSERS: dict[str, Callable[..., Event]] = {
-    "status": parse_event,
-    "lifecycle": parse_lifecycle,
-    "log": parse_log_event,
-    "command": parse_command,
-    "receipt": parse_receipt,
-    "metric": parse_metric_event,
-}
-
 Row = tuple[bytes, dict[bytes, bytes]]
 """An entry of a stream: its id and its fields."""
 
@@ -112,26 +94,30 @@ def name_entry(row: Row) -> str:
     return f"feed entry {row[0].decode()}"
 
 
-def parse_row(row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
+def parse_feed_entry(row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
     """Read one entry of the feed; raise InvalidEvent when it is none."""
-    return parse_kept(row[1].get(b"kind", b"none").decode("ascii", "replace"), row, max_bytes)
+    return parse_history_entry(
+        row[1].get(b"kind", b"none").decode("ascii", "replace"), row, max_bytes
+    )
 
 
-def parse_kept(kind: str, row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
+def parse_history_entry(kind: str, row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
     """Read one entry of a stream that holds events of this kind; raise InvalidEvent when it is none."""
     id, fields = row
-    if (parse := _PARSERS.get(kind)) is None:
+    if (known := KINDS_BY_NAME.get(kind)) is None:
         raise InvalidEvent("wrong-type", f"the feed holds an entry of kind {kind[:40]!r}")
-    return Entry(Cursor.parse(id), parse(fields.get(b"data", b""), max_bytes=max_bytes))
+    return Entry(Cursor.parse(id), known.parse(fields.get(b"data", b""), max_bytes=max_bytes))
 
 
-def parse_stamped(json: bytes, max_bytes: int = MAX_EVENT_BYTES) -> tuple[Cursor, StatusEvent]:
+def parse_stamped_status(
+    json: bytes, max_bytes: int = MAX_EVENT_BYTES
+) -> tuple[Cursor, StatusEvent]:
     """Read an event that ends with its feed id, as the scripts keep it; raise InvalidEvent when it is none."""
-    event = parse_event(json, max_bytes=max_bytes)
+    event = parse_status_event(json, max_bytes=max_bytes)
     return _parse_stamp(json), event
 
 
-def parse_stamped_metrics(
+def parse_stamped_metric(
     json: bytes, max_bytes: int = MAX_EVENT_BYTES
 ) -> tuple[Cursor, MetricEvent]:
     """Read metrics that end with their feed id; raise InvalidEvent when they are none."""
@@ -167,7 +153,7 @@ def parse_times(flat: list[bytes] | dict[bytes, bytes]) -> dict[tuple[str, str],
     return times
 
 
-def parse_incident_row(row: Row) -> Incident:
+def parse_incident_entry(row: Row) -> Incident:
     """Read one entry of the incidents; raise InvalidEvent when it is none."""
     id, fields = row
     return parse_incident(fields.get(b"data", b"")[:-1] + b',"id":"%b"}' % id)

@@ -13,10 +13,10 @@ from pulseboard.bus.feed.entries import (
     Reset,
     Row,
     name_entry,
+    parse_feed_entry,
     parse_heartbeat,
-    parse_incident_row,
-    parse_row,
-    parse_stamped,
+    parse_incident_entry,
+    parse_stamped_status,
     parse_times,
     rows_of,
 )
@@ -117,7 +117,7 @@ class FeedQueries:
             parse_times(lost),
             list(
                 self._rejections.sift(
-                    rows_of(incidents), parse_incident_row, lambda _: "the incidents stream"
+                    rows_of(incidents), parse_incident_entry, lambda _: "the incidents stream"
                 )
             ),
             list(self._parse_entries(rows_of(recent[::-1]))),
@@ -173,13 +173,13 @@ class FeedQueries:
 
     def _parse_entries(self, rows: Iterable[Row]) -> Iterable[Entry]:
         return self._rejections.sift(
-            rows, lambda row: parse_row(row, self._max_event_bytes), name_entry
+            rows, lambda row: parse_feed_entry(row, self._max_event_bytes), name_entry
         )
 
     def _parse_board(self, jsons: Iterable[bytes]) -> Iterable[Entry]:
         return self._rejections.sift(
             jsons,
-            lambda json: Entry(*parse_stamped(json, self._max_event_bytes)),
+            lambda json: Entry(*parse_stamped_status(json, self._max_event_bytes)),
             lambda _: "the board hash",
         )
 

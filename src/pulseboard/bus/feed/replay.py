@@ -4,7 +4,7 @@ import asyncio
 
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.connection.errors import bus_errors
-from pulseboard.bus.feed.entries import Entry, name_entry, parse_row, rows_of
+from pulseboard.bus.feed.entries import Entry, name_entry, parse_feed_entry, rows_of
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.tasks import check_cancelled
@@ -49,6 +49,6 @@ class FeedReplay:
             return None
         rows, more = rows_of(found[0]), found[1]
         entries = self._rejections.sift(
-            rows, lambda row: parse_row(row, self._max_event_bytes), name_entry
+            rows, lambda row: parse_feed_entry(row, self._max_event_bytes), name_entry
         )
         return list(entries), Cursor.parse(rows[-1][0]) if more else max(since, bound)

@@ -11,9 +11,9 @@ from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.feed.entries import (
     Row,
-    parse_incident_row,
-    parse_stamped,
-    parse_stamped_metrics,
+    parse_incident_entry,
+    parse_stamped_metric,
+    parse_stamped_status,
 )
 from pulseboard.bus.history.last_lines import LastLines
 from pulseboard.bus.keys import board_field
@@ -130,10 +130,10 @@ class IncidentStore:
 
 
 def _parse_words(row: Row) -> IncidentRecord:
-    incident = parse_incident_row(row)
-    cursor, event = parse_stamped(row[1].get(b"event", b""))
+    incident = parse_incident_entry(row)
+    cursor, event = parse_stamped_status(row[1].get(b"event", b""))
     # An older server kept no lines.
     lines, metrics = decode(_lines, row[1].get(b"lines", b"[]")), row[1].get(b"metrics")
     return IncidentRecord(
-        incident, event, cursor, lines, parse_stamped_metrics(metrics)[1] if metrics else None
+        incident, event, cursor, lines, parse_stamped_metric(metrics)[1] if metrics else None
     )

@@ -7,13 +7,13 @@ import msgspec
 import redis.asyncio
 
 from pulseboard.bus.connection.errors import REDIS_ERRORS, bus_errors, is_refusal
-from pulseboard.bus.feed.entries import Row, parse_kept
+from pulseboard.bus.feed.entries import Row, parse_history_entry
 from pulseboard.bus.history.reader import extract_lines
 from pulseboard.bus.keys import Keys
 from pulseboard.bus.rejections import Rejections
 from pulseboard.tasks import check_cancelled
-from pulseboard.wire.codec import encode, json_of
-from pulseboard.wire.events.log import LineView, cut_text, view_line
+from pulseboard.wire.codec import encode, json_text
+from pulseboard.wire.events.log import LineView, shorten_text, view_line
 
 LINES_MAX = 20
 LINES_MAX_BYTES = 16_000
@@ -42,7 +42,7 @@ class LastLines:
             rows = await self._page(service, end)
             for entry in self._rejections.sift(
                 rows,
-                lambda row: parse_kept("log", row, SCAN_MAX_BYTES),
+                lambda row: parse_history_entry("log", row, SCAN_MAX_BYTES),
                 lambda _: f"the log history of {service}",
             ):
                 for place, instance, line, dropped in reversed(extract_lines(entry)):
@@ -94,7 +94,7 @@ class _Tail:
 def _shorten(line: LineView) -> LineView:
     return msgspec.structs.replace(
         line,
-        message=cut_text(line.message, MESSAGE_MAX),
-        fields=line.fields if len(json_of(line.fields)) <= FIELDS_MAX_BYTES else msgspec.UNSET,
-        traceback=cut_text(line.traceback, TRACEBACK_MAX, keep_end=True),
+        message=shorten_text(line.message, MESSAGE_MAX),
+        fields=line.fields if len(json_text(line.fields)) <= FIELDS_MAX_BYTES else msgspec.UNSET,
+        traceback=shorten_text(line.traceback, TRACEBACK_MAX, keep_end=True),
     )

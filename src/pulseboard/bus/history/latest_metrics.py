@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.connection.errors import bus_errors
-from pulseboard.bus.feed.entries import parse_stamped_metrics
+from pulseboard.bus.feed.entries import parse_stamped_metric
 from pulseboard.bus.rejections import Rejections
 from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import MAX_EVENT_BYTES
@@ -88,6 +88,6 @@ class LatestMetrics:
 
     def _parse(self, jsons: Iterable[bytes]) -> list[InstanceMetrics]:
         def parse(json: bytes) -> InstanceMetrics:
-            return InstanceMetrics(*parse_stamped_metrics(json, self._max_event_bytes))
+            return InstanceMetrics(*parse_stamped_metric(json, self._max_event_bytes))
 
         return list(self._rejections.sift(jsons, parse, lambda _: "the hash of the latest metrics"))

@@ -5,21 +5,21 @@ Bounded in what is looked through for one question, and in what is held at once.
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import redis.asyncio
 
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.connection.errors import bus_errors
-from pulseboard.bus.feed.entries import Entry, parse_kept
-from pulseboard.bus.keys import HistoryKind
+from pulseboard.bus.feed.entries import Entry, parse_history_entry
 from pulseboard.bus.rejections import Rejections
 from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import HistoryTrimmed
-from pulseboard.wire.events.log import LinePlace, LogEvent, LogFilter, LogLine
-from pulseboard.wire.events.metric import Kind, MetricEvent, Value
+from pulseboard.wire.events.log import LinePosition, LogEvent, LogFilter, LogLine
+from pulseboard.wire.events.metric import MetricEvent, MetricKind, Value
+from pulseboard.wire.kinds import HISTORIES, HistoryKind
 
 PAGE = 100
 SCAN_MAX_ENTRIES = 20_000
@@ -39,7 +39,7 @@ ALL_TIME, ALL_LINES = TimeRange(), LogFilter()
 class StoredLine(NamedTuple):
     """One line with its place, whose it is, and how many of that instance were dropped before it."""
 
-    place: LinePlace
+    place: LinePosition
     instance: str
     line: LogLine
     dropped: int = 0
@@ -52,7 +52,7 @@ class LinePage(NamedTuple):
     """
 
     lines: list[StoredLine]
-    before: LinePlace | None
+    before: LinePosition | None
     truncated: bool
 
 
@@ -61,7 +61,7 @@ class Sample(NamedTuple):
 
     instance: str
     at_ms: int
-    kind: Kind
+    kind: MetricKind
     value: Value
 
 
@@ -117,7 +117,7 @@ class HistoryReader:
         *,
         lines: LogFilter,
         time_range: TimeRange = ALL_TIME,
-        before: LinePlace | None = None,
+        before: LinePosition | None = None,
     ) -> LinePage:
         """Return the last `limit` lines that are wanted, within `span` and before a line."""
         found: list[StoredLine] = []
@@ -134,7 +134,9 @@ class HistoryReader:
                         found.append(placed)
                         if len(found) == limit:
                             return LinePage(found, placed.place, truncated=False)
-        return LinePage(found, None if on is None else LinePlace(on, 0), truncated=on is not None)
+        return LinePage(
+            found, None if on is None else LinePosition(on, 0), truncated=on is not None
+        )
 
     async def read_forwards(
         self, kind: HistoryKind, service: str, *, time_range: TimeRange = ALL_TIME, page: int = PAGE
@@ -174,7 +176,7 @@ class HistoryReader:
         with bus_errors():
             return bool(
                 await self._client.exists(
-                    *(self._keys.history(service, kind) for kind in get_args(HistoryKind))
+                    *(self._keys.history(service, kind) for kind in HISTORIES)
                 )
             )
 
@@ -227,7 +229,7 @@ class HistoryReader:
     def _sift(self, kind: HistoryKind, service: str, rows: list[Any]) -> Iterable[Entry]:
         return self._rejections.sift(
             rows,
-            lambda row: parse_kept(kind, row, self._max_event_bytes),
+            lambda row: parse_history_entry(kind, row, self._max_event_bytes),
             lambda _: f"the {kind} history of {service}",
         )
 
@@ -245,9 +247,9 @@ def extract_lines(entry: Entry, wanted: LogFilter = ALL_LINES) -> list[StoredLin
     if not isinstance(event, LogEvent):
         return []
     lines = [
-        StoredLine(LinePlace(entry.cursor, number), event.instance, line)
+        StoredLine(LinePosition(entry.cursor, number), event.instance, line)
         for number, line in enumerate(event.lines)
-        if wanted.takes(line)
+        if wanted.matches(line)
     ]
     if lines and event.dropped:
         lines[0] = lines[0]._replace(dropped=event.dropped)

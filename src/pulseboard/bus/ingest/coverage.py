@@ -1,7 +1,8 @@
-"""The ears: from when to when each server heard plain publishes, noted in Redis so that all can tell when nobody did.
+"""Coverage: the periods in which each server received external messages, recorded in Redis.
 
-Pub/sub has no replay, so what nobody heard is lost. Invariant: a span is called heard only up to a moment for which
-Redis has proved it (`Subscription`), and only once all that was heard until then is in the feed.
+Pub/sub has no replay, so a message that no server received is lost, and the record shows when that can have happened.
+Invariant: a period counts as covered only up to a moment that Redis has proved (see `Subscription`), and only once all
+messages received until then are in the feed.
 """
 
 import logging
@@ -14,16 +15,22 @@ from typing import Any, NamedTuple
 
 import redis.asyncio
 
-from pulseboard.bus.clock import look
+from pulseboard.bus.clock import fetch_time
 from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error
 from pulseboard.bus.keys import COVERAGE_TTL_S, Keys
 
-SETTLE_S = 3.0
-"""So long after it hears again a server waits until the others, too, have noted up to when they heard: they do each second."""
+COMPARE_AFTER_S = 3.0
+"""Time after which a reopened subscription compares its coverage with that of other servers.
+
+The others record their coverage every second, so by then their records include the gap.
+"""
 JOIN_MS = 10_000
-"""Times in which nobody heard that are no further apart are told as one: readers are told the latest alone, every few seconds."""
+"""Gaps that are less than this apart are reported as one.
+
+Clients learn only the latest gap, every few seconds.
+"""
 SPANS_MAX = 256
-"""So many spans are kept, the latest; a link that breaks all day leaves one each time."""
+"""The most spans in Redis, the latest ones; a connection that breaks all day leaves one span each time."""
 
 _SPAN = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16})")
 
@@ -31,139 +38,153 @@ log = logging.getLogger("pulseboard.ingest")
 
 
 class CoverageGap(NamedTuple):
-    """From when to when (ms by Redis' clock; None: it goes on) no plain publish was heard, as far as is known here."""
+    """A period in which no server is known to have received external messages.
+
+    Times are in ms by Redis' clock; `until` None: the gap continues.
+    """
 
     since: int
     until: int | None
 
 
-class Span(NamedTuple):
-    """From when to when (ms by Redis' clock) one subscription heard all that was published."""
+class CoverageSpan(NamedTuple):
+    """A period, in ms by Redis' clock, in which one subscription received all messages."""
 
-    ear: str
+    subscription: str
     since: int
     until: int
 
     @property
     def is_proved(self) -> bool:
-        """Whether there is a moment of which it is known that it was heard."""
+        """Whether Redis has proved any part of the period."""
         return self.until > self.since
 
 
-def latest_gap(spans: Iterable[Span]) -> CoverageGap | None:
-    """Return the last time between the first and the last of some spans that is in none of them, joined with those before it."""
+def latest_gap(spans: Iterable[CoverageSpan]) -> CoverageGap | None:
+    """Return the last gap between spans, joined with the earlier gaps that end shortly before it."""
     gap: CoverageGap | None = None
-    observed_until: int | None = None
+    covered_until: int | None = None
     for span in sorted(spans, key=lambda span: span.since):
-        if observed_until is not None and span.since > observed_until:
-            gap = CoverageGap(_join(gap, observed_until), span.since)
-        observed_until = span.until if observed_until is None else max(observed_until, span.until)
+        if covered_until is not None and span.since > covered_until:
+            gap = CoverageGap(_join(gap, covered_until), span.since)
+        covered_until = span.until if covered_until is None else max(covered_until, span.until)
     return gap
 
 
-def _join(before: CoverageGap | None, since: int) -> int:
-    """Return since when nobody heard, if that goes on from or comes soon after what was before."""
-    if before is None:
+def _join(previous: CoverageGap | None, since: int) -> int:
+    """Return the start of a gap that begins at `since`: that of the previous gap when it is close."""
+    if previous is None:
         return since
-    return before.since if before.until is None or since - before.until < JOIN_MS else since
+    return previous.since if previous.until is None or since - previous.until < JOIN_MS else since
 
 
 class SubscriptionCoverage:
-    """What this server knows of its own hearing, and learns of that of the others. `tell` is called when that changes."""
+    """The coverage of this server, compared with that of the others. `on_gap` is called when the gap changes."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, keys: Keys, tell: Callable[[CoverageGap | None], None]
+        self, client: redis.asyncio.Redis, keys: Keys, on_gap: Callable[[CoverageGap | None], None]
     ) -> None:
         self._client = client
         self._keys = keys
-        self._key = keys.coverage
-        # What to add to ours for Redis' time, which was read at some moment while we waited for it: never less, never more.
-        self._least_ms = self._most_ms = 0.0
-        self._tell = tell
-        self._span: Span | None = None
-        self._before: Span | None = None
-        self._settle_at: float | None = None
+        self._on_gap = on_gap
+        # Bounds of the difference between Redis' clock and the monotonic clock. Redis read its clock at some moment
+        # while this server waited for the answer.
+        self._least_offset_ms = self._most_offset_ms = 0.0
+        self._span: CoverageSpan | None = None
+        self._previous_span: CoverageSpan | None = None
+        self._compare_at: float | None = None
         self._failing = False
         self.gap: CoverageGap | None = None
-        """The latest span, or the one that goes on, in which plain publishes may have been missed."""
+        """The latest period, which may continue, in which external messages may have been missed."""
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether the gap accounts for the coverage of other servers."""
+        return self._compare_at is None
 
     async def read_time(self) -> int:
-        """Ask Redis what time it is; return that in ms."""
+        """Fetch the time of Redis in ms, and update the difference between the clocks."""
         asked_at = time.monotonic()
-        ms = await look(self._client, self._keys)
-        self._least_ms, self._most_ms = ms - time.monotonic() * 1000, ms + 1 - asked_at * 1000
+        ms = await fetch_time(self._client, self._keys)
+        self._least_offset_ms = ms - time.monotonic() * 1000
+        self._most_offset_ms = ms + 1 - asked_at * 1000
         return ms
 
     def open(self, asked_at: float) -> None:
-        """Note that the subscription hears from here on; proved is that only from when it was asked for."""
-        now = self._at_most(time.monotonic())
-        if self._before is not None:
-            self._set(CoverageGap(min(_join(self.gap, self._before.until), now), now))
-        self._span = Span(uuid.uuid4().hex[:16], now, self._at_least(asked_at))
-        self._settle_at = time.monotonic() + SETTLE_S
+        """Record that the subscription receives messages; its coverage is proved from the request on."""
+        now = self._latest_ms(time.monotonic())
+        if self._previous_span is not None:
+            since = min(_join(self.gap, self._previous_span.until), now)
+            self._set_gap(CoverageGap(since, now))
+        self._span = CoverageSpan(uuid.uuid4().hex[:16], now, self._earliest_ms(asked_at))
+        self._compare_at = time.monotonic() + COMPARE_AFTER_S
 
-    def prove(self, at: float) -> Span | None:
-        """Note that all was heard up to a moment (`time.monotonic()`); return what is then to be noted by `write`."""
+    def prove(self, at: float) -> CoverageSpan | None:
+        """Record that all messages up to `at` (`time.monotonic()`) arrived; return the span to `write`."""
         if self._span is not None:
-            self._span = self._span._replace(until=max(self._span.until, self._at_least(at)))
+            until = max(self._span.until, self._earliest_ms(at))
+            self._span = self._span._replace(until=until)
         return self._span
 
     def lose(self) -> None:
-        """Note that the subscription is lost, since when nobody can say: the last proof is what is known."""
+        """Record that the subscription is lost. The gap begins at the last proof, because the real time is unknown."""
         if self._span is not None:
-            if self._before is None or self._span.is_proved:
-                self._before = self._span
-            self._span = self._settle_at = None
-            self._set(CoverageGap(_join(self.gap, self._before.until), None))
+            if self._previous_span is None or self._span.is_proved:
+                self._previous_span = self._span
+            self._span = self._compare_at = None
+            self._set_gap(CoverageGap(_join(self.gap, self._previous_span.until), None))
 
-    async def write(self, span: Span) -> None:
-        """Note in Redis what was heard and is in the feed, for others; and look now and then what they have noted."""
+    async def write(self, span: CoverageSpan) -> None:
+        """Write a span to Redis once its messages are in the feed; when it is time, compare with other servers."""
         try:
-            await self._client.hset(self._key, span.ear, f"{span.since} {span.until}")
-            await self._client.expire(self._key, COVERAGE_TTL_S)
-            await self.read_time()  # again, for no two clocks run alike
-            if self._settle_at is not None and time.monotonic() >= self._settle_at:
-                await self._settle()
-        except REDIS_ERRORS as error:  # the next proof comes in a second
+            value = f"{span.since} {span.until}"
+            await self._client.hset(self._keys.coverage, span.subscription, value)
+            await self._client.expire(self._keys.coverage, COVERAGE_TTL_S)
+            await self.read_time()  # Again, because two clocks never run at the same rate.
+            if self._compare_at is not None and time.monotonic() >= self._compare_at:
+                await self._compare()
+        except REDIS_ERRORS as error:  # The next proof follows within a second.
             log.log(
                 logging.DEBUG if self._failing else logging.WARNING,
-                "cannot note up to when plain publishes were heard: %s",
+                "cannot record the coverage of external messages: %s",
                 describe_error(error),
             )
             self._failing = True
         else:
             self._failing = False
 
-    async def _settle(self) -> None:
-        """Find what nobody heard: another server may have, where this one did not; and before this one there were others."""
-        noted: Any = await self._client.hgetall(self._key)
+    async def _compare(self) -> None:
+        """Find the latest gap in the coverage of all servers.
+
+        Another server may have received messages that this one missed, and other servers ran before this one.
+        """
+        values: Any = await self._client.hgetall(self._keys.coverage)
         spans = [
-            Span(ear.decode("ascii", "replace"), *map(int, match.groups()))
-            for ear, text in noted.items()
-            if (match := _SPAN.fullmatch(text))
+            CoverageSpan(name.decode("ascii", "replace"), *map(int, match.groups()))
+            for name, value in values.items()
+            if (match := _SPAN.fullmatch(value))
         ]
         spans.sort(key=lambda span: span.until, reverse=True)
-        oldest = self._at_most(time.monotonic()) - COVERAGE_TTL_S * 1000
+        oldest = self._latest_ms(time.monotonic()) - COVERAGE_TTL_S * 1000
         kept = [span for span in spans[:SPANS_MAX] if span.until >= oldest]
-        if stale := [span.ear for span in spans if span not in kept]:
-            await self._client.hdel(self._key, *stale)
+        if stale := [span.subscription for span in spans if span not in kept]:
+            await self._client.hdel(self._keys.coverage, *stale)
         if self._span is None:
-            return  # lost again meanwhile: what is told of that holds
-        own = [self._before] if self._before is not None else []
-        self._settle_at = None
-        self._set(
-            latest_gap([*kept, *own, self._span._replace(until=self._at_most(time.monotonic()))])
-        )
+            return  # The subscription was lost meanwhile, and the gap that `lose` set is right.
+        own = [self._previous_span] if self._previous_span is not None else []
+        self._compare_at = None
+        current = self._span._replace(until=self._latest_ms(time.monotonic()))
+        self._set_gap(latest_gap([*kept, *own, current]))
 
-    def _at_least(self, at: float) -> int:
-        """Return a moment of `time.monotonic()` by Redis' clock (ms), not later than it was."""
-        return int(at * 1000 + self._least_ms)
+    def _earliest_ms(self, at: float) -> int:
+        """Convert a `time.monotonic()` to Redis' clock in ms; the result is never later than the moment."""
+        return int(at * 1000 + self._least_offset_ms)
 
-    def _at_most(self, at: float) -> int:
-        """Return a moment of `time.monotonic()` by Redis' clock (ms), not earlier than it was."""
-        return math.ceil(at * 1000 + self._most_ms)
+    def _latest_ms(self, at: float) -> int:
+        """Convert a `time.monotonic()` to Redis' clock in ms; the result is never earlier than the moment."""
+        return math.ceil(at * 1000 + self._most_offset_ms)
 
-    def _set(self, gap: CoverageGap | None) -> None:
+    def _set_gap(self, gap: CoverageGap | None) -> None:
         if gap != self.gap:
             self.gap = gap
-            self._tell(gap)
+            self._on_gap(gap)

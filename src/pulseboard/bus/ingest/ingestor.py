@@ -1,28 +1,32 @@
-"""The adopter: a plain PUBLISH, from any language, becomes one feed entry however many servers hear it.
+"""The ingestor: an external message, from any language, becomes one feed entry however many servers receive it.
 
-The same bytes may be published twice on purpose, so servers count how often they heard them. They count anew from each
-word on a channel of their own, which each says when it begins to listen and which all hear at the same place: an epoch.
-Invariant: who counts in an epoch has heard all of it, so the n-th of the same messages is the n-th for everyone.
+A program may publish the same bytes twice on purpose, so each server counts the copies that it receives. It starts a new
+count at each marker on a channel of its own: every server publishes a marker when its subscription opens, and all servers
+receive it between the same two messages. The time between two markers is an epoch.
+Invariant: a server that counts in an epoch has received all of it, so the n-th copy is the same message for every server.
 """
 
 import asyncio
 import logging
 import re
-import time
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import NamedTuple
 
-import msgspec
-
 from pulseboard.bus.connection.backoff import retry_delay_s
 from pulseboard.bus.connection.client import BusClient, open_async_client
 from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error, is_refusal
-from pulseboard.bus.ingest.coverage import CoverageGap, Span, SubscriptionCoverage
-from pulseboard.bus.ingest.messages import IngestItem, Wanted, ingest_command, parse_external
-from pulseboard.bus.ingest.subscription import Subscription, Watcher
+from pulseboard.bus.ingest.coverage import CoverageGap, CoverageSpan, SubscriptionCoverage
+from pulseboard.bus.ingest.messages import (
+    COUNT_ONLY,
+    IngestItem,
+    UnroutedCommand,
+    parse_external,
+    prepare_command,
+)
+from pulseboard.bus.ingest.refusals import RefusalRecorder
+from pulseboard.bus.ingest.subscription import Subscription, SubscriptionObserver
 from pulseboard.bus.keys import BATCH_TTL_MS, INGEST_TTL_MS
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.retention.limits import DEFAULT_LIMITS
@@ -31,126 +35,131 @@ from pulseboard.tasks import check_cancelled, run_for_ever
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events.command import Command, ExternalCommand
+from pulseboard.wire.kinds import LOG
 from pulseboard.wire.names import DEFAULT_PREFIX
 
 QUEUE_MAX = 1_024
 BATCH_MAX = 128
-REFUSALS_MOST, REFUSALS_IN_S, REFUSED_ARGS_BYTES = 10, 60.0, 1_000
-"""So many plain commands that are refused are written down in such a time, each with arguments of up to so many bytes."""
 
 _FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}"}\Z')
 _LINE_FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}\.\d{1,4}"}\Z')
-"""How the scripts end each message: these, nearly all there are, need not be parsed to be passed over. Of what has more digits
-some is no feed id, and so a plain publish."""
+"""The end of a message that a script published.
 
-_EPOCH = re.compile(rb"[0-9a-f]{16}")
+Nearly all messages end so, and they are skipped without parsing. Some ids with more digits are no feed ids, and their
+messages are external.
+"""
+_STAMP_MAX_BYTES = 64
+_MARKER = re.compile(rb"[0-9a-f]{16}")
 
 log = logging.getLogger("pulseboard.ingest")
 
+RouteCommand = Callable[[ExternalCommand], Awaitable[Command]]
+"""Returns the command with its target instances, or with the reason why it is refused."""
 
-MakeCommand = Callable[[ExternalCommand], Awaitable[Command]]
 
+class _Received(NamedTuple):
+    """An external message and the epoch in which it was received."""
 
-class _Plain(NamedTuple):
     epoch: str
-    event: IngestItem | Wanted
+    event: IngestItem | UnroutedCommand
 
 
 class _Proof(NamedTuple):
-    """Stands in the queue behind all that was heard before it."""
+    """A proved span of coverage; it stands in the queue behind all messages that it covers."""
 
-    span: Span
+    span: CoverageSpan
 
 
-class Ingestor(Watcher):
-    """Hears `service:*` and puts what has no id into the feed. `run` it for as long as the server lives.
-
-    `make_command` finds out to whom a plain command goes, or why to nobody; without it plain commands are not looked at.
-    """
+class Ingestor(SubscriptionObserver):
+    """Subscribes to `service:*` and puts external messages into the feed. `run` it while the server lives."""
 
     def __init__(
         self,
         bus: BusClient,
         rejections: Rejections,
         *,
-        make_command: MakeCommand | None = None,
+        route_command: RouteCommand,
         prefix: str = DEFAULT_PREFIX,
         max_event_bytes: int = MAX_EVENT_BYTES,
-        on_deaf: Callable[[CoverageGap | None], None] = lambda _: None,
+        on_gap: Callable[[CoverageGap | None], None] = lambda _: None,
     ) -> None:
         self._keys = bus.keys
         self._prefix = prefix
         self._max_event_bytes = max_event_bytes
         self._rejections = rejections
-        self._make_command = make_command
-        self._server = uuid.uuid4().hex[:16]
+        self._route_command = route_command
+        self._refusals = RefusalRecorder()
+        self._server_id = uuid.uuid4().hex[:16]
         self._epoch = ""
-        self._batch = 0
-        self._written_down: deque[float] = deque(maxlen=REFUSALS_MOST)
-        self._not_written_down = 0
-        self._queue: asyncio.Queue[_Plain | _Proof] = asyncio.Queue(QUEUE_MAX)
-        self._client = bus.redis
-        self._ears = SubscriptionCoverage(bus.redis, bus.keys, on_deaf)
-        self._adopt = self._client.register_script(read_script("ingest"))
+        self._batch_number = 0
+        self._queue: asyncio.Queue[_Received | _Proof] = asyncio.Queue(QUEUE_MAX)
+        self._coverage = SubscriptionCoverage(bus.redis, bus.keys, on_gap)
+        self._script = bus.redis.register_script(read_script("ingest"))
         # A glob special in the prefix is a character of the name, not a pattern.
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", prefix) + "*"
-        self._listener = open_async_client(bus.address, None)
+        self._pubsub_client = open_async_client(bus.address, None)
         self._subscription = Subscription(
-            self._listener,
+            self._pubsub_client,
             patterns=(pattern,),
-            prepare=self._note_time,
-            watcher=self,
-            marks=bus.keys.epochs,
+            prepare=self._read_time,
+            observer=self,
+            markers=bus.keys.epochs,
         )
 
     @property
-    def listening(self) -> asyncio.Event:
-        """Set while plain publishes are heard."""
+    def subscribed(self) -> asyncio.Event:
+        """Set while external messages are received."""
         return self._subscription.subscribed
 
     @property
     def losses(self) -> int:
-        """How often it stopped hearing, and so may have missed plain publishes that no other server heard."""
+        """How often the subscription was lost; messages that no other server received may be missing then."""
         return self._subscription.losses
 
     @property
     def gap(self) -> CoverageGap | None:
-        """The latest span, or the one that goes on, in which plain publishes may have been missed."""
-        return self._ears.gap
+        """The latest period, which may continue, in which external messages may have been missed."""
+        return self._coverage.gap
+
+    @property
+    def is_coverage_compared(self) -> bool:
+        """Whether `gap` accounts for the coverage of other servers."""
+        return self._coverage.is_compared
 
     async def run(self) -> None:
-        """Hear and adopt until cancelled."""
+        """Receive and ingest messages until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(run_for_ever(self._hear()), name="pulseboard-ingest-hear")
-                tasks.create_task(run_for_ever(self._adopt_all()), name="pulseboard-ingest-adopt")
+                tasks.create_task(run_for_ever(self._receive()), name="pulseboard-ingest-receive")
+                tasks.create_task(run_for_ever(self._ingest()), name="pulseboard-ingest-append")
         finally:
-            await self._listener.aclose()
+            await self._pubsub_client.aclose()
 
-    async def _note_time(self) -> None:
-        await self._ears.read_time()
+    async def _read_time(self) -> None:
+        await self._coverage.read_time()
 
     def opened(self, asked_at: float) -> None:
-        self._ears.open(asked_at)
+        self._coverage.open(asked_at)
 
     def proved(self, at: float) -> None:
-        span = self._ears.prove(at)
-        if span is not None and not self._queue.full():  # else the next will do
+        span = self._coverage.prove(at)
+        if span is not None and not self._queue.full():  # Otherwise the next proof suffices.
             self._queue.put_nowait(_Proof(span))
 
     def lost(self) -> None:
-        self._ears.lose()
+        self._coverage.lose()
 
-    async def _hear(self) -> None:
-        lines = f"{self._prefix}logs"
+    async def _receive(self) -> None:
+        """Put the external messages of the subscription into the queue."""
+        log_channel = f"{self._prefix}{LOG.channel}"
         async with aclosing(self._subscription.messages()) as messages:
             async for channel, payload in messages:
                 if channel == self._keys.epochs:
-                    if _EPOCH.fullmatch(payload):
+                    if _MARKER.fullmatch(payload):
                         self._epoch = payload.decode()
                     continue
-                from_feed = _LINE_FROM_FEED if channel == lines else _FROM_FEED
-                if from_feed.search(payload, max(0, len(payload) - 64)):
+                from_feed = _LINE_FROM_FEED if channel == log_channel else _FROM_FEED
+                if from_feed.search(payload, max(0, len(payload) - _STAMP_MAX_BYTES)):
                     continue
                 try:
                     event = parse_external(
@@ -163,85 +172,71 @@ class Ingestor(Watcher):
                 except InvalidEvent as error:
                     self._rejections.add(error, channel)
                     continue
-                if event is not None and not (
-                    isinstance(event, Wanted) and self._make_command is None
-                ):
-                    await self._queue.put(_Plain(self._epoch, event))
+                if event is not None:
+                    await self._queue.put(_Received(self._epoch, event))
 
-    async def _adopt_all(self) -> None:
+    async def _ingest(self) -> None:
+        """Put the messages of the queue into the feed in batches, and record the coverage that they prove."""
         while True:
             check_cancelled()
             batch = [await self._queue.get()]
             while len(batch) < BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            if plains := [item for item in batch if isinstance(item, _Plain)]:
-                await self._adopt_batch(plains)
-            spans = {item.span.ear: item.span for item in batch if isinstance(item, _Proof)}
+            if received := [item for item in batch if isinstance(item, _Received)]:
+                await self._append(received)
+            spans = {
+                item.span.subscription: item.span for item in batch if isinstance(item, _Proof)
+            }
             for span in spans.values():
-                await self._ears.write(span)
+                await self._coverage.write(span)
 
-    async def _complete(self, event: IngestItem | Wanted) -> IngestItem:
+    async def _prepare(self, event: IngestItem | UnroutedCommand) -> IngestItem:
         if isinstance(event, IngestItem):
             return event
-        if self._make_command is None:
-            raise RuntimeError("a plain command was taken that nobody can make one of")
-        command = await self._make_command(event.command)
-        if command.refused:
-            self._rejections.add(
-                InvalidEvent("command-refused", command.refused), f"a command to {command.service}"
-            )
-            if not self._may_write_down():
-                # It is counted like any other, or the counts of servers that pass over different ones would differ.
-                return ingest_command(command, event.digest, self._keys)._replace(kind="none")
-            command = self._shorten(command)
-        return ingest_command(command, event.digest, self._keys)
+        command = await self._route_command(event.command)
+        if not command.refused:
+            return prepare_command(command, event.digest, self._keys)
+        self._rejections.add(
+            InvalidEvent("command-refused", command.refused), f"a command to {command.service}"
+        )
+        if (recorded := self._refusals.record(command)) is not None:
+            return prepare_command(recorded, event.digest, self._keys)
+        # Servers may leave different refusals unrecorded, but their counts of copies must not differ.
+        return prepare_command(command, event.digest, self._keys)._replace(kind=COUNT_ONLY)
 
-    def _may_write_down(self) -> bool:
-        # Whoever may publish must not push out of the audit what others did.
-        times, now = self._written_down, time.monotonic()
-        if len(times) == times.maxlen and now - times[0] < REFUSALS_IN_S:
-            self._not_written_down += 1
-            return False
-        times.append(now)
-        return True
-
-    def _shorten(self, command: Command) -> Command:
-        """Return a refused command as it is written down: with few arguments, and how many before it were not."""
-        reason, args = command.refused, command.args
-        if len(bytes(args)) > REFUSED_ARGS_BYTES:
-            reason, args = f"{reason} (args left out: {len(bytes(args))} bytes)", msgspec.Raw(b"{}")
-        if self._not_written_down:
-            reason = f"{reason} ({self._not_written_down} refused before it are not written down)"
-            self._not_written_down = 0
-        return msgspec.structs.replace(command, refused=reason, args=args)
-
-    async def _adopt_batch(self, batch: list[_Plain]) -> None:
-        self._batch += 1
+    async def _append(self, batch: list[_Received]) -> None:
+        """Run ingest.lua for a batch; repeat it until Redis has taken or refused it."""
+        self._batch_number += 1
         keys = [
             *self._keys.shared,
-            self._keys.ingestor(self._server),
+            self._keys.ingestor(self._server_id),
             self._keys.open_commands,
             self._keys.audit,
         ]
         args: list[str | bytes | int] = [
             DEFAULT_LIMITS,
-            self._server,
+            self._server_id,
             INGEST_TTL_MS,
-            self._batch,
+            self._batch_number,
             BATCH_TTL_MS,
         ]
-        for epoch, event in [(plain.epoch, await self._complete(plain.event)) for plain in batch]:
-            keys += [event.history, event.other, self._keys.ingested(epoch, event.digest)]
-            args += [event.kind, event.subject, event.json, event.more]
+        for received in batch:
+            item = await self._prepare(received.event)
+            keys += [
+                item.history,
+                item.other_key,
+                self._keys.ingested(received.epoch, item.digest),
+            ]
+            args += [item.kind, item.subject, item.json, item.extra]
         attempt = 0
         while True:
             check_cancelled()
             try:
-                await self._adopt(keys=keys, args=args)
+                await self._script(keys=keys, args=args)
             except REDIS_ERRORS as error:
                 if is_refusal(error):
                     log.error(
-                        "Redis refused %d plain publishes, they are lost: %s",
+                        "Redis refused %d external messages, which are lost: %s",
                         len(batch),
                         describe_error(error),
                     )
@@ -249,7 +244,7 @@ class Ingestor(Watcher):
                 attempt += 1
                 if attempt == 1:
                     log.error(
-                        "cannot put %d plain publishes into the feed yet: %s",
+                        "cannot put %d external messages into the feed yet: %s",
                         len(batch),
                         describe_error(error),
                     )

@@ -1,30 +1,44 @@
-"""Plain publishes: what a message on one of the channels becomes, once it is checked, for ingest.lua."""
+"""External messages: check a message from one of the channels and prepare it for ingest.lua."""
 
 import hashlib
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
-from pulseboard.bus.keys import HistoryKind, Keys, board_field, format_absence
+from pulseboard.bus.keys import Keys, board_field, format_back_in
 from pulseboard.wire.codec import encode, encode_event
-from pulseboard.wire.events.command import Command, ExternalCommand, parse_external_command
-from pulseboard.wire.events.log import count_levels, parse_log_message
-from pulseboard.wire.events.metric import parse_metric_message
-from pulseboard.wire.events.status import parse_event, parse_message
+from pulseboard.wire.events.command import Command, ExternalCommand
+from pulseboard.wire.events.log import MAX_SHARED_BYTES, LogEvent, count_levels
+from pulseboard.wire.events.metric import MetricEvent
+from pulseboard.wire.events.status import parse_external_status, parse_status_event
+from pulseboard.wire.kinds import (
+    COMMAND,
+    KINDS_BY_CHANNEL,
+    LOG,
+    METRIC,
+    STATUS,
+    Event,
+    EventKind,
+    HistoryKind,
+)
+
+COUNT_ONLY = "none"
+"""The kind of an item that ingest.lua counts like any other and does not append to the feed."""
 
 
 class IngestItem(NamedTuple):
-    """One event for ingest.lua: its kind, the two keys and the three arguments that this takes, and the digest it is known by."""
+    """One event for ingest.lua: its kind, the keys and arguments that the kind needs, and its digest."""
 
-    kind: HistoryKind | Literal["command", "none"]
+    kind: str
     history: str
-    other: str
+    other_key: str
     subject: str
     json: bytes
-    more: str
+    extra: str
     digest: str
 
 
-class Wanted(NamedTuple):
-    """A command that somebody published, of which it is still to be found out to whom it goes."""
+class UnroutedCommand(NamedTuple):
+    """An external command whose target instances are not known yet."""
 
     command: ExternalCommand
     digest: str
@@ -32,42 +46,84 @@ class Wanted(NamedTuple):
 
 def parse_external(
     channel: str, payload: bytes, keys: Keys, *, prefix: str, max_bytes: int
-) -> IngestItem | Wanted | None:
-    """Check one message; None when it carries the id of the feed already. Raises InvalidEvent with the reason."""
+) -> IngestItem | UnroutedCommand | None:
+    """Check one message; return None when it came from the feed.
+
+    Raises InvalidEvent with the reason for which the message must be dropped.
+    """
     digest = hashlib.blake2b(channel.encode() + b"\0" + payload, digest_size=16).hexdigest()
-    if channel == f"{prefix}commands":
-        command = parse_external_command(payload, max_bytes=max_bytes)
-        return None if command is None else Wanted(command, digest)
-    if channel == f"{prefix}logs":
-        log = parse_log_message(payload, max_bytes=max_bytes)
-        if log is None:
-            return None
-        history = keys.history(log.service, "log")
-        json = encode_event(log, max_bytes=max_bytes + 1_024)
-        return IngestItem(
-            "log", history, keys.line_counts, log.service, json, count_levels(log.lines), digest
-        )
-    if channel == f"{prefix}metrics":
-        metric = parse_metric_message(payload, max_bytes=max_bytes)
-        if metric is None:
-            return None
-        history, subject = (
-            keys.history(metric.service, "metric"),
-            board_field(metric.service, metric.instance),
-        )
-        json = encode_event(metric, max_bytes=max_bytes)
-        return IngestItem("metric", history, keys.latest_metrics, subject, json, "", digest)
-    checked = parse_message(channel, payload, prefix=prefix, max_bytes=max_bytes)
-    if checked is None:
+    suffix = channel.removeprefix(prefix) if channel.startswith(prefix) else ""
+    kind = KINDS_BY_CHANNEL.get(suffix)
+    if kind is None or kind.parse_external is None:
+        json = parse_external_status(channel, payload, prefix=prefix, max_bytes=max_bytes)
+        return None if json is None else _prepare_status(json, digest, keys, max_bytes)
+    event = kind.parse_external(payload, max_bytes=max_bytes)
+    if event is None:
         return None
-    event = parse_event(checked, max_bytes=max_bytes)
-    subject, absence = board_field(event.service, event.instance), format_absence(event.back_in_s)
-    history, planned = keys.history(event.service), keys.planned_returns(event.service)
-    return IngestItem("status", history, planned, subject, checked, absence, digest)
+    if isinstance(event, ExternalCommand):
+        return UnroutedCommand(event, digest)
+    if (prepare := _PREPARE.get(kind.name)) is not None:
+        return prepare(event, digest, keys, max_bytes)
+    return _prepare_event(kind, event, digest, keys, max_bytes)
 
 
-def ingest_command(command: Command, digest: str, keys: Keys) -> IngestItem:
-    """Return a plain command for ingest.lua, now that it is known to whom it goes."""
+def prepare_command(command: Command, digest: str, keys: Keys) -> IngestItem:
+    """Prepare an external command whose target instances are known."""
     subject = f"{command.command_id} {command.service} {len(command.instances)} {command.expires}"
     record = keys.command(command.command_id)
-    return IngestItem("command", record, keys.commands, subject, encode(command), "", digest)
+    return IngestItem(COMMAND.name, record, keys.commands, subject, encode(command), "", digest)
+
+
+def _prepare_status(json: bytes, digest: str, keys: Keys, max_bytes: int) -> IngestItem:
+    event = parse_status_event(json, max_bytes=max_bytes)
+    return IngestItem(
+        STATUS.name,
+        keys.history(event.service, "status"),
+        keys.planned_returns(event.service),
+        board_field(event.service, event.instance),
+        json,
+        format_back_in(event.back_in_s),
+        digest,
+    )
+
+
+def _prepare_log(event: LogEvent, digest: str, keys: Keys, max_bytes: int) -> IngestItem:
+    return IngestItem(
+        LOG.name,
+        keys.history(event.service, "log"),
+        keys.line_counts,
+        event.service,
+        encode_event(event, max_bytes=max_bytes + MAX_SHARED_BYTES),
+        count_levels(event.lines),
+        digest,
+    )
+
+
+def _prepare_metric(event: MetricEvent, digest: str, keys: Keys, max_bytes: int) -> IngestItem:
+    return IngestItem(
+        METRIC.name,
+        keys.history(event.service, "metric"),
+        keys.latest_metrics,
+        board_field(event.service, event.instance),
+        encode_event(event, max_bytes=max_bytes),
+        "",
+        digest,
+    )
+
+
+def _prepare_event(
+    kind: EventKind[Any], event: Event, digest: str, keys: Keys, max_bytes: int
+) -> IngestItem:
+    # A key that the kind does not use is the feed, because all keys of a script must be in one slot of a Cluster.
+    history = keys.feed
+    if kind.history is not None:
+        history = keys.history(event.service, cast("HistoryKind", kind.name))
+    json = encode_event(event, max_bytes=max_bytes)
+    return IngestItem(kind.name, history, keys.feed, event.service, json, "", digest)
+
+
+_PREPARE: dict[str, Callable[..., IngestItem]] = {
+    LOG.name: _prepare_log,
+    METRIC.name: _prepare_metric,
+}
+"""Prepare an event of a kind that has storage of its own besides the feed (`lua/append_<kind>.lua`)."""

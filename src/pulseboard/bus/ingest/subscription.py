@@ -1,4 +1,4 @@
-"""A pub/sub subscription that comes back: after an outage, and after a link went silent without an error."""
+"""A pub/sub subscription that reconnects after an outage, and after its connection goes silent without an error."""
 
 import asyncio
 import logging
@@ -15,10 +15,13 @@ from pulseboard.bus.connection.client import check_node
 from pulseboard.bus.connection.errors import REDIS_ERRORS, describe_error
 from pulseboard.tasks import check_cancelled
 
-PROVE_EVERY_S = 1.0
-"""How often the link is asked for a PONG. It comes after all that was published before the PING, and so proves that it came."""
+PING_EVERY_S = 1.0
+"""Time between two PINGs.
+
+The PONG comes after all messages that were published before the PING, so it proves that they arrived.
+"""
 SILENCE_S = 5.0
-"""After this long without an answer, or anything else, the link is condemned."""
+"""Time without an answer or a message after which the connection is given up."""
 
 log = logging.getLogger("pulseboard.bus")
 
@@ -27,25 +30,29 @@ async def _nothing() -> None:
     """Nothing to prepare."""
 
 
-class Watcher:
-    """Who is told how a subscription fares, as it happens. This one does not care."""
+class SubscriptionObserver:
+    """Receives the changes of a subscription as they happen. This base class ignores them."""
 
     def opened(self, asked_at: float) -> None:
-        """It hears from here on; what was published since it was asked for (`time.monotonic()`) may be on its way."""
+        """The subscription receives messages from here on.
+
+        Messages published since it was requested, at `asked_at` (`time.monotonic()`), may still arrive.
+        """
 
     def proved(self, at: float) -> None:
-        """All that was published until then (`time.monotonic()`), since it opened, has been yielded."""
+        """All messages published between the opening and `at` (`time.monotonic()`) have been yielded."""
 
     def lost(self) -> None:
-        """It hears no more, for how long already nobody knows."""
+        """The subscription receives no more messages; the time when that began is unknown."""
 
 
 class Subscription:
-    """Messages of exact channels or of patterns, for as long as it is read.
+    """The messages of exact channels or of patterns, for as long as it is read.
 
-    Pub/sub has no replay: what is published while the link is down is not seen. `prepare` runs before each SUBSCRIBE.
-    With `marks`, a channel, each link publishes a word of its own there once it stands, and hears from that word on. It
-    yields those of others, too: all who listen to one node hear a word between the same two messages.
+    Pub/sub has no replay: a message that is published while the connection is down is missed. `prepare` runs before each
+    SUBSCRIBE. With `markers`, a channel, each connection publishes a random marker there once it is subscribed, and
+    yields messages from that marker on. It also yields the markers of others: all subscribers of one node receive a
+    marker between the same two messages.
     """
 
     def __init__(
@@ -55,21 +62,24 @@ class Subscription:
         channels: Sequence[str] = (),
         patterns: Sequence[str] = (),
         prepare: Callable[[], Awaitable[None]] = _nothing,
-        watcher: Watcher | None = None,
-        marks: str | None = None,
+        observer: SubscriptionObserver | None = None,
+        markers: str | None = None,
     ) -> None:
         self._client = client
-        self._channels = channels if marks is None else (*channels, marks)
-        self._marks = marks
+        self._channels = channels if markers is None else (*channels, markers)
+        self._markers = markers
         self._patterns = patterns
         self._prepare = prepare
-        self._watcher = watcher or Watcher()
+        self._observer = observer or SubscriptionObserver()
         self.subscribed = asyncio.Event()
         self.losses = 0
-        """How often the link was lost while it heard: what was published until it was back, was not heard."""
+        """How often an open subscription was lost; messages published until it reopened were missed."""
 
     async def messages(self) -> AsyncGenerator[tuple[str, bytes], None]:
-        """Yield each message as (channel, payload), reconnecting with the seed's delay for ever."""
+        """Yield each message as (channel, payload).
+
+        It reconnects for ever, with the delays of the original specification.
+        """
         attempt = 0
         while True:
             check_cancelled()
@@ -77,17 +87,16 @@ class Subscription:
                 await self._prepare()
                 async with (
                     self._client.pubsub() as pubsub,
-                    aclosing(self._session(pubsub)) as session,
+                    aclosing(self._read(pubsub)) as session,
                 ):
                     async for message in session:
                         yield message
             except REDIS_ERRORS as error:
-                if (
-                    self.subscribed.is_set()
-                ):  # where nothing is published, no message will tell that the outage is over
+                # An open subscription is a success, also without a message to show that the outage is over.
+                if self.subscribed.is_set():
                     attempt = 0
                     self.losses += 1
-                    self._watcher.lost()
+                    self._observer.lost()
                 log.log(
                     logging.DEBUG if attempt else logging.ERROR,
                     "Redis subscription lost: %s",
@@ -97,58 +106,61 @@ class Subscription:
             attempt += 1
             await asyncio.sleep(retry_delay_s(attempt))
 
-    async def _session(self, pubsub: PubSub) -> AsyncGenerator[tuple[str, bytes], None]:
-        started_at = asked_at = heard_at = time.monotonic()
+    async def _read(self, pubsub: PubSub) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Subscribe on one connection and yield its messages until it fails."""
+        started_at = asked_at = received_at = time.monotonic()
         answered = True
-        mark = uuid.uuid4().hex[:16].encode()
+        marker = uuid.uuid4().hex[:16].encode()
         if self._patterns:
             await pubsub.psubscribe(*self._patterns)
         if self._channels:
             await pubsub.subscribe(*self._channels)
-        awaited = len(self._patterns) + len(self._channels)
+        unconfirmed = len(self._patterns) + len(self._channels)
         while True:
             check_cancelled()
             await check_node(pubsub)
-            if answered and time.monotonic() - asked_at >= PROVE_EVERY_S:
+            if answered and time.monotonic() - asked_at >= PING_EVERY_S:
                 asked_at, answered = time.monotonic(), False
                 await pubsub.ping()
-            silent_at = max(asked_at, heard_at) + SILENCE_S
-            # At least a moment: what has come already is taken before anybody is condemned.
+            silent_at = max(asked_at, received_at) + SILENCE_S
+            # At least a moment, so that data that has arrived is read before the connection is given up.
             wait_s = max(
-                0.01, (asked_at + PROVE_EVERY_S if answered else silent_at) - time.monotonic()
+                0.01, (asked_at + PING_EVERY_S if answered else silent_at) - time.monotonic()
             )
             message = await pubsub.get_message(timeout=wait_s)
             if message is None:
-                dumb = not self.subscribed.is_set() and time.monotonic() >= started_at + SILENCE_S
-                if dumb or (not answered and time.monotonic() >= silent_at):
+                never_opened = (
+                    not self.subscribed.is_set() and time.monotonic() >= started_at + SILENCE_S
+                )
+                if never_opened or (not answered and time.monotonic() >= silent_at):
                     raise TimeoutError(f"Redis was silent for {SILENCE_S:.0f} s")
                 continue
             if message["type"] == "pong":
                 answered = True
-                self._watcher.proved(asked_at)
+                self._observer.proved(asked_at)
             elif message["type"] in ("subscribe", "psubscribe"):
-                awaited -= 1
-                if not awaited:
-                    await self._begin(mark, asked_at)
+                unconfirmed -= 1
+                if not unconfirmed:
+                    await self._confirm(marker, asked_at)
             elif message["type"] in ("message", "pmessage"):
                 channel = message["channel"].decode("utf-8", "backslashreplace")
-                if self._is_heard(channel, message["data"], mark, asked_at):
+                if self._is_open_for(channel, message["data"], marker, asked_at):
                     yield channel, message["data"]
-            heard_at = (
-                time.monotonic()
-            )  # after the yield: whoever took its time with a message has not listened meanwhile
+            # After the yield, because no data is read while the caller handles a message.
+            received_at = time.monotonic()
 
-    async def _begin(self, mark: bytes, asked_at: float) -> None:
-        if self._marks is None:
+    async def _confirm(self, marker: bytes, asked_at: float) -> None:
+        if self._markers is None:
             self._open(asked_at)
         else:
-            await self._client.publish(self._marks, mark)
+            await self._client.publish(self._markers, marker)
 
-    def _is_heard(self, channel: str, payload: bytes, mark: bytes, asked_at: float) -> bool:
-        if channel == self._marks and payload == mark:
+    def _is_open_for(self, channel: str, payload: bytes, marker: bytes, asked_at: float) -> bool:
+        """Return whether to yield a message; the own marker opens the subscription."""
+        if channel == self._markers and payload == marker:
             self._open(asked_at)
-        return self._marks is None or self.subscribed.is_set()
+        return self._markers is None or self.subscribed.is_set()
 
     def _open(self, asked_at: float) -> None:
         self.subscribed.set()
-        self._watcher.opened(asked_at)
+        self._observer.opened(asked_at)

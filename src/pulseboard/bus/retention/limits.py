@@ -7,6 +7,7 @@ import msgspec
 
 from pulseboard.bus.keys import BOARD_MAX
 from pulseboard.wire.errors import ConfigError
+from pulseboard.wire.kinds import HISTORIES, HistoryKind
 
 DAY_S = 86_400
 WEEK_S = 7 * DAY_S
@@ -79,6 +80,11 @@ class Limit(NamedTuple):
         return f"{self.entries},{self.size_bytes / MB:.6g}MB,{self.age_s // _UNITS_S[unit]}{unit}"
 
 
+def _default(kind: HistoryKind) -> Limit:
+    history = HISTORIES[kind]
+    return Limit(history.entries, history.size_bytes, history.age_s)
+
+
 class Limits(msgspec.Struct, frozen=True):
     """The limits of one namespace. The servers set them, and the scripts of every writer go by what was set last.
 
@@ -86,9 +92,9 @@ class Limits(msgspec.Struct, frozen=True):
     """
 
     feed: Limit = Limit(20_000, 32 * MB, 3_600)
-    status: Limit = Limit(1_000, 1 * MB, WEEK_S)
-    log: Limit = Limit(20_000, 2 * MB, WEEK_S)
-    metric: Limit = Limit(20_000, 1 * MB, WEEK_S)
+    status: Limit = _default("status")
+    log: Limit = _default("log")
+    metric: Limit = _default("metric")
     audit: Limit = Limit(10_000, 4 * MB, 365 * DAY_S)
     incident: Limit = Limit(1_000, 8 * MB, 365 * DAY_S)
     board: Positive = BOARD_MAX

@@ -5,10 +5,10 @@ import msgspec
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.connection.errors import bus_errors
 from pulseboard.bus.history.reader import read_service_names
-from pulseboard.bus.keys import HISTORY_KINDS
 from pulseboard.bus.retention.limits import Limits
 from pulseboard.bus.scripts import read_script
 from pulseboard.tasks import check_cancelled
+from pulseboard.wire.kinds import HISTORIES
 
 SERVICES_AT_ONCE = 20
 """So many services' histories are cut in one step: Redis does nothing else meanwhile."""
@@ -56,7 +56,7 @@ class LimitSync:
                 [
                     (self._keys.history(service, kind), kind)
                     for service in chunk
-                    for kind in HISTORY_KINDS
+                    for kind in HISTORIES
                 ]
             )
 

@@ -27,7 +27,7 @@ from pulseboard.timeline.logs import (
     read_merged_lines,
 )
 from pulseboard.timeline.statuses import check_service_known
-from pulseboard.wire.events.log import LinePlace
+from pulseboard.wire.events.log import LinePosition
 
 
 def routes(hub: Hub, history: HistoryReader) -> list[ControllerRouterHandler]:
@@ -54,7 +54,7 @@ def routes(hub: Hub, history: HistoryReader) -> list[ControllerRouterHandler]:
             await check_service_known(hub, history, service)
             pages = iterate_lines(history, service, log_query)
             return await export(hub, f"{service}-logs.jsonl", pages)
-        place = parse_before(before, LinePlace.parse)
+        place = parse_before(before, LinePosition.parse)
         page = await read_lines(history, service, log_query, before=place, limit=limit)
         await check_service_known(hub, history, service, page.lines)
         return json_response(page)
@@ -76,7 +76,7 @@ def routes(hub: Hub, history: HistoryReader) -> list[ControllerRouterHandler]:
     ) -> Response[bytes]:
         if wants_export(request, form):
             return await export(hub, "logs.jsonl", iterate_merged_lines(history, log_query))
-        place = parse_before(before, LinePlace.parse)
+        place = parse_before(before, LinePosition.parse)
         return json_response(await read_merged_lines(history, log_query, before=place, limit=limit))
 
     return [service_logs, merged_logs]

@@ -22,7 +22,7 @@ from pulseboard.server.http.query import parse_metric, parse_service
 from pulseboard.server.http.responses import READ, describe_responses, json_response
 from pulseboard.timeline.charts import Chart, read_chart
 from pulseboard.timeline.statuses import check_service_known
-from pulseboard.wire.events.metric import Kind, Value
+from pulseboard.wire.events.metric import MetricKind, Value
 
 POINTS_MAX = 2_000
 
@@ -39,7 +39,7 @@ class LatestMetric(msgspec.Struct):
     """One metric of a service."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     instances: list[LatestValue]
 
 
@@ -82,7 +82,7 @@ def routes(
 
 
 def _group_by_metric(readings: Iterable[InstanceMetrics]) -> LatestMetricsView:
-    found: dict[tuple[str, Kind], list[LatestValue]] = {}
+    found: dict[tuple[str, MetricKind], list[LatestValue]] = {}
     for cursor, event in readings:
         for metric, value in event.metrics.items():
             values = found.setdefault((metric, event.kind(metric)), [])

@@ -11,19 +11,19 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import Metric, Sample
 
 from pulseboard.bus.history.latest_metrics import InstanceMetrics
-from pulseboard.wire.events.metric import Distribution, Kind, Value, split_name
+from pulseboard.wire.events.metric import Distribution, MetricKind, Value, split_name
 
 PREFIX = "pulseboard_service_"
 SERIES_MAX = 100_000
 """Series of all services together; further ones are omitted."""
 
-_COMMON_FAMILIES: dict[Kind, str] = {
+_COMMON_FAMILIES: dict[MetricKind, str] = {
     "gauge": f"{PREFIX}other",
     "counter": f"{PREFIX}other_events",
     "histogram": f"{PREFIX}other_distribution",
 }
-_TYPES: dict[Kind, str] = {"gauge": "gauge", "counter": "counter", "histogram": "summary"}
-_SUFFIXES: dict[Kind, tuple[str, ...]] = {
+_TYPES: dict[MetricKind, str] = {"gauge": "gauge", "counter": "counter", "histogram": "summary"}
+_SUFFIXES: dict[MetricKind, tuple[str, ...]] = {
     "gauge": ("",),
     "counter": ("_total",),
     "histogram": ("", "_count", "_sum", "_bucket"),
@@ -55,8 +55,8 @@ _INVALID_CHARS = re.compile(r"[^a-z0-9_]+")
 def make_families(readings: Iterable[InstanceMetrics]) -> Iterator[Metric]:
     """Yield a family for each metric, with the latest value of each instance."""
     names = _FamilyNames()
-    families: dict[tuple[str, Kind], Metric] = {}
-    seen: set[tuple[str, Kind, tuple[tuple[str, str], ...]]] = set()
+    families: dict[tuple[str, MetricKind], Metric] = {}
+    seen: set[tuple[str, MetricKind, tuple[tuple[str, str], ...]]] = set()
     for name, kind, value, own_labels in _list_values(readings):
         base, folded = split_name(name)
         family_name, is_own = names.choose(base, kind)
@@ -83,7 +83,7 @@ def make_families(readings: Iterable[InstanceMetrics]) -> Iterator[Metric]:
 
 def _list_values(
     readings: Iterable[InstanceMetrics],
-) -> list[tuple[str, Kind, Value, dict[str, str]]]:
+) -> list[tuple[str, MetricKind, Value, dict[str, str]]]:
     """Return the values with their own labels, sorted by name and kind.
 
     The order makes sure that of two metrics that want the same family, the same one gets it each
@@ -107,7 +107,7 @@ class _FamilyNames:
             for suffix in _SUFFIXES[kind]
         }
 
-    def choose(self, base: str, kind: Kind) -> tuple[str, bool]:
+    def choose(self, base: str, kind: MetricKind) -> tuple[str, bool]:
         """Return the family of a metric, and whether it is named after the metric."""
         name = _to_snake(base)
         if kind == "counter":
@@ -143,7 +143,9 @@ def _to_labels(folded: dict[str, str]) -> dict[str, str]:
     return labels
 
 
-def _to_samples(family: str, labels: dict[str, str], kind: Kind, value: Value) -> Iterator[Sample]:
+def _to_samples(
+    family: str, labels: dict[str, str], kind: MetricKind, value: Value
+) -> Iterator[Sample]:
     if isinstance(value, Distribution):
         for bound, count in value.buckets:
             yield Sample(f"{family}_bucket", labels | {"le": repr(bound)}, count)

@@ -9,8 +9,8 @@ from pulseboard.hub.connection import View
 from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import check_parameters, parse_log_filter, parse_service
 from pulseboard.wire.cursor import Cursor
+from pulseboard.wire.kinds import SSE_EVENTS
 
-KINDS = frozenset({"status", "heartbeats", "lifecycle", "log", "metric", "command", "receipt"})
 PARAMETERS = ("kinds", "services", "level", "contains", "since", "lastEventId")
 
 
@@ -27,11 +27,11 @@ def parse_view(scope: HTTPScope) -> View:
     given = [name for name, values in query.items() for _ in values]
     check_parameters(given, PARAMETERS, lists=("kinds", "services"))
     kinds = _parse_names(query.get("kinds"))
-    if kinds is not None and (unknown := kinds - KINDS):
+    if kinds is not None and (unknown := kinds - SSE_EVENTS):
         raise Problem(
             400,
             "unknown-kind",
-            f"kinds can be {', '.join(sorted(KINDS))}, not {', '.join(sorted(unknown))[:80]}.",
+            f"kinds can be {', '.join(sorted(SSE_EVENTS))}, not {', '.join(sorted(unknown))[:80]}.",
         )
     services = _parse_names(query.get("services"))
     for service in services or ():

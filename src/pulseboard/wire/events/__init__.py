@@ -1,1 +1,1 @@
-"""The events, one module for each kind."""
+"""The events: one module for each kind. `wire/kinds.py` is their registry."""

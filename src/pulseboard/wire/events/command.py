@@ -1,6 +1,6 @@
-"""Commands as they travel, and the signature by which a service knows that it may obey one.
+"""Commands, and the signature by which a service knows that it may obey one.
 
-A signature covers the very bytes of the command and the namespace it was meant for, so nothing needs to be put in order first.
+A signature covers the exact bytes of the command and its namespace, so the JSON needs no canonical form.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pulseboard.wire.codec import (
     check_raw_object,
     check_size,
     decode,
-    is_stamped,
+    is_feed_id,
 )
 from pulseboard.wire.errors import ConfigError, InvalidEvent
 from pulseboard.wire.field_types import (
@@ -30,19 +30,17 @@ from pulseboard.wire.names import check_command_name, check_instance_name, check
 
 MAX_ARGS_BYTES = 16_384
 DEADLINE_S, MIN_DEADLINE_S, MAX_DEADLINE_S = 30.0, 0.1, 86_400.0
-"""How long a command may take to be begun, where nobody says."""
-
-
+"""Seconds until which a command must be started: the default, and the bounds."""
 MIN_KEY_CHARS = 16
-
 
 DeadlineS = Annotated[float, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)]
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A command on its way: to which instances, when it was issued and until when it may be begun (ms by Redis' clock).
+    """A command for some instances of a service; times are in ms by Redis' clock.
 
-    `by` is who gave it ('': nobody logged in), `source` how, `origin` from which address, `refused` why it goes to nobody.
+    It must be started before `expires`. `by` is the user that sent it (empty: no login), `source` the way it came,
+    `origin` the client's address. `refused` is the reason why it goes to no instance (empty: it is not refused).
     """
 
     command_id: CommandId
@@ -59,7 +57,10 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class ExternalCommand(msgspec.Struct, frozen=True):
-    """What anyone may publish on `service:commands` (seed, "Service Control"): to one instance, or to all of the service."""
+    """A command that any program published on `service:commands`: for one instance, or for all of the service.
+
+    Original specification, "Service Control".
+    """
 
     command: CommandName
     service: ServiceName
@@ -72,13 +73,11 @@ class ExternalCommand(msgspec.Struct, frozen=True):
 
 
 _commands = msgspec.json.Decoder(Command)
+_external_commands = msgspec.json.Decoder(ExternalCommand)
 
 
-_plain = msgspec.json.Decoder(ExternalCommand)
-
-
-def parse_command(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Command:
-    """Read one command as a server wrote it; raise InvalidEvent with the reason when it is none."""
+def parse_command_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Command:
+    """Parse a command that a server wrote; raise InvalidEvent with the reason when it is invalid."""
     check_size(data, max(max_bytes, MAX_EVENT_BYTES))
     command = decode(_commands, data)
     check_service_name(command.service)
@@ -92,33 +91,37 @@ def parse_command(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Command:
 def parse_external_command(
     payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES
 ) -> ExternalCommand | None:
-    """Check one message on `service:commands`; None when it came from the feed. Raises InvalidEvent with the reason."""
+    """Parse an external message on `service:commands`; return None when it came from the feed.
+
+    Raises InvalidEvent with the reason for which the message must be dropped.
+    """
     check_size(payload, max_bytes)
-    message = decode(_plain, payload)
-    if is_stamped(message.id):
+    command = decode(_external_commands, payload)
+    if is_feed_id(command.id):
         return None
-    check_service_name(message.service)
-    check_command_name(message.command)
-    if message.instance is not None:
-        check_instance_name(message.instance)
-    check_depth(message.args)
-    return message
+    check_service_name(command.service)
+    check_command_name(command.command)
+    if command.instance is not None:
+        check_instance_name(command.instance)
+    check_depth(command.args)
+    return command
 
 
 def check_args(args: bytes) -> None:
-    """Raise InvalidEvent for arguments that are larger than a command's may be."""
+    """Raise InvalidEvent for command arguments that are too large."""
     if len(args) > MAX_ARGS_BYTES:
         raise InvalidEvent(
             "too-large",
-            f"the arguments of a command are at most {MAX_ARGS_BYTES} bytes, not {len(args)}",
+            f"the arguments of a command can have at most {MAX_ARGS_BYTES} bytes; these have"
+            f" {len(args)}",
         )
 
 
 def check_command_key(key: str | None) -> str | None:
-    """Return the key that commands are signed with, None for none; raise ConfigError for one that is easily guessed."""
+    """Return the key that signs commands, None for none; raise ConfigError for a key that is too short."""
     if key is not None and len(key) < MIN_KEY_CHARS:
         raise ConfigError(
-            f"a command key has at least {MIN_KEY_CHARS} characters; this one has {len(key)}"
+            f"a command key needs at least {MIN_KEY_CHARS} characters; this one has {len(key)}"
         )
     return key
 
@@ -128,6 +131,6 @@ def sign(key: str, namespace: str, data: bytes) -> str:
     return hmac.new(key.encode(), namespace.encode() + b"\0" + data, hashlib.sha256).hexdigest()
 
 
-def is_signed(key: str, namespace: str, data: bytes, signature: str) -> bool:
-    """Say whether a signature is that of these bytes, in a time that tells nothing of it."""
+def is_signature_valid(key: str, namespace: str, data: bytes, signature: str) -> bool:
+    """Return whether a signature belongs to these bytes, in constant time."""
     return hmac.compare_digest(sign(key, namespace, data).encode(), signature.encode())

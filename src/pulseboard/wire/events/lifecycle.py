@@ -1,4 +1,4 @@
-"""Lifecycle events: the loss of an instance, and its removal from the board."""
+"""Lifecycle events: an instance is lost, or leaves the board."""
 
 from typing import Annotated, Literal
 
@@ -16,11 +16,17 @@ from pulseboard.wire.field_types import (
 from pulseboard.wire.names import check_instance_name, check_service_name
 
 Cause = Literal["silent", "overdue"]
-"""Why an instance was declared lost: no beat for two and a half of its rhythms, or a planned return that was missed."""
+"""Why a server declared an instance lost.
+
+`silent`: no heartbeat for two and a half intervals; `overdue`: it missed its planned return.
+"""
 
 
 class Incident(msgspec.Struct, frozen=True):
-    """One loss: an instance, its last sign of life and when it was declared lost, in ms by Redis' clock."""
+    """One loss of an instance: its last sign of life, and when a server declared it lost.
+
+    Both times are in ms by Redis' clock.
+    """
 
     id: FeedId
     service: ServiceName
@@ -32,7 +38,10 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class LifecycleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of an instance: `lost`, with its incident, or `gone` from the board. Later kinds are passed on as they are."""
+    """A change of an instance: `lost`, with its incident, or `gone` from the board.
+
+    Values of `event` that a later version adds are passed to clients unchanged.
+    """
 
     service: ServiceName
     instance: InstanceName
@@ -42,22 +51,20 @@ class LifecycleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     replaced_by: InstanceName | None = None
 
 
-_lifecycles = msgspec.json.Decoder(LifecycleEvent)
-
-
+_events = msgspec.json.Decoder(LifecycleEvent)
 _incidents = msgspec.json.Decoder(Incident)
 
 
-def parse_lifecycle(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LifecycleEvent:
-    """Read one feed entry of this kind; raise InvalidEvent with the reason when it is none."""
+def parse_lifecycle_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LifecycleEvent:
+    """Parse a feed entry of this kind; raise InvalidEvent with the reason when it is invalid."""
     check_size(data, max(max_bytes, MAX_EVENT_BYTES))
-    event = decode(_lifecycles, data)
+    event = decode(_events, data)
     check_service_name(event.service)
     check_instance_name(event.instance)
     return event
 
 
 def parse_incident(data: bytes) -> Incident:
-    """Read one incident; raise InvalidEvent with the reason when it is none."""
+    """Parse one incident; raise InvalidEvent with the reason when it is invalid."""
     check_size(data, MAX_EVENT_BYTES)
     return decode(_incidents, data)

@@ -1,4 +1,4 @@
-"""Log lines as they travel: one on `service:logs`, a batch of one instance in the feed."""
+"""Log events: a message on `service:logs` has one line, a feed entry a batch of lines of one instance."""
 
 from typing import Annotated, Any, NamedTuple
 
@@ -12,8 +12,8 @@ from pulseboard.wire.codec import (
     check_size,
     decode,
     encode,
-    is_stamped,
-    json_of,
+    is_feed_id,
+    json_text,
 )
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
@@ -28,11 +28,17 @@ from pulseboard.wire.field_types import (
 from pulseboard.wire.names import check_instance_name, check_service_name
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-"""The levels of Python's `logging`, the least first."""
+"""The levels of Python's `logging`, the least severe first."""
+
+MAX_SHARED_BYTES = 1_024
+"""Space for the members that the lines of a feed entry share, and its `dropped`.
+
+The publisher did not send them.
+"""
 
 LogLevel = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(LEVELS)})]
 
-_OTHER_NAMES = {
+_ALIASES = {
     "trace": "debug",
     "notset": "debug",
     "notice": "info",
@@ -49,7 +55,10 @@ _OTHER_NAMES = {
 
 
 class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line. `timestamp` is ms by the clock of whoever logged it, 0 where it did not say; `fields` the JSON of an object."""
+    """One log line.
+
+    `timestamp` is in ms by the clock of its publisher, 0 when it has none. `fields` is the JSON text of an object.
+    """
 
     level: LogLevel
     message: str
@@ -59,19 +68,19 @@ class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
 
 
-class LinePlace(NamedTuple):
-    """Which line: the entry that it came in, and its number there. In order, as the lines are."""
+class LinePosition(NamedTuple):
+    """The position of a log line: its feed entry and its number there. Positions have the order of the lines."""
 
     cursor: Cursor
     number: int
 
     @classmethod
-    def parse(cls, text: str) -> "LinePlace":
+    def parse(cls, text: str) -> "LinePosition":
         """Parse `<ms>-<seq>.<number>`; raise ValueError for anything else."""
         id, _, number = text.partition(".")
         if not (number.isascii() and number.isdigit() and len(number) <= 6):
             raise ValueError(
-                f"{text[:60]!r} is no id of a log line: it looks like 1763890000123-0.5"
+                f"{text[:60]!r} is not the id of a log line; one looks like 1763890000123-0.5"
             )
         return cls(Cursor.parse(id), int(number))
 
@@ -80,9 +89,10 @@ class LinePlace(NamedTuple):
 
 
 class LineView(LogLine, frozen=True, kw_only=True):
-    """One line of a log, with the id by which readers know it; `timestamp` is when it came, where nobody said.
+    """A log line with its id, as clients get it.
 
-    `dropped` is how many lines of its instance were lost before it; live it is the frame that tells.
+    A line without a `timestamp` gets the time at which it arrived. `dropped` is the number of lines of its instance that
+    were dropped before it, in history; on the event stream the frame has that number instead.
     """
 
     id: LineId
@@ -91,7 +101,10 @@ class LineView(LogLine, frozen=True, kw_only=True):
 
 
 class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Some lines of one instance, in order. `dropped` is how many were lost before these, since there were too many."""
+    """A batch of lines of one instance, in order.
+
+    `dropped` is the number of lines that the instance dropped before these because there were too many.
+    """
 
     service: ServiceName
     lines: list[LogLine]
@@ -102,7 +115,7 @@ class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 class PublishedLine(msgspec.Struct, frozen=True):
     """The payload on `service:logs`. Members besides these become `fields` of the line.
 
-    `level` is accepted in any case and by the names of any usual library. `parse_log_message` reads
+    `level` is accepted in any case and by the names of any usual library. `parse_external_log` reads
     the payload as a dict, since it keeps the unknown members.
     """
 
@@ -119,19 +132,20 @@ class PublishedLine(msgspec.Struct, frozen=True):
 
 
 class LogFilter(NamedTuple):
-    """Which lines are wanted: of this level and above, with this text in message, logger, fields or traceback (any case)."""
+    """A filter by least level, and by text in message, logger, fields or traceback (in any case)."""
 
     level: str = LEVELS[0]
     contains: str = ""
 
-    def takes(self, line: LogLine) -> bool:
+    def matches(self, line: LogLine) -> bool:
+        """Return whether a line passes the filter."""
         if LEVELS.index(line.level) < LEVELS.index(self.level):
             return False
-        wanted = self.contains.lower()
-        if not wanted:
+        text = self.contains.lower()
+        if not text:
             return True
-        texts = (line.message, line.logger, line.traceback, json_of(line.fields).decode())
-        return any(wanted in text.lower() for text in texts)
+        parts = (line.message, line.logger, line.traceback, json_text(line.fields).decode())
+        return any(text in part.lower() for part in parts)
 
 
 _events = msgspec.json.Decoder(LogEvent)
@@ -139,25 +153,25 @@ _messages = msgspec.json.Decoder(dict[str, Any])
 
 
 def parse_level(name: str) -> str:
-    """Return the level that is meant by a name, in whatever case and by whatever library; raise InvalidEvent for none."""
+    """Return the level for a name in any case, from any known library; raise InvalidEvent for another name."""
     level = name.lower()
-    level = _OTHER_NAMES.get(level, level)
+    level = _ALIASES.get(level, level)
     if level not in LEVELS:
         raise InvalidEvent(
-            "wrong-type", f"a level is one of {', '.join(LEVELS)}, not {name[:40]!r}"
+            "wrong-type", f"a level must be one of {', '.join(LEVELS)}, not {name[:40]!r}"
         )
     return level
 
 
-def parse_log_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LogEvent | None:
-    """Check one message on `service:logs`; return it as an event of one line, or None when it is in the feed already.
+def parse_external_log(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LogEvent | None:
+    """Parse an external message on `service:logs`; return an event of one line, or None when it came from the feed.
 
-    Members besides the known ones become `fields`. Raises InvalidEvent with the reason for which it must be dropped.
+    Members other than the known ones become `fields`. Raises InvalidEvent with the reason for which it must be dropped.
     """
     check_size(payload, max_bytes)
     message = decode(_messages, payload)
     check_depth(message)
-    if is_stamped(message.pop("id", None), of_line=True):
+    if is_feed_id(message.pop("id", None), of_line=True):
         return None
     service, instance = _text(message, "service"), _text(message, "instance", "")
     fields = message.pop("fields", None)
@@ -167,7 +181,7 @@ def parse_log_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Lo
         or not isinstance(timestamp, int | float)
         or not abs(timestamp) <= MAX_TIMESTAMP_MS
     ):
-        raise InvalidEvent("wrong-type", "a timestamp is a number of ms since the epoch")
+        raise InvalidEvent("wrong-type", "a timestamp must be a number of ms since the epoch")
     level = parse_level(_text(message, "level", "info"))
     text, logger, trace = (
         _text(message, name, default)
@@ -188,45 +202,46 @@ def parse_log_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Lo
 
 
 def parse_log_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LogEvent:
-    """Read one feed entry of this kind; raise InvalidEvent with the reason when it is none."""
-    check_size(
-        data, max_bytes + 1_024
-    )  # what all lines share, and their number, is not the publisher's
+    """Parse a feed entry of this kind; raise InvalidEvent with the reason when it is invalid."""
+    check_size(data, max_bytes + MAX_SHARED_BYTES)
     event = decode(_events, data)
     check_service_name(event.service)
     check_instance_name(event.instance)
     for line in event.lines:
         if line.level not in LEVELS:
-            raise InvalidEvent("wrong-type", f"a level is one of {', '.join(LEVELS)}")
+            raise InvalidEvent("wrong-type", f"a level must be one of {', '.join(LEVELS)}")
         if line.fields is not msgspec.UNSET:
-            check_raw_object(json_of(line.fields))
+            check_raw_object(json_text(line.fields))
     return event
 
 
-def view_line(line: LogLine, place: LinePlace, dropped: int = 0) -> LineView:
-    """Return one line as readers get it, live and from history, where `dropped` lines were lost before it."""
+def view_line(line: LogLine, position: LinePosition, dropped: int = 0) -> LineView:
+    """Return one line as clients get it, live and from history; `dropped` lines are missing before it."""
     return LineView(
         level=line.level,
         message=line.message,
-        timestamp=line.timestamp or place.cursor.ms,
+        timestamp=line.timestamp or position.cursor.ms,
         logger=line.logger,
         fields=line.fields,
         traceback=line.traceback,
-        id=str(place),
+        id=str(position),
         dropped=dropped,
     )
 
 
-def cut_text(text: str, most: int, *, keep_end: bool = False, unseen: int = 0) -> str:
-    """Return at most `most` characters of a text, saying how many are left out, the `unseen` that are not in it included."""
+def shorten_text(text: str, most: int, *, keep_end: bool = False, unseen: int = 0) -> str:
+    """Return at most `most` characters of a text, and a note with the number of characters left out.
+
+    `unseen` characters were left out before and are not part of `text`; the note counts them too.
+    """
     if len(text) <= most and not unseen:
         return text
-    said = f"({max(0, len(text) - most) + unseen} characters left out)"
-    return f"{said} … {text[-most:]}" if keep_end else f"{text[:most]} … {said}"
+    note = f"({max(0, len(text) - most) + unseen} characters left out)"
+    return f"{note} … {text[-most:]}" if keep_end else f"{text[:most]} … {note}"
 
 
 def count_levels(lines: list[LogLine]) -> str:
-    """Return how many lines there are of which level, as the scripts take it: `info=3 error=1`."""
+    """Return the number of lines of each level, in the format of the scripts: `info=3 error=1`."""
     counts = {level: sum(line.level == level for line in lines) for level in LEVELS}
     return " ".join(f"{level}={count}" for level, count in counts.items() if count)
 
@@ -236,6 +251,6 @@ def _text(message: dict[str, Any], name: str, default: str | None = None) -> str
     if not isinstance(value, str):
         raise InvalidEvent(
             "wrong-type",
-            f"`{name}` is a text" if value is not None else f"a log line has a `{name}`",
+            f"`{name}` must be a string" if value is not None else f"a log line needs a `{name}`",
         )
     return value

@@ -1,7 +1,7 @@
-"""Metrics as they travel: some values of one instance at one moment, on `service:metrics` and in the feed.
+"""Metric events: values of one instance at one moment, on `service:metrics` and in the feed.
 
-Counters, and the count, sum and buckets of a histogram, are totals since their instance began, so that a lost one costs
-nothing; a total that fell says that it began anew.
+Counters, and the count, sum and buckets of a histogram, are totals since their instance started, so a lost event loses
+no counts. A total that is lower than the one before means that the instance restarted.
 """
 
 import re
@@ -9,24 +9,32 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pulseboard.wire.codec import MAX_EVENT_BYTES, Timestamp, check_size, decode, is_stamped
+from pulseboard.wire.codec import (
+    MAX_EVENT_BYTES,
+    MAX_STAMP_BYTES,
+    Timestamp,
+    check_size,
+    decode,
+    is_feed_id,
+)
 from pulseboard.wire.errors import InvalidEvent, InvalidName
 from pulseboard.wire.field_types import AnyTimeMs, InstanceName, PublisherTimeMs, ServiceName
 from pulseboard.wire.names import check_instance_name, check_service_name
 
 MAX_METRICS = 500
-"""Names in one event."""
+"""The most names in one event."""
 MAX_BUCKETS = 200
 MAX_NAME_CHARS = 256
 LARGEST = 1e300
-"""Of two numbers within this, sum, difference and rate are finite as well."""
+"""The largest value. The sum, difference and rate of two such numbers are finite too."""
 
-Kind = Literal["gauge", "counter", "histogram"]
+MetricKind = Literal["gauge", "counter", "histogram"]
 
 _LABEL = r'[A-Za-z_][A-Za-z0-9_.]*="(?:[^"\\\x00-\x1f\x7f]|\\["\\n])*"'
 _NAME = re.compile(rf"([A-Za-z0-9_][A-Za-z0-9_.:/-]*)(?:\{{({_LABEL}(?:,{_LABEL})*)\}})?")
 _LABELS = re.compile(r'([A-Za-z0-9_.]+)="((?:[^"\\]|\\.)*)"')
 _ESCAPED = {r"\"": '"', r"\\": "\\", r"\n": "\n"}
+_ESCAPE = re.compile(r'\\["\\n]')
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -38,9 +46,9 @@ FiniteFloat = Annotated[float, _LIMITS]
 
 
 class Distribution(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The value of a histogram: how many values there ever were and their sum, and the extremes of what came since the last.
+    """The value of a histogram: the total count and sum, and the extremes since the previous event.
 
-    `buckets` are pairs of an upper bound and how many values there ever were up to it, as in Prometheus.
+    `buckets` are pairs of an upper bound and the total count of values up to it, as in Prometheus.
     """
 
     count: Count
@@ -69,9 +77,9 @@ MetricValues = Annotated[
 
 
 class MetricEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Some metrics of one instance. A number is a gauge, unless `kinds` says that it is a counter.
+    """Metrics of one instance. A number is a gauge, unless `kinds` declares it a counter.
 
-    `timestamp` is ms by the clock of whoever measured, 0 where it did not say.
+    `timestamp` is in ms by the clock of the publisher, 0 when it has none.
     """
 
     service: ServiceName
@@ -79,12 +87,12 @@ class MetricEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: InstanceName = ""
     timestamp: PublisherTimeMs = 0
     kinds: Annotated[
-        dict[str, Kind],
+        dict[str, MetricKind],
         msgspec.Meta(description="The names of the counters; other numbers are gauges."),
     ] = {}
 
-    def kind(self, name: str) -> Kind:
-        """Return the kind of a metric that this has."""
+    def kind(self, name: str) -> MetricKind:
+        """Return the kind of a metric of this event."""
         if isinstance(self.metrics[name], Distribution):
             return "histogram"
         return "counter" if self.kinds.get(name) == "counter" else "gauge"
@@ -100,13 +108,13 @@ class PublishedMetrics(MetricEvent, frozen=True, kw_only=True):
 
 
 class _Message(msgspec.Struct):
-    """What a publisher may send. A `timestamp` may have a fraction, which is dropped."""
+    """An external message. Its `timestamp` can have a fraction, which is dropped."""
 
     service: str
     metrics: dict[str, Value]
     instance: str = ""
     timestamp: Annotated[int, Timestamp] | Annotated[float, Timestamp] = 0
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, MetricKind] = {}
     id: Any = None
 
 
@@ -115,17 +123,17 @@ _messages = msgspec.json.Decoder(_Message)
 
 
 def check_metric_name(name: str) -> str:
-    """Return `name` if it can name a metric, else raise InvalidName saying what is allowed."""
+    """Return `name` if it is a valid metric name; else raise InvalidName with the rule."""
     if len(name) > MAX_NAME_CHARS or _NAME.fullmatch(name) is None:
         raise InvalidName(
             f"{name[:80]!r} cannot name a metric: use up to {MAX_NAME_CHARS} of A-Z, a-z, 0-9, '_', '.', ':', '/' and '-',"
-            " starting with a letter, a digit or '_', and then, if need be, labels as in {route=\"/x\"}"
+            " starting with a letter, a digit or '_'; labels can follow, as in {route=\"/x\"}"
         )
     return name
 
 
 def split_name(name: str) -> tuple[str, dict[str, str]]:
-    """Return a name without its labels, and the labels."""
+    """Split a metric name into the name without its labels, and the labels."""
     base, brace, labels = name.partition("{")
     if not brace:
         return base, {}
@@ -136,23 +144,25 @@ def split_name(name: str) -> tuple[str, dict[str, str]]:
 
 
 def join_name(base: str, labels: dict[str, str]) -> str:
-    """Return the name of the metric with these labels, which `split_name` takes apart again. It is not checked."""
+    """Return the name of the metric with these labels, the inverse of `split_name`. It is not checked."""
     if not labels:
         return base
     pairs = (f'{key}="{_escape(text)}"' for key, text in sorted(labels.items()))
     return f"{base}{{{','.join(pairs)}}}"
 
 
-def parse_metric_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> MetricEvent | None:
-    """Check one message on `service:metrics`; return it as an event, or None when it is in the feed already.
+def parse_external_metric(
+    payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES
+) -> MetricEvent | None:
+    """Parse an external message on `service:metrics`; return its event, or None when it came from the feed.
 
     Raises InvalidEvent with the reason for which it must be dropped.
     """
     check_size(payload, max_bytes)
     message = decode(_messages, payload)
-    if is_stamped(message.id):
+    if is_feed_id(message.id):
         return None
-    counters: dict[str, Kind] = {
+    counters: dict[str, MetricKind] = {
         name: kind
         for name, kind in message.kinds.items()
         if kind == "counter" and name in message.metrics
@@ -169,8 +179,8 @@ def parse_metric_message(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) ->
 
 
 def parse_metric_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> MetricEvent:
-    """Read one feed entry of this kind; raise InvalidEvent with the reason when it is none."""
-    check_size(data, max_bytes + 64)  # the id that the script put in is not the publisher's
+    """Parse a feed entry of this kind; raise InvalidEvent with the reason when it is invalid."""
+    check_size(data, max_bytes + MAX_STAMP_BYTES)
     return _check(decode(_events, data))
 
 
@@ -180,20 +190,20 @@ def _check(event: MetricEvent) -> MetricEvent:
     if len(event.metrics) > MAX_METRICS:
         raise InvalidEvent(
             "too-large",
-            f"an event has at most {MAX_METRICS} metrics, this one has {len(event.metrics)}",
+            f"an event can have at most {MAX_METRICS} metrics; this one has {len(event.metrics)}",
         )
     for name, value in event.metrics.items():
         check_metric_name(name)
-        if not (_is_distribution(value) if isinstance(value, Distribution) else _is_finite(value)):
+        if not (_is_consistent(value) if isinstance(value, Distribution) else _is_finite(value)):
             raise InvalidEvent(
                 "wrong-type",
-                f"the value of {name[:80]!r} is no finite number, nor a histogram of such",
+                f"the value of {name[:80]!r} must be a finite number, or a histogram of finite numbers",
             )
     return event
 
 
-def _is_distribution(value: Distribution) -> bool:
-    """Say whether a histogram can be one. An extreme without the other, or the least above the greatest, cannot."""
+def _is_consistent(value: Distribution) -> bool:
+    """Return whether a histogram is consistent: both extremes or none, in order, and rising buckets."""
     if (value.min is None) != (value.max is None) or (
         value.min is not None and value.max is not None and value.min > value.max
     ):
@@ -212,9 +222,6 @@ def _is_distribution(value: Distribution) -> bool:
 
 def _is_finite(number: float) -> bool:
     return -LARGEST <= number <= LARGEST
-
-
-_ESCAPE = re.compile(r'\\["\\n]')
 
 
 def _escape(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Receipts: what an instance, or the server in its place, reports about a command."""
+"""Receipts: an instance, or a server in its place, reports a step of a command."""
 
 from typing import Annotated, Literal
 
@@ -9,15 +9,15 @@ from pulseboard.wire.field_types import CommandId, CommandName, InstanceName, Se
 from pulseboard.wire.names import check_instance_name, check_service_name
 
 Step = Literal["received", "accepted", "refused", "done", "failed", "expired"]
-
-
 FINAL = frozenset({"refused", "done", "failed", "expired"})
+"""The steps after which an instance reports no other step of the command."""
 
 
 class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a command at one instance. `timestamp` is ms by Redis' clock, and there once it is in the feed.
+    """One step of a command at one instance.
 
-    `reason` goes with refused, with expired, and with failed where the board says it; `error` with failed; `result` is JSON.
+    A script adds `timestamp` (ms by Redis' clock) when it appends the receipt to the feed. `reason` belongs to refused
+    and expired, and to failed when a server reports it; `error` belongs to failed; `result` is any JSON.
     """
 
     service: ServiceName
@@ -35,8 +35,8 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
 _receipts = msgspec.json.Decoder(Receipt)
 
 
-def parse_receipt(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Receipt:
-    """Read one receipt; raise InvalidEvent with the reason when it is none."""
+def parse_receipt_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Receipt:
+    """Parse a feed entry of this kind; raise InvalidEvent with the reason when it is invalid."""
     check_size(data, max(max_bytes, MAX_EVENT_BYTES))
     receipt = decode(_receipts, data)
     check_service_name(receipt.service)

@@ -1,4 +1,4 @@
-"""Status events: what a service publishes about itself, as a message and as a feed entry."""
+"""Status events: a service publishes its status, as a pub/sub message and as a feed entry."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,7 @@ import msgspec
 
 from pulseboard.wire.codec import (
     MAX_EVENT_BYTES,
+    MAX_STAMP_BYTES,
     Timestamp,
     check_depth,
     check_raw_object,
@@ -13,7 +14,7 @@ from pulseboard.wire.codec import (
     decode,
     encode,
     encode_event,
-    is_stamped,
+    is_feed_id,
 )
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.field_types import (
@@ -33,13 +34,14 @@ from pulseboard.wire.names import (
 )
 
 MAX_HEARTBEAT_S = 86_400.0
-
-
 MAX_BACK_IN_S = 86_400.0
 
 
 class ServiceStatusUpdate(msgspec.Struct, frozen=True):
-    """The seed's message on `service:<name>`: who, when (ms since the epoch), and the whole status."""
+    """A message on `service:<name>`, as in the original specification.
+
+    It holds the service, the time (ms since the epoch) and the whole status.
+    """
 
     service: str
     timestamp: int
@@ -47,9 +49,9 @@ class ServiceStatusUpdate(msgspec.Struct, frozen=True):
 
 
 class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A status event as it stands in the feed (docs/reference/wire.md). `status` is the JSON text of an object.
+    """A status event as a feed entry (docs/reference/wire.md). `status` is the JSON text of an object.
 
-    `commands` are the names of those that the instance listens for; what they take, it tells in Redis.
+    `commands` are the names of the commands that the instance accepts; Redis holds their parameters.
     """
 
     service: ServiceName
@@ -69,9 +71,9 @@ class PublishedStatus(StatusEvent, frozen=True, kw_only=True):
 
 
 class _Message(msgspec.Struct):
-    """What a publisher may send: the event with its status decoded, and the id that says it came from the feed.
+    """An external message: the event with its status decoded, and the id of messages from the feed.
 
-    A `timestamp` may have a fraction (`time.time() * 1000` does); the fraction is dropped.
+    A `timestamp` can have a fraction (`time.time() * 1000` has one); the fraction is dropped.
     """
 
     service: str
@@ -85,27 +87,25 @@ class _Message(msgspec.Struct):
 
 
 _messages = msgspec.json.Decoder(_Message)
-
-
 _events = msgspec.json.Decoder(StatusEvent)
 
 
-def parse_message(
+def parse_external_status(
     channel: str, payload: bytes, *, prefix: str = DEFAULT_PREFIX, max_bytes: int = MAX_EVENT_BYTES
 ) -> bytes | None:
-    """Check one pub/sub message; return the event's compact JSON, or None when it carries the id of the feed already.
+    """Parse an external status message; return the compact JSON of its event, or None when it came from the feed.
 
     Raises InvalidEvent with the reason for which the message must be dropped.
     """
     service = parse_channel(channel, prefix)
     check_size(payload, max_bytes)
     message = decode(_messages, payload)
-    if is_stamped(message.id):
+    if is_feed_id(message.id):
         return None
     if message.service != service:
         raise InvalidEvent(
             "channel-mismatch",
-            f"an event of {message.service[:80]!r} came on the channel of {service!r}",
+            f"the channel of {service!r} carried an event of {message.service[:80]!r}",
         )
     check_depth(message.status)
     event = StatusEvent(
@@ -117,34 +117,39 @@ def parse_message(
         stopped=message.stopped,
         back_in_s=message.back_in_s,
     )
-    _check_rhythm(event)
+    _check_durations(event)
     return encode_event(event, max_bytes=max_bytes)
 
 
-def parse_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> StatusEvent:
-    """Read one feed entry. The scripts wrote it from a checked event, but anyone with Redis can write there: check again."""
-    check_size(data, max_bytes + 64)  # the id that the script put in is not the publisher's
+def parse_status_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> StatusEvent:
+    """Parse a feed entry of this kind; raise InvalidEvent with the reason when it is invalid.
+
+    The scripts write checked events, but any program with access to Redis can write there too, so it is checked again.
+    """
+    check_size(data, max_bytes + MAX_STAMP_BYTES)
     event = decode(_events, data)
     check_service_name(event.service)
     check_instance_name(event.instance)
-    _check_rhythm(event)
+    _check_durations(event)
     check_raw_object(bytes(event.status))
     return event
 
 
-def parse_update(payload: bytes) -> ServiceStatusUpdate:
-    """Read the seed's message, wherever it came from; raise InvalidEvent with the reason when it is none."""
+def parse_status_update(payload: bytes) -> ServiceStatusUpdate:
+    """Parse a message of the original specification from any channel; raise InvalidEvent when it is invalid."""
     message = decode(_messages, payload)
     return ServiceStatusUpdate(message.service, int(message.timestamp), message.status)
 
 
-def _check_rhythm(event: StatusEvent) -> None:
+def _check_durations(event: StatusEvent) -> None:
     if event.heartbeat_s is not None and not 0 < event.heartbeat_s <= MAX_HEARTBEAT_S:
         raise InvalidEvent(
-            "wrong-type", f"heartbeat_s is more than 0 and at most {MAX_HEARTBEAT_S:.0f} seconds"
+            "wrong-type",
+            f"heartbeat_s must be more than 0 and at most {MAX_HEARTBEAT_S:.0f} seconds",
         )
     if event.back_in_s is not None and not (event.stopped and 0 < event.back_in_s <= MAX_BACK_IN_S):
         raise InvalidEvent(
             "wrong-type",
-            f"back_in_s goes with a goodbye, is more than 0 and at most {MAX_BACK_IN_S:.0f} seconds",
+            "back_in_s needs `stopped`, and must be more than 0 and at most"
+            f" {MAX_BACK_IN_S:.0f} seconds",
         )

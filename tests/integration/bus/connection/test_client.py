@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from tests.support.bus import Reader, eventually, outgoing, running
+from tests.support.bus import Reader, eventually, fail_on_command, outgoing, running
 from tests.support.valkey import free_port, run_valkey
 
 from pulseboard.bus.connection.address import RedisAddress
@@ -72,7 +72,7 @@ async def test_a_wrong_password_is_told_and_never_shown(
 
     reader = Reader(wrong, Keys("locked"))
     async with BusClient(wrong, Keys("locked")) as bus:
-        ingestor = Ingestor(bus, Rejections())
+        ingestor = Ingestor(bus, Rejections(), route_command=fail_on_command)
         async with running(reader.run(), ingestor.run()):
             await eventually(lambda: len(reader.blinds) >= 3)
     assert WRONG not in caplog.text + reader.blinds[0].reason

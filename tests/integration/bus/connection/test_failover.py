@@ -154,7 +154,7 @@ async def test_a_master_that_does_not_know_that_it_was_replaced_is_left_by_all(
             # As part of a reset: of what the old one took nobody knows how much was passed on.
             await eventually(lambda: 2 in numbers_of(reader.resets[-1].board))
             assert "failed over" in reader.resets[-1].reason
-            await eventually(lambda: ingestor.listening.is_set() and new.client.pubsub_numpat())
+            await eventually(lambda: ingestor.subscribed.is_set() and new.client.pubsub_numpat())
             assert old.client.role()[0] == b"master"
             assert not old.client.pubsub_numpat()
     finally:

@@ -13,6 +13,7 @@ from tests.support.bus import (
     PATIENCE_S,
     Proxy,
     eventually,
+    fail_on_command,
     history,
     ingesting,
     plain,
@@ -23,7 +24,7 @@ from tests.support.bus import (
 
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import BusClient
-from pulseboard.bus.ingest.coverage import JOIN_MS, CoverageGap, Span, latest_gap
+from pulseboard.bus.ingest.coverage import JOIN_MS, CoverageGap, CoverageSpan, latest_gap
 from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.bus.keys import COVERAGE_TTL_S, Keys
 from pulseboard.bus.rejections import Rejections
@@ -32,9 +33,9 @@ from pulseboard.embedded.valkey import EmbeddedValkey
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulseboard.bus.ingest.subscription.PROVE_EVERY_S", 0.1)
+    monkeypatch.setattr("pulseboard.bus.ingest.subscription.PING_EVERY_S", 0.1)
     monkeypatch.setattr("pulseboard.bus.ingest.subscription.SILENCE_S", 0.5)
-    monkeypatch.setattr("pulseboard.bus.ingest.coverage.SETTLE_S", 0.5)
+    monkeypatch.setattr("pulseboard.bus.ingest.coverage.COMPARE_AFTER_S", 0.5)
 
 
 def now_ms(raw: redis.Redis) -> int:
@@ -66,9 +67,11 @@ async def listening(
     told: list[CoverageGap | None] = []
     async with contextlib.AsyncExitStack() as stack:
         bus = await stack.enter_async_context(BusClient(address, keys))
-        ingestor = Ingestor(bus, Rejections(), prefix=prefix, on_deaf=told.append)
+        ingestor = Ingestor(
+            bus, Rejections(), route_command=fail_on_command, prefix=prefix, on_gap=told.append
+        )
         await stack.enter_async_context(running(ingestor.run()))
-        await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
+        await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
         yield ingestor, told
 
 
@@ -99,7 +102,7 @@ async def test_what_was_published_while_a_link_was_dead_unnoticed_lies_in_the_sp
         assert lost <= noticed <= second.until
         assert second.until < observed_until + 5_000
         # Nor does it take that back when the others, of whom there are none, have had time to speak.
-        await eventually(lambda: ingestor._ears._settle_at is None)
+        await eventually(lambda: ingestor.is_coverage_compared)
         assert ingestor.gap == second
         assert history(raw, keys) == [{"n": 0}, {"n": 2}]
 
@@ -133,8 +136,7 @@ async def test_two_who_lost_their_links_together_tell_the_same_span(
             await eventually(lambda: all(ingestor.gap is not None for ingestor in ingestors))
             await eventually(
                 lambda: all(
-                    ingestor._ears._settle_at is None and has_ended(ingestor)
-                    for ingestor in ingestors
+                    ingestor.is_coverage_compared and has_ended(ingestor) for ingestor in ingestors
                 )
             )
             one, other = (ingestor.gap for ingestor in ingestors)
@@ -157,7 +159,7 @@ async def test_an_outage_is_told_though_redis_lost_what_was_noted(
         assert ingestor.gap is not None
         assert (ingestor.gap.since <= stopped, ingestor.gap.until) == (True, None)
         with restart(own_valkey, keep=False):
-            await eventually(lambda: ingestor._ears._settle_at is None and has_ended(ingestor))
+            await eventually(lambda: ingestor.is_coverage_compared and has_ended(ingestor))
             assert ingestor.gap.until is not None
             assert ingestor.gap.since <= stopped <= ingestor.gap.until
 
@@ -188,7 +190,7 @@ async def test_a_first_server_has_nothing_to_tell(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
 ) -> None:
     async with listening(address, keys, prefix) as (ingestor, told):
-        await eventually(lambda: ingestor._ears._settle_at is None)
+        await eventually(lambda: ingestor.is_coverage_compared)
         await proved(raw, keys)
         assert told == []
 
@@ -203,7 +205,7 @@ async def test_nothing_is_called_heard_before_it_is_in_the_feed(
     """A server that dies with what it heard has lost it as if it had not heard."""
     async with ingesting(address, keys, prefix) as (ingestor,):
         await proved(raw, keys)
-        adopt: Any = ingestor._adopt
+        adopt: Any = ingestor._script
         held, go = asyncio.Event(), asyncio.Event()
 
         async def hold(**arguments: Any) -> object:
@@ -211,7 +213,7 @@ async def test_nothing_is_called_heard_before_it_is_in_the_feed(
             await go.wait()
             return await adopt(**arguments)
 
-        monkeypatch.setattr(ingestor, "_adopt", hold)
+        monkeypatch.setattr(ingestor, "_script", hold)
         published = now_ms(raw)
         publish(raw, prefix, plain(1))
         await asyncio.wait_for(held.wait(), PATIENCE_S)
@@ -260,7 +262,7 @@ def test_the_latest_gap_is_what_no_span_has_at_last_and_little_before(
     ends = [at for span in spans for at in span]
     gaps = [at for at in range(min(ends), max(ends)) if at not in covered] if ends else []
     found = latest_gap(
-        Span(str(n), since * 1000, until * 1000) for n, (since, until) in enumerate(spans)
+        CoverageSpan(str(n), since * 1000, until * 1000) for n, (since, until) in enumerate(spans)
     )
     if not gaps:
         assert found is None
@@ -279,9 +281,9 @@ async def test_losses_in_quick_succession_are_told_as_one(
         await proved(raw, keys)
         first = now_ms(raw)
         for _ in range(5):
-            await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
+            await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
             raw.client_kill_filter(_type="pubsub")
-            await eventually(lambda: not ingestor.listening.is_set())
-        await eventually(lambda: has_ended(ingestor) and ingestor._ears._settle_at is None)
+            await eventually(lambda: not ingestor.subscribed.is_set())
+        await eventually(lambda: has_ended(ingestor) and ingestor.is_coverage_compared)
         assert ingestor.gap is not None
         assert ingestor.gap.since <= first

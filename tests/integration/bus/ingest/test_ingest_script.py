@@ -38,7 +38,7 @@ class Ear:
         told.mark()
         self.reported: set[int] = set()
         self._told, self._keys = told, keys
-        self._adopt = raw.register_script(read_script("ingest"))
+        self._script = raw.register_script(read_script("ingest"))
         self._epoch = ""
         self._batches = 0
         self._last: tuple[list[str], list[str | bytes | int]] | None = None
@@ -73,7 +73,7 @@ class Ear:
     def report_again(self) -> None:
         """Send the last batch, as after a lost answer."""
         if self._last is not None:
-            self._adopt(keys=self._last[0], args=self._last[1])
+            self._script(keys=self._last[0], args=self._last[1])
 
 
 STEPS = st.lists(

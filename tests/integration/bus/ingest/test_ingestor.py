@@ -13,6 +13,7 @@ from tests.support.bus import (
     PATIENCE_S,
     Proxy,
     eventually,
+    fail_on_command,
     history,
     ingesting,
     outgoing,
@@ -147,13 +148,13 @@ async def test_a_server_that_takes_over_adopts_the_next_identical_message(
 
 def hold(ingestor: Ingestor, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Keep an adopter from Redis' scripts, as a slow link or a busy host would, until what is returned is set."""
-    released, adopt = asyncio.Event(), ingestor._adopt
+    released, adopt = asyncio.Event(), ingestor._script
 
     async def adopt_later(**batch: Any) -> Any:
         await released.wait()
         return await adopt(**batch)
 
-    monkeypatch.setattr(ingestor, "_adopt", adopt_later)
+    monkeypatch.setattr(ingestor, "_script", adopt_later)
     return released
 
 
@@ -166,16 +167,19 @@ async def test_a_server_that_joined_late_and_is_slow_swallows_nothing_when_the_o
 ) -> None:
     """Its first report came after the other's, so that it began to count at none, and what it heard next was known."""
     first, second = (
-        Ingestor(BusClient(address, keys), Rejections(), prefix=prefix) for _ in range(2)
+        Ingestor(
+            BusClient(address, keys), Rejections(), route_command=fail_on_command, prefix=prefix
+        )
+        for _ in range(2)
     )
     released = hold(second, monkeypatch)
     async with running(first.run()):
-        await first.listening.wait()
+        await first.subscribed.wait()
         for _ in range(5):
             publish(raw, prefix, plain(1))
         await eventually(lambda: len(history(raw, keys)) == 5)
         task = asyncio.create_task(second.run())
-        await second.listening.wait()
+        await second.subscribed.wait()
         for _ in range(3):
             publish(raw, prefix, plain(1))
         await eventually(lambda: len(history(raw, keys)) == 8)
@@ -199,10 +203,10 @@ async def test_what_was_heard_before_a_link_broke_and_adopted_after_it_stood_aga
             released = hold(ingestor, monkeypatch)
             for _ in range(3):
                 publish(raw, prefix, plain(1))
-            await eventually(lambda: ingestor._batch > 1)  # they are held
+            await eventually(lambda: ingestor._batch_number > 1)  # they are held
             raw.client_kill_filter(_type="pubsub")
             await eventually(lambda: ingestor.losses == 1)
-            await eventually(ingestor.listening.is_set)
+            await eventually(ingestor.subscribed.is_set)
             released.set()
             for _ in range(4):
                 publish(raw, prefix, plain(1))
@@ -229,9 +233,9 @@ async def test_adopters_hear_again_after_a_restart_and_still_agree(
         publish(raw, prefix, plain(1))
         await eventually(lambda: history(raw, keys))
         own_valkey.stop()
-        await eventually(lambda: not any(ingestor.listening.is_set() for ingestor in ingestors))
+        await eventually(lambda: not any(ingestor.subscribed.is_set() for ingestor in ingestors))
         with restart(own_valkey):
-            await eventually(lambda: all(ingestor.listening.is_set() for ingestor in ingestors))
+            await eventually(lambda: all(ingestor.subscribed.is_set() for ingestor in ingestors))
             for n in (1, 1, 2):  # the first two are the bytes from before the restart
                 publish(raw, prefix, plain(n))
             await end(raw, keys, prefix)
@@ -267,8 +271,8 @@ async def test_a_half_open_subscription_is_condemned_and_heard_again(
         links = proxy.links
         assert links
         proxy.freeze()
-        await eventually(lambda: not ingestor.listening.is_set())
-        await eventually(ingestor.listening.is_set)
+        await eventually(lambda: not ingestor.subscribed.is_set())
+        await eventually(ingestor.subscribed.is_set)
         publish(raw, prefix, plain(1))
         await eventually(lambda: history(raw, keys))
 
@@ -286,7 +290,7 @@ async def test_silence_alone_condemns_no_link(
         await eventually(
             lambda: raw.info("commandstats").get("cmdstat_ping", {"calls": 0})["calls"] >= pings + 5
         )
-        assert ingestor.listening.is_set()
+        assert ingestor.subscribed.is_set()
 
 
 BAD = {
@@ -343,7 +347,7 @@ async def test_bad_input_is_dropped_counted_and_told_once_and_the_next_message_c
         assert reason in warning.message
         assert len(warning.message) < 500
         assert warning.message.isprintable()
-        assert ingestor.listening.is_set()
+        assert ingestor.subscribed.is_set()
 
 
 @pytest.mark.parametrize("channel", ["UPPER", "", "a b", "\xff", "a\r\nb", "x" * 1_000])
@@ -455,11 +459,11 @@ async def test_no_redis_is_waited_out_with_one_error_line(
     own_valkey.stop()
     async with contextlib.AsyncExitStack() as stack:
         bus = await stack.enter_async_context(BusClient(own_valkey.address, keys))
-        ingestor = Ingestor(bus, Rejections(), prefix=prefix)
+        ingestor = Ingestor(bus, Rejections(), route_command=fail_on_command, prefix=prefix)
         await stack.enter_async_context(running(ingestor.run()))
         await eventually(lambda: "Redis subscription lost" in caplog.text)
         with restart(own_valkey):
-            await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
+            await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
             assert caplog.text.count("Redis subscription lost") == 1
 
 
@@ -474,8 +478,8 @@ async def test_each_outage_of_a_quiet_subscription_is_told(
             await eventually(
                 lambda outage=outage: caplog.text.count("Redis subscription lost") == outage  # type: ignore[misc]
             )
-            await asyncio.wait_for(ingestor.listening.wait(), PATIENCE_S)
-            await eventually(ingestor.listening.is_set)
+            await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
+            await eventually(ingestor.subscribed.is_set)
 
 
 def test_a_warning_comes_once_a_minute_a_reason_and_says_how_many_it_stands_for(

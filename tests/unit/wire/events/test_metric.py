@@ -14,8 +14,8 @@ from pulseboard.wire.events.metric import (
     Distribution,
     check_metric_name,
     join_name,
+    parse_external_metric,
     parse_metric_event,
-    parse_metric_message,
     split_name,
 )
 
@@ -25,7 +25,7 @@ def message(metrics: Any, **more: Any) -> bytes:
 
 
 def test_the_seeds_shape_is_taken() -> None:
-    event = parse_metric_message(b'{"service": "report", "metrics": {"duration": 123}}')
+    event = parse_external_metric(b'{"service": "report", "metrics": {"duration": 123}}')
     assert event is not None
     assert (event.service, event.instance, event.timestamp, event.metrics) == (
         "report",
@@ -39,7 +39,7 @@ def test_the_seeds_shape_is_taken() -> None:
 
 def test_kinds_say_what_a_number_is_and_a_histogram_says_it_itself() -> None:
     kinds = {"n": "counter", "g": "gauge", "h": "counter", "none": "counter"}
-    event = parse_metric_message(
+    event = parse_external_metric(
         message(
             {"n": 1, "g": 2.5, "h": {"count": 3, "sum": 4, "min": 1, "max": 2}},
             kinds=kinds,
@@ -54,8 +54,8 @@ def test_kinds_say_what_a_number_is_and_a_histogram_says_it_itself() -> None:
 
 
 def test_what_carries_the_id_of_the_feed_is_there_already() -> None:
-    assert parse_metric_message(message({"n": 1}, id="1765584000000-0")) is None
-    assert parse_metric_message(message({"n": 1}, id="mine")) is not None
+    assert parse_external_metric(message({"n": 1}, id="1765584000000-0")) is None
+    assert parse_external_metric(message({"n": 1}, id="mine")) is not None
 
 
 BAD: dict[str, tuple[bytes, str]] = {
@@ -111,7 +111,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 def test_what_is_no_metric_has_a_reason(name: str) -> None:
     payload, reason = BAD[name]
     with pytest.raises(InvalidEvent) as refusal:
-        parse_metric_message(payload)
+        parse_external_metric(payload)
     assert refusal.value.reason == reason
 
 

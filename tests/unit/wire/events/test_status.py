@@ -19,9 +19,9 @@ from pulseboard.wire.codec import (
 from pulseboard.wire.errors import ConfigError, InvalidEvent, InvalidName, PulseboardError
 from pulseboard.wire.events.status import (
     ServiceStatusUpdate,
-    parse_event,
-    parse_message,
-    parse_update,
+    parse_external_status,
+    parse_status_event,
+    parse_status_update,
 )
 
 CHANNEL = "service:balance-sync"
@@ -47,14 +47,14 @@ def message(**fields: object) -> bytes:
 
 
 def adopt(payload: bytes, channel: str = CHANNEL) -> bytes:
-    event = parse_message(channel, payload)
+    event = parse_external_status(channel, payload)
     assert event is not None
     return event
 
 
 def reason_of(payload: bytes, channel: str = CHANNEL) -> str:
     with pytest.raises(InvalidEvent) as refusal:
-        parse_message(channel, payload)
+        parse_external_status(channel, payload)
     return refusal.value.reason
 
 
@@ -77,7 +77,7 @@ def test_a_message_keeps_all_it_says(
     status: dict[str, Any], timestamp: int, instance: str, heartbeat_s: float | None, stopped: bool
 ) -> None:
     more = {"heartbeat_s": heartbeat_s} if heartbeat_s is not None else {}
-    event = parse_event(
+    event = parse_status_event(
         adopt(
             message(status=status, timestamp=timestamp, instance=instance, stopped=stopped, **more)
         )
@@ -96,9 +96,9 @@ def test_a_message_keeps_all_it_says(
 @example(b"\xff\xfe{}")
 def test_any_bytes_are_an_event_or_an_invalid_event(payload: bytes) -> None:
     for read in (
-        lambda: parse_message(CHANNEL, payload),
-        lambda: parse_event(payload),
-        lambda: parse_update(payload),
+        lambda: parse_external_status(CHANNEL, payload),
+        lambda: parse_status_event(payload),
+        lambda: parse_status_update(payload),
     ):
         with contextlib.suppress(InvalidEvent):
             read()
@@ -118,11 +118,11 @@ def test_any_bytes_are_an_event_or_an_invalid_event(payload: bytes) -> None:
 )
 def test_what_was_adopted_can_be_read_and_encodes_to_the_same(fields: dict[str, Any]) -> None:
     try:
-        event = parse_message(CHANNEL, json.dumps(fields).encode())
+        event = parse_external_status(CHANNEL, json.dumps(fields).encode())
     except InvalidEvent:
         return
     if event is not None:
-        assert encode_event(parse_event(event)) == event
+        assert encode_event(parse_status_event(event)) == event
 
 
 @given(st.binary(max_size=40), st.integers(0, 60))
@@ -131,14 +131,14 @@ def test_a_damaged_event_is_read_or_refused_and_never_anything_else(
 ) -> None:
     good = adopt(message(instance="worker-1", heartbeat_s=5, status={"note": "naïve 残高"}))
     try:
-        event = parse_event(good[:place] + damage + good[place:])
+        event = parse_status_event(good[:place] + damage + good[place:])
     except InvalidEvent:
         return
     bytes(event.status).decode()
 
 
 def test_an_event_that_carries_a_feed_id_is_in_the_feed_already() -> None:
-    assert parse_message(CHANNEL, message(id="1765584000000-0")) is None
+    assert parse_external_status(CHANNEL, message(id="1765584000000-0")) is None
 
 
 @pytest.mark.parametrize("id", ["latest", "", "1-", 7, None, ["1-1"]])
@@ -149,7 +149,8 @@ def test_an_id_of_somebody_else_is_no_feed_id(id: object) -> None:
 def test_the_largest_event_is_taken_and_one_byte_more_is_too_large() -> None:
     frame = len(message(status={"a": ""}))
     assert (
-        parse_message(CHANNEL, message(status={"a": "x" * (MAX_EVENT_BYTES - frame)})) is not None
+        parse_external_status(CHANNEL, message(status={"a": "x" * (MAX_EVENT_BYTES - frame)}))
+        is not None
     )
     assert reason_of(message(status={"a": "x" * (MAX_EVENT_BYTES - frame + 1)})) == "too-large"
 
@@ -161,10 +162,11 @@ def test_a_megabyte_is_refused_by_its_length_alone() -> None:
 def test_the_limit_is_the_callers() -> None:
     payload = message(status={"a": "x" * 200})
     with pytest.raises(InvalidEvent) as refusal:
-        parse_message(CHANNEL, payload, max_bytes=200)
+        parse_external_status(CHANNEL, payload, max_bytes=200)
     assert refusal.value.reason == "too-large"
     assert (
-        parse_message(CHANNEL, message(status={"a": "x" * 70_000}), max_bytes=100_000) is not None
+        parse_external_status(CHANNEL, message(status={"a": "x" * 70_000}), max_bytes=100_000)
+        is not None
     )
 
 
@@ -176,24 +178,24 @@ def test_depth_is_counted_the_event_included(opening: str, closing: str, core: s
     levels = (MAX_DEPTH - 2) // per_level
     deepest = opening * levels + (core if per_level == 1 else '{"a":1}') + closing * levels
     frame = b'{"service":"balance-sync","timestamp":1,"status":%b}'
-    parse_event(adopt(frame % deepest.encode()))
+    parse_status_event(adopt(frame % deepest.encode()))
     too_deep = frame % f'{{"a":{deepest}}}'.encode()
     assert reason_of(too_deep) == "too-deep"
     with pytest.raises(InvalidEvent) as refusal:
-        parse_event(too_deep)
+        parse_status_event(too_deep)
     assert refusal.value.reason == "too-deep"
 
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:
     flat = {"rows": [{"n": [n]} for n in range(200)]}
-    parse_event(adopt(message(status=flat)))
+    parse_status_event(adopt(message(status=flat)))
 
 
 @pytest.mark.parametrize("levels", [33, 200, 5_000, 10_000])
 def test_deep_nesting_costs_no_stack(levels: int) -> None:
     assert reason_of(nested(levels)) == "too-deep"
     with pytest.raises(InvalidEvent) as refusal:
-        parse_event(nested(levels))
+        parse_status_event(nested(levels))
     assert refusal.value.reason == "too-deep"
 
 
@@ -202,9 +204,9 @@ def test_deep_nesting_costs_no_stack(levels: int) -> None:
 )
 def test_a_hundred_thousand_levels_are_refused_even_where_size_is_no_limit(payload: bytes) -> None:
     with pytest.raises(InvalidEvent):
-        parse_message(CHANNEL, payload, max_bytes=10_000_000)
+        parse_external_status(CHANNEL, payload, max_bytes=10_000_000)
     with pytest.raises(InvalidEvent):
-        parse_event(payload, max_bytes=10_000_000)
+        parse_status_event(payload, max_bytes=10_000_000)
 
 
 def test_depth_is_walked_without_recursion() -> None:
@@ -222,7 +224,7 @@ def test_a_raw_control_character_in_a_string_is_malformed(raw: bytes) -> None:
     payload = b'{"service":"balance-sync","timestamp":1,"status":{"a":"' + raw + b'"}}'
     assert reason_of(payload) == "malformed"
     with pytest.raises(InvalidEvent) as refusal:
-        parse_event(payload)
+        parse_status_event(payload)
     assert refusal.value.reason == "malformed"
 
 
@@ -238,7 +240,7 @@ def test_a_status_that_is_no_utf8_is_refused_from_the_feed_too(bad: bytes) -> No
     payload = b'{"service":"balance-sync","timestamp":1,"status":{"a":"' + bad + b'"}}'
     assert reason_of(payload) == "malformed"
     with pytest.raises(InvalidEvent) as refusal:
-        parse_event(payload)
+        parse_status_event(payload)
     assert refusal.value.reason == "malformed"
 
 
@@ -248,14 +250,15 @@ def test_a_time_that_no_date_can_hold_is_refused(timestamp: str) -> None:
     payload = b'{"service":"balance-sync","timestamp":%b,"status":{}}' % timestamp.encode()
     assert reason_of(payload) == "wrong-type"
     with pytest.raises(InvalidEvent):
-        parse_event(payload)
+        parse_status_event(payload)
 
 
 def test_the_fraction_of_a_timestamp_is_dropped() -> None:
     assert (
-        parse_event(adopt(message(timestamp=1_765_584_000_000.75))).timestamp == 1_765_584_000_000
+        parse_status_event(adopt(message(timestamp=1_765_584_000_000.75))).timestamp
+        == 1_765_584_000_000
     )
-    assert parse_update(message(timestamp=1.5)).timestamp == 1
+    assert parse_status_update(message(timestamp=1.5)).timestamp == 1
 
 
 @pytest.mark.parametrize("heartbeat_s", [0, -1, 86_401, 1e300])
@@ -266,12 +269,12 @@ def test_a_rhythm_outside_its_bounds_is_refused(heartbeat_s: float) -> None:
 def test_the_feed_takes_no_status_that_is_not_an_object() -> None:
     for status in (b"[]", b"null", b'"x"', b"1"):
         with pytest.raises(InvalidEvent) as refusal:
-            parse_event(b'{"service":"a","timestamp":1,"status":%b}' % status)
+            parse_status_event(b'{"service":"a","timestamp":1,"status":%b}' % status)
         assert refusal.value.reason == "wrong-type"
 
 
 def test_the_seeds_message_is_read_with_whatever_else_stands_in_it() -> None:
-    update = parse_update(message(status={"n": [1]}, instance="w", id="1-1", more=True))
+    update = parse_status_update(message(status={"n": [1]}, instance="w", id="1-1", more=True))
     assert update == ServiceStatusUpdate("balance-sync", 1_765_584_000_000, {"n": [1]})
     assert json.loads(msgspec.json.encode(update)) == {
         "service": "balance-sync",
