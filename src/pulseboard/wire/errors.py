@@ -27,7 +27,7 @@ Reason = Literal[
 
 
 class PulseboardError(Exception):
-    """An operation of Pulseboard failed."""
+    """Something in Pulseboard failed."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__class__.__doc__)

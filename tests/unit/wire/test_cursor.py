@@ -46,9 +46,9 @@ def test_ids_are_ordered_as_numbers_not_as_text() -> None:
     ],
 )
 def test_what_is_no_feed_id_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no feed id"):
+    with pytest.raises(ValueError, match="not a feed id"):
         Cursor.parse(text)
-    with pytest.raises(ValueError, match="no feed id"):
+    with pytest.raises(ValueError, match="not a feed id"):
         Cursor.parse(text.encode())
 
 

@@ -243,12 +243,12 @@ async def test_a_redis_that_takes_no_notes_is_complained_of_once_and_plain_publi
 ) -> None:
     raw.set(keys.coverage, "not ours")
     async with ingesting(address, keys, prefix):
-        await eventually(lambda: "cannot note" in caplog.text)
+        await eventually(lambda: "cannot record" in caplog.text)
         publish(raw, prefix, plain(1))
         await eventually(lambda: history(raw, keys))
         raw.delete(keys.coverage)
         await proved(raw, keys)
-        assert caplog.text.count("cannot note") == 1
+        assert caplog.text.count("cannot record") == 1
 
 
 SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted), max_size=8)

@@ -406,7 +406,7 @@ async def test_a_refusal_loses_its_batch_with_an_error_and_the_next_is_adopted(
     async with ingesting(address, keys, prefix):
         raw.set(keys.feed, "not ours")
         publish(raw, prefix, plain(1))
-        await eventually(lambda: "they are lost" in caplog.text)
+        await eventually(lambda: "which are lost" in caplog.text)
         raw.delete(keys.feed)
         publish(raw, prefix, plain(2))
         await end(raw, keys, prefix)
