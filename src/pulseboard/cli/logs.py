@@ -157,7 +157,7 @@ async def _follow(
 ) -> None:
     """Print history up to the start of the stream, then the stream; fill gaps from history."""
     live = Live(api, {"kinds": "log", "services": selection.service, **selection.filter})
-    last: LinePlace | None = None  # everything up to this line is printed
+    last: LinePosition | None = None  # everything up to this line is printed
     async with aclosing(live.read()) as items:
         async for item in items:
             if isinstance(item, Away) and not live.opened:
@@ -178,7 +178,7 @@ async def _follow(
                         if error.code != "unknown-service":
                             raise
                         notices.remark(f"{error} Waiting for it")  # the service may start later
-                    last = LinePlace(here, sys.maxsize)
+                    last = LinePosition(here, sys.maxsize)
                 case "log" if last is not None:
                     last = _print_batch(item, last, printer)
                 case "skipped" | "reset":
@@ -188,7 +188,7 @@ async def _follow(
             printer.flush()
 
 
-def _print_batch(message: Message, last: LinePlace, printer: "_Printer") -> LinePlace:
+def _print_batch(message: Message, last: LinePosition, printer: "_Printer") -> LinePosition:
     batch = msgspec.json.decode(message.data, type=_Batch)
     printer.dropped(batch.dropped, batch.service)
     for line in batch.lines:
@@ -202,7 +202,7 @@ def _print_batch(message: Message, last: LinePlace, printer: "_Printer") -> Line
 async def _fill(
     api: Api,
     selection: LogSelection,
-    last: LinePlace,
+    last: LinePosition,
     here: Cursor,
     printer: "_Printer",
     notices: Notices,
