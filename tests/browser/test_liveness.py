@@ -73,7 +73,7 @@ def test_a_successor_takes_the_place_of_who_said_it_would_be_back(
 
 
 def focus(page: Page, button: Locator) -> None:
-    """Go there as one does who has no mouse."""
+    """Move the keyboard focus to a button with the Tab key."""
     expect(button).to_be_visible()
     for _ in range(20):
         if button.evaluate("button => button === document.activeElement"):

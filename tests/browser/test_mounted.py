@@ -1,4 +1,4 @@
-"""The page below a prefix of somebody else's application."""
+"""The page below a path prefix of a host application."""
 
 from __future__ import annotations
 

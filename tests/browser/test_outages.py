@@ -48,7 +48,7 @@ def test_the_page_comes_back_by_itself_after_the_server_does(
         getattr(server, end)()
         board.expect_connection("reconnecting")
         board.expect_state("balance-sync", "unknown")
-        board.expect_connection("disconnected")  # said after three tries in vain
+        board.expect_connection("disconnected")  # after three failed attempts
         board.expect_value("balance-sync", "done", "1")  # the last known stays
         service.update(done=2)
 

@@ -29,7 +29,7 @@ function LastFrame({ store }: { store: Store }) {
   if (at === null) return null;
   return (
     <span class="connection-age" title="The last message from the server">
-      <span class="connection-label">received </span>
+      <span class="connection-label">last data </span>
       <Age at={at} clock={store.board.clock} />
     </span>
   );
