@@ -22,7 +22,7 @@ from tests.support.server import (
 )
 
 from pulseboard.bus.connection.address import RedisAddress
-from pulseboard.bus.feed import reader
+from pulseboard.bus.feed import queries
 from pulseboard.bus.keys import Keys
 from pulseboard.hub import resume
 
@@ -53,7 +53,7 @@ async def ids_of(server: Server, publish: Publisher, count: int, first: int = 0)
 @pytest.fixture
 def nothing_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let servers start with the last event alone in their ring, so that what was missed must be read from Redis."""
-    monkeypatch.setattr(reader, "RECENT_MAX", 1)
+    monkeypatch.setattr(queries, "RECENT_MAX", 1)
 
 
 @pytest.fixture
