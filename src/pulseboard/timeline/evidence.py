@@ -54,7 +54,7 @@ def judge_past(
             lost=lost,
         )
     )
-    # The verdict `lost` was given by a server, at the time when it declared the loss.
+    # An instance counts as lost from its declaration on; without one, its silence is only late.
     return State.LATE if state is State.LOST and not lost else state
 
 
