@@ -1,6 +1,6 @@
 """Pulseboard, the live board of your background services.
 
-What is imported from here is the SDK: `Service`, and the seed's own low-level surface.
+This package exports the SDK (`Service`) and the low-level classes of the original specification.
 """
 
 from importlib import import_module
@@ -44,16 +44,17 @@ _MODULES = {
 }
 
 
-if not TYPE_CHECKING:  # or every name would be one
+if not TYPE_CHECKING:  # with it, type checkers would accept every name
 
     def __getattr__(name: str) -> Any:
-        # When asked for, not before: every `pulseboard` command imports this package, and few of them need a client of Redis.
+        # Imported on first use: every `pulseboard` command imports this package, and few of them
+        # need a Redis client.
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(
+        exported = globals()[name] = getattr(
             import_module(f"{__name__}.{_MODULES.get(name, 'wire.errors')}"), name
         )
-        return found
+        return exported
 
 
 def __dir__() -> list[str]:

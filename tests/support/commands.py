@@ -26,8 +26,8 @@ import redis
 from pulseboard import Service
 from pulseboard.bus.commands.receiver import CommandReceiver
 from pulseboard.bus.publisher import Publisher
+from pulseboard.sdk.command_executor import CommandExecutor
 from pulseboard.sdk.command_runner import CommandRunner
-from pulseboard.sdk.sender import BackgroundSender
 
 raw = redis.Redis.from_url(os.environ["REDIS_URL"])
 service = Service("till", heartbeat_s=0.2, instance=sys.argv[1])

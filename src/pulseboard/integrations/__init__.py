@@ -1,1 +1,1 @@
-"""Bridges to what a host has already. Each stands in a module of its own, and needs the extra of that name."""
+"""Bridges to other libraries: each is a module and needs the extra of its name."""

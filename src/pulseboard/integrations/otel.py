@@ -1,4 +1,4 @@
-"""OpenTelemetry: what a host measures with it reaches the board as well. Needs `pulseboard[otel]`."""
+"""OpenTelemetry: a metric exporter that sends to the board. Needs `pulseboard[otel]`."""
 
 import re
 from typing import Any
@@ -22,15 +22,16 @@ _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
 
 class PulseboardMetricExporter(MetricExporter):
-    """Hands metrics to a service: `PeriodicExportingMetricReader(PulseboardMetricExporter(service))`.
+    """Exports metrics to a service, by a `PeriodicExportingMetricReader`.
 
-    Attributes become labels in the name, `http.requests{route="/x"}`. It never fails: what the service cannot take, it
-    complains of itself, and an export waits for nothing.
+    `PeriodicExportingMetricReader(PulseboardMetricExporter(service))` is the reader. Attributes
+    become labels in the name, `http.requests{route="/x"}`. An export never waits and never fails:
+    the service logs once that it cannot send a metric.
     """
 
     def __init__(self, service: Service) -> None:
-        # What came since the last export is added to what the service has, so that the extremes are those of that time,
-        # and totals stay exact whoever else counts under the name.
+        # The values since the last export are added to those of the service. So the extremes are
+        # those of that time, and totals stay exact if other code uses the same name.
         delta = AggregationTemporality.DELTA
         super().__init__(
             preferred_temporality={Counter: delta, ObservableCounter: delta, Histogram: delta}
@@ -40,21 +41,21 @@ class PulseboardMetricExporter(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
     ) -> MetricExportResult:
-        """Take what was measured."""
+        """Add the measured values to the instruments of the service."""
         for resource in metrics_data.resource_metrics:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
-                    self._take(metric)
+                    self._export_metric(metric)
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Do nothing: what was exported is in the service's hands."""
+        """Do nothing: the service has the values already, and sends them at its own interval."""
         return True
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
-        """Do nothing: the service goes on, and ends when its host does."""
+        """Do nothing: the service outlives the exporter, and ends with the host application."""
 
-    def _take(self, metric: Metric) -> None:
+    def _export_metric(self, metric: Metric) -> None:
         data, service = metric.data, self._service
         if isinstance(data, Gauge | Sum):
             is_growth = (
@@ -63,7 +64,7 @@ class PulseboardMetricExporter(MetricExporter):
                 and data.aggregation_temporality == AggregationTemporality.DELTA
             )
             for number in data.data_points:
-                name = _fold(metric.name, number.attributes)
+                name = _join_labels(metric.name, number.attributes)
                 if is_growth:
                     service.counter(name).add(number.value)
                 else:
@@ -71,11 +72,11 @@ class PulseboardMetricExporter(MetricExporter):
             return
         for point in data.data_points:
             if point.count:
-                histogram = service.histogram(_fold(metric.name, point.attributes))
+                histogram = service.histogram(_join_labels(metric.name, point.attributes))
                 histogram.record_all(point.count, point.sum, point.min, point.max)
 
 
-def _fold(name: str, attributes: Any) -> str:
+def _join_labels(name: str, attributes: Any) -> str:
     labels = {
         _NOT_IN_KEYS.sub("_", key): _CONTROLS.sub(" ", _text(value))
         for key, value in (attributes or {}).items()

@@ -1,1 +1,1 @@
-"""What lives inside users' services."""
+"""The SDK: the code that runs inside users' services and publishes what they report."""

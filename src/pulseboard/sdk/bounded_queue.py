@@ -1,8 +1,7 @@
-"""A lane: what goes from any thread, and from any signal handler, to the one thread that takes it. Bounded; the oldest goes.
+"""A bounded queue from any thread, and any signal handler, to the one thread that sends.
 
-Nobody who offers waits for anybody: it is done in single steps of C, within which the interpreter switches neither threads
-nor to a signal handler (it holds its GIL). All else is the taker's alone. So the counts add up by construction: what is in
-nobody's hands any more and was not sent was dropped.
+Invariant: `put` never waits, and the counts always add up. `docs/explanation/sdk-delivery.md`
+explains why single C calls are enough for that.
 """
 
 import sys
@@ -22,20 +21,21 @@ _ENDLESS = sys.maxsize
 
 
 class QueueCounts(NamedTuple):
-    """What became of the items of one lane: `offered == sent + overflowed + coalesced + waiting`."""
+    """The counts of one queue: `offered == sent + overflowed + coalesced + waiting`, always."""
 
     offered: int
     sent: int
     overflowed: int
-    """Dropped, the oldest first, because the lane was full; or not put in yet, by a thread that is in the middle of it."""
+    """Dropped, the oldest first, because the queue was full; rejected by Redis; or numbered by a
+    thread that is interrupted before it appends the item."""
     coalesced: int
-    """Dropped by the taker, because a later one says all that they said."""
+    """Dropped by the consumer, because a later item contains everything that they contained."""
     waiting: int
     waiting_bytes: int
 
 
 class _Ledger(Generic[T]):
-    """The taker's book at one moment. It is replaced, never changed, so that who reads it needs no lock."""
+    """The consumer's record, replaced and never changed: reading it needs no lock."""
 
     __slots__ = ("coalesced", "held", "sent", "through")
 
@@ -43,16 +43,18 @@ class _Ledger(Generic[T]):
         self, through: int = 0, held: tuple[T, ...] = (), sent: int = 0, coalesced: int = 0
     ) -> None:
         self.through = through  # items up to this number have left the queue
-        self.held = held  # taken and not confirmed
+        self.held = held  # left the queue, and not yet confirmed
         self.sent = sent
         self.coalesced = coalesced
 
 
 class BoundedQueue(Generic[T]):
-    """At most `max_items` items, and `max_bytes` by what `size` says of each, of which the taker holds up to `batch_max`.
+    """A queue of at most `max_items` items and `max_bytes` bytes, by the `size` of each item.
 
-    The newest is never dropped, though it be larger than the bound. A lane that is full in bytes lets go of `spare_bytes` more
-    than need be, or each item would have all that waits summed up again.
+    The consumer holds at most `batch_max` of them. The newest item is never dropped, even if it
+    alone exceeds `max_bytes`. When the queue is full in bytes it drops `spare_bytes` more than
+    necessary; otherwise each further item would have to sum up the sizes of all waiting items
+    again.
     """
 
     def __init__(
@@ -67,63 +69,65 @@ class BoundedQueue(Generic[T]):
         self._max_bytes = max_bytes
         self._spare_bytes = spare_bytes
         self._size = size
-        # What may still be offered, in bytes, before somebody has to sum up what waits. Two threads may lose a step of it.
+        # Bytes that may still be put before the waiting items must be summed up. Two threads may
+        # lose an update of it; the next summing up corrects that.
         self._room = max_bytes
-        # A full deque drops its oldest in the same step that appends.
+        # A full deque drops its oldest item in the same step that appends.
         self._queue: deque[Numbered[T]] = deque(maxlen=max_items - batch_max)
         self._numbers = iter(range(1, _ENDLESS))
         self.ledger: _Ledger[T] = _Ledger()
 
-    def offer(self, item: T) -> None:
-        """Put an item in, at the price of the oldest when there is no room."""
+    def put(self, item: T) -> None:
+        """Append an item; drop the oldest ones if there is no room."""
         self._queue.extend(zip((item,), self._numbers))  # noqa: B905 - the numbers never end
         self._room -= self._size(item)
         if self._room < 0:
             self._make_room()
 
-    def look(self) -> tuple[_Ledger[T], list[Numbered[T]]]:
-        """Return the book and what is queued at one moment, oldest first, each with its number."""
+    def read(self) -> tuple[_Ledger[T], list[Numbered[T]]]:
+        """Return the ledger and the numbered items of the queue at one moment, oldest first."""
         while True:
             ledger = self.ledger
             queue = self._copy_queue()
-            if (
-                ledger is self.ledger
-            ):  # else items went from the one to the other between the two looks
+            # If the ledger was replaced between the two reads, items may be in neither or in both.
+            if ledger is self.ledger:
                 while queue and queue[0][1] <= ledger.through:
                     queue.popleft()
                 return ledger, list(queue)
 
-    def hold(
+    def advance(
         self,
         held: tuple[T, ...],
-        left: Sequence[Numbered[T]] = (),
+        removed: Sequence[Numbered[T]] = (),
         *,
         sent: int = 0,
         coalesced: int = 0,
     ) -> None:
-        """Let `left` leave the queue, and keep `held` until it is sent or dropped. For the taker.
+        """Remove `removed` from the queue and hold `held` instead of what was held. Consumer only.
 
-        `sent` and `coalesced` are how many, of what was held before or has left, were so.
+        `sent` and `coalesced` count the items, among those held before and those removed, that were
+        sent or coalesced. Items that appear in neither count nor in `held` count as overflowed.
         """
-        was = self.ledger
-        through = max(was.through, left[-1][1]) if left else was.through
-        # The book first: who looks in between finds an item in both places, and knows by its number that it has left.
-        self.ledger = _Ledger(through, held, was.sent + sent, was.coalesced + coalesced)
-        for numbered in left:
+        before = self.ledger
+        through = max(before.through, removed[-1][1]) if removed else before.through
+        # The ledger goes first: a reader in between finds an item in both places, and knows by its
+        # number that it has left the queue.
+        self.ledger = _Ledger(through, held, before.sent + sent, before.coalesced + coalesced)
+        for numbered in removed:
             self._remove(numbered)
 
     @property
     def latest(self) -> int:
-        """The number of the latest item; that may be about to be put in."""
+        """The number of the latest item, which its thread may not have appended yet."""
         return _ENDLESS - 1 - length_hint(self._numbers)
 
     def __bool__(self) -> bool:
-        """Whether anything is queued."""
+        """Return whether any item is queued."""
         return bool(self._queue)
 
     def counts(self) -> QueueCounts:
-        """Return what became of the items so far, at one moment. For any thread."""
-        ledger, queue = self.look()
+        """Return the counts of one moment. Any thread may call it."""
+        ledger, queue = self.read()
         waiting = [*ledger.held, *(item for item, _ in queue)]
         offered = queue[-1][1] if queue else ledger.through
         overflowed = _count_overflowed(ledger, queue)
@@ -137,15 +141,15 @@ class BoundedQueue(Generic[T]):
         )
 
     def overflowed(self) -> int:
-        """Return how many were dropped so far because the lane was full; what waits is not summed up for it."""
-        return _count_overflowed(*self.look())
+        """Return how many items were dropped so far, without summing up the sizes of the others."""
+        return _count_overflowed(*self.read())
 
     def _copy_queue(self) -> deque[Numbered[T]]:
-        """Return a copy of the queue, by number."""
+        """Return a copy of the queue, ordered by number."""
         return self._queue.copy()
 
     def _make_room(self) -> None:
-        ledger, queue = self.look()
+        ledger, queue = self.read()
         total = self._bytes_of(chain(ledger.held, map(_item_of, queue)))
         if total > self._max_bytes:
             for numbered in queue[:-1]:
@@ -156,7 +160,7 @@ class BoundedQueue(Generic[T]):
         self._room = self._max_bytes - total
 
     def _remove(self, numbered: Numbered[T]) -> None:
-        # Not popleft(): the oldest may be another one by now, and even the newest.
+        # Not popleft(): meanwhile the oldest item may be another one, even the newest.
         with suppress(ValueError):
             self._queue.remove(numbered)
 

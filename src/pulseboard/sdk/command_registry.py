@@ -1,6 +1,7 @@
-"""What a service offers to do when it is told to: its handlers, and what arguments each takes.
+"""The registered commands of a service, their handlers and arguments.
 
-Handlers are added from any thread; the thread that listens looks them up. The dict is replaced, never changed.
+Any thread adds handlers, and the thread that receives commands finds them. The dict is replaced,
+never changed, so neither needs a lock.
 """
 
 import inspect
@@ -14,71 +15,83 @@ from pulseboard.wire.names import check_command_name
 
 Handler = Callable[..., Any]
 
-MOST = 50
-"""So many commands of one service: they are names on a page, of which somebody is to choose one."""
+MAX_COMMANDS = 50
+"""Commands of one service. A person chooses from this list on the page, so it must stay short."""
 DESCRIPTION_MAX = 200
 
 
 class RegisteredCommand(NamedTuple):
-    """One command: who does it, what it says of itself, and the struct that its arguments make."""
+    """A command: its handler, its description, and the struct that its arguments form."""
 
     handler: Handler
     description: str
-    takes: type[msgspec.Struct]
+    arguments: type[msgspec.Struct]
 
-    def read_args(self, args: bytes) -> dict[str, Any]:
-        """Return the arguments by name, each of the type that the handler asks for; raise ValueError for others."""
-        return msgspec.structs.asdict(msgspec.json.decode(args, type=self.takes))
+    def parse_args(self, args: bytes) -> dict[str, Any]:
+        """Return the arguments in the types of the handler; raise ValueError if they do not fit."""
+        return msgspec.structs.asdict(msgspec.json.decode(args, type=self.arguments))
 
 
 class CommandRegistry:
     """The commands of one service, by name."""
 
     def __init__(self) -> None:
-        self._offers: Mapping[str, RegisteredCommand] = {}
+        self._commands: Mapping[str, RegisteredCommand] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._offers)
+        return bool(self._commands)
 
     @property
     def names(self) -> list[str]:
-        return sorted(self._offers)
+        """The names of all commands, sorted."""
+        return sorted(self._commands)
 
     def add(self, name: str, handler: Handler, description: str | None = None) -> None:
-        """Offer a command, in the place of one of that name. Raises ConfigError for what cannot be one."""
+        """Register a command, in the place of one with the same name.
+
+        The description defaults to the first line of the handler's docstring. Raises ConfigError if
+        the name is invalid, if the arguments cannot be described as JSON, or at the limit of 50
+        commands.
+        """
         try:
             check_command_name(name)
         except (InvalidName, TypeError) as error:
             raise ConfigError(str(error)) from error
-        if name not in self._offers and len(self._offers) >= MOST:
-            raise ConfigError(f"a service offers at most {MOST} commands")
-        told = (
-            description
-            if description is not None
-            else (inspect.getdoc(handler) or "").split("\n")[0]
+        if name not in self._commands and len(self._commands) >= MAX_COMMANDS:
+            raise ConfigError(f"a service registers at most {MAX_COMMANDS} commands")
+        if description is None:
+            description = (inspect.getdoc(handler) or "").split("\n")[0]
+        command = RegisteredCommand(
+            handler, description[:DESCRIPTION_MAX], _make_arguments(name, handler)
         )
-        offer = RegisteredCommand(handler, told[:DESCRIPTION_MAX], _takes(name, handler))
-        self._offers = {**self._offers, name: offer}
+        self._commands = {**self._commands, name: command}
 
     def find(self, name: str) -> RegisteredCommand | None:
-        """Return what is offered by that name."""
-        return self._offers.get(name)
+        """Return the command of this name; None if there is none."""
+        return self._commands.get(name)
 
     def describe(self, run: str, since: str) -> bytes:
-        """Return as JSON what is offered by a run, which listens since an entry of the commands' stream.
+        """Return as JSON which commands a run of the service listens for.
 
-        That is for each command its description and the JSON Schema of its arguments.
+        It contains the description of each command and the JSON Schema of its arguments. The run
+        receives the commands after the entry `since` of the command stream.
         """
         commands = {
-            name: {"description": offer.description, "args": msgspec.json.schema(offer.takes)}
-            for name, offer in sorted(self._offers.items())
+            name: {
+                "description": command.description,
+                "args": msgspec.json.schema(command.arguments),
+            }
+            for name, command in sorted(self._commands.items())
         }
         return msgspec.json.encode({"run": run, "since": since, "commands": commands})
 
 
-def _takes(name: str, handler: Handler) -> type[msgspec.Struct]:
+def _make_arguments(name: str, handler: Handler) -> type[msgspec.Struct]:
+    """Return a struct of the parameters of a handler; raise ConfigError if there can be none."""
     if not callable(handler):
-        raise ConfigError(f"what does the command {name!r} is a function, not {handler!r:.80}")
+        raise ConfigError(
+            f"the handler of the command {name!r} must be a function, not {handler!r:.80}"
+        )
     try:
         hints = get_type_hints(handler, include_extras=True)
         parameters = inspect.signature(handler).parameters.values()
@@ -90,7 +103,8 @@ def _takes(name: str, handler: Handler) -> type[msgspec.Struct]:
     for parameter in parameters:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigError(
-                f"the command {name!r} takes its arguments by name, which {parameter} has not"
+                f"the arguments of the command {name!r} are passed by name, which {parameter} does"
+                " not allow; use ordinary parameters"
             )
         field: tuple[Any, ...] = (parameter.name, hints.get(parameter.name, Any))
         fields.append(
@@ -102,13 +116,13 @@ def _takes(name: str, handler: Handler) -> type[msgspec.Struct]:
         msgspec.json.Decoder(struct)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"the arguments of the command {name!r} cannot be told as JSON: {error}"
+            f"the arguments of the command {name!r} cannot be described as JSON: {error}"
         ) from error
     return struct
 
 
 def _default(value: Any) -> Any:
-    # A struct does not take what may be changed as a default, and a handler may.
+    # Unlike a function, a struct does not accept a mutable object as a default.
     return (
         msgspec.field(default_factory=lambda: value)
         if isinstance(value, dict | list | set)

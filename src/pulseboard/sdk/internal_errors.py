@@ -1,6 +1,8 @@
-"""The guard around every call of a host: a bug of ours is swallowed, counted and told once; under pytest it is raised.
+"""The guard around every SDK call: a bug of Pulseboard never reaches the host application.
 
-What a signal handler of the host raises in the middle of a call, such as a soft time limit, is the host's and passes.
+The guard swallows the bug, counts it, and logs the first one. Under pytest it raises the bug
+instead. An exception that a signal handler of the host application raises in the middle of a call,
+such as a soft time limit, belongs to the host application and passes through.
 """
 
 import contextlib
@@ -14,11 +16,11 @@ log = logging.getLogger("pulseboard.service")
 
 
 class InternalErrors:
-    """Wraps calls of one service: `with guard: …`. May be entered by any thread, and again while it is entered."""
+    """Guards the calls of one service: `with internal_errors: ...`. Reentrant and thread-safe."""
 
     def __init__(self, service: str) -> None:
         self._service = service
-        self.errors = 0
+        self.count = 0
         """How many bugs were swallowed."""
 
     def __enter__(self) -> None:
@@ -29,27 +31,32 @@ class InternalErrors:
     ) -> bool:
         return isinstance(error, Exception) and self.swallow(error)
 
+    def for_forked_child(self) -> "InternalErrors":
+        """Return a guard with a count of its own."""
+        return InternalErrors(self._service)
+
     def swallow(self, error: Exception) -> bool:
-        """Count the error, tell the first, and return True; return False when it is to be raised."""
-        if is_hosts_own(error):
+        """Count a bug and log the first one; return False if `error` must be raised."""
+        if is_from_signal_handler(error):
             return False
-        self.errors += 1
-        # The host's tests are where a bug shall be seen.
+        self.count += 1
+        # The tests of the host application are where a bug should be visible.
         if "PYTEST_VERSION" in os.environ:
             return False
-        if self.errors == 1:
-            # The bug may be one of a handler that the host gave to the log.
+        if self.count == 1:
+            # The bug may be in a log handler of the host application: logging it would raise again.
             with contextlib.suppress(Exception):
                 log.error(
-                    "service %s: a bug in pulseboard, and it goes on (told once)",
+                    "service %s: a bug in pulseboard was caught and your program is not affected;"
+                    " please report this traceback (logged once)",
                     self._service,
                     exc_info=error,
                 )
         return True
 
 
-def is_hosts_own(error: BaseException) -> bool:
-    """Say whether a signal handler raised this error, in the middle of whatever the main thread was doing."""
+def is_from_signal_handler(error: BaseException) -> bool:
+    """Return whether a signal handler raised this error while the main thread ran other code."""
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
     codes = {
         code for handler in handlers if (code := getattr(handler, "__code__", None)) is not None

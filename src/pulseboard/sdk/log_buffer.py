@@ -1,6 +1,6 @@
-"""The logbook: log lines on their way from the host's threads to the courier.
+"""The log buffer: log lines between the threads of the host application and the sender.
 
-Bounded; a flood costs the oldest, which are counted.
+It is bounded; when lines come faster than they are sent, the oldest are dropped and counted.
 """
 
 import itertools
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from pulseboard.sdk.bounded_queue import BoundedQueue, Numbered, QueueCounts
-from pulseboard.sdk.scrubber import REACH, Scrubber
+from pulseboard.sdk.buffer import NEVER
+from pulseboard.sdk.scrubber import LOOKAHEAD, Scrubber
 from pulseboard.sdk.status_encoding import fit_status, parse_status, text_of
 from pulseboard.wire.events.log import LogLine, count_levels, shorten_text
 
@@ -22,13 +23,22 @@ MAX_BYTES = 4_000_000
 SPARE_BYTES = 250_000
 BATCH_LINES = 500
 BATCH_BYTES = 48_000
-"""With what JSON adds, and the names, one event of 64 kB."""
+"""Together with the JSON syntax and the names, a batch fits into one event of 64 kB."""
+LINE_BYTES = 120
+"""Bytes that a line takes beside its texts."""
 MESSAGE_MAX, TRACEBACK_MAX, FIELDS_MAX = 8_000, 16_000, 8_000
-"""Characters of one line, so that one fits into a batch in any case."""
+"""Characters of one line, so that every line fits into a batch."""
+LINES_EVERY_S = 0.1
+BATCHES_AT_ONCE = 3
+"""Every 0.1 s up to 3 batches of 500 lines or 48 kB are sent: about 8,000 short lines a second.
+
+That costs the host application less than a tenth of a core. More lines than that would push the
+events of other services out of the feed.
+"""
 
 
 class Line(NamedTuple):
-    """One line as it was said: its level by name, its fields as JSON (empty: none), when (ns since the epoch); and its size."""
+    """A log line: level by name, fields as JSON (empty: none), time (ns since epoch), size."""
 
     level: str
     message: str
@@ -43,7 +53,7 @@ _size: Callable[[Line], int] = itemgetter(Line._fields.index("size"))
 
 
 class LineBatch(NamedTuple):
-    """Some lines to be sent in one step. `number` is that of the batch: who takes it twice knows it for the same."""
+    """Lines that are sent in one step; Redis recognises a repeated batch by its `number`."""
 
     number: str
     lines: list[bytes]
@@ -52,28 +62,44 @@ class LineBatch(NamedTuple):
 
 
 class LogBuffer:
-    """Lines, oldest first. Written by any thread and any signal handler; read by the courier alone."""
+    """Lines, oldest first. Any thread and any signal handler writes; the sender alone drains."""
 
-    def __init__(self, masks: Scrubber) -> None:
-        self._masks = masks
-        self._lane: BoundedQueue[Line] = BoundedQueue(
+    def __init__(self, scrubber: Scrubber) -> None:
+        self._scrubber = scrubber
+        self._queue: BoundedQueue[Line] = BoundedQueue(
             MAX_LINES, MAX_BYTES, BATCH_LINES, _size, spare_bytes=SPARE_BYTES
         )
-        self._told = 0  # how many dropped lines have been told of
+        self._reported = 0  # dropped lines whose number has been sent
         self._name = uuid.uuid4().hex
         self._numbers = itertools.count()
         self._batch: LineBatch | None = None
+        self._next_at = 0.0
+        self._burst_began_at = 0.0
+        self._burst_batches = 0
+        self.is_announced = False
+        """Whether the sender has been woken for the lines that wait.
+
+        One wake-up covers all lines until the next batch, or a flood would keep the sender awake.
+        """
 
     def write(self, level: str, message: str, logger: str, fields: bytes, traceback: str) -> None:
-        """Take one line, at the price of the oldest when there is no room."""
-        size = 120 + len(message) + len(logger) + len(fields) + len(traceback)
-        self._lane.offer(Line(level, message, logger, fields, traceback, time.time_ns(), size))
+        """Append one line; drop the oldest lines if there is no room."""
+        size = LINE_BYTES + len(message) + len(logger) + len(fields) + len(traceback)
+        self._queue.put(Line(level, message, logger, fields, traceback, time.time_ns(), size))
 
-    def take(self) -> LineBatch | None:
-        """Return what is to be sent next, masked; it waits until it is confirmed or refused. None when there is nothing."""
+    def due(self) -> float:
+        """Return when the next lines are due: up to 3 batches every 0.1 s."""
+        return self._next_at if self._batch is not None or self._queue else NEVER
+
+    def drain(self) -> LineBatch | None:
+        """Return the next batch, with its secrets masked."""
+        # Before the queue is read: a line that comes afterwards wakes the sender again.
+        self.is_announced = False
+        if not self._burst_batches:
+            self._burst_began_at = time.monotonic()
         if self._batch is None and (held := self._hold()):
             lines = [self._finish(line) for line in held]
-            dropped = self._lane.overflowed() - self._told
+            dropped = self._queue.overflowed() - self._reported
             number = f"{self._name}:{next(self._numbers)}"
             self._batch = LineBatch(
                 number, [msgspec.json.encode(line) for line in lines], count_levels(lines), dropped
@@ -81,42 +107,46 @@ class LogBuffer:
         return self._batch
 
     def confirm(self) -> None:
-        """Say that what was taken has been sent."""
+        """Record that the batch was sent."""
         if self._batch is not None:
-            self._told += self._batch.dropped
-            self._lane.hold((), sent=len(self._batch.lines))
+            self._reported += self._batch.dropped
+            self._queue.advance((), sent=len(self._batch.lines))
             self._batch = None
+        self._burst_batches += 1
+        if self._burst_batches >= BATCHES_AT_ONCE or not self._queue:
+            self._end_burst()
 
-    def refuse(self) -> None:
-        """Let go of what was taken: it can never be sent. It counts as dropped, and will be told of."""
-        self._lane.hold(())
+    def reject(self) -> None:
+        """Drop the batch: its lines count as overflowed, and the next batch reports them."""
+        self._queue.advance(())
         self._batch = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self._lane)
+        self._end_burst()
 
     def counts(self) -> QueueCounts:
-        """Return what became of all lines, at one moment."""
-        return self._lane.counts()
+        """Return the counts of all lines, at one moment."""
+        return self._queue.counts()
 
-    def renew(self) -> "LogBuffer":
-        """Return an empty one: a forked child's."""
-        return LogBuffer(self._masks)
+    def for_forked_child(self) -> "LogBuffer":
+        """Return an empty buffer."""
+        return LogBuffer(self._scrubber)
+
+    def _end_burst(self) -> None:
+        """Leave the remaining lines for later: a flood must leave time to the host application."""
+        self._burst_batches = 0
+        self._next_at = self._burst_began_at + LINES_EVERY_S
 
     def _hold(self) -> tuple[Line, ...]:
-        _, queue = self._lane.look()
+        _, queue = self._queue.read()
         size = 0
-        left: list[Numbered[Line]] = []
+        removed: list[Numbered[Line]] = []
         for numbered in queue[:BATCH_LINES]:
             size += _size(numbered[0])
-            if left and size > BATCH_BYTES:
+            if removed and size > BATCH_BYTES:
                 break
-            left.append(numbered)
-        held = tuple(line for line, _ in left)
+            removed.append(numbered)
+        held = tuple(line for line, _ in removed)
         if held:
-            self._lane.hold(held, left)
+            self._queue.advance(held, removed)
         return held
 
     def _finish(self, line: Line) -> LogLine:
@@ -124,25 +154,26 @@ class LogBuffer:
         if len(fields) > FIELDS_MAX:
             fields = msgspec.json.encode(fit_status(parse_status(fields), FIELDS_MAX))
         if fields:
-            fields = self._masks.fields(fields)
+            fields = self._scrubber.mask_fields(fields)
         return LogLine(
             level=line.level,
             message=self._mask(line.message, MESSAGE_MAX),
             timestamp=line.at_ns // 1_000_000,
             logger=text_of(line.logger[:200]),
             fields=msgspec.Raw(fields) if fields else msgspec.UNSET,
-            # Its end says what was raised.
+            # A traceback names the exception at its end.
             traceback=self._mask(line.traceback, TRACEBACK_MAX, keep_end=True),
         )
 
-    def _mask(self, text: str, most: int, *, keep_end: bool = False) -> str:
-        # What is cut off is not looked through; a secret at the cut has room to be known as one.
-        seen = most + REACH
-        part = text[-seen:] if keep_end else text[:seen]
-        if (
-            not part.isascii()
-        ):  # half a surrogate pair, as file names have it (PEP 383), is no UTF-8
+    def _mask(self, text: str, max_chars: int, *, keep_end: bool = False) -> str:
+        # Only the part that is sent is searched for secrets, and LOOKAHEAD characters beyond it, so
+        # that a secret at the cut is recognised.
+        searched = max_chars + LOOKAHEAD
+        part = text[-searched:] if keep_end else text[:searched]
+        # Half a surrogate pair, as in file names (PEP 383), cannot be encoded as UTF-8.
+        if not part.isascii():
             part = text_of(part)
+        masked = self._scrubber.mask_text(part)
         return shorten_text(
-            self._masks.text(part), most, keep_end=keep_end, unseen=max(0, len(text) - seen)
+            masked, max_chars, keep_end=keep_end, unseen=max(0, len(text) - searched)
         )

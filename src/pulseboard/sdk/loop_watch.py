@@ -1,6 +1,7 @@
-"""Event loops being watched: how long one has not answered tells a stuck host from a dead one.
+"""Watches event loops, so that the board can tell a stuck process from a dead one.
 
-The loop itself is asked, by a probe that it has to run; at most one probe a loop is on its way. No loop is kept alive.
+The watch sends a probe, which the loop itself must run; at most one probe is pending in each loop.
+The watch keeps no loop alive.
 """
 
 import asyncio
@@ -9,17 +10,19 @@ import weakref
 from collections.abc import Callable
 
 STUCK_MS = 1_000
-"""What is told: below it a loop is busy, not stuck."""
+"""A loop that has not answered for less than this is busy, not stuck, and is not reported."""
 GRACE_S = 0.1
-"""How long a loop may take to answer once more before it is called stuck: a process that was suspended as a whole, or a
-machine that slept, wakes with its probes unanswered."""
+"""How long a loop may take to answer before it is reported as stuck.
+
+After a process was suspended, or its machine slept, all probes are unanswered for a moment.
+"""
 
 
 class _Probe:
-    """A question to one loop. The courier's thread asks it, the loop's answers it; neither changes what the other does."""
+    """A question to one loop. The sender writes `sent_at`, the thread of the loop `answered`."""
 
-    def __init__(self, asked_at: float) -> None:
-        self.asked_at = asked_at
+    def __init__(self, sent_at: float) -> None:
+        self.sent_at = sent_at
         self.answered = False
 
     def answer(self) -> None:
@@ -27,7 +30,7 @@ class _Probe:
 
 
 class _Watched:
-    """One loop, and the latest question to it."""
+    """A loop and the latest probe in it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = weakref.ref(loop)
@@ -35,7 +38,7 @@ class _Watched:
 
 
 class LoopWatch:
-    """The loops of one service. Loops are added from any thread, and asked by the courier's."""
+    """The event loops of one service: any thread adds them, the sender's thread probes them."""
 
     def __init__(
         self,
@@ -47,8 +50,9 @@ class LoopWatch:
         self._sleep = sleep
 
     def add(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch a loop until it is closed or gone; to add it twice is to add it once."""
-        # No lock, only single steps of C: the courier must not wait for a thread that a signal handler interrupted.
+        """Watch a loop until it is closed or garbage-collected. Adding it twice has no effect."""
+        # No lock, only single C calls: the sender must not wait for a thread that a signal handler
+        # interrupted.
         if all(watched.loop() is not loop for watched in self._watched.copy()):
             self._watched.append(_Watched(loop))
 
@@ -56,28 +60,30 @@ class LoopWatch:
         return len(self._watched)
 
     def running(self) -> asyncio.AbstractEventLoop | None:
-        """Return the loop that was added first of those that run; None when none does."""
+        """Return the running loop that was added first; None if none runs."""
         loops = (watched.loop() for watched in self._watched.copy())
         return next((loop for loop in loops if loop is not None and loop.is_running()), None)
 
-    def ask(self) -> int:
-        """Ask each loop that owes no answer, and return for how many ms the oldest question has stood; 0 below 1,000."""
-        for gone in [watched for watched in self._watched.copy() if not self._reach(watched)]:
+    def measure_lag_ms(self) -> int:
+        """Send probes, and return for how many ms the oldest is unanswered; 0 below 1,000."""
+        for gone in [each for each in self._watched.copy() if not self._try_probe(each)]:
             self._watched.remove(gone)
-        if self._owed_ms() < STUCK_MS:
+        if self._oldest_probe_ms() < STUCK_MS:
             return 0
         self._sleep(GRACE_S)
-        owed_ms = self._owed_ms()
-        return owed_ms if owed_ms >= STUCK_MS else 0
+        lag_ms = self._oldest_probe_ms()
+        return lag_ms if lag_ms >= STUCK_MS else 0
 
-    def _reach(self, watched: _Watched) -> bool:
+    def _try_probe(self, watched: _Watched) -> bool:
+        """Probe a loop; return False if it is gone."""
         try:
-            return self._ask(watched)
-        # One that was closed since we looked; and a loop of the host's own making may raise anything at all.
+            return self._probe(watched)
+        # The loop may be closed by another thread at this moment, and a loop of the host
+        # application's own making may raise any exception.
         except Exception:  # noqa: BLE001
             return False
 
-    def _ask(self, watched: _Watched) -> bool:
+    def _probe(self, watched: _Watched) -> bool:
         loop = watched.loop()
         if loop is None or loop.is_closed():
             return False
@@ -86,18 +92,16 @@ class LoopWatch:
             loop.call_soon_threadsafe(probe.answer)
             watched.probe = probe
         elif not loop.is_running():
-            # Between two runs a loop owes nothing; the answer comes with the next run.
-            watched.probe.asked_at = self._clock()
+            # Between two runs a loop answers nothing; it answers in its next run.
+            watched.probe.sent_at = self._clock()
         return True
 
-    def _owed_ms(self) -> int:
-        open_probes = [
-            one.probe
-            for one in self._watched.copy()
-            if one.probe is not None and not one.probe.answered
+    def _oldest_probe_ms(self) -> int:
+        pending = [
+            each.probe
+            for each in self._watched.copy()
+            if each.probe is not None and not each.probe.answered
         ]
-        return (
-            round((self._clock() - min(probe.asked_at for probe in open_probes)) * 1000)
-            if open_probes
-            else 0
-        )
+        if not pending:
+            return 0
+        return round((self._clock() - min(probe.sent_at for probe in pending)) * 1000)

@@ -1,6 +1,7 @@
-"""The outbox: the statuses of a service on their way from its threads to the courier. Bounded; no call of a host waits.
+"""The outbox: the statuses of a service between its threads and the sender.
 
-Whoever offers, offers the whole status as it is at that moment; so of two the later one never says less.
+It is bounded, and no call of the host application waits for it. Every entry is the whole status of
+one moment, so a later entry contains everything that an earlier one contained.
 """
 
 import time
@@ -13,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from pulseboard.sdk.bounded_queue import BoundedQueue, Numbered
+from pulseboard.sdk.buffer import NEVER
 from pulseboard.sdk.fields import Fields
 
 MAX_EVENTS = 256
@@ -20,125 +22,154 @@ MAX_BYTES = 4 * 1024 * 1024
 BATCH_MAX = 64
 
 
-class Word(NamedTuple):
-    """What is said with a status: in which run of the service (they are numbered), and whether it is the last of that run."""
+class RunMarker(NamedTuple):
+    """The run that a status belongs to, and whether it is the last status of that run.
+
+    A run lasts from a start of the service to its stop; runs are numbered. `back_in_s` is the
+    length of a planned absence.
+    """
 
     run: int
     stopped: bool = False
     back_in_s: float | None = None
 
 
-class Said(NamedTuple):
-    """A status as it was said: its JSON, when (ns since the epoch), and the word with it."""
+class QueuedStatus(NamedTuple):
+    """A status of one moment: its JSON, the time (ns since the epoch), and its marker."""
 
     json: bytes
     at_ns: int
-    word: Word
+    marker: RunMarker
 
 
-Entry: TypeAlias = Numbered[tuple[bytes, int, Word]]
+RawStatus: TypeAlias = tuple[bytes, int, RunMarker]
+"""A QueuedStatus as the queue holds it: a plain tuple, which C code makes in one step."""
 
-Saying: TypeAlias = Iterator[Entry]
-"""A status that is made when it is offered, over and over."""
+Entry: TypeAlias = Numbered[RawStatus]
+
+StatusSource: TypeAlias = Iterator[Entry]
+"""An endless iterator: each step encodes the status of that moment and numbers it."""
 
 
-class Outbox(BoundedQueue[tuple[bytes, int, Word]]):
-    """Statuses on their way out, oldest first. When it is full the oldest goes: a later one says all it said.
+class Outbox(BoundedQueue[RawStatus]):
+    """The queue of statuses, oldest first. When it is full, the oldest are dropped.
 
-    What was said in a run after its goodbye, or is still here when a later run has begun, is not sent: a thread or a signal
-    handler may stop the service in the middle of another's update.
+    `begin_run` selects the run whose statuses are drained. A status that a run publishes after its
+    last one is not sent, and neither is one of an earlier run: a thread or a signal handler may
+    stop the service in the middle of another thread's update.
     """
 
     def __init__(
         self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES, batch_max: int = BATCH_MAX
     ) -> None:
         super().__init__(max_events, max_bytes, batch_max, _size)
-        # In a list, where the one step of C that makes it JSON can find it.
-        self._whole: list[Fields] = [{}]
+        # In a list, because C code can fetch it from there in the step that encodes it.
+        self._status: list[Fields] = [{}]
         self._batch_max = batch_max
-        self._taken = 0
+        self._run = 0
+        self._drained = 0
 
     def merge(self, fields: Fields) -> None:
-        """Change these fields of the status."""
-        self._whole[0].update(fields)
+        """Change these fields of the status, without publishing it."""
+        self._status[0].update(fields)
 
     def replace(self, fields: Fields) -> None:
-        """Make this the status. It is the outbox's from here on."""
-        self._whole[0] = fields
+        """Make `fields` the status, without publishing it; the caller must not use them again."""
+        self._status[0] = fields
 
-    def saying(self, word: Word) -> Saying:
-        """Return the status with this word, for `say`: each time as it is then."""
-        whole = map(self._whole.__getitem__, repeat(0))
-        return zip(zip(map(_encode, whole), _clock, repeat(word)), self._numbers)  # noqa: B905 - none of them ends
+    def make_source(self, marker: RunMarker) -> StatusSource:
+        """Return an iterator, for `put_current`, that encodes the current status at each step."""
+        status = map(self._status.__getitem__, repeat(0))
+        encoded = zip(map(_encode, status), _clock, repeat(marker))
+        return zip(encoded, self._numbers)  # noqa: B905 - neither ends
 
-    def say(self, saying: Saying) -> None:
-        """Put the status in as it is now."""
-        # It gets its number in the step of C that makes it, so that the numbers tell which is the later. To put it in within
-        # that step too would cost half as much again.
-        entry = next(saying)
+    def put_current(self, source: StatusSource) -> None:
+        """Append the status as it is at this moment."""
+        # The C step that encodes the status also numbers it, so that the numbers tell which of two
+        # statuses is the later. To append it within that step too would cost half as much again.
+        entry = next(source)
         self._queue.append(entry)
         self._room -= len(entry[0][0])
         if self._room < 0:
             self._make_room()
 
-    def say_last(self, word: Word) -> None:
-        """Put the status in with a word that must not be lost: in one step, so it cannot come when a later one has left."""
-        self._queue.extend(islice(self.saying(word), 1))
+    def put_last(self, marker: RunMarker) -> None:
+        """Append the status with a marker that must be sent.
+
+        It is encoded and appended in one step, so no later status can leave the queue before it.
+        """
+        self._queue.extend(islice(self.make_source(marker), 1))
         self._make_room()
 
-    def take(self, run: int) -> list[Said]:
-        """Return what is to be sent next of this run; it waits until it is confirmed, or the latest alone is kept."""
-        return self._hold_of(run, self._batch_max)
+    def begin_run(self, run: int) -> None:
+        """Drain the statuses of this run from here on. Consumer only."""
+        self._run = run
+
+    def due(self) -> float:
+        """Return 0.0 (at once) if a status waits."""
+        return 0.0 if self.ledger.held or self else NEVER
+
+    def drain(self) -> list[QueuedStatus] | None:
+        """Return the next statuses of the run, held until they are confirmed or coalesced."""
+        return self._hold(self._batch_max) or None
 
     def confirm(self) -> None:
-        """Say that what was taken has been sent."""
-        self.hold((), sent=len(self.ledger.held))
+        """Record that the held statuses were sent."""
+        self.advance((), sent=len(self.ledger.held))
 
-    def keep_latest(self, run: int) -> None:
-        """Keep the latest of all that this run has said and not sent: in an outage nobody watches the steps."""
-        self._hold_of(run, None)
+    def reject(self) -> None:
+        """Keep the latest status: a status is sent again until Redis takes it."""
+        self.coalesce()
+
+    def coalesce(self) -> None:
+        """Keep only the latest status of the run: it contains all that the unsent ones contain."""
+        self._hold(None)
 
     @property
     def misses_latest(self) -> bool:
-        """Whether nothing is queued and yet the latest was not taken: its thread is held up, or was torn away, by what a signal
-        handler raised. For the taker.
+        """Whether the queue is empty although the latest status was not drained. Consumer only.
+
+        The thread that made it is held up before it appends it, or an exception of a signal handler
+        ended the call there.
         """
-        return not self._queue and self._taken < self.latest
+        return not self._queue and self._drained < self.latest
 
-    def renew(self) -> "Outbox":
-        """Return an empty one with the same status: a forked child's."""
-        heir = Outbox()
-        heir.replace(self._whole[0])
-        return heir
+    def for_forked_child(self) -> "Outbox":
+        """Return an empty outbox with the same status."""
+        outbox = Outbox()
+        outbox.replace(self._status[0])
+        return outbox
 
-    def _hold_of(self, run: int, count: int | None) -> list[Said]:
-        ledger, queue = self.look()
-        held = [Said(*said) for said in ledger.held if said[2].run == run]
-        left = self._late()
-        for said, number in queue:
-            if said[2].run > run or (count is not None and len(held) >= count):
+    def _hold(self, count: int | None) -> list[QueuedStatus]:
+        """Hold up to `count` statuses of the run; with None, only the latest of all."""
+        run = self._run
+        ledger, queue = self.read()
+        held = [QueuedStatus(*status) for status in ledger.held if status[2].run == run]
+        removed = self._find_late_entries()
+        for status, number in queue:
+            if status[2].run > run or (count is not None and len(held) >= count):
                 break
-            left.append((said, number))
-            if said[2].run == run and not (held and held[-1].word.stopped):
-                held.append(Said(*said))
-                self._taken = number
-        seen = len(ledger.held) + len(left)
+            removed.append((status, number))
+            if status[2].run == run and not (held and held[-1].marker.stopped):
+                held.append(QueuedStatus(*status))
+                self._drained = number
+        considered = len(ledger.held) + len(removed)
         if count is None:
             held = held[-1:]
-        self.hold(tuple(held), left, coalesced=seen - len(held))
+        self.advance(tuple(held), removed, coalesced=considered - len(held))
         return held
 
     def _copy_queue(self) -> deque[Entry]:
         return deque(sorted(self._queue.copy(), key=_number_of))
 
-    def _late(self) -> list[Entry]:
-        """Return what was put in when a later one, which says all that it says, had left already."""
+    def _find_late_entries(self) -> list[Entry]:
+        """Return the entries that were appended after a later, and so newer, one had left."""
         through = self.ledger.through
         return [entry for entry in self._queue.copy() if entry[1] <= through]
 
 
-def _size(said: tuple[bytes, int, Word]) -> int:
-    return len(said[0])
+def _size(status: RawStatus) -> int:
+    return len(status[0])
 
 
 _number_of = itemgetter(1)

@@ -1,46 +1,61 @@
-"""The desk: what a service has said and not sent yet, of each kind, and what it offers. It outlives the couriers."""
+"""`Pending`: the buffers of a service and its registries, which outlive its senders."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pulseboard.sdk.bounded_queue import BoundedQueue
 from pulseboard.sdk.command_registry import CommandRegistry
 from pulseboard.sdk.internal_errors import InternalErrors
 from pulseboard.sdk.log_buffer import LogBuffer
 from pulseboard.sdk.loop_watch import LoopWatch
 from pulseboard.sdk.metric_registry import MetricRegistry
 from pulseboard.sdk.outbox import Outbox
+from pulseboard.sdk.pause_flag import PauseFlag
+from pulseboard.sdk.receipt_queue import ReceiptQueue
+from pulseboard.sdk.scrubber import Scrubber
 from pulseboard.sdk.stats import LinkRecord
-from pulseboard.wire.codec import json_text
-from pulseboard.wire.events.receipt import Receipt
-
-RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH = 1_000, 4 * 1024 * 1024, 50
-
-
-def _size_of(receipt: Receipt) -> int:
-    return 400 + len(json_text(receipt.result)) + len(receipt.error) + len(receipt.reason)
-
-
-def _make_receipts() -> BoundedQueue[Receipt]:
-    return BoundedQueue(RECEIPTS_MAX, RECEIPTS_MAX_BYTES, RECEIPTS_BATCH, _size_of)
+from pulseboard.sdk.usage_warnings import UsageWarnings
 
 
 @dataclass(frozen=True)
 class Pending:
-    """What the couriers of one service share, one after the other."""
+    """The state that the senders of one service share, one after the other."""
 
-    guard: InternalErrors
-    logbook: LogBuffer
-    meter: MetricRegistry
-    metrics_every_s: float
+    warnings: UsageWarnings
+    errors: InternalErrors
+    scrubber: Scrubber
+    logs: LogBuffer
+    metrics: MetricRegistry
     outbox: Outbox = field(default_factory=Outbox)
-    receipts: BoundedQueue[Receipt] = field(default_factory=_make_receipts)
-    offers: CommandRegistry = field(default_factory=CommandRegistry)
+    receipts: ReceiptQueue = field(default_factory=ReceiptQueue)
+    commands: CommandRegistry = field(default_factory=CommandRegistry)
     loops: LoopWatch = field(default_factory=LoopWatch)
-    record: LinkRecord = field(default_factory=LinkRecord)
+    pause_flag: PauseFlag = field(default_factory=PauseFlag)
+    link: LinkRecord = field(default_factory=LinkRecord)
 
-    def renew(self, guard: InternalErrors) -> "Pending":
-        """Return that of a forked child: it says what it says itself, and offers the same."""
-        meter, outbox = self.meter.renew(), self.outbox.renew()
+    @classmethod
+    def create(
+        cls, service: str, mask: Iterable[str | re.Pattern[str]], metrics_every_s: float
+    ) -> "Pending":
+        """Return the empty state of a service; raise ConfigError for an invalid mask."""
+        warnings, scrubber = UsageWarnings(service), Scrubber(mask)
+        metrics = MetricRegistry(warnings.warn_once, metrics_every_s)
+        return cls(warnings, InternalErrors(service), scrubber, LogBuffer(scrubber), metrics)
+
+    def begin_run(self, run: int) -> None:
+        """Prepare the buffers for the sender of this run. Called in the sender's thread."""
+        self.outbox.begin_run(run)
+        self.metrics.begin_run()
+
+    def for_forked_child(self) -> "Pending":
+        """Return the state of a forked child: empty buffers, the same status and commands."""
         return Pending(
-            guard, self.logbook.renew(), meter, self.metrics_every_s, outbox, offers=self.offers
+            self.warnings,
+            self.errors.for_forked_child(),
+            self.scrubber,
+            self.logs.for_forked_child(),
+            self.metrics.for_forked_child(),
+            self.outbox.for_forked_child(),
+            commands=self.commands,
+            pause_flag=self.pause_flag.for_forked_child(),
         )

@@ -1,4 +1,7 @@
-"""Masks: what looks like a secret does not leave the process. Applied by the courier, so that no call of a host pays for it."""
+"""Masks secrets before log lines leave the process.
+
+The sender's thread applies it, so that no call of the host application pays for the search.
+"""
 
 import re
 from collections.abc import Iterable
@@ -6,70 +9,76 @@ from typing import Any
 
 import msgspec
 
-from pulseboard.sdk.secret_patterns import IN_TEXT, MASKED, is_secret, may_hold_one
+from pulseboard.sdk.secret_names import is_secret
+from pulseboard.sdk.secret_patterns import MASKED, TEXT_RULES, may_contain_secret
 from pulseboard.wire.errors import ConfigError
 
-REACH = 5_000
-"""Characters that are looked through beyond what is sent: room in which a secret at the cut is known as one."""
+LOOKAHEAD = 5_000
+"""Characters that are searched beyond the part that is sent, to recognise a secret at the cut."""
 
 
 class Scrubber:
-    """The built-in masks, and `more`: regular expressions of which the groups, or the whole where there are none, are masked.
+    """Applies the built-in rules, then the regular expressions `more` of the host application.
 
-    Raises ConfigError for what is no regular expression.
+    Of a match of `more`, the groups are masked, or the whole match if there is no group. Raises
+    ConfigError for an invalid regular expression.
     """
 
     def __init__(self, more: Iterable[str | re.Pattern[str]] = ()) -> None:
         try:
             self._more = tuple(re.compile(pattern) for pattern in more)
         except (re.error, TypeError) as error:
-            raise ConfigError(f"a mask is a regular expression: {error}") from error
+            raise ConfigError(f"a mask must be a regular expression: {error}") from error
 
-    def text(self, text: str) -> str:
-        """Return a text without the secrets in it."""
-        lower = _fold(text)
-        if may_hold_one(text, lower):
-            for holds, pattern, hide in IN_TEXT:
-                for part in holds:
-                    if part in lower:
-                        text = pattern.sub(hide, text)
+    def mask_text(self, text: str) -> str:
+        """Return a text with its secrets masked."""
+        lower = _to_lower(text)
+        if may_contain_secret(text, lower):
+            for rule in TEXT_RULES:
+                for hint in rule.hints:
+                    if hint in lower:
+                        text = rule.pattern.sub(rule.replacement, text)
                         break
         for pattern in self._more:
             text = pattern.sub(_mask_groups, text)
         return text
 
-    def fields(self, json: bytes) -> bytes:
-        """Return the JSON of an object without the secrets in it, by the names of its members and by what its texts hold."""
+    def mask_fields(self, json: bytes) -> bytes:
+        """Return the JSON of an object with its secrets masked.
+
+        A member is masked because of its name, or the secret within its text.
+        """
         if not self._more:
             text = json.decode()
-            if not may_hold_one(text, _fold(text)):
+            if not may_contain_secret(text, _to_lower(text)):
                 return json
-        return msgspec.json.encode(self._walk(msgspec.json.decode(json)))
+        return msgspec.json.encode(self._mask(msgspec.json.decode(json)))
 
-    def _walk(self, value: Any) -> Any:
+    def _mask(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: self._walk_member(name, inner) for name, inner in value.items()}
+            return {name: self._mask_member(name, inner) for name, inner in value.items()}
         if isinstance(value, list):
-            # What follows an option of a command line, or is the other one of a pair, is named by it.
-            pair = len(value) == 2
+            # An item is named by the one before it if that is an option of a command line, or if
+            # the list is a pair.
+            is_pair = len(value) == 2
             names = [
-                each if isinstance(each, str) and (pair or each.startswith("--")) else ""
+                each if isinstance(each, str) and (is_pair or each.startswith("--")) else ""
                 for each in value[:-1]
             ]
             return [
-                self._walk_member(name, inner)
+                self._mask_member(name, inner)
                 for name, inner in zip(("", *names), value, strict=False)
             ]
-        return self.text(value) if isinstance(value, str) else value
+        return self.mask_text(value) if isinstance(value, str) else value
 
-    def _walk_member(self, name: str, value: Any) -> Any:
-        return MASKED if is_secret(name, value) else self._walk(value)
+    def _mask_member(self, name: str, value: Any) -> Any:
+        return MASKED if is_secret(name, value) else self._mask(value)
 
 
-def _fold(text: str) -> str:
+def _to_lower(text: str) -> str:
     if text.isascii():
         return text.lower()
-    # As re.IGNORECASE does: there are letters that match another one in any case.
+    # As re.IGNORECASE does: it matches the dotless i and the dotted capital I with an i.
     return text.casefold().replace("\u0131", "i").replace("\u0307", "")
 
 

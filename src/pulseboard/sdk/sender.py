@@ -1,4 +1,9 @@
-"""The courier: the one thread of a service that talks to Redis. It sends, beats, and comes back by itself after an outage."""
+"""The background sender: the thread of a service that publishes all its events.
+
+It is one loop over buffers of one shape (`buffer.py`), each due at its own time. A batch that Redis
+refuses is reported once and does not hold up the others. During an outage everything waits, and the
+sender reconnects by itself.
+"""
 
 import contextlib
 import logging
@@ -6,255 +11,321 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-
-import msgspec
+from typing import Any
 
 from pulseboard.bus.connection.backoff import retry_delay_s
-from pulseboard.bus.publisher import Outgoing, Publisher
-from pulseboard.sdk import process_hooks
+from pulseboard.bus.publisher import Publisher
+from pulseboard.sdk import process_hooks, receipt_queue
 from pulseboard.sdk.command_runner import CommandRunner
-from pulseboard.sdk.outbox import Said, Word
+from pulseboard.sdk.heartbeat_timer import HeartbeatTimer
+from pulseboard.sdk.log_buffer import BATCHES_AT_ONCE, LineBatch
+from pulseboard.sdk.metric_registry import Readings
+from pulseboard.sdk.options import Identity, SenderOptions
+from pulseboard.sdk.outbox import QueuedStatus, RunMarker
 from pulseboard.sdk.pending import Pending
-from pulseboard.sdk.side_queues import SideQueues
-from pulseboard.sdk.status_encoding import fit_status, parse_status
-from pulseboard.wire.codec import MAX_EVENT_BYTES, encode, encode_event
-from pulseboard.wire.errors import BusUnavailable, InvalidEvent
-from pulseboard.wire.events.receipt import Receipt
-from pulseboard.wire.events.status import StatusEvent
+from pulseboard.sdk.route import Route
+from pulseboard.sdk.status_event import StatusEventEncoder
+from pulseboard.wire.codec import encode_event
+from pulseboard.wire.errors import BusUnavailable
+from pulseboard.wire.events.metric import MetricEvent
 
-ENVELOPE_MAX_BYTES = 2_048
-"""What an event has around its status at most: names of 64 and 128 characters, escaped, and a few numbers."""
-
-LOOK_ROUND_S = 0.5
-"""How often the thread sees to it whether it is the last in a child that began in a thread, and would keep it for ever."""
-
+CHILD_CHECK_S = 0.5
+"""How often a child that was forked in a thread checks whether only this thread keeps it alive."""
 LATE_S = 0.1
-"""How long a status may be about to be put in before it is said by this thread instead."""
+"""How long another thread may take to append a status before this thread publishes it instead."""
+LAST_LINE_BATCHES = 10 * BATCHES_AT_ONCE
+LAST_LINES_S = 0.3
+"""Log lines before the last status: a stop may take 2 seconds, and a batch takes a quarter of a
+second where the threads of the host application never rest."""
 
 log = logging.getLogger("pulseboard.service")
 
 
 class BackgroundSender:
-    """Sends what is said in one run of a service, and a beat every `heartbeat_s`, until its goodbye is sent.
+    """Sends the events of one run of a service, from its start until its last status is sent.
 
-    It takes no lock that a thread of the host may hold: a signal handler that stops the service waits for it. `predecessor`
-    may still be on the way out, and is waited for: two at once would overtake each other.
+    It takes no lock that a thread of the host application may hold, because a signal handler that
+    stops the service waits for it. `predecessor` is the sender of the run before, which may still
+    be stopping: this one waits for it, since two senders at once would overtake each other.
     """
 
     def __init__(
         self,
-        service: str,
-        instance: str,
-        heartbeat_s: float,
-        desk: Pending,
-        complain: Callable[[str, str], None],
+        identity: Identity,
+        options: SenderOptions,
+        pending: Pending,
         publisher: Publisher,
-        address: str,
-        run: int,
-        make_commander: Callable[[Callable[[Receipt], None]], CommandRunner],
+        make_runner: Callable[[Callable[[], None]], CommandRunner],
         predecessor: "BackgroundSender | None" = None,
     ) -> None:
-        self._service = service
-        self._instance = instance
-        self._beat_s = heartbeat_s
-        self._desk = desk
-        self._complain = complain  # a method of the service, which so lives for as long as it runs
+        self._identity = identity
+        self._options = options
+        self._pending = pending
         self._publisher = publisher
-        self._address = address
-        self._word = Word(run)
-        self._saying = desk.outbox.saying(self._word)
-        self._make_commander = make_commander
-        self._commander: CommandRunner | None = None
+        # A bound method of the lifecycle: it keeps the lifecycle, which only weak references know
+        # otherwise, alive while this thread runs.
+        self._make_runner = make_runner
+        self._runner: CommandRunner | None = None
         self._predecessor = predecessor
-        # A SimpleQueue, since a signal handler may call update() in the middle of an update(): an Event would deadlock.
+        self._marker = RunMarker(identity.run)
+        self._status_source = pending.outbox.make_source(self._marker)
+        self._status_encoder = StatusEventEncoder(
+            identity, options.heartbeat_s, pending.warnings.warn_once
+        )
+        # A SimpleQueue, since a signal handler may publish in the middle of a publish(): the lock
+        # of an Event would deadlock.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._arrived = False
-        self._said_goodbye = False
+        self._listener_cleared = False
+        self._last_status_sent = False
         self.dismissed = False
-        self._attempt = 0
-        self._next_beat = time.monotonic()
-        self._freight = SideQueues(service, instance, desk, publisher, complain)
-        self._thread = threading.Thread(target=self._run, name=f"pulseboard-{service}", daemon=True)
+        """Whether this run is to end. Set once the last status is in the outbox."""
+        self._attempts = 0
+        """Failed attempts to reach Redis since the last success."""
+        self._routes = self._make_routes()
+        self._thread = threading.Thread(
+            target=self._run, name=f"pulseboard-sender-{identity.service}", daemon=True
+        )
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def say(self) -> None:
-        """Have the status sent as it is now."""
-        self._desk.outbox.say(self._saying)
+    def publish_status(self) -> None:
+        """Put the status of this moment into the outbox. Signal-safe and thread-safe."""
+        self._pending.outbox.put_current(self._status_source)
         if self._wakes.empty():
             self._wakes.put(None)
 
-    def note_line(self) -> None:
-        """Say that the logbook has something."""
-        # Once for all lines until they are sent, or a flood would keep this thread from sleeping.
-        if not self._freight.lines_wait:
-            self._freight.lines_wait = True
-            self._wakes.put(None)
-
-    def note_metric(self) -> None:
-        """Say that the meter has a first instrument."""
+    def wake(self) -> None:
+        """Let the thread look for a batch that has become due."""
         self._wakes.put(None)
 
+    def wake_for_lines(self) -> None:
+        """Wake the thread for log lines, unless it has been woken for those that wait already."""
+        if not self._pending.logs.is_announced:
+            self._pending.logs.is_announced = True
+            self._wakes.put(None)
+
     def dismiss(self, back_in_s: float | None) -> None:
-        """Ask for an end: send what is waiting, then the goodbye, of which only the first counts. Does not wait for it."""
+        """Begin to end the run: everything that waits is sent, then the last status."""
         try:
-            self._desk.outbox.say_last(self._word._replace(stopped=True, back_in_s=back_in_s))
+            self._pending.outbox.put_last(self._marker._replace(stopped=True, back_in_s=back_in_s))
         finally:
-            if self._commander is not None:
-                self._commander.dismiss()
-            # Last, for a signal handler that stops as well, in the middle of this: it must not wait for a goodbye unsaid.
+            if self._runner is not None:
+                self._runner.dismiss()
+            # At the end, for a signal handler that stops the service in the middle of this call: it
+            # must not wait for a last status that is not in the outbox yet.
             self.dismissed = True
             self._wakes.put(None)
 
     def join(self, timeout_s: float | None) -> None:
-        """Wait until all is sent; give up after `timeout_s`."""
-        # A signal handler may wait for a thread in the middle of its being started.
+        """Wait until everything is sent, for at most `timeout_s`."""
+        # A signal handler may wait for a thread in the middle of its start.
         with contextlib.suppress(RuntimeError):
             self._thread.join(timeout_s)
+
+    def _make_routes(self) -> tuple[Route[Any], ...]:
+        """Return the routes in the order of sending: no event may precede the first status."""
+        pending = self._pending
+        return (
+            Route("statuses", pending.outbox, self._publish_statuses),
+            Route(
+                "heartbeats",
+                HeartbeatTimer(self._options.heartbeat_s, pending.loops),
+                self._publish_heartbeat,
+            ),
+            Route(
+                "receipts",
+                pending.receipts,
+                self._publisher.publish_receipt,
+                refusal="Redis refused the receipt of a command, which was dropped; check the"
+                " permissions of this Redis user",
+                last_batches=receipt_queue.MAX_RECEIPTS,
+            ),
+            Route(
+                "lines",
+                pending.logs,
+                self._publish_lines,
+                refusal="Redis refused log lines, which were dropped; check the permissions of"
+                " this Redis user",
+                last_batches=LAST_LINE_BATCHES,
+                last_s=LAST_LINES_S,
+            ),
+            Route(
+                "metrics",
+                pending.metrics,
+                self._publish_metrics,
+                refusal="metrics were not sent, and are tried again at the next interval",
+                last_batches=1,
+            ),
+        )
 
     def _run(self) -> None:
         try:
             if self._predecessor is not None:
                 self._predecessor.join(None)
                 self._predecessor = None
+            self._pending.begin_run(self._identity.run)
             while not self.dismissed:
                 try:
                     self._turn()
-                    if process_hooks.is_left_alone():
+                    if process_hooks.only_daemons_remain():
                         self.dismiss(None)
                 except Exception as error:
-                    # Nobody sees a thread die: the service would vanish from the board while it works on.
-                    if not self._desk.guard.swallow(error):
+                    # A thread that died would be invisible: the service would vanish from the board
+                    # while it works on.
+                    if not self._pending.errors.swallow(error):
                         raise
-                    self._attempt += 1
-                    self._pause()
-            with self._desk.guard:
-                self._leave()
+                    self._attempts += 1
+                    self._pending.outbox.coalesce()
+                    self._wait_before_retry()
+            with self._pending.errors:
+                self._send_last()
         finally:
-            self._desk.record.connected = False
-            if self._commander is not None:
-                self._commander.dismiss()
-            with self._desk.guard:
+            self._pending.link.connected = False
+            if self._runner is not None:
+                self._runner.dismiss()
+            # The routes hold methods of this object. Without the cycle it is freed at once, and
+            # with it the number of its service among those of the same name.
+            self._routes = ()
+            with self._pending.errors:
                 self._publisher.close()
 
     def _turn(self) -> None:
+        """Send each batch that is due, then wait until the next one is."""
         try:
-            self._send_all()
-            if self._desk.offers and self._commander is None and not self.dismissed:
-                self._commander = self._make_commander(self._tell)
-                self._commander.start()
-            if time.monotonic() >= self._next_beat:
-                if not self._said_goodbye:
-                    self._beat()
-                self._next_beat = max(self._next_beat + self._beat_s, time.monotonic())
-            if not self._said_goodbye:
-                self._freight.send_due()
+            self._send_due()
         except BusUnavailable as error:
-            self._note_failure(error)
-            self._pause()
+            self._record_failure(error)
+            self._pending.outbox.coalesce()
+            self._wait_before_retry()
             return
-        self._note_success()
-        outbox = self._desk.outbox
-        misses, timeout_s = (
-            outbox.misses_latest,
-            self._freight.next_due(self._next_beat) - time.monotonic(),
-        )
+        if self.dismissed:
+            return
+        self._record_success()
+        outbox = self._pending.outbox
+        misses, timeout_s = outbox.misses_latest, self._next_due() - time.monotonic()
         self._wait(min(timeout_s, LATE_S) if misses else timeout_s)
         if misses and outbox.misses_latest and not self.dismissed:
-            self.say()
+            self.publish_status()
 
-    def _tell(self, receipt: Receipt) -> None:
-        self._desk.receipts.offer(receipt)
-        self._wakes.put(None)
+    def _send_due(self) -> None:
+        self._prepare()
+        for route in self._routes:
+            # `_send_last` sends the rest, in its own order.
+            if self.dismissed or self._last_status_sent:
+                return
+            if route.buffer.due() <= time.monotonic():
+                self._send(route)
+            # Only once a status is sent: the server sends commands to instances that it knows.
+            self._start_runner()
 
-    def _settle_commands(self) -> None:
-        """Begin no more commands, and say what became of those that were begun."""
-        if self._commander is not None:
-            self._commander.dismiss()
-            self._commander.abandon()
+    def _send(self, route: Route[Any]) -> bool:
+        return route.send_batch(self._pending.warnings.warn_once)
 
-    def _send_all(self) -> None:
-        outbox, run = self._desk.outbox, self._word.run
-        if self._attempt:
-            # What was said during the pause between two attempts is history as well, not only what failed to be sent.
-            outbox.keep_latest(run)
-        if not self._arrived:  # before anything is said of this run
-            self._publisher.forget_listener(self._service, self._instance)
-            self._arrived = True
-        while not self._said_goodbye and (batch := outbox.take(run)):
-            if batch[-1].word.stopped:
-                self._settle_commands()
-                self._freight.send_last()
-            try:
-                self._publisher.publish([self._make_event(said) for said in batch])
-            except BaseException:
-                outbox.keep_latest(run)
-                raise
-            outbox.confirm()
-            self._said_goodbye = batch[-1].word.stopped
+    def _prepare(self) -> None:
+        if self._attempts:
+            # The latest status also replaces those of the pause between two attempts.
+            self._pending.outbox.coalesce()
+        if not self._listener_cleared:
+            # Redis may still list an earlier run of this instance as a listener for commands.
+            self._publisher.forget_listener(self._identity.service, self._identity.instance)
+            self._listener_cleared = True
 
-    def _make_event(self, said: Said) -> Outgoing:
-        event = StatusEvent(
-            service=self._service,
-            timestamp=said.at_ns // 1_000_000,
-            status=msgspec.Raw(said.json),
-            instance=self._instance,
-            heartbeat_s=self._beat_s,
-            commands=[] if said.word.stopped else self._desk.offers.names,
-            stopped=said.word.stopped,
-            back_in_s=said.word.back_in_s,
-        )
+    def _start_runner(self) -> None:
+        is_ending = self.dismissed or self._last_status_sent
+        if self._pending.commands and self._runner is None and not is_ending:
+            self._runner = self._make_runner(self.wake)
+            self._runner.start()
+
+    def _next_due(self) -> float:
+        """Return when the next batch is due (monotonic)."""
+        if self._last_status_sent:
+            # Nothing may follow. `dismiss`, which is about to return, wakes this thread.
+            return time.monotonic() + self._options.heartbeat_s
+        return min(route.buffer.due() for route in self._routes)
+
+    def _publish_statuses(self, batch: list[QueuedStatus]) -> None:
+        is_last = batch[-1].marker.stopped
+        if is_last:
+            self._end_commands()
+            self._send_rest()
+        names = self._pending.commands.names
+        self._publisher.publish([self._status_encoder.encode(status, names) for status in batch])
+        self._last_status_sent = is_last
+
+    def _publish_heartbeat(self, lag_ms: int) -> None:
+        identity = self._identity
+        if not self._publisher.heartbeat(identity.service, identity.instance, lag_ms):
+            # Redis has lost the status. If the service stopped meanwhile, this status comes after
+            # the last one and is not sent.
+            self.publish_status()
+
+    def _publish_lines(self, batch: LineBatch) -> None:
+        self._publisher.publish_lines(self._identity.service, self._identity.instance, batch)
+
+    def _publish_metrics(self, readings: Readings) -> None:
+        service, instance = self._identity.service, self._identity.instance
+        now_ms = time.time_ns() // 1_000_000
+        event = MetricEvent(service, readings.metrics, instance, now_ms, readings.kinds)
+        self._publisher.publish_metrics(service, instance, encode_event(event))
+
+    def _end_commands(self) -> None:
+        """Begin no more commands, and report the result of each that was begun."""
+        if self._runner is not None:
+            self._runner.dismiss()
+            self._runner.abandon()
+
+    def _send_rest(self) -> None:
+        """Send all other buffers, within the bounds of each: nothing may follow the last status."""
+        for route in self._routes:
+            deadline = time.monotonic() + route.last_s
+            for _ in range(route.last_batches):
+                if not self._send(route) or time.monotonic() > deadline:
+                    break
+
+    def _send_last(self) -> None:
+        statuses = self._routes[0]
         try:
-            json = encode_event(event, max_bytes=MAX_EVENT_BYTES)
-        except InvalidEvent as error:
-            self._complain(
-                error.reason, f"the largest fields of this status were left out: {error}"
-            )
-            room = MAX_EVENT_BYTES - ENVELOPE_MAX_BYTES - len(encode(event.commands))
-            fitted = fit_status(parse_status(said.json), room)
-            json = encode(msgspec.structs.replace(event, status=msgspec.Raw(encode(fitted))))
-        return Outgoing(self._service, self._instance, json, said.word.back_in_s)
-
-    def _beat(self) -> None:
-        if not self._publisher.heartbeat(self._service, self._instance, self._desk.loops.ask()):
-            # Should the goodbye have come while it asked, this comes after it and is not sent: all is said.
-            self.say()
-            self._send_all()
-
-    def _leave(self) -> None:
-        try:
-            self._send_all()
+            self._prepare()
+            while not self._last_status_sent and self._send(statuses):
+                pass
         except BusUnavailable as error:
-            self._desk.record.note_failure(error)
-            log.warning("service %s left without a goodbye: %s", self._service, error)
+            self._pending.outbox.coalesce()
+            self._pending.link.record_failure(error)
+            log.warning(
+                "service %s stopped without a graceful stop, so the board will show it as lost;"
+                " check that Redis can be reached: %s",
+                self._identity.service,
+                error,
+            )
 
-    def _pause(self) -> None:
-        deadline = time.monotonic() + retry_delay_s(self._attempt)
+    def _wait_before_retry(self) -> None:
+        deadline = time.monotonic() + retry_delay_s(self._attempts)
         # Updates wake the thread too; they must not turn the pause into a storm of attempts.
         while not self.dismissed and (left := deadline - time.monotonic()) > 0:
             self._wait(left)
 
     def _wait(self, timeout_s: float) -> None:
-        if process_hooks.began_in_thread():
-            timeout_s = min(timeout_s, LOOK_ROUND_S)
+        if process_hooks.was_forked_in_thread():
+            timeout_s = min(timeout_s, CHILD_CHECK_S)
         with contextlib.suppress(queue.Empty):
             self._wakes.get(timeout=max(0.0, timeout_s))
 
-    def _note_failure(self, error: BusUnavailable) -> None:
-        self._attempt += 1
-        self._desk.record.note_failure(error)
-        if self._attempt == 1:
+    def _record_failure(self, error: BusUnavailable) -> None:
+        self._attempts += 1
+        self._pending.link.record_failure(error)
+        if self._attempts == 1:
             log.error(
-                "service %s cannot reach Redis at %s, and goes on without it: %s",
-                self._service,
-                self._address,
+                "service %s cannot reach Redis at %s; it goes on without it and reconnects by"
+                " itself: %s",
+                self._identity.service,
+                self._options.redis,
                 error,
             )
 
-    def _note_success(self) -> None:
-        attempt, self._attempt = self._attempt, 0
-        self._desk.record.connected = True
-        if attempt:
-            log.info("service %s reached Redis at %s", self._service, self._address)
+    def _record_success(self) -> None:
+        attempts, self._attempts = self._attempts, 0
+        self._pending.link.connected = True
+        if attempts:
+            log.info("service %s reached Redis at %s", self._identity.service, self._options.redis)

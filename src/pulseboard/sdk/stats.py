@@ -1,4 +1,4 @@
-"""What a service can tell its host about itself: for the host's own health endpoint and its logs."""
+"""`ServiceStats`: the counts of a service, for the host application."""
 
 from dataclasses import dataclass
 
@@ -7,48 +7,51 @@ from pulseboard.sdk.bounded_queue import QueueCounts
 
 @dataclass(frozen=True, slots=True)
 class ServiceStats:
-    """The counts of one service in one process, at one moment: `offered == sent + dropped + waiting`, always.
+    """Counts of one service in one process: `offered == sent + dropped + waiting`, always.
 
-    They begin at 0 when the service is made, go on over stop and start, and begin anew in a forked child.
+    They begin at 0 when the service is made, continue over stop and start, and begin again at 0 in
+    a forked child.
     """
 
     connected: bool
-    """Whether the last attempt to reach Redis succeeded; False before the first, and once stopped."""
+    """Whether the last attempt to reach Redis succeeded; False before a start and after a stop."""
     failures: int
-    """Attempts at reaching Redis that failed."""
+    """Attempts to reach Redis that failed."""
     last_error: str | None
-    """Why the latest of them failed; it stays when Redis is back."""
+    """Why the latest failed attempt failed; it stays when Redis is back."""
     internal_errors: int
-    """Bugs of ours that were swallowed."""
+    """Bugs of Pulseboard that were caught and did not reach the host application."""
     offered: int
-    """Events given to the outbox: one a start, one an update or replace, one a goodbye; and one when Redis lost the status."""
+    """Status events put into the outbox: one for each start, update, replace, new command and stop,
+    and one whenever Redis had lost the status."""
     sent: int
+    """Status events that Redis took."""
     overflowed: int
     """Dropped because the outbox was full: updates came faster than Redis took them."""
     coalesced: int
-    """Dropped during an outage, because a later status says all that they said."""
+    """Dropped during an outage, because a later status contains everything that they contained."""
     waiting: int
     """Not sent yet, or sent and not confirmed."""
     waiting_bytes: int
     lines: QueueCounts
-    """The same of log lines; none is ever coalesced."""
+    """The same counts for log lines, which are never coalesced."""
 
     @property
     def dropped(self) -> int:
-        """Events that nobody will see: overflowed and coalesced ones."""
+        """Status events that were not sent: `overflowed + coalesced`."""
         return self.overflowed + self.coalesced
 
 
 class LinkRecord:
-    """What the courier notes about the link to Redis."""
+    """The sender's record of its connection to Redis."""
 
     def __init__(self) -> None:
         self.connected = False
         self.failures = 0
         self.last_error: str | None = None
 
-    def note_failure(self, error: BaseException) -> None:
-        """Count an attempt that failed."""
+    def record_failure(self, error: BaseException) -> None:
+        """Count a failed attempt."""
         self.connected = False
         self.failures += 1
         self.last_error = str(error)
@@ -56,7 +59,7 @@ class LinkRecord:
     def to_stats(
         self, events: QueueCounts, lines: QueueCounts, internal_errors: int
     ) -> ServiceStats:
-        """Put together what there is to tell."""
+        """Combine the record with the counts of the buffers."""
         return ServiceStats(
             self.connected, self.failures, self.last_error, internal_errors, *events, lines
         )

@@ -1,4 +1,4 @@
-"""Complaints: what a host does wrong is told in its log, once for each kind of mistake."""
+"""Warnings about mistakes in the host application, each kind of mistake logged once."""
 
 import logging
 
@@ -6,14 +6,15 @@ log = logging.getLogger("pulseboard.service")
 
 
 class UsageWarnings:
-    """What was complained of in one service."""
+    """Logs mistakes of the host application in its own log, so that no SDK call has to raise."""
 
     def __init__(self, service: str) -> None:
         self._service = service
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
-    def tell(self, kind: str, message: str) -> None:
-        """Tell of a mistake, unless one of its kind was told before."""
-        if kind not in self._told:
-            self._told.add(kind)
-            log.error("service %s: %s (told once)", self._service, ascii(message[:300])[1:-1])
+    def warn_once(self, kind: str, message: str) -> None:
+        """Log this mistake, unless a mistake of the same kind has been logged before."""
+        if kind not in self._logged:
+            self._logged.add(kind)
+            text = ascii(message[:300])[1:-1]
+            log.error("service %s: %s (logged once)", self._service, text)

@@ -82,11 +82,12 @@ def test_a_second_signal_ends_it_at_once(run_host: RunHost) -> None:
         pulseboard.sdk.process_hooks.STOP_TIMEOUT_S = 60
         silent = socket.create_server(("127.0.0.1", 0))
         service = Service("balance-sync", redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}")
-        dismiss = service.dismiss
-        def told():
+        lifecycle = service._lifecycle
+        begin_stop = lifecycle.begin_stop
+        def announce_and_begin_stop():
             print("ready", flush=True)
-            return dismiss()
-        service.dismiss = told
+            return begin_stop()
+        lifecycle.begin_stop = announce_and_begin_stop
         service.start()
         silent.accept()
         import signal

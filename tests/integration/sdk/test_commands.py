@@ -126,7 +126,7 @@ def test_arguments_come_as_the_handler_wants_them(make: MakeService, board: Boar
         assert refused.reason.startswith("bad-arguments: ")
     assert (
         board.last(board.send("nothing", service), "refused").reason
-        == "unknown-command: it offers ping, report"
+        == "unknown-command: its commands are ping, report"
     )
 
 
@@ -240,7 +240,7 @@ def test_a_result_that_is_no_json_or_too_much_is_told_as_text(
     service.command("much")(lambda: "x" * 100_000)
     eventually(lambda: board.listens(service))
     assert "current_thread" in board.done(board.send("object", service))["when"]
-    assert board.done(board.send("much", service)) == "(left out: 100002 bytes are too large)"
+    assert board.done(board.send("much", service)) == "(omitted: 100002 bytes is too large)"
 
 
 def test_slow_commands_hold_up_neither_others_nor_beats_and_there_is_an_end_to_them(
@@ -308,7 +308,7 @@ def test_a_command_whose_time_is_over_is_not_begun(make: MakeService, board: Boa
     service.command("note")(lambda: done.append(1))
     eventually(lambda: board.listens(service))
     late = board.send("note", service, deadline_s=-1)
-    assert board.last(late, "expired").reason == "its time was over when it came"
+    assert board.last(late, "expired").reason == "its deadline had passed when it was received"
     assert board.done(board.send("note", service)) is None
     assert done == [1]
 
@@ -393,11 +393,11 @@ def test_receipts_wait_for_redis(
     [
         (lambda service: service.command("No")(lambda: None), "cannot name a command"),
         (lambda service: service.command(5)(lambda: None), "expected string"),
-        (lambda service: service.command("x")("no function"), "is a function"),
+        (lambda service: service.command("x")("no function"), "must be a function"),
         (lambda service: service.command("x")(lambda *args: None), "by name"),
         (lambda service: service.command("x")(lambda **args: None), "by name"),
         (lambda service: service.command("x")(print), "by name"),
-        (lambda service: service.enable_commands("trigger"), "no standard command"),
+        (lambda service: service.enable_commands("trigger"), "is not a built-in command"),
         (lambda service: [service.command(f"x{n}")(lambda: None) for n in range(60)], "at most 50"),
     ],
 )

@@ -13,7 +13,7 @@ from tests.support.sdk import MakeService, RedisView, eventually
 
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.publisher import Outgoing, Publisher
-from pulseboard.sdk.outbox import Outbox, Saying, Word
+from pulseboard.sdk.outbox import Outbox, RunMarker, StatusSource
 
 
 def test_a_planned_goodbye_says_when_the_service_will_be_back(
@@ -112,7 +112,7 @@ def test_a_plan_that_comes_after_the_goodbye_is_not_told_and_says_so_once(
     assert [event.get("back_in_s") for event in sight.events if event.get("stopped")] == [None]
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
-    assert "back_in_s came when the service was stopped already" in errors[0]
+    assert "back_in_s was ignored, because the service had stopped already" in errors[0]
 
 
 def test_no_beat_follows_a_goodbye(
@@ -123,7 +123,7 @@ def test_no_beat_follows_a_goodbye(
     publish = Publisher.publish
 
     def interrupted(publisher: Publisher, events: Sequence[Outgoing]) -> object:
-        service.dismiss()  # as another thread does, between the sending and the beat that is due
+        service._lifecycle.begin_stop()  # as another thread does, between the sending and the beat that is due
         return publish(publisher, events)
 
     monkeypatch.setattr(Publisher, "publish", interrupted)
@@ -158,14 +158,14 @@ def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
     make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The courier saw that it was to leave, and left, before it was given the goodbye."""
-    saying = Outbox.saying
+    make_source = Outbox.make_source
 
-    def say_late(self: Outbox, word: Word) -> Saying:
-        if word.stopped:
+    def make_source_late(self: Outbox, marker: RunMarker) -> StatusSource:
+        if marker.stopped:
             time.sleep(0.3)  # some beats
-        return saying(self, word)
+        return make_source(self, marker)
 
-    monkeypatch.setattr(Outbox, "saying", say_late)
+    monkeypatch.setattr(Outbox, "make_source", make_source_late)
     service = make(heartbeat_s=0.05)
     eventually(lambda: sight.heartbeats)
     service.stop()

@@ -16,8 +16,8 @@ def break_offering(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Outbox, "say", broken)
-    monkeypatch.setattr(Outbox, "say_last", broken)
+    monkeypatch.setattr(Outbox, "put_current", broken)
+    monkeypatch.setattr(Outbox, "put_last", broken)
 
 
 every_call = pytest.mark.parametrize(
@@ -86,7 +86,10 @@ def test_a_stop_that_fails_to_say_goodbye_ends_the_beats_all_the_same(
         with pytest.raises(ZeroDivisionError):
             service.stop()
     eventually(
-        lambda: "pulseboard-goes-silently" not in {thread.name for thread in threading.enumerate()}
+        lambda: (
+            "pulseboard-sender-goes-silently"
+            not in {thread.name for thread in threading.enumerate()}
+        )
     )
 
 
@@ -96,7 +99,7 @@ def test_an_exit_is_no_error(monkeypatch: pytest.MonkeyPatch, error: BaseExcepti
     guard = InternalErrors("balance-sync")
     with pytest.raises(type(error)), guard:
         raise error
-    assert guard.errors == 0
+    assert guard.count == 0
 
 
 def test_a_bug_in_the_thread_that_sends_does_not_end_it(
@@ -195,7 +198,7 @@ def test_the_variable_that_pytest_sets_is_what_counts(run_host: RunHost) -> None
         import os
         os.environ.pop("PYTEST_VERSION", None)
         from pulseboard.sdk.outbox import Outbox
-        Outbox.say = None
+        Outbox.put_current = None
         service.start()
         service.update(n=1)
         print(service.stats().internal_errors)

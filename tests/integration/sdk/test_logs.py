@@ -333,7 +333,7 @@ def test_a_line_that_is_too_long_is_cut_and_says_so(make: MakeService, logs: Log
     eventually(lambda: len(logs.lines) == 3)
     assert len(logs.lines[0]["message"]) < 8_100
     assert "92000 characters left out" in logs.lines[0]["message"]
-    assert "left out" in logs.lines[1]["fields"]["huge"]
+    assert "omitted" in logs.lines[1]["fields"]["huge"]
 
 
 def test_a_forked_child_logs_as_an_instance_of_its_own(run_host: RunHost, logs: LogSight) -> None:
@@ -490,15 +490,15 @@ PIECES = st.sampled_from([
 
 @pytest.mark.parametrize("text", NO_SECRETS)
 def test_what_only_sounds_like_a_secret_is_told(text: str) -> None:
-    assert Scrubber().text(text) == text
+    assert Scrubber().mask_text(text) == text
 
 
 @given(st.lists(PIECES, max_size=24).map("".join))
 @example("password=\"a\"b 'c'")
 @example("['--password', 'x']")
 def test_masking_what_is_masked_changes_nothing(text: str) -> None:
-    masked = Scrubber().text(text)
-    assert Scrubber().text(masked) == masked
+    masked = Scrubber().mask_text(text)
+    assert Scrubber().mask_text(masked) == masked
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ def test_masking_what_is_masked_changes_nothing(text: str) -> None:
 def test_fields_are_masked_by_name_and_value(
     fields: dict[str, Any], masked: dict[str, Any]
 ) -> None:
-    assert json.loads(Scrubber().fields(json.dumps(fields).encode())) == masked
+    assert json.loads(Scrubber().mask_fields(json.dumps(fields).encode())) == masked
 
 
 @pytest.mark.parametrize(
@@ -545,7 +545,7 @@ def test_fields_are_masked_by_name_and_value(
     ],
 )
 def test_a_secret_is_not_told(text: str, secret: str) -> None:
-    assert secret not in Scrubber().text(text)
+    assert secret not in Scrubber().mask_text(text)
 
 
 @pytest.mark.parametrize(
@@ -585,7 +585,7 @@ def test_a_line_that_is_no_utf8_or_no_text_costs_no_other(
 
 @pytest.mark.parametrize(("text", "masked"), SECRETS)
 def test_secrets_are_masked_and_nothing_else(text: str, masked: str) -> None:
-    assert Scrubber().text(text) == masked
+    assert Scrubber().mask_text(text) == masked
 
 
 def test_no_secret_leaves_the_process_in_message_fields_or_traceback(

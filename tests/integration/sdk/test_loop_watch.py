@@ -68,17 +68,17 @@ def test_the_lag_of_a_stuck_loop_grows_from_beat_to_beat_and_ends_with_it() -> N
     watch = LoopWatch(clock, clock.sleep)
     with running_loop() as loop:
         watch.add(loop)
-        assert watch.ask() == 0
+        assert watch.measure_lag_ms() == 0
         turn(loop)
         with stuck(loop):
-            assert watch.ask() == 0, "it was asked this moment"
+            assert watch.measure_lag_ms() == 0, "it was asked this moment"
             told = []
             for _ in range(4):
                 clock.now += 0.5
-                told.append(watch.ask())
+                told.append(watch.measure_lag_ms())
             assert told == [0, 1_100, 1_700, 2_300]
         turn(loop)
-        assert watch.ask() == 0
+        assert watch.measure_lag_ms() == 0
 
 
 def test_the_oldest_question_of_all_loops_counts() -> None:
@@ -89,19 +89,19 @@ def test_the_oldest_question_of_all_loops_counts() -> None:
             watch.add(loop)
         assert len(watch) == 3
         with stuck(one):
-            watch.ask()
+            watch.measure_lag_ms()
             for loop in (idle, other):
                 turn(loop)
             clock.now += 5
             with stuck(other):
-                assert watch.ask() == round((5 + GRACE_S) * 1000)
+                assert watch.measure_lag_ms() == round((5 + GRACE_S) * 1000)
             for loop in (idle, other):
                 turn(loop)
             clock.now += 5
-            assert watch.ask() == round((10 + 2 * GRACE_S) * 1000)
+            assert watch.measure_lag_ms() == round((10 + 2 * GRACE_S) * 1000)
         for loop in (idle, one, other):
             turn(loop)
-        assert watch.ask() == 0
+        assert watch.measure_lag_ms() == 0
 
 
 def test_a_loop_that_does_not_run_owes_nothing() -> None:
@@ -112,11 +112,11 @@ def test_a_loop_that_does_not_run_owes_nothing() -> None:
     watch.add(loop)
     for _ in range(3):
         clock.now += 60
-        assert watch.ask() == 0
+        assert watch.measure_lag_ms() == 0
     loop.run_until_complete(asyncio.sleep(0))
-    assert watch.ask() == 0
+    assert watch.measure_lag_ms() == 0
     clock.now += 60
-    assert watch.ask() == 0
+    assert watch.measure_lag_ms() == 0
     loop.close()
 
 
@@ -134,9 +134,9 @@ def test_a_process_that_was_suspended_is_not_called_stuck() -> None:
         watch.add(loop)
         release = threading.Event()
         loop.call_soon_threadsafe(release.wait)
-        watch.ask()
+        watch.measure_lag_ms()
         clock.now += 3_600
-        assert watch.ask() == 0
+        assert watch.measure_lag_ms() == 0
         assert clock.slept == GRACE_S
 
 
@@ -146,45 +146,45 @@ def test_closed_and_forgotten_loops_are_let_go() -> None:
     watch.add(closed)
     forgotten = asyncio.new_event_loop()
     watch.add(forgotten)
-    watch.ask()
+    watch.measure_lag_ms()
     closed.close()
     forgotten.close()
     del forgotten
     gc.collect()
-    watch.ask()
+    watch.measure_lag_ms()
     assert len(watch) == 0
 
 
 async def test_a_service_watches_the_loop_that_it_is_started_in(make: MakeService) -> None:
     async with make(start=False) as service:
-        assert len(service._desk.loops) == 1
+        assert len(service._pending.loops) == 1
         service.watch_loop()
         service.start()
-        assert len(service._desk.loops) == 1
+        assert len(service._pending.loops) == 1
         with running_loop() as loop:
             service.watch_loop(loop)
-            assert len(service._desk.loops) == 2
+            assert len(service._pending.loops) == 2
 
 
 def test_a_service_started_outside_of_a_loop_watches_none_unless_told(
     make: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = make()
-    assert len(service._desk.loops) == 0
+    assert len(service._pending.loops) == 0
     for _ in range(2):
         service.watch_loop()
         service.watch_loop("no loop")  # type: ignore[arg-type]
     assert len(caplog.records) == 1
     assert "no running event loop" in caplog.text
-    assert len(service._desk.loops) == 0
+    assert len(service._pending.loops) == 0
 
 
 def test_a_child_does_not_watch_the_loops_of_its_parent(make: MakeService) -> None:
     with running_loop() as loop:
         service = make(start=False)
         service.watch_loop(loop)
-        service.note_fork()
-        assert len(service._desk.loops) == 0
+        service._lifecycle.reset_after_fork()
+        assert len(service._pending.loops) == 0
 
 
 def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(
@@ -227,6 +227,6 @@ def test_a_loop_that_cannot_be_asked_is_let_go_and_keeps_no_beat_back(
         service.watch_loop(loop)
         service.start()
         eventually(lambda: len(sight.heartbeats) >= 3)
-        assert len(service._desk.loops) == 0
+        assert len(service._pending.loops) == 0
         assert not any(sight.lags)
         service.stop()

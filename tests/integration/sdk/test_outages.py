@@ -174,9 +174,9 @@ def test_a_host_exits_in_time_whatever_redis_does(
             started = time.monotonic()
             import atexit
             import pulseboard.sdk.process_hooks as host
-            atexit.unregister(host.stop_all)
+            atexit.unregister(host.stop_all_services)
             def end():
-                host.stop_all()
+                host.stop_all_services()
                 print(time.monotonic() - started, flush=True)
             atexit.register(end)
             """
@@ -216,9 +216,9 @@ async def test_a_frozen_link_is_noticed_and_the_latest_goes_over_a_new_one(
 
 def at_its_slowest(service: Service) -> None:
     """Let the service be where a long outage leaves it: at the longest of its pauses."""
-    courier = service._running()
-    assert courier is not None
-    courier._attempt = 1_000
+    sender = service._lifecycle.sender()
+    assert sender is not None
+    sender._attempts = 1_000
 
 
 def test_it_is_back_in_time_after_a_long_outage(

@@ -216,9 +216,7 @@ def test_one_field_too_large_does_not_stop_the_others_from_being_told(
     service.update(done=1)
     service.update(dump="y" * 200_000)
     service.update(done=2)
-    eventually(
-        lambda: sight.latest == {"done": 2, "dump": "(left out: 200002 bytes are too large)"}
-    )
+    eventually(lambda: sight.latest == {"done": 2, "dump": "(omitted: 200002 bytes is too large)"})
 
 
 def test_a_huge_name_of_a_field_is_cut_and_costs_no_other_field(
@@ -260,7 +258,7 @@ def test_a_name_that_can_not_be_one_is_refused_when_the_service_is_made(name: st
 )
 def test_a_rhythm_that_can_not_be_is_refused_when_the_service_is_made(heartbeat_s: Any) -> None:
     with pytest.raises(
-        ConfigError, match=r"^heartbeat_s is a number of seconds from 0\.05 to 86400, not "
+        ConfigError, match=r"^heartbeat_s must be a number of seconds from 0\.05 to 86400, not "
     ):
         Service("balance-sync", heartbeat_s=heartbeat_s)
 
@@ -283,7 +281,7 @@ def test_a_bad_address_keeps_the_host_alive_with_one_line_and_no_password(
         for n in range(10):
             service.update(n=n)
     assert len(caplog.records) == 1
-    assert "stays off the board" in caplog.text
+    assert "is not on the board" in caplog.text
     assert "hunter2" not in caplog.text
 
 
@@ -416,7 +414,7 @@ def test_stop_is_quick_while_redis_is_away(caplog: pytest.LogCaptureFixture) -> 
     started = time.monotonic()
     service.stop()
     assert time.monotonic() - started < 2.5
-    assert "without a goodbye" in caplog.text
+    assert "without a graceful stop" in caplog.text
     assert pulseboard_threads() == []
 
 

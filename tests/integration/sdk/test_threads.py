@@ -11,6 +11,7 @@ import pytest
 from tests.support.sdk import MakeService, RedisView, eventually, held_up
 
 from pulseboard import Service
+from pulseboard.sdk.lifecycle import Lifecycle
 from pulseboard.sdk.outbox import Outbox
 from pulseboard.sdk.sender import BackgroundSender
 
@@ -79,7 +80,7 @@ def test_each_loop_has_a_service_of_its_own(make: MakeService, sight: RedisView)
 
     async def work(worker: int) -> None:
         async with services[worker] as service:
-            assert len(service._desk.loops) == 1
+            assert len(service._pending.loops) == 1
             async with asyncio.TaskGroup() as tasks:
                 for task in range(TASKS):
                     tasks.create_task(say(service, f"t{task}"))
@@ -121,7 +122,11 @@ def test_threads_may_start_and_stop_one_service_as_they_like(
     assert stats.offered == stats.sent + stats.dropped
     assert (
         len(
-            [thread for thread in threading.enumerate() if thread.name == "pulseboard-balance-sync"]
+            [
+                thread
+                for thread in threading.enumerate()
+                if thread.name == "pulseboard-sender-balance-sync"
+            ]
         )
         == 1
     )
@@ -129,7 +134,7 @@ def test_threads_may_start_and_stop_one_service_as_they_like(
 
 @pytest.mark.parametrize(
     "function",
-    [Service.update, Service._publish, BackgroundSender.say, Outbox.say],
+    [Service.update, Lifecycle.publish, BackgroundSender.publish_status, Outbox.put_current],
     ids=lambda function: function.__qualname__,
 )
 def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
@@ -163,7 +168,7 @@ def test_an_update_that_is_torn_away_in_the_middle_is_told_with_the_next_beat(
     def tear_away() -> None:
         raise TimeoutError
 
-    with pytest.raises(TimeoutError), held_up(Outbox.say, 1, tear_away):
+    with pytest.raises(TimeoutError), held_up(Outbox.put_current, 1, tear_away):
         service.update(n=1)
     eventually(lambda: sight.latest == {"n": 1})
 
@@ -185,7 +190,9 @@ def stops(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("handle", [starts, restarts, stops])
-@pytest.mark.parametrize("function", [Service._appear, Service._launch, BackgroundSender.start])
+@pytest.mark.parametrize(
+    "function", [Lifecycle.ensure_running, Lifecycle._start_sender, BackgroundSender.start]
+)
 def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
     make: MakeService,
     sight: RedisView,
@@ -213,7 +220,9 @@ def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
             eventually(partial(is_told, name, line))
         service.stop()
         assert name not in sight.board or sight.board[name]["stopped"]
-        assert not any(thread.name == "pulseboard-balance-sync" for thread in threading.enumerate())
+        assert not any(
+            thread.name == "pulseboard-sender-balance-sync" for thread in threading.enumerate()
+        )
         if not was_held_up():
             break
     assert line > 0
@@ -223,33 +232,33 @@ def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
     make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One thread starts, another stops in the middle of that and starts again: the first had undone the second start as well."""
-    launch = Service._launch
-    stopped: list[Service] = []
+    start_sender = Lifecycle._start_sender
+    stopped: list[Lifecycle] = []
 
     def is_told(name: str, n: int) -> bool:
         return name in sight.board and sight.board[name]["status"] == {"n": n}
 
-    def launch_and_stop(service: Service) -> bool:
-        launched = launch(service)
-        if service not in stopped:
-            service.stop()
-            stopped.append(service)
-        return launched
+    def start_and_stop(lifecycle: Lifecycle) -> bool:
+        started = start_sender(lifecycle)
+        if lifecycle not in stopped:
+            lifecycle.stop(None)
+            stopped.append(lifecycle)
+        return started
 
-    monkeypatch.setattr(Service, "_launch", launch_and_stop)
+    monkeypatch.setattr(Lifecycle, "_start_sender", start_and_stop)
     tried = 0
     for line in itertools.count():
         service = make(start=False, instance=f"line-{line}")
         again = threading.Thread(target=service.start)
 
         def start_again(service: Service = service, again: threading.Thread = again) -> None:
-            if service in stopped:
+            if service._lifecycle in stopped:
                 again.start()
                 eventually(
-                    partial(getattr, service, "_wanted")
+                    partial(getattr, service._lifecycle, "_should_run")
                 )  # from here on it waits for this one
 
-        with held_up(Service._appear, line, start_again) as was_held_up:
+        with held_up(Lifecycle.ensure_running, line, start_again) as was_held_up:
             service.start()
         if not was_held_up():
             break

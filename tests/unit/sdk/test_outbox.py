@@ -12,29 +12,39 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.support.examples import examples
 from tests.support.sdk import held_up
 
-from pulseboard.sdk.outbox import Outbox, Said, Word
+from pulseboard.sdk.outbox import Outbox, QueuedStatus, RunMarker
 
 MAX_EVENTS, MAX_BYTES, BATCH_MAX = 8, 120, 3
 ROOM = MAX_EVENTS - BATCH_MAX
 """How many may be in the queue, so that with those taken there are no more than MAX_EVENTS."""
 RUN = 1
-WORD = Word(RUN)
+MARKER = RunMarker(RUN)
 
 
-def say(outbox: Outbox, text: str, word: Word = WORD) -> None:
+def put(outbox: Outbox, text: str, marker: RunMarker = MARKER) -> None:
     outbox.replace({"t": text})
-    if word.stopped:
-        outbox.say_last(word)
+    if marker.stopped:
+        outbox.put_last(marker)
     else:
-        outbox.say(outbox.saying(word))
+        outbox.put_current(outbox.make_source(marker))
 
 
 def json_text(text: str) -> bytes:
     return b'{"t":"%s"}' % text.encode()
 
 
-def texts(batch: list[Said]) -> list[str]:
-    return [msgspec.json.decode(said.json).get("t", "") for said in batch]
+def drain(outbox: Outbox, run: int = RUN) -> list[QueuedStatus]:
+    outbox.begin_run(run)
+    return outbox.drain() or []
+
+
+def coalesce(outbox: Outbox, run: int = RUN) -> None:
+    outbox.begin_run(run)
+    outbox.coalesce()
+
+
+def texts(batch: list[QueuedStatus]) -> list[str]:
+    return [msgspec.json.decode(status.json).get("t", "") for status in batch]
 
 
 def size(waiting: list[str]) -> int:
@@ -48,7 +58,7 @@ def adds_up(outbox: Outbox) -> bool:
 
 def take_all(outbox: Outbox, run: int = RUN) -> list[str]:
     taken = []
-    while batch := outbox.take(run):
+    while batch := drain(outbox, run):
         taken += texts(batch)
         outbox.confirm()
     return taken
@@ -62,31 +72,31 @@ def join(threads: list[threading.Thread]) -> None:
 def test_events_leave_in_the_order_they_came() -> None:
     outbox = Outbox(batch_max=2)
     for text in "123":
-        say(outbox, text)
-    assert texts(outbox.take(RUN)) == ["1", "2"]
+        put(outbox, text)
+    assert texts(drain(outbox)) == ["1", "2"]
     outbox.confirm()
-    assert texts(outbox.take(RUN)) == ["3"]
+    assert texts(drain(outbox)) == ["3"]
     outbox.confirm()
-    assert outbox.take(RUN) == []
+    assert drain(outbox) == []
     assert outbox.counts() == (3, 3, 0, 0, 0, 0)
 
 
 def test_each_event_is_the_whole_status_at_its_moment() -> None:
     outbox = Outbox()
-    saying = outbox.saying(WORD)
+    source = outbox.make_source(MARKER)
     outbox.merge({"a": msgspec.Raw(b"1")})
-    outbox.say(saying)
+    outbox.put_current(source)
     outbox.merge({"b": 2})
-    outbox.say(saying)
+    outbox.put_current(source)
     outbox.replace({})
-    assert [said.json for said in outbox.take(RUN)] == [b'{"a":1}', b'{"a":1,"b":2}']
+    assert [said.json for said in drain(outbox)] == [b'{"a":1}', b'{"a":1,"b":2}']
 
 
 @given(st.lists(st.text("x", max_size=60), max_size=60))
 def test_it_is_bounded_in_count_and_bytes_and_keeps_the_latest(said: list[str]) -> None:
     outbox = Outbox(MAX_EVENTS, MAX_BYTES, BATCH_MAX)
     for text in said:
-        say(outbox, text)
+        put(outbox, text)
         assert outbox.counts().waiting <= ROOM
         assert outbox.counts().waiting_bytes <= MAX_BYTES
     overflowed = outbox.counts().overflowed
@@ -98,36 +108,36 @@ def test_it_is_bounded_in_count_and_bytes_and_keeps_the_latest(said: list[str]) 
 
 def test_one_event_larger_than_the_bound_is_still_the_latest() -> None:
     outbox = Outbox(max_bytes=10)
-    say(outbox, "small")
-    say(outbox, "x" * 100)
+    put(outbox, "small")
+    put(outbox, "x" * 100)
     assert take_all(outbox) == ["x" * 100]
 
 
 def test_of_what_could_not_be_sent_only_the_latest_stays() -> None:
     outbox = Outbox()
-    say(outbox, "1")
-    say(outbox, "2")
-    outbox.take(RUN)
-    outbox.keep_latest(RUN)
+    put(outbox, "1")
+    put(outbox, "2")
+    drain(outbox)
+    coalesce(outbox)
     assert take_all(outbox) == ["2"]
-    say(outbox, "3")
-    outbox.take(RUN)
-    say(outbox, "4")
-    outbox.keep_latest(RUN)
+    put(outbox, "3")
+    drain(outbox)
+    put(outbox, "4")
+    coalesce(outbox)
     assert take_all(outbox) == ["4"], "what was said meanwhile is later than what could not be sent"
     assert outbox.counts() == (4, 2, 0, 2, 0, 0)
-    outbox.keep_latest(RUN)
+    coalesce(outbox)
     assert outbox.counts().waiting == 0
 
 
 def test_what_is_said_after_the_goodbye_is_not_sent() -> None:
     """A thread was in the middle of an update while another stopped the service: a sign of life of one that had stopped."""
     outbox = Outbox()
-    say(outbox, "1")
-    say(outbox, "bye", Word(RUN, stopped=True))
-    say(outbox, "late")
-    assert texts(outbox.take(RUN)) == ["1", "bye"]
-    outbox.keep_latest(RUN)
+    put(outbox, "1")
+    put(outbox, "bye", RunMarker(RUN, stopped=True))
+    put(outbox, "late")
+    assert texts(drain(outbox)) == ["1", "bye"]
+    coalesce(outbox)
     assert take_all(outbox) == ["bye"]
     assert outbox.counts() == (3, 1, 0, 2, 0, 0)
 
@@ -138,23 +148,23 @@ def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_i
     line: int, sends: bool
 ) -> None:
     outbox = Outbox()
-    saying = outbox.saying(WORD)
+    source = outbox.make_source(MARKER)
     sent: list[dict[str, int]] = []
 
     def send() -> None:
-        while batch := outbox.take(RUN):
+        while batch := drain(outbox):
             sent.extend(msgspec.json.decode(said.json) for said in batch)
             outbox.confirm()
 
     def meanwhile() -> None:
         outbox.merge({"b": 2})
-        outbox.say(saying)
+        outbox.put_current(source)
         if sends:
             send()
 
     outbox.merge({"a": 1})
-    with held_up(Outbox.say, line, meanwhile) as was_held_up:
-        outbox.say(saying)
+    with held_up(Outbox.put_current, line, meanwhile) as was_held_up:
+        outbox.put_current(source)
     assert was_held_up()
     send()
     assert sent[-1] == {"a": 1, "b": 2}
@@ -167,34 +177,34 @@ def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_i
 def test_a_goodbye_is_said_though_its_thread_is_held_up(line: int) -> None:
     """What another thread says meanwhile may leave before it; a goodbye that came late would not be sent."""
     outbox = Outbox()
-    sent: list[Said] = []
+    sent: list[QueuedStatus] = []
 
     def meanwhile() -> None:
-        outbox.say(outbox.saying(WORD))
-        sent.extend(outbox.take(RUN))
+        outbox.put_current(outbox.make_source(MARKER))
+        sent.extend(drain(outbox))
         outbox.confirm()
 
-    with held_up(Outbox.say_last, line, meanwhile) as was_held_up:
-        outbox.say_last(Word(RUN, stopped=True))
+    with held_up(Outbox.put_last, line, meanwhile) as was_held_up:
+        outbox.put_last(RunMarker(RUN, stopped=True))
     assert was_held_up()
-    sent.extend(outbox.take(RUN))
-    assert sent[-1].word.stopped
+    sent.extend(drain(outbox))
+    assert sent[-1].marker.stopped
 
 
 def test_it_knows_of_a_status_that_was_made_and_never_put_in() -> None:
     outbox = Outbox()
-    saying = outbox.saying(WORD)
+    source = outbox.make_source(MARKER)
 
     def tear_away() -> None:
         raise TimeoutError
 
     for line, misses in enumerate([False, True, False, False]):
-        with suppress(TimeoutError), held_up(Outbox.say, line, tear_away):
-            outbox.say(saying)
+        with suppress(TimeoutError), held_up(Outbox.put_current, line, tear_away):
+            outbox.put_current(source)
         assert not outbox.misses_latest or misses
         take_all(outbox)
         assert outbox.misses_latest == misses
-        say(outbox, "next")
+        put(outbox, "next")
         take_all(outbox)
         assert not outbox.misses_latest
 
@@ -203,25 +213,25 @@ def test_it_knows_of_a_status_that_came_behind_one_of_an_earlier_run() -> None:
     outbox = Outbox()
 
     def meanwhile() -> None:
-        outbox.say(outbox.saying(Word(1)))
-        outbox.take(2)
+        outbox.put_current(outbox.make_source(RunMarker(1)))
+        drain(outbox, 2)
 
-    with held_up(Outbox.say, 1, meanwhile):
-        outbox.say(outbox.saying(Word(2)))
-    assert outbox.take(2) == []
+    with held_up(Outbox.put_current, 1, meanwhile):
+        outbox.put_current(outbox.make_source(RunMarker(2)))
+    assert drain(outbox, 2) == []
     assert outbox.misses_latest
 
 
 def test_a_run_sends_what_is_its_own() -> None:
     """What an earlier one left is old: the first event of the later one says all of it. What a later one said is not for it."""
     outbox = Outbox()
-    say(outbox, "bye", Word(1, stopped=True))
-    say(outbox, "again", Word(2))
-    say(outbox, "late", Word(1))
-    say(outbox, "more", Word(2))
-    assert texts(outbox.take(1)) == ["bye"]
-    outbox.keep_latest(1)
-    assert texts(outbox.take(2)) == ["again", "more"]
+    put(outbox, "bye", RunMarker(1, stopped=True))
+    put(outbox, "again", RunMarker(2))
+    put(outbox, "late", RunMarker(1))
+    put(outbox, "more", RunMarker(2))
+    assert texts(drain(outbox, 1)) == ["bye"]
+    coalesce(outbox, 1)
+    assert texts(drain(outbox, 2)) == ["again", "more"]
     outbox.confirm()
     assert outbox.counts() == (4, 2, 0, 2, 0, 0)
 
@@ -245,7 +255,7 @@ class Dealings(RuleBasedStateMachine):
     def offer(self, length: int) -> None:
         self.offered += 1
         self.last = f"{self.offered}:" + "x" * length
-        say(self.outbox, self.last)
+        put(self.outbox, self.last)
         self.queued.append(self.last)
         while len(self.queued) > 1 and (len(self.queued) > ROOM or size(self.waiting) > MAX_BYTES):
             self.queued.pop(0)
@@ -255,7 +265,7 @@ class Dealings(RuleBasedStateMachine):
     def take(self) -> None:
         count = max(0, BATCH_MAX - len(self.held))
         self.held, self.queued = self.held + self.queued[:count], self.queued[count:]
-        assert texts(self.outbox.take(RUN)) == self.held
+        assert texts(drain(self.outbox)) == self.held
 
     @precondition(lambda self: self.held)
     @rule()
@@ -267,7 +277,7 @@ class Dealings(RuleBasedStateMachine):
 
     @rule()
     def fail(self) -> None:
-        self.outbox.keep_latest(RUN)
+        coalesce(self.outbox)
         self.coalesced += max(0, len(self.waiting) - 1)
         self.held, self.queued = self.waiting[-1:], []
 
@@ -299,23 +309,23 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
     done = threading.Event()
     wrong: list[object] = []
     sent: list[str] = []
-    saying = outbox.saying(WORD)
+    source = outbox.make_source(MARKER)
 
     def offer(worker: int) -> None:
         for n in range(1_000):
             outbox.merge({str(worker): n})
-            outbox.say(saying)
+            outbox.put_current(source)
 
     def send() -> None:
         turn = 0
         while not done.is_set() or outbox.counts().waiting:
             turn += 1
-            batch = outbox.take(RUN)
+            batch = drain(outbox)
             if turn % 3:
                 outbox.confirm()
                 sent.extend(said.json.decode() for said in batch)
             else:
-                outbox.keep_latest(RUN)
+                coalesce(outbox)
 
     def watch() -> None:
         while not done.wait(0.001):
@@ -354,7 +364,7 @@ def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offe
     def handler(*_: object) -> None:
         nonlocal handled
         handled += 1
-        say(outbox, "from the handler")
+        put(outbox, "from the handler")
 
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
@@ -362,7 +372,7 @@ def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offe
     try:
         while handled < 500:
             offered += 1
-            say(outbox, "x" * (offered % 50))
+            put(outbox, "x" * (offered % 50))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

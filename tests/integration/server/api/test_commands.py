@@ -68,23 +68,27 @@ async def test_one_instance_does_what_only_it_was_told(till: Till, run_host: Run
 
 ACCEPTED_FIRST = """
 # What was accepted is told before anything else is done, so that each stage is the one that it is called.
-say, publish_receipt, told = CommandRunner._say, Publisher.publish_receipt, threading.Semaphore(0)
+report, publish_receipt, told = CommandExecutor.report, Publisher.publish_receipt, threading.Semaphore(0)
 
 def publish_and_note(publisher, receipt):
     publish_receipt(publisher, receipt)
     told.release()
 
-def say_and_wait(commander, command, step, **more):
-    say(commander, command, step, **more)
+def report_and_wait(executor, command, step, **more):
+    report(executor, command, step, **more)
     if step == "accepted":
         told.acquire()
 
-Publisher.publish_receipt, CommandRunner._say = publish_and_note, say_and_wait
+Publisher.publish_receipt, CommandExecutor.report = publish_and_note, report_and_wait
 """
 KILLED = {
     "before it is received": ("CommandReceiver.claim = die", ["expired"], "not-started"),
     "when it is received": ("CommandRunner._begin = die", ["received", "failed"], "lost"),
-    "when it is accepted": ("CommandRunner._do = die", ["received", "accepted", "failed"], "lost"),
+    "when it is accepted": (
+        "CommandExecutor._execute = die",
+        ["received", "accepted", "failed"],
+        "lost",
+    ),
     "while it does it": (
         "service.command('count')(lambda: (count(), die()))",
         ["received", "accepted", "failed"],
@@ -92,8 +96,8 @@ KILLED = {
     ),
     "before it says that it is done": (
         """
-        tell = BackgroundSender._tell
-        BackgroundSender._tell = lambda self, receipt: die() if receipt.receipt == "done" else tell(self, receipt)
+        send = CommandExecutor._send_receipt
+        CommandExecutor._send_receipt = lambda self, receipt: die() if receipt.receipt == "done" else send(self, receipt)
         """,
         ["received", "accepted", "failed"],
         "lost",
@@ -518,7 +522,7 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
         each["reason"].split(":")[0] for _, each in till.audit() if each.get("receipt") == "refused"
     ]
     assert till.counted() == {"a": 2}
-    assert refusals == ["badly signed"]  # of the others the first command's last word stands
+    assert refusals == ["bad-signature"]  # of the others the first command's last word stands
 
 
 async def test_a_server_without_the_key_commands_nothing(till: Till, run_host: RunHost) -> None:

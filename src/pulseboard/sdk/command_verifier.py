@@ -1,0 +1,57 @@
+"""Checks the signatures of commands, in a service that has a command key."""
+
+import time
+from collections import deque
+
+from pulseboard.bus.commands.receiver import SignedCommand
+from pulseboard.wire.events.command import Command, is_signature_valid
+
+REMEMBERED = 10_000
+"""Ids of commands that are remembered: one that is added to Redis again is not obeyed."""
+MAX_AGE_S = 300.0
+"""A signed command must have been issued within this time of the clock of this machine.
+
+The clock of Redis does not count here: a program that can write to Redis could change it.
+"""
+
+
+class CommandVerifier:
+    """Decides for one run of a service whether a command is authentic, and remembers its ids.
+
+    Without a key every command is authentic.
+    """
+
+    def __init__(self, key: str | None, namespace: str) -> None:
+        self._key = key
+        self._namespace = namespace
+        self._began_s = time.time()
+        self._known: deque[str] = deque(maxlen=REMEMBERED)
+
+    def is_known(self, command: Command) -> bool:
+        """Return whether a command of this id was received before."""
+        return command.command_id in self._known
+
+    def remember(self, command: Command) -> None:
+        """Remember the id of a command."""
+        self._known.append(command.command_id)
+
+    def find_objection(self, command: Command, signed: SignedCommand) -> str | None:
+        """Return why a command must be refused, as `code: reason`; None if it is authentic."""
+        if self._key is None:
+            return None
+        if not signed.signature:
+            return "unsigned: this service accepts signed commands only"
+        signature = signed.signature.decode("ascii", "replace")
+        if not is_signature_valid(self._key, self._namespace, signed.data, signature):
+            return "bad-signature: it was signed with another key, or changed afterwards"
+        if self.is_known(command):
+            return "replayed: a command with this id was received before"
+        age_s = time.time() - command.issued / 1000
+        if abs(age_s) > MAX_AGE_S:
+            return (
+                f"not-fresh: it was issued {age_s:.0f} s ago by the clock of this machine,"
+                f" and the limit is {MAX_AGE_S:.0f} s"
+            )
+        if command.issued / 1000 < self._began_s:
+            return "not-fresh: it was issued before this run of the service began"
+        return None
