@@ -1,1 +1,4 @@
-"""Redis: how we reach it, what we write there and how we read it. The only package that imports redis-py."""
+"""Redis: connections, keys, scripts, writing and reading.
+
+The only package that imports redis-py.
+"""

@@ -1,4 +1,7 @@
-"""Redis' clock, by which all ages and states are computed. The monotonic clock continues it between two readings."""
+"""Redis' clock, by which all ages and states are computed.
+
+The monotonic clock continues it between two readings.
+"""
 
 import time
 
@@ -17,8 +20,8 @@ class RedisClock:
     def set(self, redis_ms: float, asked_at: float) -> None:
         """Set the clock from an answer of `fetch_time` in ms.
 
-        `asked_at` is the `time.monotonic()` of the request. The clock assumes that Redis read its time halfway between
-        request and answer.
+        `asked_at` is the `time.monotonic()` of the request. The clock assumes that Redis read its
+        time halfway between request and answer.
         """
         answered_ms = _monotonic_ms()
         self._offset_ms = redis_ms - (asked_at * 1000 + answered_ms) / 2

@@ -16,7 +16,8 @@ HEARTBEATS_MAX = 10_000
 INGEST_TTL_MS = 120_000
 """Lifetime of the counts of an external message.
 
-It is longer than the delay between any two servers that read pub/sub, and short enough that digests do not pile up.
+It is longer than the delay between any two servers that read pub/sub, and short enough that digests
+do not pile up.
 """
 PROBE_TTL_MS = 60_000
 COVERAGE_TTL_S = 3_600
@@ -24,7 +25,8 @@ COVERAGE_TTL_S = 3_600
 BATCH_TTL_MS = 86_400_000
 """Lifetime of the number of the last batch.
 
-It is longer than an outage: a batch whose answer was lost is sent again after it, and Redis must recognize it.
+It is longer than an outage: a batch whose answer was lost is sent again after it, and Redis must
+recognize it.
 """
 IDEMPOTENCY_TTL_S = 86_400
 """Time for which an idempotency key stands for the same command."""

@@ -1,4 +1,7 @@
-"""What a service sends: batches of status events and beats, each in one round trip. Synchronous, for the SDK's own thread."""
+"""Publish the events and heartbeats of a service, a batch in one round trip.
+
+It is synchronous, for the thread of the SDK.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -19,7 +22,10 @@ from pulseboard.wire.names import DEFAULT_PREFIX, format_channel
 
 
 class Outgoing(NamedTuple):
-    """One event on its way out: whose it is, its JSON, and with a planned goodbye for how long (s)."""
+    """A status event to publish.
+
+    `back_in_s` is the planned absence of a graceful stop in seconds.
+    """
 
     service: str
     instance: str
@@ -28,9 +34,10 @@ class Outgoing(NamedTuple):
 
 
 class Lines(Protocol):
-    """Log lines on their way out. `number` names the batch, `levels` says how many of which level (`info=3 error=1`).
+    """A batch of log lines to publish; each line is the JSON of an object.
 
-    `dropped` is how many were lost before these; each line is the JSON of an object.
+    `number` identifies the batch. `levels` is the number of lines of each level (`info=3 error=1`),
+    and `dropped` the number of lines that were dropped before these.
     """
 
     @property
@@ -44,7 +51,10 @@ class Lines(Protocol):
 
 
 class Publisher:
-    """One connection that publishes. Raises BusUnavailable when Redis is away; the next call connects again."""
+    """A connection for publishing.
+
+    Its methods raise BusUnavailable when Redis cannot be reached; the next call connects again.
+    """
 
     def __init__(
         self,
@@ -58,16 +68,18 @@ class Publisher:
         self._keys = keys
         self._prefix = prefix
         self._publish = self._client.register_script(read_script("publish"))
-        self._beat = self._client.register_script(read_script("heartbeat"))
+        self._heartbeat = self._client.register_script(read_script("heartbeat"))
         self._lines = self._client.register_script(read_script("log"))
         self._receipt = self._client.register_script(read_script("receipt"))
         self._metric = self._client.register_script(read_script("metric"))
-        self._taken: dict[
-            str, Cursor
-        ] = {}  # of each instance, the last event that Redis said it took
+        self._confirmed: dict[str, Cursor] = {}
+        """The last event of each instance that Redis confirmed."""
 
     def publish(self, events: Sequence[Outgoing]) -> list[Cursor]:
-        """Put the events into feed, history and board and PUBLISH them, in one atomic step; return their cursors."""
+        """Append events to feed, history and board and PUBLISH them, in one atomic step.
+
+        Return their cursors.
+        """
         keys = [*self._keys.shared]
         args: list[str | bytes | int] = [DEFAULT_LIMITS]
         for event in events:
@@ -81,13 +93,14 @@ class Publisher:
         with bus_errors():
             cursors = [Cursor.parse(id) for id in self._publish(keys=keys, args=args)]
         for event, cursor in zip(events, cursors, strict=True):
-            self._taken[board_field(event.service, event.instance)] = cursor
+            self._confirmed[board_field(event.service, event.instance)] = cursor
         return cursors
 
     def publish_lines(self, service: str, instance: str, batch: Lines) -> Cursor | None:
-        """Put log lines of one instance into feed and history and PUBLISH each, in one step; return their cursor.
+        """Append log lines of one instance to feed and history and PUBLISH each, in one step.
 
-        None when this very batch was taken before, and only the answer was lost.
+        Returns their cursor; None when Redis has this batch already, because an earlier answer was
+        lost.
         """
         keys = [
             self._keys.feed,
@@ -110,25 +123,29 @@ class Publisher:
         return Cursor.parse(id) if id else None
 
     def forget_listener(self, service: str, instance: str) -> None:
-        """Take back what an earlier run of this instance listened for: it hears no more, though its word stands a while."""
+        """Delete the commands that an earlier run of this instance accepted.
+
+        Their record may outlive it.
+        """
         try:
             with bus_errors():
-                # Which deletes it, and is allowed already.
+                # This deletes the key, with a command that the rights of a service include.
                 self._client.expire(self._keys.listener(service, instance), 0)
         except BusUnavailable as error:
-            # Who may not do that may not listen either, but is to be seen all the same.
+            # A service without these rights cannot listen for commands, but the board must still
+            # show it.
             if not was_refused(error):
                 raise
 
     def publish_receipt(self, receipt: Receipt) -> None:
-        """Tell what became of a command; telling it twice is telling it once."""
+        """Publish a step of a command; a repeated step has no effect."""
         with bus_errors():
             self._receipt(
                 keys=receipt_keys(self._keys, receipt.command_id), args=receipt_args(receipt)
             )
 
     def publish_metrics(self, service: str, instance: str, json: bytes) -> Cursor:
-        """Put the metrics of one instance, an event's JSON, into feed and history and PUBLISH them; return their cursor."""
+        """Append the metrics of one instance, an event's JSON, to feed and history and PUBLISH them; return their cursor."""
         keys = [
             self._keys.feed,
             self._keys.clock,
@@ -145,11 +162,11 @@ class Publisher:
             return Cursor.parse(self._metric(keys=[*keys, self._keys.latest_metrics], args=args))
 
     def heartbeat(self, service: str, instance: str, lag_ms: int = 0) -> bool:
-        """Give one sign of life; return False when the board does not know the instance, or not its last event.
+        """Send a heartbeat; return False when the board lacks the instance or its last event.
 
-        Then its status must be sent again: Redis lost its data, a failover lost what was not passed on, or it was lost and
-        is back.
-        `lag_ms` is for how long the event loop of an async host has not answered; 0 when it does, or there is none.
+        Its status must then be sent again: Redis lost its data, a failover lost writes that were
+        not replicated, or the instance was declared lost and is back. `lag_ms` is how long the
+        event loop of the host application has not answered; 0 when it answers or there is none.
         """
         keys = [
             self._keys.heartbeats,
@@ -158,10 +175,12 @@ class Publisher:
             self._keys.seen,
             self._keys.lost,
         ]
-        taken = self._taken.get(board_field(service, instance), "")
+        confirmed = self._confirmed.get(board_field(service, instance), "")
         with bus_errors():
             return bool(
-                self._beat(keys=keys, args=[HEARTBEATS_MAX, service, instance, lag_ms, str(taken)])
+                self._heartbeat(
+                    keys=keys, args=[HEARTBEATS_MAX, service, instance, lag_ms, str(confirmed)]
+                )
             )
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The seed's own surface (section 4): channels, the message, and a class that publishes and subscribes.
+"""The interface of the original specification (section 4): channels, message, and a class to publish and subscribe.
 
-A message published here is a plain publish: it has no instance and no beat, and a server adopts it into the feed.
-Services in Python rather use `pulseboard.Service`.
+A message published here is an external message: it has no instance and no heartbeat, and a server
+ingests it into the feed. Services in Python should use `pulseboard.Service` instead.
 """
 
 import asyncio
@@ -24,7 +24,10 @@ log = logging.getLogger("pulseboard.pubsub")
 
 
 class ServiceChannel(StrEnum):
-    """The seed's channels. Any other `service:<name>` may be given as a plain string."""
+    """The channels of the original specification.
+
+    Any other `service:<name>` can be given as a string.
+    """
 
     BALANCE_SYNC = "service:balance-sync"
     ACCOUNT_DISCOVERY = "service:account-discovery"
@@ -36,7 +39,7 @@ Callback = Callable[[str, ServiceStatusUpdate], None]
 
 
 class ServicePubSub:
-    """Publish status updates, and be called for each that others publish."""
+    """Publishes status updates, and calls a function for each update that another program publishes."""
 
     def __init__(self, client: RedisClient | None = None) -> None:
         self.client = client or RedisClient()
@@ -46,13 +49,17 @@ class ServicePubSub:
     async def publish_status(
         self, channel: ServiceChannel | str, status: ServiceStatusUpdate
     ) -> None:
-        """Publish one update. As in the seed a failure is logged, not raised; Redis being away is waited out for some 10 s."""
+        """Publish one update. It waits about 10 s for a Redis that cannot be reached.
+
+        A failure is logged and not raised, as in the original specification.
+        """
         try:
             parse_channel(channel, DEFAULT_PREFIX)
             service = status.service
             await self.client.get_publisher().publish(str(channel), encode(status))
             log.debug("published to %s: %s", channel, service)
-        # Redis away or refusing, a name that is none, and whatever a status raises that is not to be made JSON.
+        # Redis cannot be reached or refuses, the name is invalid, or encoding the status as JSON
+        # raises any exception.
         except Exception as error:  # noqa: BLE001
             log.error(
                 "failed to publish status to %s: %s",
@@ -61,19 +68,23 @@ class ServicePubSub:
             )
 
     async def subscribe(self, channels: Sequence[ServiceChannel | str], callback: Callback) -> None:
-        """Call `callback(channel, message)` for each update from now on; returns when Redis has confirmed the subscription.
+        """Call `callback(channel, message)` for each update.
 
-        With `ServiceChannel.ALL_SERVICES` among them the pattern is subscribed, else exactly the channels named.
-        The subscription survives outages of Redis and ends with `close()`. A message that is no update is dropped and
-        counted in `rejections`; an exception of the callback is logged. Raises ValueError when no channel is named.
+        Return when Redis has confirmed the subscription.
+
+        With `ServiceChannel.ALL_SERVICES` among the channels it subscribes to the pattern,
+        otherwise to the channels. The subscription survives outages of Redis and ends with
+        `close()`. An invalid message is dropped and counted in
+        `rejections`; an exception of the callback is logged. Raises ValueError when `channels` is
+        empty.
         """
         if not channels:
             raise ValueError("name at least one channel to subscribe to")
-        everything = ServiceChannel.ALL_SERVICES in channels
+        all_services = ServiceChannel.ALL_SERVICES in channels
         subscription = Subscription(
             self.client.get_subscriber(),
-            channels=() if everything else [str(channel) for channel in channels],
-            patterns=(str(ServiceChannel.ALL_SERVICES),) if everything else (),
+            channels=() if all_services else [str(channel) for channel in channels],
+            patterns=(str(ServiceChannel.ALL_SERVICES),) if all_services else (),
         )
         task = asyncio.create_task(
             self._deliver(subscription, callback), name="pulseboard-subscription"
@@ -82,7 +93,7 @@ class ServicePubSub:
         task.add_done_callback(self._tasks.discard)
         confirmed = asyncio.ensure_future(subscription.subscribed.wait())
         try:
-            # The task ends first when close() is called while Redis is away.
+            # The task ends first when close() is called while Redis cannot be reached.
             await asyncio.wait([confirmed, task], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()

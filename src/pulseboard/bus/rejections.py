@@ -1,4 +1,4 @@
-"""Bad input: each message dropped is counted by its reason, and told at most once a minute a reason."""
+"""Rejected messages: count each by its reason, and log each reason at most once a minute."""
 
 import logging
 import time
@@ -9,6 +9,7 @@ from typing import TypeVar
 from pulseboard.wire.errors import InvalidEvent, Reason
 
 QUIET_S = 60.0
+"""Time between two warnings with the same reason."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -17,35 +18,38 @@ log = logging.getLogger("pulseboard.rejections")
 
 
 class Rejections:
-    """Counts of what was dropped, by reason, and the one rate-limited warning for each."""
+    """The number of dropped messages by reason, and a rate-limited warning for each reason."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[Reason] = Counter()
         self._clock = clock
-        self._told: dict[Reason, tuple[float, int]] = {}
+        self._warned: dict[Reason, tuple[float, int]] = {}
 
     def add(self, error: InvalidEvent, source: str) -> None:
-        """Count one message that was dropped; `source` says where it came from and is shown escaped and cut."""
+        """Count one dropped message. The warning shows its `source`, escaped and shortened."""
         reason = error.reason
         self.counts[reason] += 1
-        told_at, told_count = self._told.get(reason, (float("-inf"), 0))
-        if self._clock() - told_at < QUIET_S:
+        warned_at, warned_count = self._warned.get(reason, (float("-inf"), 0))
+        if self._clock() - warned_at < QUIET_S:
             return
-        self._told[reason] = (self._clock(), self.counts[reason])
-        more = self.counts[reason] - told_count - 1
-        since = f" ({more} more since the last such line)" if more else ""
+        self._warned[reason] = (self._clock(), self.counts[reason])
+        unreported = self.counts[reason] - warned_count - 1
+        note = f" ({unreported} more since the last such line)" if unreported else ""
         log.warning(
             "dropped a message from %s, %s: %s%s",
             ascii(source[:80]),
             reason,
             _printable(str(error)[:200]),
-            since,
+            note,
         )
 
     def sift(
         self, items: Iterable[S], parse: Callable[[S], T], source: Callable[[S], str]
     ) -> Iterator[T]:
-        """Yield each item read by `parse`; one for which that raises InvalidEvent is dropped and counted."""
+        """Yield the result of `parse` for each item.
+
+        Drop and count items for which it raises InvalidEvent.
+        """
         for item in items:
             try:
                 parsed = parse(item)
@@ -56,5 +60,5 @@ class Rejections:
 
 
 def _printable(text: str) -> str:
-    # What others sent must not write lines of its own into the log, nor colour a terminal.
+    # A message from another program must not add lines to the log, nor colour a terminal.
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -1,51 +1,41 @@
-"""The Redis scripts, read from `lua/`. Each file's header lists its KEYS, its ARGV and what it returns."""
+"""The Redis scripts in `lua/`.
 
+The header of each file lists its KEYS, its ARGV and its return value.
+
+A line `-- Requires: a, b` in a header names files of shared functions, which are put before the
+script. `append_*` stands for `append_<kind>` of every public kind of event that has such a file.
+"""
+
+import re
 from functools import cache
 from importlib.resources import files
 
-_HEADS = {
-    "publish": ("stream", "clock", "feed", "lifecycle", "append"),
-    "ingest": (
-        "stream",
-        "clock",
-        "feed",
-        "lifecycle",
-        "append",
-        "logs",
-        "metrics",
-        "audit",
-        "commands",
-    ),
-    "evict": ("stream", "clock", "feed", "lifecycle"),
-    "declare_lost": ("stream", "clock", "feed", "lifecycle"),
-    "log": ("stream", "clock", "feed", "logs"),
-    "send_command": ("stream", "clock", "feed", "audit", "commands"),
-    "claim_command": ("stream", "clock", "feed", "audit", "receipts"),
-    "receipt": ("stream", "clock", "feed", "audit", "receipts"),
-    "metric": ("stream", "clock", "feed", "metrics"),
-    "trim": ("stream", "clock", "feed"),
-    "snapshot": (
-        "stream",
-        "clock",
-    ),
-    "heartbeat": (
-        "stream",
-        "clock",
-    ),
-    "sync_clock": (
-        "stream",
-        "clock",
-    ),
-    "is_continuous": ("stream", "continuity"),
-    "replay": ("stream", "continuity"),
-}
-"""What scripts share stands in files of its own, and is put before them."""
+from pulseboard.wire.kinds import EVENT_KINDS
+
+_FOLDER = files(__package__) / "lua"
+_REQUIRES = re.compile(r"^-- Requires: (.+)$", re.MULTILINE)
 
 
 @cache
 def read_script(name: str) -> str:
-    """Return the source of `lua/<name>.lua`, with the heads that it needs."""
-    folder = files(__package__) / "lua"
-    return "".join(
-        (folder / f"{part}.lua").read_text("utf-8") for part in (*_HEADS.get(name, ()), name)
-    )
+    """Return the source of `lua/<name>.lua` after the files that it requires, each once."""
+    parts: dict[str, str] = {}
+    _collect(name, parts)
+    return "".join(parts.values())
+
+
+def _collect(name: str, parts: dict[str, str]) -> None:
+    """Add a file to `parts` after the files that it requires."""
+    if name in parts:
+        return
+    source = (_FOLDER / f"{name}.lua").read_text("utf-8")
+    if (match := _REQUIRES.search(source)) is not None:
+        for required in match[1].split(", "):
+            for each in _append_files() if required == "append_*" else [required]:
+                _collect(each, parts)
+    parts[name] = source
+
+
+def _append_files() -> list[str]:
+    names = [f"append_{kind.name}" for kind in EVENT_KINDS if kind.public]
+    return [name for name in names if (_FOLDER / f"{name}.lua").is_file()]

@@ -9,7 +9,10 @@ from pulseboard.wire.errors import InvalidEvent
 
 MAX_EVENT_BYTES = 65_536
 MAX_STAMP_BYTES = 64
-"""Space for the `id` member that a Redis script appends to an event; it does not count as the publisher's."""
+"""Space for the `id` member that a Redis script appends to an event.
+
+It does not count as the publisher's.
+"""
 MAX_DEPTH = 32
 MAX_TIMESTAMP_MS = 8_640_000_000_000_000
 """The last moment that a JavaScript Date can hold (ECMA-262, 21.4.1.1).
@@ -18,7 +21,10 @@ The page would reject a board with a later timestamp.
 """
 
 Json = msgspec.Raw | msgspec.UnsetType
-"""A part of an event that stays JSON text, because no code on its way reads it; UNSET: the part is absent."""
+"""A part of an event that stays JSON text, because no code on its way reads it.
+
+UNSET: the part is absent.
+"""
 Timestamp = msgspec.Meta(ge=-MAX_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)
 T = TypeVar("T")
 
@@ -96,7 +102,8 @@ def check_raw_object(json: bytes) -> None:
 def may_be_deep(json: bytes, *, levels_around: int) -> bool:
     """Return whether a part of an event needs `check_depth`.
 
-    JSON that is nested n levels deep has at least n opening brackets, so this quick count rules out most events.
+    JSON that is nested n levels deep has at least n opening brackets, so this quick count rules out
+    most events.
     """
     return json.count(b"[") + json.count(b"{") + levels_around > MAX_DEPTH
 

@@ -7,7 +7,8 @@ PulseboardError
 ├── BusUnavailable       Redis cannot be reached or did not answer
 ├── HistoryTrimmed       Redis trimmed history entries before they were read
 ├── ServerUnreachable    the board's server cannot be reached: exit code 3
-└── ServerRefused        the board's server refused a request; `code` is that of its problem document
+└── ServerRefused        the board's server refused a request; `code` is that of its problem
+document
 """
 
 from typing import Literal

@@ -1,6 +1,7 @@
 """The registry of event kinds: one entry for each, which all other code looks up.
 
-Some names stand in a second place because static types or the order of imports need it: `names.RESERVED`, the fields of
+Some names stand in a second place because static types or the order of imports need it:
+`names.RESERVED`, the fields of
 `Limits` and the options of retention. A test walks the registry and checks them.
 """
 
@@ -88,9 +89,15 @@ class EventKind(StreamKind, Generic[E]):
     public: bool = False
     """Whether every event of the kind is also PUBLISHed, for programs that subscribe to Redis."""
     channel: str | None = None
-    """The reserved suffix of its pub/sub channel; None: it is not public, or each service has its own channel."""
+    """The reserved suffix of its pub/sub channel.
+
+    None: it is not public, or each service has its own channel.
+    """
     parse_external: Callable[..., E | ExternalCommand | None] | None = None
-    """`parse_external(payload, max_bytes=)` parses an external message on `channel`; None when it came from the feed."""
+    """`parse_external(payload, max_bytes=)` parses an external message on `channel`.
+
+    None when it came from the feed.
+    """
     history: History | None = None
     status_stream_view: Callable[[E], StatusStreamMessage] | None = None
     """Returns the data of its message on the status stream; None: it is not on that stream."""

@@ -7,8 +7,8 @@ from pulseboard.wire.errors import InvalidEvent, InvalidName
 RESERVED = frozenset({"logs", "metrics", "commands"})
 """Channel suffixes that carry the events of all services, so no service can have such a name.
 
-These are the `channel` of the entries in `wire/kinds.py`, which a test compares: that module imports the events, and
-those import this one.
+These are the `channel` of the entries in `wire/kinds.py`, which a test compares: that module
+imports the events, and those import this one.
 """
 DEFAULT_PREFIX = "service:"
 MAX_INSTANCE_CHARS = 128
@@ -59,7 +59,8 @@ def format_channel(service: str, prefix: str = DEFAULT_PREFIX) -> str:
 def parse_channel(channel: str, prefix: str = DEFAULT_PREFIX) -> str:
     """Return the service whose status travels on `channel`.
 
-    Raises InvalidEvent for a channel with another prefix, and InvalidName for an invalid service name.
+    Raises InvalidEvent for a channel with another prefix, and InvalidName for an invalid service
+    name.
     """
     if not channel.startswith(prefix):
         raise InvalidEvent(

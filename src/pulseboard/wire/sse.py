@@ -11,7 +11,8 @@ def format_frame(
 ) -> bytes:
     """Return one frame.
 
-    `data` is JSON. A line break in it can only be white space between tokens, so it becomes a space.
+    `data` is JSON. A line break in it can only be white space between tokens, so it becomes a
+    space.
     """
     lines = b""
     if id:

@@ -11,8 +11,8 @@ LATE_AFTER_INTERVALS = 1.5
 LOST_AFTER_INTERVALS = 2.5
 """Heartbeat intervals of silence after which an instance is late, and lost.
 
-The last sign of life that a client knows is up to an eighth of an interval old, and may be delayed twice on its way to a
-page. With 2.5 intervals, a page still reports a death within three intervals.
+The last sign of life that a client knows is up to an eighth of an interval old, and may be delayed
+twice on its way to a page. With 2.5 intervals, a page still reports a death within three intervals.
 """
 RETURN_GRACE_MS = 5_000
 """Extra time that a service gets to return after the end of its planned absence."""
@@ -45,7 +45,8 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     observed_until: int
     """The time up to which every sign of life is known to the observer, however late it is by now.
 
-    Silence is measured up to here, so an observer that was away does not count its own absence as silence.
+    Silence is measured up to here, so an observer that was away does not count its own absence as
+    silence.
     """
     observed_since: int = 0
     """Silence before this time does not count, because a sign of life could not have been received."""

@@ -99,7 +99,10 @@ class InstanceView(StatusEvent, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class BoardView(PingView, frozen=True, kw_only=True):
-    """The data of a `board` event: all that the server knows. It replaces all that the client knew."""
+    """The data of a `board` event: all that the server knows.
+
+    It replaces all that the client knew.
+    """
 
     ping_s: Annotated[
         float,
@@ -169,7 +172,10 @@ class LogView(msgspec.Struct, omit_defaults=True):
 
 
 class MetricView(MetricEvent, frozen=True, kw_only=True):
-    """The data of a `metric` event. Without a `timestamp` of the publisher, it is the arrival time."""
+    """The data of a `metric` event.
+
+    Without a `timestamp` of the publisher, it is the arrival time.
+    """
 
     instance: InstanceName
     timestamp: PublisherTimeMs
@@ -224,7 +230,10 @@ class ServiceView(msgspec.Struct, frozen=True):
 
 
 class ServicesView(msgspec.Struct, frozen=True):
-    """The answer of `GET /api/services`: all services by name. While `blind`, states are `unknown`."""
+    """The answer of `GET /api/services`: all services by name.
+
+    While `blind`, states are `unknown`.
+    """
 
     now: NowMs
     observed_until: ObservedUntilMs

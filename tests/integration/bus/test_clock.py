@@ -39,7 +39,7 @@ def look_at(raw: redis.Redis, keys: Keys) -> int:
 
 def script_time(raw: redis.Redis, keys: Keys) -> int:
     """Return what the scripts take for the time (ms)."""
-    source = read_script("sync_clock").partition("-- Look at the clock")[0]
+    source = read_script("clock")
     answer: Any = raw.eval(source + "return (read_clock(KEYS[1]))", 1, keys.clock)
     return int(answer)
 

@@ -9,7 +9,11 @@ export interface BlindView {
   reason: string;
 }
 
-/** The data of a `board` event: all that the server knows. It replaces all that the client knew. */
+/**
+ * The data of a `board` event: all that the server knows.
+ *
+ * It replaces all that the client knew.
+ */
 export interface BoardView {
   blind: BlindView | null;
   /** Redis' time up to which every heartbeat has been reported to this client. */
@@ -48,9 +52,11 @@ export interface ByeView {
  * A command for some instances of a service; times are in ms by Redis' clock.
  *
  * It must be started before `expires`. `by` is the user that sent it (empty: no login),
- * `source` the way it came,
+ * `source`
+ * the way it came,
  * `origin` the client's address. `refused` is the reason why it goes to no instance (empty: it
- * is not refused).
+ * is
+ * not refused).
  */
 export interface Command {
   command_id: string;
@@ -227,8 +233,10 @@ export interface LifecycleEvent {
  * A log line with its id, as clients get it.
  *
  * A line without a `timestamp` gets the time at which it arrived. `dropped` is the number of
- * lines of its instance that
- * were dropped before it, in history; on the event stream the frame has that number instead.
+ * lines
+ * of its instance that were dropped before it, in history; on the event stream the frame has
+ * that
+ * number instead.
  */
 export interface LineView {
   level: "debug" | "info" | "warning" | "error" | "critical";
@@ -253,7 +261,11 @@ export interface LogView {
   dropped?: number;
 }
 
-/** The data of a `metric` event. Without a `timestamp` of the publisher, it is the arrival time. */
+/**
+ * The data of a `metric` event.
+ *
+ * Without a `timestamp` of the publisher, it is the arrival time.
+ */
 export interface MetricView {
   service: string;
   metrics: Record<string, number | Distribution>;
@@ -315,7 +327,11 @@ export interface ServiceView {
   instances: InstanceStateView[];
 }
 
-/** The answer of `GET /api/services`: all services by name. While `blind`, states are `unknown`. */
+/**
+ * The answer of `GET /api/services`: all services by name.
+ *
+ * While `blind`, states are `unknown`.
+ */
 export interface ServicesView {
   /** The time of the server's answer, in ms. */
   now: number;

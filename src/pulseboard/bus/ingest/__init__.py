@@ -1,1 +1,1 @@
-"""External messages: subscribing to them, checking them, and putting them into the feed."""
+"""External messages: subscribe to them, check them, and ingest each into the feed once."""

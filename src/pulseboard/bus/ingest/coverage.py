@@ -1,8 +1,8 @@
 """Coverage: the periods in which each server received external messages, recorded in Redis.
 
-Pub/sub has no replay, so a message that no server received is lost, and the record shows when that can have happened.
-Invariant: a period counts as covered only up to a moment that Redis has proved (see `Subscription`), and only once all
-messages received until then are in the feed.
+Pub/sub has no replay, so a message that no server received is lost, and the record shows when that
+can have happened. Invariant: a period counts as covered only up to a moment that Redis has proved
+(see `Subscription`), and only once all messages received until then are in the feed.
 """
 
 import logging
@@ -30,7 +30,10 @@ JOIN_MS = 10_000
 Clients learn only the latest gap, every few seconds.
 """
 SPANS_MAX = 256
-"""The most spans in Redis, the latest ones; a connection that breaks all day leaves one span each time."""
+"""The most spans in Redis, the latest ones.
+
+A connection that breaks all day leaves one span each time.
+"""
 
 _SPAN = re.compile(rb"([0-9]{1,16}) ([0-9]{1,16})")
 
@@ -79,7 +82,10 @@ def _join(previous: CoverageGap | None, since: int) -> int:
 
 
 class SubscriptionCoverage:
-    """The coverage of this server, compared with that of the others. `on_gap` is called when the gap changes."""
+    """The coverage of this server, compared with that of the others.
+
+    `on_gap` is called when the gap changes.
+    """
 
     def __init__(
         self, client: redis.asyncio.Redis, keys: Keys, on_gap: Callable[[CoverageGap | None], None]
@@ -87,8 +93,8 @@ class SubscriptionCoverage:
         self._client = client
         self._keys = keys
         self._on_gap = on_gap
-        # Bounds of the difference between Redis' clock and the monotonic clock. Redis read its clock at some moment
-        # while this server waited for the answer.
+        # Bounds of the difference between Redis' clock and the monotonic clock. Redis read its
+        # clock at some moment while this server waited for the answer.
         self._least_offset_ms = self._most_offset_ms = 0.0
         self._span: CoverageSpan | None = None
         self._previous_span: CoverageSpan | None = None
@@ -111,7 +117,10 @@ class SubscriptionCoverage:
         return ms
 
     def open(self, asked_at: float) -> None:
-        """Record that the subscription receives messages; its coverage is proved from the request on."""
+        """Record that the subscription receives messages.
+
+        Its coverage is proved from the request on.
+        """
         now = self._latest_ms(time.monotonic())
         if self._previous_span is not None:
             since = min(_join(self.gap, self._previous_span.until), now)
@@ -120,14 +129,20 @@ class SubscriptionCoverage:
         self._compare_at = time.monotonic() + COMPARE_AFTER_S
 
     def prove(self, at: float) -> CoverageSpan | None:
-        """Record that all messages up to `at` (`time.monotonic()`) arrived; return the span to `write`."""
+        """Record that all messages up to `at` (`time.monotonic()`) arrived.
+
+        Return the span to `write`.
+        """
         if self._span is not None:
             until = max(self._span.until, self._earliest_ms(at))
             self._span = self._span._replace(until=until)
         return self._span
 
     def lose(self) -> None:
-        """Record that the subscription is lost. The gap begins at the last proof, because the real time is unknown."""
+        """Record that the subscription is lost.
+
+        The gap begins at the last proof, because the real time is unknown.
+        """
         if self._span is not None:
             if self._previous_span is None or self._span.is_proved:
                 self._previous_span = self._span
@@ -135,7 +150,10 @@ class SubscriptionCoverage:
             self._set_gap(CoverageGap(_join(self.gap, self._previous_span.until), None))
 
     async def write(self, span: CoverageSpan) -> None:
-        """Write a span to Redis once its messages are in the feed; when it is time, compare with other servers."""
+        """Write a span to Redis once its messages are in the feed.
+
+        When it is time, compare with other servers.
+        """
         try:
             value = f"{span.since} {span.until}"
             await self._client.hset(self._keys.coverage, span.subscription, value)
@@ -156,7 +174,8 @@ class SubscriptionCoverage:
     async def _compare(self) -> None:
         """Find the latest gap in the coverage of all servers.
 
-        Another server may have received messages that this one missed, and other servers ran before this one.
+        Another server may have received messages that this one missed, and other servers ran before
+        this one.
         """
         values: Any = await self._client.hgetall(self._keys.coverage)
         spans = [
@@ -177,11 +196,17 @@ class SubscriptionCoverage:
         self._set_gap(latest_gap([*kept, *own, current]))
 
     def _earliest_ms(self, at: float) -> int:
-        """Convert a `time.monotonic()` to Redis' clock in ms; the result is never later than the moment."""
+        """Convert a `time.monotonic()` to Redis' clock in ms.
+
+        The result is never later than the moment.
+        """
         return int(at * 1000 + self._least_offset_ms)
 
     def _latest_ms(self, at: float) -> int:
-        """Convert a `time.monotonic()` to Redis' clock in ms; the result is never earlier than the moment."""
+        """Convert a `time.monotonic()` to Redis' clock in ms.
+
+        The result is never earlier than the moment.
+        """
         return math.ceil(at * 1000 + self._most_offset_ms)
 
     def _set_gap(self, gap: CoverageGap | None) -> None:

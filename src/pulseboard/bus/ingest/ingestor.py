@@ -1,9 +1,10 @@
 """The ingestor: an external message, from any language, becomes one feed entry however many servers receive it.
 
-A program may publish the same bytes twice on purpose, so each server counts the copies that it receives. It starts a new
-count at each marker on a channel of its own: every server publishes a marker when its subscription opens, and all servers
-receive it between the same two messages. The time between two markers is an epoch.
-Invariant: a server that counts in an epoch has received all of it, so the n-th copy is the same message for every server.
+A program may publish the same bytes twice on purpose, so each server counts the copies that it
+receives. It starts a new count at each marker on a channel of its own: every server publishes a
+marker when its subscription opens, and all servers receive it between the same two messages. The
+time between two markers is an epoch. Invariant: a server that counts in an epoch has received all
+of it, so the n-th copy is the same message for every server.
 """
 
 import asyncio
@@ -45,8 +46,8 @@ _FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}"}\Z')
 _LINE_FROM_FEED = re.compile(rb'"id":"\d{1,19}-\d{1,19}\.\d{1,4}"}\Z')
 """The end of a message that a script published.
 
-Nearly all messages end so, and they are skipped without parsing. Some ids with more digits are no feed ids, and their
-messages are external.
+Nearly all messages end so, and they are skipped without parsing. Some ids with more digits are no
+feed ids, and their messages are external.
 """
 _STAMP_MAX_BYTES = 64
 _MARKER = re.compile(rb"[0-9a-f]{16}")
@@ -71,7 +72,10 @@ class _Proof(NamedTuple):
 
 
 class Ingestor(SubscriptionObserver):
-    """Subscribes to `service:*` and puts external messages into the feed. `run` it while the server lives."""
+    """Subscribes to `service:*` and puts external messages into the feed.
+
+    `run` it while the server lives.
+    """
 
     def __init__(
         self,
@@ -113,7 +117,10 @@ class Ingestor(SubscriptionObserver):
 
     @property
     def losses(self) -> int:
-        """How often the subscription was lost; messages that no other server received may be missing then."""
+        """How often the subscription was lost.
+
+        Messages that no other server received may be missing then.
+        """
         return self._subscription.losses
 
     @property
@@ -201,7 +208,8 @@ class Ingestor(SubscriptionObserver):
         )
         if (recorded := self._refusals.record(command)) is not None:
             return prepare_command(recorded, event.digest, self._keys)
-        # Servers may leave different refusals unrecorded, but their counts of copies must not differ.
+        # Servers may leave different refusals unrecorded, but their counts of copies must not
+        # differ.
         return prepare_command(command, event.digest, self._keys)._replace(kind=COUNT_ONLY)
 
     async def _append(self, batch: list[_Received]) -> None:

@@ -114,7 +114,8 @@ def _prepare_metric(event: MetricEvent, digest: str, keys: Keys, max_bytes: int)
 def _prepare_event(
     kind: EventKind[Any], event: Event, digest: str, keys: Keys, max_bytes: int
 ) -> IngestItem:
-    # A key that the kind does not use is the feed, because all keys of a script must be in one slot of a Cluster.
+    # A key that the kind does not use is the feed, because all keys of a script must be in one slot
+    # of a Cluster.
     history = keys.feed
     if kind.history is not None:
         history = keys.history(event.service, cast("HistoryKind", kind.name))

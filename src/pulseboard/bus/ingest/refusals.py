@@ -1,7 +1,7 @@
 """Limits how many refused external commands reach the feed and the audit.
 
-Any program with access to Redis can publish commands. Without a limit, a flood of refused ones would push the records of
-other users out of the audit.
+Any program with access to Redis can publish commands. Without a limit, a flood of refused ones
+would push the records of other users out of the audit.
 """
 
 import time

@@ -18,7 +18,8 @@ from pulseboard.tasks import check_cancelled
 PING_EVERY_S = 1.0
 """Time between two PINGs.
 
-The PONG comes after all messages that were published before the PING, so it proves that they arrived.
+The PONG comes after all messages that were published before the PING, so it proves that they
+arrived.
 """
 SILENCE_S = 5.0
 """Time without an answer or a message after which the connection is given up."""
@@ -36,7 +37,8 @@ class SubscriptionObserver:
     def opened(self, asked_at: float) -> None:
         """The subscription receives messages from here on.
 
-        Messages published since it was requested, at `asked_at` (`time.monotonic()`), may still arrive.
+        Messages published since it was requested, at `asked_at` (`time.monotonic()`), may still
+        arrive.
         """
 
     def proved(self, at: float) -> None:
@@ -49,10 +51,11 @@ class SubscriptionObserver:
 class Subscription:
     """The messages of exact channels or of patterns, for as long as it is read.
 
-    Pub/sub has no replay: a message that is published while the connection is down is missed. `prepare` runs before each
-    SUBSCRIBE. With `markers`, a channel, each connection publishes a random marker there once it is subscribed, and
-    yields messages from that marker on. It also yields the markers of others: all subscribers of one node receive a
-    marker between the same two messages.
+    Pub/sub has no replay: a message that is published while the connection is down is missed.
+    `prepare` runs before each SUBSCRIBE. With `markers`, a channel, each connection publishes a
+    random marker there once it is subscribed, and yields messages from that marker on. It also
+    yields the markers of others: all subscribers of one node receive a marker between the same two
+    messages.
     """
 
     def __init__(
@@ -73,7 +76,10 @@ class Subscription:
         self._observer = observer or SubscriptionObserver()
         self.subscribed = asyncio.Event()
         self.losses = 0
-        """How often an open subscription was lost; messages published until it reopened were missed."""
+        """How often an open subscription was lost.
+
+        Messages published until it reopened were missed.
+        """
 
     async def messages(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """Yield each message as (channel, payload).
@@ -92,7 +98,8 @@ class Subscription:
                     async for message in session:
                         yield message
             except REDIS_ERRORS as error:
-                # An open subscription is a success, also without a message to show that the outage is over.
+                # An open subscription is a success, also without a message to show that the outage
+                # is over.
                 if self.subscribed.is_set():
                     attempt = 0
                     self.losses += 1
@@ -123,7 +130,8 @@ class Subscription:
                 asked_at, answered = time.monotonic(), False
                 await pubsub.ping()
             silent_at = max(asked_at, received_at) + SILENCE_S
-            # At least a moment, so that data that has arrived is read before the connection is given up.
+            # At least a moment, so that data that has arrived is read before the connection is
+            # given up.
             wait_s = max(
                 0.01, (asked_at + PING_EVERY_S if answered else silent_at) - time.monotonic()
             )

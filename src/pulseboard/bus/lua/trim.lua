@@ -1,6 +1,8 @@
--- Cut streams to the limits that hold: who writes to them does so as well, but a quiet one may not be written to for days.
+-- Trim streams to the current limits. Writers trim too, but a quiet stream may get no entry for
+-- days.
+-- Requires: feed
 -- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), then streams
--- ARGV  1 limits (JSON), then of each stream the kind by which the limits know it
+-- ARGV  1 limits (JSON), then for each stream the name of its limit
 -- Returns nothing.
 local now_s = read_clock(KEYS[2]) / 1000
 for n = 4, #KEYS do
@@ -8,8 +10,8 @@ for n = 4, #KEYS do
   local limit = limits[kind]
   if redis.call('TYPE', stream).ok == 'stream' then
     redis.call('XTRIM', stream, 'MAXLEN', '~', limit[1], 'LIMIT', 0)
-    tidy(stream, limit, true)
-    -- These stay; a history goes when its last event has reached its age.
+    trim(stream, limit, true)
+    -- These three stay; a history expires when its last event has reached its age.
     if kind ~= 'feed' and kind ~= 'audit' and kind ~= 'incident' then
       redis.call('EXPIRE', stream, math.ceil(last_id(stream) / 1000 + limit[3] - now_s))
     end

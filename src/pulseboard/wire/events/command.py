@@ -1,6 +1,7 @@
 """Commands, and the signature by which a service knows that it may obey one.
 
-A signature covers the exact bytes of the command and its namespace, so the JSON needs no canonical form.
+A signature covers the exact bytes of the command and its namespace, so the JSON needs no canonical
+form.
 """
 
 import hashlib
@@ -39,8 +40,10 @@ DeadlineS = Annotated[float, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)]
 class Command(msgspec.Struct, frozen=True):
     """A command for some instances of a service; times are in ms by Redis' clock.
 
-    It must be started before `expires`. `by` is the user that sent it (empty: no login), `source` the way it came,
-    `origin` the client's address. `refused` is the reason why it goes to no instance (empty: it is not refused).
+    It must be started before `expires`. `by` is the user that sent it (empty: no login), `source`
+    the way it came,
+    `origin` the client's address. `refused` is the reason why it goes to no instance (empty: it is
+    not refused).
     """
 
     command_id: CommandId
@@ -77,7 +80,10 @@ _external_commands = msgspec.json.Decoder(ExternalCommand)
 
 
 def parse_command_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Command:
-    """Parse a command that a server wrote; raise InvalidEvent with the reason when it is invalid."""
+    """Parse a command that a server wrote.
+
+    Raise InvalidEvent with the reason when it is invalid.
+    """
     check_size(data, max(max_bytes, MAX_EVENT_BYTES))
     command = decode(_commands, data)
     check_service_name(command.service)
@@ -118,7 +124,10 @@ def check_args(args: bytes) -> None:
 
 
 def check_command_key(key: str | None) -> str | None:
-    """Return the key that signs commands, None for none; raise ConfigError for a key that is too short."""
+    """Return the key that signs commands, None for none.
+
+    Raise ConfigError for a key that is too short.
+    """
     if key is not None and len(key) < MIN_KEY_CHARS:
         raise ConfigError(
             f"a command key needs at least {MIN_KEY_CHARS} characters; this one has {len(key)}"

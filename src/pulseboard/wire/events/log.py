@@ -57,7 +57,8 @@ _ALIASES = {
 class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """One log line.
 
-    `timestamp` is in ms by the clock of its publisher, 0 when it has none. `fields` is the JSON text of an object.
+    `timestamp` is in ms by the clock of its publisher, 0 when it has none. `fields` is the JSON
+    text of an object.
     """
 
     level: LogLevel
@@ -69,7 +70,10 @@ class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LinePosition(NamedTuple):
-    """The position of a log line: its feed entry and its number there. Positions have the order of the lines."""
+    """The position of a log line: its feed entry and its number there.
+
+    Positions have the order of the lines.
+    """
 
     cursor: Cursor
     number: int
@@ -91,8 +95,9 @@ class LinePosition(NamedTuple):
 class LineView(LogLine, frozen=True, kw_only=True):
     """A log line with its id, as clients get it.
 
-    A line without a `timestamp` gets the time at which it arrived. `dropped` is the number of lines of its instance that
-    were dropped before it, in history; on the event stream the frame has that number instead.
+    A line without a `timestamp` gets the time at which it arrived. `dropped` is the number of lines
+    of its instance that were dropped before it, in history; on the event stream the frame has that
+    number instead.
     """
 
     id: LineId
@@ -103,7 +108,8 @@ class LineView(LogLine, frozen=True, kw_only=True):
 class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A batch of lines of one instance, in order.
 
-    `dropped` is the number of lines that the instance dropped before these because there were too many.
+    `dropped` is the number of lines that the instance dropped before these because there were too
+    many.
     """
 
     service: ServiceName
@@ -115,8 +121,8 @@ class LogEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 class PublishedLine(msgspec.Struct, frozen=True):
     """The payload on `service:logs`. Members besides these become `fields` of the line.
 
-    `level` is accepted in any case and by the names of any usual library. `parse_external_log` reads
-    the payload as a dict, since it keeps the unknown members.
+    `level` is accepted in any case and by the names of any usual library. `parse_external_log`
+    reads the payload as a dict, since it keeps the unknown members.
     """
 
     service: ServiceName
@@ -153,7 +159,10 @@ _messages = msgspec.json.Decoder(dict[str, Any])
 
 
 def parse_level(name: str) -> str:
-    """Return the level for a name in any case, from any known library; raise InvalidEvent for another name."""
+    """Return the level for a name in any case, from any known library.
+
+    Raise InvalidEvent for another name.
+    """
     level = name.lower()
     level = _ALIASES.get(level, level)
     if level not in LEVELS:
@@ -164,9 +173,12 @@ def parse_level(name: str) -> str:
 
 
 def parse_external_log(payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LogEvent | None:
-    """Parse an external message on `service:logs`; return an event of one line, or None when it came from the feed.
+    """Parse an external message on `service:logs`.
 
-    Members other than the known ones become `fields`. Raises InvalidEvent with the reason for which it must be dropped.
+    Return an event of one line, or None when it came from the feed.
+
+    Members other than the known ones become `fields`. Raises InvalidEvent with the reason for which
+    it must be dropped.
     """
     check_size(payload, max_bytes)
     message = decode(_messages, payload)
@@ -216,7 +228,10 @@ def parse_log_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LogEven
 
 
 def view_line(line: LogLine, position: LinePosition, dropped: int = 0) -> LineView:
-    """Return one line as clients get it, live and from history; `dropped` lines are missing before it."""
+    """Return one line as clients get it, live and from history.
+
+    `dropped` lines are missing before it.
+    """
     return LineView(
         level=line.level,
         message=line.message,

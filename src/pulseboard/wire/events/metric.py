@@ -1,7 +1,8 @@
 """Metric events: values of one instance at one moment, on `service:metrics` and in the feed.
 
-Counters, and the count, sum and buckets of a histogram, are totals since their instance started, so a lost event loses
-no counts. A total that is lower than the one before means that the instance restarted.
+Counters, and the count, sum and buckets of a histogram, are totals since their instance started, so
+a lost event loses no counts. A total that is lower than the one before means that the instance
+restarted.
 """
 
 import re
@@ -144,7 +145,10 @@ def split_name(name: str) -> tuple[str, dict[str, str]]:
 
 
 def join_name(base: str, labels: dict[str, str]) -> str:
-    """Return the name of the metric with these labels, the inverse of `split_name`. It is not checked."""
+    """Return the name of the metric with these labels, the inverse of `split_name`.
+
+    It is not checked.
+    """
     if not labels:
         return base
     pairs = (f'{key}="{_escape(text)}"' for key, text in sorted(labels.items()))
@@ -154,7 +158,9 @@ def join_name(base: str, labels: dict[str, str]) -> str:
 def parse_external_metric(
     payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES
 ) -> MetricEvent | None:
-    """Parse an external message on `service:metrics`; return its event, or None when it came from the feed.
+    """Parse an external message on `service:metrics`.
+
+    Return its event, or None when it came from the feed.
 
     Raises InvalidEvent with the reason for which it must be dropped.
     """

@@ -16,8 +16,9 @@ FINAL = frozenset({"refused", "done", "failed", "expired"})
 class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One step of a command at one instance.
 
-    A script adds `timestamp` (ms by Redis' clock) when it appends the receipt to the feed. `reason` belongs to refused
-    and expired, and to failed when a server reports it; `error` belongs to failed; `result` is any JSON.
+    A script adds `timestamp` (ms by Redis' clock) when it appends the receipt to the feed. `reason`
+    belongs to refused and expired, and to failed when a server reports it; `error` belongs to
+    failed; `result` is any JSON.
     """
 
     service: ServiceName

@@ -49,9 +49,12 @@ class ServiceStatusUpdate(msgspec.Struct, frozen=True):
 
 
 class StatusEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A status event as a feed entry (docs/reference/wire.md). `status` is the JSON text of an object.
+    """A status event as a feed entry (docs/reference/wire.md).
 
-    `commands` are the names of the commands that the instance accepts; Redis holds their parameters.
+    `status` is the JSON text of an object.
+
+    `commands` are the names of the commands that the instance accepts; Redis holds their
+    parameters.
     """
 
     service: ServiceName
@@ -93,7 +96,9 @@ _events = msgspec.json.Decoder(StatusEvent)
 def parse_external_status(
     channel: str, payload: bytes, *, prefix: str = DEFAULT_PREFIX, max_bytes: int = MAX_EVENT_BYTES
 ) -> bytes | None:
-    """Parse an external status message; return the compact JSON of its event, or None when it came from the feed.
+    """Parse an external status message.
+
+    Return the compact JSON of its event, or None when it came from the feed.
 
     Raises InvalidEvent with the reason for which the message must be dropped.
     """
@@ -124,7 +129,8 @@ def parse_external_status(
 def parse_status_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> StatusEvent:
     """Parse a feed entry of this kind; raise InvalidEvent with the reason when it is invalid.
 
-    The scripts write checked events, but any program with access to Redis can write there too, so it is checked again.
+    The scripts write checked events, but any program with access to Redis can write there too, so
+    it is checked again.
     """
     check_size(data, max_bytes + MAX_STAMP_BYTES)
     event = decode(_events, data)
@@ -136,7 +142,10 @@ def parse_status_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Stat
 
 
 def parse_status_update(payload: bytes) -> ServiceStatusUpdate:
-    """Parse a message of the original specification from any channel; raise InvalidEvent when it is invalid."""
+    """Parse a message of the original specification from any channel.
+
+    Raise InvalidEvent when it is invalid.
+    """
     message = decode(_messages, payload)
     return ServiceStatusUpdate(message.service, int(message.timestamp), message.status)
 
