@@ -50,7 +50,14 @@ RULES = (
     _rule(
         r"\bseeds?\b",
         "status stream, original specification",
-        except_in=("src/pulseboard/cli/", "src/pulseboard/demo/", "tests/", "chaos/", "docs/demo.md", "benchmarks/"),
+        except_in=(
+            "src/pulseboard/cli/",
+            "src/pulseboard/demo/",
+            "tests/",
+            "chaos/",
+            "docs/demo.md",
+            "benchmarks/",
+        ),
     ),
     # Riddles: name the actor, and say what it does.
     _rule(

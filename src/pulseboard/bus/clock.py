@@ -32,7 +32,10 @@ class RedisClock:
 
 
 async def fetch_time(client: redis.asyncio.Redis, keys: Keys) -> int:
-    """Return the time of the board in ms: Redis' own, or ahead of it after Redis' clock went back (lua/clock.lua)."""
+    """Return the time of the board in ms.
+
+    It is Redis' own, or ahead of it after Redis' clock went back (lua/clock.lua).
+    """
     return int(
         await client.eval(read_script("sync_clock"), 3, keys.feed, keys.clock, keys.heartbeats)
     )

@@ -115,7 +115,10 @@ class Keys:
 
     @property
     def shared(self) -> tuple[str, str, str, str, str, str, str, str]:
-        """The first keys of each script that changes instances: feed, clock, limits, and the hashes with a field per instance."""
+        """The first keys of each script that changes instances.
+
+        They are feed, clock, limits, and the hashes with a field per instance.
+        """
         return (
             self.feed,
             self.clock,
@@ -156,7 +159,7 @@ class Keys:
         return self._key("epochs")
 
     def ingested(self, epoch: str, digest: str) -> str:
-        """The hash that counts, for each server, the copies of one message that it received in an epoch."""
+        """The hash with the number of copies of a message that each server received in an epoch."""
         return self._key(f"ingested:{epoch}:{digest}")
 
     def ingestor(self, server: str) -> str:
@@ -172,5 +175,5 @@ def board_field(service: str, instance: str) -> str:
 
 
 def format_back_in(back_in_s: float | None) -> str:
-    """Return the `back_in_s` argument of publish.lua and ingest.lua: empty without a planned return."""
+    """Return the `back_in_s` argument of scripts: empty without a planned return."""
     return "" if back_in_s is None else str(back_in_s)

@@ -145,7 +145,10 @@ class Publisher:
             )
 
     def publish_metrics(self, service: str, instance: str, json: bytes) -> Cursor:
-        """Append the metrics of one instance, an event's JSON, to feed and history and PUBLISH them; return their cursor."""
+        """Append the metrics of an instance to feed and history and PUBLISH them.
+
+        `json` is the event; returns its cursor.
+        """
         keys = [
             self._keys.feed,
             self._keys.clock,

@@ -1,4 +1,4 @@
-"""The interface of the original specification (section 4): channels, message, and a class to publish and subscribe.
+"""The interface of the original specification (section 4): publish and subscribe.
 
 A message published here is an external message: it has no instance and no heartbeat, and a server
 ingests it into the feed. Services in Python should use `pulseboard.Service` instead.
@@ -39,7 +39,7 @@ Callback = Callable[[str, ServiceStatusUpdate], None]
 
 
 class ServicePubSub:
-    """Publishes status updates, and calls a function for each update that another program publishes."""
+    """Publishes status updates, and calls a function for each received update."""
 
     def __init__(self, client: RedisClient | None = None) -> None:
         self.client = client or RedisClient()

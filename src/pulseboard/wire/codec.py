@@ -86,7 +86,7 @@ def check_depth(part: Any) -> None:
 
 
 def check_raw_object(json: bytes) -> None:
-    """Check a part that stays JSON text: it must be an object, in UTF-8, and not too deeply nested."""
+    """Check a part that stays JSON text: a UTF-8 object that is not too deeply nested."""
     # The decoder does not check the strings inside a Raw, nor how deeply it is nested.
     if not json.startswith(b"{"):
         raise InvalidEvent("wrong-type", "this part of the event must be a JSON object")
@@ -109,7 +109,7 @@ def may_be_deep(json: bytes, *, levels_around: int) -> bool:
 
 
 def is_feed_id(id: Any, *, of_line: bool = False) -> bool:
-    """Return whether the `id` of a message is a feed id, so that the message is in the feed already.
+    """Return whether the `id` of a message shows that it is in the feed already.
 
     With `of_line`, the id of a log line (`<feed id>.<number>`) is one too.
     """

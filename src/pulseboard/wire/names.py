@@ -32,7 +32,7 @@ def check_service_name(name: str) -> str:
 
 
 def check_command_name(name: str) -> str:
-    """Return `name` if it is a valid command name (same rule as for services), else raise InvalidName."""
+    """Return `name` if it is a valid command name; else raise InvalidName."""
     if _NAME.fullmatch(name) is None:
         raise InvalidName(f"{name[:80]!r} cannot name a command: {_NAME_RULE}")
     return name

@@ -49,7 +49,7 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     silence.
     """
     observed_since: int = 0
-    """Silence before this time does not count, because a sign of life could not have been received."""
+    """Silence before this time does not count: no sign of life could have been received."""
     heartbeat_s: float | None
     """The declared heartbeat interval in seconds; None: the instance sends no heartbeats."""
     stopped: bool

@@ -64,7 +64,7 @@ class CoverageSpan(NamedTuple):
 
 
 def latest_gap(spans: Iterable[CoverageSpan]) -> CoverageGap | None:
-    """Return the last gap between spans, joined with the earlier gaps that end shortly before it."""
+    """Return the last gap between spans, joined with gaps that end shortly before it."""
     gap: CoverageGap | None = None
     covered_until: int | None = None
     for span in sorted(spans, key=lambda span: span.since):
@@ -75,7 +75,7 @@ def latest_gap(spans: Iterable[CoverageSpan]) -> CoverageGap | None:
 
 
 def _join(previous: CoverageGap | None, since: int) -> int:
-    """Return the start of a gap that begins at `since`: that of the previous gap when it is close."""
+    """Return the start of a gap that begins at `since`, or of the previous gap if close."""
     if previous is None:
         return since
     return previous.since if previous.until is None or since - previous.until < JOIN_MS else since
@@ -101,7 +101,7 @@ class SubscriptionCoverage:
         self._compare_at: float | None = None
         self._failing = False
         self.gap: CoverageGap | None = None
-        """The latest period, which may continue, in which external messages may have been missed."""
+        """The latest period, possibly continuing, with external messages possibly missed."""
 
     @property
     def is_compared(self) -> bool:

@@ -1,4 +1,4 @@
-"""The ingestor: an external message, from any language, becomes one feed entry however many servers receive it.
+"""The ingestor: each external message becomes one feed entry, with any number of servers.
 
 A program may publish the same bytes twice on purpose, so each server counts the copies that it
 receives. It starts a new count at each marker on a channel of its own: every server publishes a
@@ -125,7 +125,7 @@ class Ingestor(SubscriptionObserver):
 
     @property
     def gap(self) -> CoverageGap | None:
-        """The latest period, which may continue, in which external messages may have been missed."""
+        """The latest period, possibly continuing, with external messages possibly missed."""
         return self._coverage.gap
 
     @property
@@ -183,7 +183,7 @@ class Ingestor(SubscriptionObserver):
                     await self._queue.put(_Received(self._epoch, event))
 
     async def _ingest(self) -> None:
-        """Put the messages of the queue into the feed in batches, and record the coverage that they prove."""
+        """Append queued messages to the feed in batches, and record the proved coverage."""
         while True:
             check_cancelled()
             batch = [await self._queue.get()]

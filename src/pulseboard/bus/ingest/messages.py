@@ -26,7 +26,7 @@ COUNT_ONLY = "none"
 
 
 class IngestItem(NamedTuple):
-    """One event for ingest.lua: its kind, the keys and arguments that the kind needs, and its digest."""
+    """One event for ingest.lua: its kind, the keys and arguments of the kind, and a digest."""
 
     kind: str
     history: str
@@ -127,4 +127,4 @@ _PREPARE: dict[str, Callable[..., IngestItem]] = {
     LOG.name: _prepare_log,
     METRIC.name: _prepare_metric,
 }
-"""Prepare an event of a kind that has storage of its own besides the feed (`lua/append_<kind>.lua`)."""
+"""Functions for the kinds with storage besides the feed (`lua/append_<kind>.lua`)."""

@@ -1,4 +1,4 @@
-"""A pub/sub subscription that reconnects after an outage, and after its connection goes silent without an error."""
+"""A pub/sub subscription that reconnects after an outage or a silent connection."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ class SubscriptionObserver:
         """
 
     def proved(self, at: float) -> None:
-        """All messages published between the opening and `at` (`time.monotonic()`) have been yielded."""
+        """All messages from the opening up to `at` (`time.monotonic()`) have been yielded."""
 
     def lost(self) -> None:
         """The subscription receives no more messages; the time when that began is unknown."""

@@ -60,7 +60,7 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class ExternalCommand(msgspec.Struct, frozen=True):
-    """A command that any program published on `service:commands`: for one instance, or for all of the service.
+    """A command from any program on `service:commands`, for one instance or all of a service.
 
     Original specification, "Service Control".
     """

@@ -1,4 +1,4 @@
-"""Log events: a message on `service:logs` has one line, a feed entry a batch of lines of one instance."""
+"""Log events: one line in a message on `service:logs`, a batch of lines in a feed entry."""
 
 from typing import Annotated, Any, NamedTuple
 
@@ -138,7 +138,7 @@ class PublishedLine(msgspec.Struct, frozen=True):
 
 
 class LogFilter(NamedTuple):
-    """A filter by least level, and by text in message, logger, fields or traceback (in any case)."""
+    """A filter by least level, and by text in message, logger, fields or traceback."""
 
     level: str = LEVELS[0]
     contains: str = ""
@@ -245,7 +245,7 @@ def view_line(line: LogLine, position: LinePosition, dropped: int = 0) -> LineVi
 
 
 def shorten_text(text: str, most: int, *, keep_end: bool = False, unseen: int = 0) -> str:
-    """Return at most `most` characters of a text, and a note with the number of characters left out.
+    """Shorten a text to `most` characters, with a note of the number left out.
 
     `unseen` characters were left out before and are not part of `text`; the note counts them too.
     """

@@ -209,7 +209,7 @@ def _check(event: MetricEvent) -> MetricEvent:
 
 
 def _is_consistent(value: Distribution) -> bool:
-    """Return whether a histogram is consistent: both extremes or none, in order, and rising buckets."""
+    """Return whether both extremes or none are set, in order, and the buckets rise."""
     if (value.min is None) != (value.max is None) or (
         value.min is not None and value.max is not None and value.min > value.max
     ):
