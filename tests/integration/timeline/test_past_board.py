@@ -41,7 +41,10 @@ async def test_statuses_and_lines_are_those_of_then(
     raw.publish(f"{prefix}logs", json.dumps({"service": "report", "message": "one"}))
     await eventually(
         lambda: (
-            [each["message"] for each in server.get("/api/services/report/logs").json()["lines"]]
+            [
+                each["message"]
+                for each in server.get("/api/services/report/logs").json().get("lines", [])
+            ]
             == ["one"]
         )
     )
