@@ -1,5 +1,7 @@
-"""Helpers for asyncio tasks that run until they are cancelled. They know nothing of Redis or
-HTTP."""
+"""Helpers for asyncio tasks that run until they are cancelled.
+
+They are independent of Redis and HTTP.
+"""
 
 import asyncio
 import logging
@@ -36,11 +38,10 @@ async def run_for_ever(work: Coroutine[Any, Any, None]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PeriodicTask:
-    """One piece of periodic work: `run_once`, called every `interval_s` seconds until the task is
-    cancelled.
+    """One piece of periodic work: `run_once`, called until the task is cancelled.
 
-    The first call follows one interval after the start, or at once with `starts_at_once`. An
-    exception of `expected_errors` does not end the task: the first one of an outage is logged at
+    The first call follows `interval_s` seconds after the start, or at once with `starts_at_once`.
+    An exception of `expected_errors` does not end the task: the first one of an outage is logged at
     `failure_level`, the following ones at DEBUG, until a call succeeds. Any other exception ends
     the task.
     """
@@ -52,8 +53,10 @@ class PeriodicTask:
     expected_errors: tuple[type[Exception], ...] = ()
     log: logging.Logger
     failure: str
-    """What a failure means, for the log: "the limits cannot be written yet". The error follows
-    it."""
+    """What a failure means, for the log, where the error follows it.
+
+    Example: "the limits cannot be written yet".
+    """
     failure_level: int = logging.WARNING
     starts_at_once: bool = False
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pulseboard.bus.commands.sender import CommandRecord, CommandSender, IdempotencyRecord
+from pulseboard.bus.commands.records import CommandRecord, IdempotencyRecord
+from pulseboard.bus.commands.sender import CommandSender
 from pulseboard.control.arguments import find_objection
 from pulseboard.control.errors import (
     ArgumentsTooLarge,

@@ -4,7 +4,8 @@ The instance itself sends every other receipt. These say why it cannot: it did n
 survive.
 """
 
-from pulseboard.bus.commands.sender import OPEN_PAGE_SIZE, CommandRecord, CommandSender, Listener
+from pulseboard.bus.commands.records import CommandRecord, Listener
+from pulseboard.bus.commands.sender import OPEN_PAGE_SIZE, CommandSender
 from pulseboard.hub.hub import Hub
 from pulseboard.wire.events.receipt import Receipt, Step
 from pulseboard.wire.state import State

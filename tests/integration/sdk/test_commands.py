@@ -16,7 +16,8 @@ import redis
 from tests.support.sdk import MakeService, RedisView, RunHost, eventually
 
 from pulseboard import ConfigError, Service
-from pulseboard.bus.commands.sender import CommandRecord, CommandSender
+from pulseboard.bus.commands.records import CommandRecord
+from pulseboard.bus.commands.sender import CommandSender
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.keys import Keys

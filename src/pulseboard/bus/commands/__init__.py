@@ -1,1 +1,1 @@
-"""Commands: sending and following them, and receiving them."""
+"""Commands: sending and observing them (server), and receiving them (SDK)."""

@@ -1,4 +1,4 @@
-"""Orders: the commands as a service reads them, from where it began to listen, and its claim on each. Synchronous."""
+"""The service's side of commands: reading them, and claiming each one. Synchronous."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ from pulseboard.wire.events.receipt import FINAL, Receipt
 
 BLOCK_MS = 1_000
 TIMEOUT_S = 4.0
-"""A blocked read that has not come back by then hangs on a dead link."""
+"""A blocking read without an answer after this time hangs on a dead connection."""
 COUNT = 100
 
 ClaimResult = Literal["claimed", "expired", "unavailable"]
@@ -23,7 +23,7 @@ _CLAIM_RESULTS: dict[bytes, ClaimResult] = {b"ok": "claimed", b"late": "expired"
 
 
 class SignedCommand(NamedTuple):
-    """One command as it stands in Redis: for which service, its bytes, and their signature (b"": none)."""
+    """One command as Redis holds it: its service, its bytes, and their signature (b"": none)."""
 
     service: bytes
     data: bytes
@@ -31,10 +31,11 @@ class SignedCommand(NamedTuple):
 
 
 class CommandReceiver:
-    """One connection that listens for commands to one run of an instance.
+    """One connection that receives commands for one run of an instance.
 
-    Raises BusUnavailable when Redis is away; then `begin` anew. Invariant: no order is handed out twice, since the
-    position only goes forward, and is moved on before what was read is handed out.
+    Raises BusUnavailable when Redis is unreachable; then call `start` again. Invariant: no command
+    is returned twice, since the position only moves forward, and moves before the commands are
+    returned.
     """
 
     def __init__(
@@ -47,31 +48,38 @@ class CommandReceiver:
         self._run = run
         self._claim = self._client.register_script(read_script("claim_command"))
         self._cursor: Cursor | None = None
-        self._since: Cursor | None = None
+        self._start: Cursor | None = None
 
     def start(self) -> None:
-        """Find from where to read on: at first from now on, since what was said before was said to others."""
+        """Find the position to read from: at first the present end of the command stream.
+
+        Earlier commands were sent to earlier runs.
+        """
         with bus_errors():
             latest: Any = self._client.xrevrange(self._keys.commands, count=1)
         last = Cursor.parse(latest[0][0]) if latest else ZERO
-        # A failover may have lost what was read; what comes after it has a lower id then, and is no older for that.
+        # A failover may lose commands that were read. The next command can then have a lower id
+        # than these, although it is newer.
         self._cursor = last if self._cursor is None else min(self._cursor, last)
-        self._since = last if self._since is None else min(self._since, last)
+        self._start = last if self._start is None else min(self._start, last)
 
     @property
     def start_position(self) -> str:
-        """After which entry of the commands' stream this run listens; all up to it is for others, or for nobody."""
-        return str(self._since)
+        """The entry of the command stream after which this run receives commands."""
+        return str(self._start)
 
     def renew_listener(self, listener: bytes) -> None:
-        """Say that this run listens, and for what (JSON); for as long as it is said every LISTENER_RENEWAL_S."""
+        """Store that this run receives commands, and which ones (JSON).
+
+        Call it every LISTENER_RENEWAL_S seconds; the key expires after LISTENER_TTL_MS.
+        """
         with bus_errors():
             self._client.set(
                 self._keys.listener(self._service, self._instance), listener, px=LISTENER_TTL_MS
             )
 
     def read(self, block_ms: int = BLOCK_MS) -> list[SignedCommand]:
-        """Return what has come, of all services; wait for up to `block_ms` when there is nothing."""
+        """Return the new commands of all services; wait for up to `block_ms` if there are none."""
         with bus_errors():
             answer: Any = self._client.xread(
                 {self._keys.commands: str(self._cursor)}, count=COUNT, block=block_ms
@@ -85,8 +93,11 @@ class CommandReceiver:
         ]
 
     def claim(self, command: Command) -> ClaimResult:
-        """Claim a command for this run, and tell that it was received: "late" when its time is over, "taken" when it is
-        settled or another run of this instance has it."""
+        """Claim a command for this run, and publish the receipt "received".
+
+        Returns "expired" after the command's deadline, and "unavailable" when it is finished, when
+        another run of this instance has claimed it, or when Redis has no record of it.
+        """
         received = Receipt(
             self._service, self._instance, command.command_id, command.command, "received"
         )
@@ -108,7 +119,10 @@ class CommandReceiver:
 
 
 def receipt_args(receipt: Receipt, only_if: str = "") -> list[Any]:
-    """Return the arguments of receipt.lua; with `only_if`, "claimed" or "unclaimed", a server says it for the instance."""
+    """Return the arguments of receipt.lua.
+
+    `only_if` is "claimed" or "unclaimed" when a server publishes the receipt for the instance.
+    """
     final = int(receipt.receipt in FINAL)
     args = [DEFAULT_LIMITS, receipt.command_id, receipt.instance, receipt.receipt]
     return [*args, encode(receipt), final, only_if]

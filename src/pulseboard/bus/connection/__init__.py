@@ -1,1 +1,1 @@
-"""How a client finds, opens and keeps its connection to Redis."""
+"""Connections to Redis: addresses, discovery of nodes, failover, and clients."""

@@ -1,4 +1,4 @@
-"""Where Redis is: one address, from a URL or from the environment. It never shows its password."""
+"""The address of Redis, from a URL or the environment; its text never shows a password."""
 
 import os
 import re
@@ -20,14 +20,18 @@ ENVIRONMENT = (
     "REDIS_PASSWORD",
     "REDIS_DB",
 )
-"""Every variable that `from_env` reads. REDIS_URL wins; REDIS_HOST and REDIS_PORT are the seed's."""
+"""Every variable that `from_env` reads. REDIS_URL overrides the others.
+
+REDIS_HOST and REDIS_PORT are those of the original specification.
+"""
 
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 _FORM = (
-    "REDIS_URL must look like redis://[user:password@]host[:port][/db], redis+sentinel://[…@]host[:port],…/master[/db], "
-    "redis+cluster://[…@]host[:port],…, each with rediss for TLS, or unix:///path"
+    "REDIS_URL must look like redis://[user:password@]host[:port][/db], "
+    "redis+sentinel://[…@]host[:port],…/master[/db], redis+cluster://[…@]host[:port],…, "
+    "each with rediss for TLS, or unix:///path"
 )
 _URL = re.compile(
     r"(?:([^:/?#]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL
@@ -36,7 +40,7 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:,\s]+))(?::([0-9]*))?")
 
 
 class Endpoint(NamedTuple):
-    """A host and a port of it."""
+    """A host and a port."""
 
     host: str
     port: int
@@ -47,9 +51,11 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """The address of one Redis. `given` is False when nobody named it, so that localhost is only a guess.
+    """The address of one Redis.
 
-    With `nodes` the Redis is to be located: they are the sentinels to be asked for `master`, or nodes of a cluster.
+    `given` is False when neither a URL nor the environment names it, so that localhost is a guess.
+    With `nodes`, a locator must find the node: they are sentinels that know `master`, or nodes of a
+    cluster.
     """
 
     host: str = DEFAULT_HOST
@@ -71,58 +77,64 @@ class RedisAddress:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Parse the address of a Redis of any kind; raise ConfigError, without the password, for anything else."""
+        """Parse the URL of a Redis, Sentinel or Cluster.
+
+        Raises ConfigError; its message does not contain the password.
+        """
         match = _URL.fullmatch(url)
         scheme, authority, path, query, fragment = (
             match.groups("") if match else ("", "", "", "", "")
         )
-        kind, _, arrangement = scheme.lower().partition("+")
-        if kind not in ("redis", "rediss", "unix") or arrangement not in (
+        kind, _, topology = scheme.lower().partition("+")
+        if kind not in ("redis", "rediss", "unix") or topology not in (
             "",
             "sentinel",
             "cluster",
         ):
             raise ConfigError(f"{_FORM}; its scheme is {scheme or 'missing'!r}")
         if fragment:
-            raise ConfigError(f"{_FORM}; nothing after '#' is read")
-        who, _, where = authority.rpartition("@")
-        if not set(who).isdisjoint("[]"):
-            raise ConfigError(
-                f"{_FORM}; in a user's name or password, write [ and ] percent-encoded"
-            )
-        username, _, password = who.partition(":")
+            raise ConfigError(f"{_FORM}; a '#' and the text after it are not allowed")
+        userinfo, _, hosts = authority.rpartition("@")
+        if not set(userinfo).isdisjoint("[]"):
+            raise ConfigError(f"{_FORM}; write [ and ] percent-encoded in a user name or password")
+        username, _, password = userinfo.partition(":")
         known: dict[str, Any] = {
             "username": unquote(username) or None,
             "password": unquote(password) or None,
         }
         known |= {"tls": kind == "rediss"} | _parse_options(
-            query, tls=kind == "rediss", arrangement=arrangement
+            query, tls=kind == "rediss", topology=topology
         )
         if kind == "unix":
-            if not path or where or arrangement:
-                raise ConfigError(f"{_FORM}; it names no socket by its absolute path")
+            if not path or hosts or topology:
+                raise ConfigError(f"{_FORM}; the absolute path of the socket is missing")
             return cls(path=unquote(path), **known)
-        if not where:
-            raise ConfigError(f"{_FORM}; it names no host")
+        if not hosts:
+            raise ConfigError(f"{_FORM}; the host is missing")
         nodes = tuple(
-            _parse_endpoint(part, SENTINEL_PORT if arrangement == "sentinel" else DEFAULT_PORT)
-            for part in (where.split(",") if arrangement else [where])
+            _parse_endpoint(part, SENTINEL_PORT if topology == "sentinel" else DEFAULT_PORT)
+            for part in (hosts.split(",") if topology else [hosts])
         )
         path = path.strip("/")
-        if arrangement == "sentinel":
+        if topology == "sentinel":
             master, _, path = path.partition("/")
             known["master"] = unquote(master)
             if not master:
-                raise ConfigError(f"{_FORM}; it does not name the master that the sentinels watch")
-        # Not shown: what stands behind the host may be the rest of a password that holds a '/'.
+                raise ConfigError(
+                    f"{_FORM}; the name of the master that the sentinels watch is missing"
+                )
+        # Not shown: the text after the host may be the rest of a password that contains a '/'.
         db = _parse_number("the database in REDIS_URL", path or "0", 0, 1_000_000, shown=False)
-        if arrangement == "cluster" and db:
-            raise ConfigError(f"{_FORM}; a cluster has database 0 alone")
-        return cls(*nodes[0], db, nodes=nodes if arrangement else (), **known)
+        if topology == "cluster" and db:
+            raise ConfigError(f"{_FORM}; a cluster has only database 0")
+        return cls(*nodes[0], db, nodes=nodes if topology else (), **known)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, url: str | None = None) -> Self:
-        """Return the address that `url` or the environment names, else the guess localhost:6379; raise ConfigError."""
+        """Return the address from `url` or the environment, else localhost:6379.
+
+        Raises ConfigError when either is invalid.
+        """
         env = os.environ if env is None else env
         url = url or env.get("REDIS_URL")
         if url:
@@ -130,7 +142,7 @@ class RedisAddress:
         host = env.get("REDIS_HOST") or DEFAULT_HOST
         if not set(host).isdisjoint("/@ "):
             raise ConfigError(
-                "REDIS_HOST must be a host alone; a whole address goes into REDIS_URL"
+                "REDIS_HOST must be a host name only; put a whole address into REDIS_URL"
             )
         return cls(
             host=host,
@@ -142,40 +154,41 @@ class RedisAddress:
         )
 
     def __str__(self) -> str:
-        """The URL, with `***` for the passwords."""
+        """The URL, with `***` in place of the passwords."""
         return self._format(lambda _: "***")
 
     @property
     def url(self) -> str:
-        """The whole URL, passwords included: for handing on to a child process, never for a log."""
+        """The URL with its passwords: to pass on to a child process, never for a log."""
         return self._format(lambda secret: quote(secret, safe=""))
 
     @property
     def endpoint(self) -> Endpoint:
-        """The host and port of a Redis that need not be located."""
+        """The host and port of a Redis without a locator."""
         return Endpoint(self.host, self.port)
 
     def tls_options(self) -> dict[str, Any]:
-        """Return how TLS is spoken, as keyword arguments of redis-py."""
+        """Return the TLS options as keyword arguments of redis-py."""
         return {name: getattr(self, name) for name in TLS_OPTIONS} if self.tls else {}
 
-    def _format(self, hide: Callable[[str], str]) -> str:
-        secret = f":{hide(self.password)}" if self.password else ""
-        who = (
+    def _format(self, format_secret: Callable[[str], str]) -> str:
+        secret = f":{format_secret(self.password)}" if self.password else ""
+        userinfo = (
             f"{quote(self.username or '', safe='')}{secret}@"
             if self.username or self.password
             else ""
         )
         if self.path is not None:
-            return f"unix://{who}{quote(self.path)}"
-        arrangement = "" if not self.nodes else "+cluster" if self.master is None else "+sentinel"
-        where = ",".join(map(str, self.nodes or (self.endpoint,)))
+            return f"unix://{userinfo}{quote(self.path)}"
+        topology = "" if not self.nodes else "+cluster" if self.master is None else "+sentinel"
+        hosts = ",".join(map(str, self.nodes or (self.endpoint,)))
         path = f"/{quote(self.master, safe='')}" if self.master else ""
         if self.db:
             path += f"/{self.db}"
-        return f"{'rediss' if self.tls else 'redis'}{arrangement}://{who}{where}{path}{self._format_options(hide)}"
+        scheme = f"{'rediss' if self.tls else 'redis'}{topology}"
+        return f"{scheme}://{userinfo}{hosts}{path}{self._format_options(format_secret)}"
 
-    def _format_options(self, hide: Callable[[str], str]) -> str:
+    def _format_options(self, format_secret: Callable[[str], str]) -> str:
         options = [
             f"{name}={quote(value)}" for name in TLS_OPTIONS[:3] if (value := getattr(self, name))
         ]
@@ -184,22 +197,22 @@ class RedisAddress:
         if self.sentinel_username:
             options.append(f"sentinel_username={quote(self.sentinel_username, safe='')}")
         if self.sentinel_password:
-            options.append(f"sentinel_password={hide(self.sentinel_password)}")
+            options.append(f"sentinel_password={format_secret(self.sentinel_password)}")
         return f"?{'&'.join(options)}" if options else ""
 
 
-def _parse_options(query: str, *, tls: bool, arrangement: str) -> dict[str, Any]:
+def _parse_options(query: str, *, tls: bool, topology: str) -> dict[str, Any]:
     allowed = (
         *(TLS_OPTIONS if tls else ()),
-        *(SENTINEL_OPTIONS if arrangement == "sentinel" else ()),
+        *(SENTINEL_OPTIONS if topology == "sentinel" else ()),
     )
     options: dict[str, Any] = {}
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
-        # Not shown: it may be the rest of a password that holds a '?'.
+        # Not shown: it may be the rest of a password that contains a '?'.
         if name not in allowed or not value:
-            read = f"those read here are {', '.join(allowed)}" if allowed else "none is read here"
-            raise ConfigError(f"{_FORM}; of the options after '?' {read}, each with a value")
+            names = f"only {', '.join(allowed)}, each with a value" if allowed else "no options"
+            raise ConfigError(f"{_FORM}; after '?' it accepts {names}")
         options[name] = unquote(value)
     if (check := options.get("ssl_check_hostname")) is not None:
         if check not in ("true", "false"):
@@ -212,9 +225,10 @@ def _parse_endpoint(text: str, default_port: int) -> Endpoint:
     match = _HOST.fullmatch(text)
     port = int(match[3] or default_port) if match else 0
     if match is None or not 0 < port <= 65_535:
-        # Where a password holds a '/' or '#', what stands here is half of it.
+        # Not shown: if a password contains a '/' or '#', this text is a part of it.
         raise ConfigError(
-            f"{_FORM}; its host or port cannot be read (in a password, write % / # ? @ : percent-encoded)"
+            f"{_FORM}; its host or port is invalid "
+            "(in a password, write % / # ? @ : percent-encoded)"
         )
     return Endpoint((match[1] or match[2]).lower(), port)
 

@@ -1,5 +1,4 @@
-"""Clients of Redis: how they connect, how long they wait, and the one client that a server process
-shares.
+"""Clients of Redis, among them the one that all parts of a server process share.
 
 redis-py gives up after a fixed number of retries. The blocking loops of this package therefore do
 not use its retries: each supervises its own connection, and waits `retry_delay_s` between two
@@ -87,8 +86,7 @@ def _make_pool(
 
 
 async def check_node(pubsub: PubSub) -> None:
-    """Raise ConnectionError when another node took over from the one that a subscription listens
-    to.
+    """Raise ConnectionError if another node replaced the one that a subscription listens to.
 
     Every other connection checks this by itself before it sends a command; a subscription sends
     none.
@@ -99,12 +97,11 @@ async def check_node(pubsub: PubSub) -> None:
 
 
 class _BoundedRedis(redis.asyncio.Redis):
-    """A client that runs a limited number of commands at a time; further commands wait for their
-    turn.
+    """A client that runs a limited number of commands at a time; the others wait.
 
     The limit is a semaphore and not redis-py's BlockingConnectionPool: a task that is cancelled
-    while it returns a connection to that pool leaks the connection, and the pool would be exhausted
-    for ever after some of these.
+    while it returns a connection to that pool leaks the connection, and some such leaks would
+    exhaust the pool for ever.
     """
 
     def __init__(self, concurrent_commands: int, pool: redis.asyncio.ConnectionPool) -> None:

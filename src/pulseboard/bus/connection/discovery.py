@@ -1,7 +1,8 @@
-"""Which node to talk to, where several could be meant: the master that sentinels name, the owner of our slot in a cluster.
+"""Discovery of the node to use: the master of sentinels, or the owner of a cluster slot.
 
-All keys of a namespace are in one slot, so there is always exactly one. A locator does no I/O: it says whom to ask, is
-given each answer, and takes the word of most, for one sentinel or node alone may be cut off from the others.
+All keys of a namespace are in one slot, so exactly one node is right at any time. A locator does no
+I/O: it names the nodes to ask, receives each answer, and follows the majority, because a single
+sentinel or node may be cut off from the others.
 """
 
 from abc import ABC, abstractmethod
@@ -16,48 +17,54 @@ from pulseboard.bus.connection.address import DEFAULT_PORT, Endpoint, RedisAddre
 from pulseboard.bus.keys import Keys
 
 POLL_MAX = 5
-"""More than half of so many must agree; a cluster may have hundreds of nodes, and a poll is taken for each connection."""
+"""A majority of at most this many nodes decides.
+
+A cluster may have hundreds of nodes, and each new connection starts a poll.
+"""
 NODES_MAX = 32
 ASK_TIMEOUT_S = 1.0
 CHECK_EVERY_S = 10.0
-"""How long a master that was cut off, and knows nothing of the next one, may be taken for the master."""
+"""How long a connection may use a master that was cut off and does not know its successor."""
 
 Search: TypeAlias = Generator[Endpoint, Any, Endpoint]
-"""Yields whom to ask, is sent the answer or the exception that came instead, and returns the node to talk to."""
+"""Yields a node to ask, receives its answer or exception, and returns the node to use."""
 
 
 class Locator(ABC):
-    """Finds the node for the connections of one client. `question` is the command that is put to each of `nodes`."""
+    """Finds the node for the connections of one client.
+
+    `question` is the command that each of the known nodes is asked.
+    """
 
     question: tuple[str, ...]
     needs_master = False
-    """Whether the node must be asked for its ROLE, since nothing in its answers would tell."""
+    """Whether the node must be asked for its ROLE, because its answers do not show it."""
     check_every_s = CHECK_EVERY_S
 
     def __init__(self, address: RedisAddress) -> None:
         self.tls = address.tls
         self._address = address
-        self._named = address.nodes
+        self._configured = address.nodes
         self._nodes: Sequence[Endpoint] = address.nodes
-        self._learnt: list[Endpoint] = []
+        self._discovered: list[Endpoint] = []
 
     def ask_options(self, node: Endpoint) -> dict[str, Any]:
-        """Return the keyword arguments of redis-py's connections by which `node` is asked."""
-        limits = {"socket_timeout": ASK_TIMEOUT_S, "socket_connect_timeout": ASK_TIMEOUT_S}
+        """Return the keyword arguments of a redis-py connection that asks `node`."""
+        timeouts = {"socket_timeout": ASK_TIMEOUT_S, "socket_connect_timeout": ASK_TIMEOUT_S}
         username, password = self._credentials()
-        who = {
+        target = {
             "host": node.host,
             "port": node.port,
             "username": username,
             "password": password,
             "protocol": 2,
         }
-        return who | limits | self._address.tls_options()
+        return target | timeouts | self._address.tls_options()
 
     def search(self) -> Search:
-        """Take a poll; raise redis.ConnectionError when nobody can tell."""
+        """Poll the nodes; raise redis.ConnectionError when none of them knows the node to use."""
         votes: Counter[Endpoint] = Counter()
-        enough = min(len(self._nodes), POLL_MAX) // 2 + 1
+        majority = min(len(self._nodes), POLL_MAX) // 2 + 1
         problem = ""
         for node in tuple(self._nodes):
             answer = yield node
@@ -65,16 +72,16 @@ class Locator(ABC):
                 place = self._read(answer, node)
             except (redis.RedisError, OSError, LookupError, ValueError, TypeError) as error:
                 problem = f"{node}: {(str(error) or type(error).__name__)[:120]}"
-                # Asked last the next time: a host that is gone costs a timeout.
+                # It is asked last the next time, because a host that is down costs a timeout.
                 self._nodes = _put_last(self._nodes, node)
                 continue
             votes[place] += 1
-            if votes[place] >= enough:
+            if votes[place] >= majority:
                 break
         if not votes:
             raise redis.ConnectionError(f"{self._describe()}: {problem}")
         found = votes.most_common(1)[0][0]
-        self._note(found)
+        self._reorder(found)
         return found
 
     def _read(self, answer: Any, asked: Endpoint) -> Endpoint:
@@ -82,10 +89,11 @@ class Locator(ABC):
             raise answer
         return self._parse(answer, asked)
 
-    def _note(self, found: Endpoint) -> None:
-        # Also those learnt, or the cluster would be out of reach as soon as the named ones are gone. The owner last: a
-        # node that was cut off goes on to call itself the owner.
-        known = list(dict.fromkeys((*self._named, *self._learnt)))[:NODES_MAX]
+    def _reorder(self, found: Endpoint) -> None:
+        # The discovered nodes are included: otherwise the cluster would be unreachable when all
+        # configured nodes are down. The owner is last: a node that was cut off continues to name
+        # itself as the owner.
+        known = list(dict.fromkeys((*self._configured, *self._discovered)))[:NODES_MAX]
         in_order = [node for node in self._nodes if node in known]
         self._nodes = _put_last(
             [*in_order, *(node for node in known if node not in in_order)], found
@@ -102,7 +110,10 @@ class Locator(ABC):
 
 
 class SentinelLocator(Locator):
-    """Asks sentinels for the master of one name (https://redis.io/docs/latest/develop/reference/sentinel-clients/)."""
+    """Asks sentinels for the master of one name.
+
+    Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/
+    """
 
     needs_master = True
 
@@ -125,7 +136,7 @@ class SentinelLocator(Locator):
 
 
 class ClusterLocator(Locator):
-    """Asks nodes of a cluster who owns the slot of our keys. Without `keys` any owner will do, and is that of slot 0."""
+    """Asks the nodes of a cluster for the owner of a slot: that of the keys, or slot 0."""
 
     question = ("CLUSTER", "SLOTS")
 
@@ -133,15 +144,15 @@ class ClusterLocator(Locator):
         super().__init__(address)
         self._slot = key_slot(keys.feed.encode()) if keys is not None else 0
         if keys is not None:
-            # A node that is not the owner, or is cut off, says so to every command that names a key.
+            # A node that is cut off or is not the owner refuses every command that names a key.
             self.check_every_s = float("inf")
 
     def _parse(self, answer: Any, asked: Endpoint) -> Endpoint:
         owner = None
-        self._learnt = []
+        self._discovered = []
         for first, last, *nodes in answer:
-            places = [_place(node, asked) for node in nodes]
-            self._learnt += places
+            places = [_parse_endpoint(node, asked) for node in nodes]
+            self._discovered += places
             if first <= self._slot <= last:
                 owner = places[0]
         if owner is None:
@@ -153,7 +164,7 @@ class ClusterLocator(Locator):
 
 
 def make_locator(address: RedisAddress, keys: Keys | None) -> Locator | None:
-    """Return what finds the node for these keys at this address, or None where there is but one."""
+    """Return the locator for these keys at this address; None if the address is a single node."""
     if not address.nodes:
         return None
     return ClusterLocator(address, keys) if address.master is None else SentinelLocator(address)
@@ -163,8 +174,8 @@ def _put_last(nodes: Sequence[Endpoint], node: Endpoint) -> Sequence[Endpoint]:
     return sorted(nodes, key=node.__eq__)
 
 
-def _place(node: Sequence[Any], asked: Endpoint) -> Endpoint:
-    # A node that does not know its own name stands there as nothing or as "?": the one that was asked.
+def _parse_endpoint(node: Sequence[Any], asked: Endpoint) -> Endpoint:
+    # A node that does not know its own name is listed as "" or "?". It is the node that was asked.
     host = _text(node[0])
     return Endpoint(asked.host if host in ("", "?") else host, int(node[1]) or DEFAULT_PORT)
 

@@ -1,4 +1,4 @@
-"""Errors of redis-py: which of them are temporary, and their translation into BusUnavailable."""
+"""Errors of redis-py: which are temporary, and their translation into BusUnavailable."""
 
 import re
 from collections.abc import Iterator
@@ -10,12 +10,13 @@ from redis import exceptions
 from pulseboard.wire.errors import BusUnavailable
 
 REDIS_ERRORS = (redis.RedisError, OSError, TimeoutError)
-"""Every exception that a call on a client raises when Redis is unreachable or refuses the
-command."""
+"""Every exception of a call on a client, when Redis is unreachable or refuses the call."""
 
 _TEMPORARY_REFUSALS = ("MISCONF ", "BUSY ")
-"""The disk of Redis is full, or a script runs for long: the same command may succeed a moment
-later."""
+"""Answers of a Redis whose disk is full, or that runs a long script.
+
+The same command may succeed a moment later.
+"""
 
 _WRONG_NODE = (
     exceptions.ReadOnlyError,
@@ -43,8 +44,10 @@ def describe_error(error: BaseException) -> str:
 
 @contextmanager
 def bus_errors() -> Iterator[None]:
-    """Raise BusUnavailable for every error of a call on a client, with the driver's error as its
-    cause."""
+    """Raise BusUnavailable for every error of a call on a client.
+
+    The driver's error is its cause.
+    """
     try:
         yield
     except REDIS_ERRORS as error:

@@ -23,8 +23,7 @@ Recheck: TypeAlias = Generator[Endpoint, Any, redis.ConnectionError | None]
 
 
 class Failover:
-    """Decides which node one connection uses, when to check it, and which answers end the
-    connection.
+    """Decides which node one connection uses, and when to check it.
 
     The generators yield each node to ask, and receive its answer to `locator.question`, or the
     exception.
@@ -36,8 +35,7 @@ class Failover:
         self._check_at = float("inf")
 
     def find_node(self) -> Search:
-        """Return the node to connect to; raise ConnectionError when no node could name it in
-        time."""
+        """Return the node to connect to; raise ConnectionError when none was found in time."""
         self._node = yield from self._search()
         self._schedule_check()
         return self._node
@@ -80,7 +78,7 @@ class Failover:
 
 
 def translate_error(error: redis.RedisError, host: str) -> redis.ConnectionError | None:
-    """Return the ConnectionError that ends the connection after this answer; None to keep both."""
+    """Return the ConnectionError that ends the connection after this answer, else None."""
     if not is_wrong_node(error):
         return None
     if isinstance(error, redis.ConnectionError):

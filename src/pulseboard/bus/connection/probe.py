@@ -1,4 +1,4 @@
-"""Asking whether Redis is there."""
+"""A probe for a Redis at an address."""
 
 import redis
 
@@ -9,9 +9,9 @@ from pulseboard.wire.errors import ConfigError
 
 
 def answers(address: RedisAddress, *, timeout_s: float = 1.0) -> bool:
-    """Say whether a Redis answers at `address`; one that wants a password first does. Nobody there is False.
+    """Return whether a Redis answers at `address`; one that demands a password does.
 
-    Raises ConfigError when what listens there is no Redis.
+    Returns False when no program listens there. Raises ConfigError when another program does.
     """
     client = open_client(address, None, timeout_s=timeout_s)
     try:
@@ -19,13 +19,14 @@ def answers(address: RedisAddress, *, timeout_s: float = 1.0) -> bool:
     except (redis.AuthenticationError, redis.ResponseError, redis.BusyLoadingError):
         return True
     except (redis.InvalidResponse, redis.TimeoutError, redis.ConnectionError, OSError) as error:
-        strange = isinstance(
+        is_other_program = isinstance(
             error, redis.InvalidResponse | redis.TimeoutError
         ) or "closed by server" in describe_error(error)
-        if not strange:
+        if not is_other_program:
             return False
         raise ConfigError(
-            f"what listens at {address} does not answer like Redis; set REDIS_URL to one that does"
+            f"the program that listens at {address} does not answer like Redis; "
+            "set REDIS_URL to the address of a Redis"
         ) from error
     finally:
         client.close()

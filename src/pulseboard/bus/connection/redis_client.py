@@ -1,5 +1,4 @@
-"""`RedisClient`, the client of the original specification (section 3): one publisher and one
-subscriber."""
+"""`RedisClient`, the client of the original specification (section 3)."""
 
 import logging
 from typing import Any, Self
@@ -14,15 +13,19 @@ from pulseboard.bus.connection.backoff import retry_delay_s
 from pulseboard.bus.connection.client import open_async_client
 
 PUBLISH_ATTEMPTS = 20
-"""ioredis fails a command after 20 reconnections (maxRetriesPerRequest); the specification keeps
-this default."""
+"""ioredis fails a command after 20 reconnections (maxRetriesPerRequest).
+
+The original specification keeps this default.
+"""
 
 log = logging.getLogger("pulseboard.bus")
 
 
 class RedisClient:
-    """One publisher and one subscriber, each opened at first use; they reconnect with
-    `retry_delay_s`."""
+    """One publisher and one subscriber, each opened at first use.
+
+    Both reconnect, with `retry_delay_s` between two attempts.
+    """
 
     def __init__(self, address: RedisAddress | None = None) -> None:
         self.address = address or RedisAddress.from_env()
@@ -30,8 +33,10 @@ class RedisClient:
         self._subscriber: redis.asyncio.Redis | None = None
 
     def get_publisher(self) -> redis.asyncio.Redis:
-        """Return the client that publishes. While Redis is unreachable it tries a command 20
-        times."""
+        """Return the client that publishes.
+
+        While Redis is unreachable it tries a command 20 times.
+        """
         if self._publisher is None:
             self._publisher = open_async_client(
                 self.address,
@@ -43,8 +48,10 @@ class RedisClient:
         return self._publisher
 
     def get_subscriber(self) -> redis.asyncio.Redis:
-        """Return the client that subscribes. It tries a command once: `Subscription` supervises
-        it."""
+        """Return the client that subscribes.
+
+        It tries a command once, because `Subscription` supervises it.
+        """
         if self._subscriber is None:
             self._subscriber = open_async_client(
                 self.address, None, redis_connect_func=_log_connect("Subscriber")

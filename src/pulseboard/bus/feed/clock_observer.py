@@ -1,5 +1,4 @@
-"""Observation of Redis' clock by one feed reader: how far the feed was read, and whether the
-clock was set."""
+"""One feed reader's observation of Redis' clock: detects a clock that was set."""
 
 import time
 
@@ -10,13 +9,15 @@ from pulseboard.bus.keys import Keys
 
 CLOCK_CHECK_EVERY_S = 2.0
 JUMP_MS = 2_000
-"""Redis' clock was set ahead if it gains this much on ours between two reads.
+"""Gain on this machine's clock that shows that Redis' clock was set ahead between two reads.
 
 Every silence then looks longer than it was.
 """
 SET_BACK_MS = 500
-"""Redis' clock was set back, or a failover led to a host with a slower clock, if it is this
-late."""
+"""Delay that shows that Redis' clock was set back.
+
+Or a failover led to a host with a slower clock.
+"""
 
 
 class ClockObserver:
@@ -54,15 +55,14 @@ class ClockObserver:
         return now_ms if not first and now_ms < expected_ms - SET_BACK_MS else 0
 
     def restart(self, observed_until_ms: int) -> None:
-        """Continue from a snapshot, or from another complete observation, that was true at this
-        time."""
+        """Continue from a snapshot, or another complete observation, of this time."""
         self._observed_until_ms, self._observed_at = observed_until_ms, time.monotonic()
 
     def advance(self, observed_until_ms: int, asked_ms: int) -> int:
-        """Note that all was read up to a time; return the time from which silence counts after a
-        jump.
+        """Note that everything up to a time was read; detect a clock that was set ahead.
 
-        `asked_ms` is the time when the read began.
+        `asked_ms` is the time when the read began. Returns the time from which silence counts after
+        a jump, else 0.
         """
         if observed_until_ms < asked_ms - SET_BACK_MS:
             # The reader is behind, or Redis' clock was set back: the next check, at once, shows

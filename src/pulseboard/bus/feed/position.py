@@ -6,8 +6,10 @@ from pulseboard.wire.cursor import Cursor
 
 
 class FeedPosition(NamedTuple):
-    """The last entries that were read: `cursor` of the feed, `heartbeats` of the heartbeat
-    stream."""
+    """The last entries that were read.
+
+    `cursor` belongs to the feed, `heartbeats` to the heartbeat stream.
+    """
 
     cursor: Cursor
     heartbeats: Cursor

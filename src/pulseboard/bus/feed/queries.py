@@ -1,4 +1,4 @@
-"""The Redis commands of a feed reader, each with the parsing of its answer. They keep no state."""
+"""The Redis commands of a feed reader, and the parsing of their answers, without state."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -37,8 +37,7 @@ After a restart all its clients reconnect at the same time, and resume from this
 
 
 class FeedRead(NamedTuple):
-    """The answer to one XREAD: what is new, the position after it, and how far in time it
-    reaches."""
+    """The answer to one XREAD, and the position after it."""
 
     entries: list[Entry]
     heartbeats: list[Heartbeat]
@@ -48,8 +47,7 @@ class FeedRead(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Since when Redis is up (ms by its clock), and the id of the node that it was promoted
-    from."""
+    """The start of Redis (ms by its clock), and the id of the node it was promoted from."""
 
     up_since_ms: int
     replication_id: str

@@ -1,4 +1,4 @@
-"""The feed reader: every event in order, each once, or a `Reset` that says why it starts afresh.
+"""The feed reader: every event in order and once, or a `Reset` with the reason.
 
 One connection with a blocking XREAD. Each answer, even an empty one, proves that the connection
 works; a connection without an answer for DEADLINE_S is closed and opened again.

@@ -1,4 +1,7 @@
-"""What a reader missed, read from Redis when this server's ring no longer holds it. Page by page, so that it stays bounded."""
+"""Replay of a part of the feed, for a client whose position is not in this server's ring.
+
+It is read page by page, so memory stays bounded.
+"""
 
 import asyncio
 
@@ -13,42 +16,42 @@ from pulseboard.wire.cursor import Cursor
 
 PAGE = 200
 PAGE_MAX_BYTES = 64 * 1024
-"""What a reader is given in one go, so that a crowd that comes back and takes nothing does not fill memory."""
-AT_ONCE = 4
-"""So many pages are read at once, however many readers come back together."""
+"""The events that a client receives at a time.
+
+Many clients that reconnect together and read slowly must not fill the memory.
+"""
+CONCURRENT_READS = 4
+"""Pages that are read at the same time, however many clients reconnect together."""
 
 
 class FeedReplay:
-    """Reads stretches of the feed. Raises BusUnavailable when Redis is away."""
+    """Reads parts of the feed. Raises BusUnavailable when Redis is unreachable."""
 
     def __init__(
-        self,
-        bus: BusClient,
-        rejections: Rejections,
-        *,
-        max_event_bytes: int = MAX_EVENT_BYTES,
+        self, bus: BusClient, rejections: Rejections, *, max_event_bytes: int = MAX_EVENT_BYTES
     ) -> None:
-        self._client = bus.redis
         self._keys = bus.keys
         self._rejections = rejections
         self._max_event_bytes = max_event_bytes
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._script = self._client.register_script(read_script("replay"))
+        self._turns = asyncio.Semaphore(CONCURRENT_READS)
+        self._script = bus.redis.register_script(read_script("replay"))
 
     async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
-        """Return the first events after `since` and not after `bound`, a page of them, and how far that reaches.
+        """Return a page of the events after `since`, up to `bound`, and the cursor it reaches.
 
-        None when not all that followed `since` is there: it is unknown, or what followed was trimmed or lost.
+        None when the events after `since` are incomplete: `since` is unknown, or events that
+        followed it were trimmed or lost.
         """
         async with self._turns:
             args: list[str | int] = [str(since), str(bound), PAGE, PAGE_MAX_BYTES]
             with bus_errors():
-                whole, *found = await self._script(keys=[self._keys.feed], args=args)
-        check_cancelled()  # whoever reads goes on with this to a reader that may be gone, and would wait for it
-        if not whole:
+                is_complete, *found = await self._script(keys=[self._keys.feed], args=args)
+        # The caller would continue with a client that is gone, and wait for it.
+        check_cancelled()
+        if not is_complete:
             return None
-        rows, more = rows_of(found[0]), found[1]
+        rows, has_more = rows_of(found[0]), found[1]
         entries = self._rejections.sift(
             rows, lambda row: parse_feed_entry(row, self._max_event_bytes), name_entry
         )
-        return list(entries), Cursor.parse(rows[-1][0]) if more else max(since, bound)
+        return list(entries), Cursor.parse(rows[-1][0]) if has_more else max(since, bound)

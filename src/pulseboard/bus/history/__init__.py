@@ -1,1 +1,1 @@
-"""What Redis keeps of the past: histories, incidents and the latest metrics."""
+"""The past that Redis keeps: histories, incidents, and the latest metrics."""

@@ -1,4 +1,7 @@
-"""Incidents: the losses of instances, each declared once however many servers notice it, and kept with its last words."""
+"""Incidents: losses of instances, each recorded once with the last words of the instance.
+
+Every server detects a loss by itself; Redis records the first report only.
+"""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -30,7 +33,10 @@ from pulseboard.wire.events.status import StatusEvent
 
 
 class InstanceLoss(NamedTuple):
-    """An instance that a server has found lost: its last event, where that stands, and when it was last seen (ms)."""
+    """A loss that a server has detected: the last event of the instance and its feed id.
+
+    `seen` is the time of the last sign of life, in ms by Redis' clock.
+    """
 
     event: StatusEvent
     cursor: Cursor
@@ -43,7 +49,10 @@ class InstanceLoss(NamedTuple):
 
 
 class IncidentRecord(NamedTuple):
-    """An incident, the last event of its instance, the feed id of that, the last lines of its log, in order, and its metrics."""
+    """An incident with the last words of its instance.
+
+    These are its last event with the feed id, its last log lines in order, and its last metrics.
+    """
 
     incident: Incident
     event: StatusEvent
@@ -52,7 +61,7 @@ class IncidentRecord(NamedTuple):
     metrics: MetricEvent | None = None
 
 
-class _Declared(msgspec.Struct):
+class _DeclaredLoss(msgspec.Struct):
     service: str
     instance: str
     seen: int
@@ -60,11 +69,11 @@ class _Declared(msgspec.Struct):
     heartbeat_s: float | None
 
 
-_lines = msgspec.json.Decoder(list[LineView])
+_lines_decoder = msgspec.json.Decoder(list[LineView])
 
 
 class IncidentStore:
-    """Declares instances lost, and reads what was declared. Raises BusUnavailable when Redis is away."""
+    """Records incidents and reads them. Raises BusUnavailable when Redis is unreachable."""
 
     def __init__(self, bus: BusClient, rejections: Rejections) -> None:
         self._client = bus.redis
@@ -74,17 +83,21 @@ class IncidentStore:
         self._script = self._client.register_script(read_script("declare_lost"))
 
     async def declare_lost(self, losses: Iterable[InstanceLoss]) -> int:
-        """Declare each loss that Redis knows no later sign of life for and that nobody has declared; return how many."""
+        """Record each loss; return the number of new incidents.
+
+        A loss is ignored if Redis knows a later sign of life, or if it is recorded already.
+        """
         declared = 0
         for service, lost in groupby(
             sorted(losses, key=attrgetter("service")), key=attrgetter("service")
         ):
             check_cancelled()
-            declared += await self._declare(service, list(lost))
+            declared += await self._declare_lost(service, list(lost))
         return declared
 
-    async def _declare(self, service: str, losses: list[InstanceLoss]) -> int:
-        # What it logged came before its next beat was due; looked for from there on back, others may have logged much since.
+    async def _declare_lost(self, service: str, losses: list[InstanceLoss]) -> int:
+        # The last lines of an instance came before its next heartbeat was due. The search starts at
+        # that time, because other instances may have logged much since.
         until = {
             event.instance: seen + int(2_000 * (event.heartbeat_s or 0))
             for event, _, seen, _ in losses
@@ -92,7 +105,7 @@ class IncidentStore:
         lines = await self._last_lines.read(service, until)
         args: list[str | bytes | int] = [DEFAULT_LIMITS]
         for event, cursor, seen, cause in losses:
-            declared = _Declared(service, event.instance, seen, cause, event.heartbeat_s)
+            declared = _DeclaredLoss(service, event.instance, seen, cause, event.heartbeat_s)
             args += [
                 board_field(service, event.instance),
                 str(cursor),
@@ -107,21 +120,28 @@ class IncidentStore:
     async def read(
         self, limit: int, *, before: Cursor | None = None, service: str | None = None
     ) -> list[IncidentRecord]:
-        """Return up to `limit` incidents, the latest first: those older than `before`, of one service if it is given."""
+        """Return up to `limit` incidents, the latest first.
+
+        Only incidents older than `before`, and of one `service`, if these are given.
+        """
         if before == ZERO:
             return []
         found: list[IncidentRecord] = []
         end = f"({before}" if before is not None else "+"
         with bus_errors():
-            # Of one service they may lie far apart; the stream has its cap, so this ends.
+            # The incidents of one service may be far apart. The loop ends: the stream is capped.
             while len(found) < limit:
                 check_cancelled()
                 rows: Any = await self._client.xrevrange(
                     self._keys.incidents, end, "-", count=limit
                 )
-                words = self._rejections.sift(rows, _parse_words, lambda _: "the incidents stream")
+                records = self._rejections.sift(
+                    rows, _parse_record, lambda _: "the incidents stream"
+                )
                 found += [
-                    each for each in words if service is None or each.incident.service == service
+                    record
+                    for record in records
+                    if service is None or record.incident.service == service
                 ]
                 if len(rows) < limit:
                     break
@@ -129,11 +149,12 @@ class IncidentStore:
         return found[:limit]
 
 
-def _parse_words(row: Row) -> IncidentRecord:
+def _parse_record(row: Row) -> IncidentRecord:
     incident = parse_incident_entry(row)
-    cursor, event = parse_stamped_status(row[1].get(b"event", b""))
-    # An older server kept no lines.
-    lines, metrics = decode(_lines, row[1].get(b"lines", b"[]")), row[1].get(b"metrics")
+    fields = row[1]
+    cursor, event = parse_stamped_status(fields.get(b"event", b""))
+    # Older servers stored neither lines nor metrics.
+    lines, metrics = decode(_lines_decoder, fields.get(b"lines", b"[]")), fields.get(b"metrics")
     return IncidentRecord(
         incident, event, cursor, lines, parse_stamped_metric(metrics)[1] if metrics else None
     )

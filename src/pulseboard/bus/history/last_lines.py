@@ -1,4 +1,4 @@
-"""Last lines: what an instance that was lost had logged last, for its incident. Looked for in a bounded stretch of the log."""
+"""The last log lines of lost instances, for their incidents; the search is bounded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,16 +17,19 @@ from pulseboard.wire.events.log import LineView, shorten_text, view_line
 
 LINES_MAX = 20
 LINES_MAX_BYTES = 16_000
-"""Of one incident; the very last line is kept though it be larger."""
+"""For one incident. The very last line is kept even if it is larger."""
 SCAN_MAX_ENTRIES = 2_000
 SCAN_MAX_BYTES = 2_000_000
-"""Of one log at one time, however many of its instances were lost: by default it holds hardly more."""
+"""For one log, however many of its instances were lost.
+
+By default a log holds little more.
+"""
 MESSAGE_MAX, TRACEBACK_MAX, FIELDS_MAX_BYTES = 1_000, 4_000, 2_000
 PAGE = 50
 
 
 class LastLines:
-    """Reads the end of logs. Raises BusUnavailable when Redis is away."""
+    """Reads the end of logs. Raises BusUnavailable when Redis is unreachable."""
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys, rejections: Rejections) -> None:
         self._client = client
@@ -34,12 +37,15 @@ class LastLines:
         self._rejections = rejections
 
     async def read(self, service: str, until: Mapping[str, int]) -> dict[str, bytes]:
-        """Return the last lines of each instance as a JSON array, in order; `until` is when (ms) it was gone at the latest."""
+        """Return the last lines of each instance of `until`, in order, as a JSON array.
+
+        `until` has the latest time (ms) at which each instance can have logged.
+        """
         tails = {instance: _Tail() for instance in until}
         end, entries, size = str(max(until.values())), SCAN_MAX_ENTRIES, SCAN_MAX_BYTES
         while entries > 0 and size > 0 and not all(tail.full for tail in tails.values()):
             check_cancelled()
-            rows = await self._page(service, end)
+            rows = await self._read_page(service, end)
             for entry in self._rejections.sift(
                 rows,
                 lambda row: parse_history_entry("log", row, SCAN_MAX_BYTES),
@@ -58,7 +64,7 @@ class LastLines:
             for instance, tail in tails.items()
         }
 
-    async def _page(self, service: str, end: str) -> list[Row]:
+    async def _read_page(self, service: str, end: str) -> list[Row]:
         with bus_errors():
             try:
                 rows: Any = await self._client.xrevrange(
@@ -67,7 +73,8 @@ class LastLines:
             except REDIS_ERRORS as error:
                 if not is_refusal(error):
                     raise
-                return []  # a key that is no stream must not keep a loss from being told
+                # A key that is not a stream must not prevent that a loss is recorded.
+                return []
         return list(rows)
 
 

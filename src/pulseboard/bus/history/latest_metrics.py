@@ -1,4 +1,4 @@
-"""The latest: the last metrics of each instance, and how many lines each service ever logged, as Redis keeps them."""
+"""The latest metrics of each instance, and the total of log lines of each service."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ PAGE = 500
 
 
 class InstanceMetrics(NamedTuple):
-    """The last metrics of one instance, and their feed id."""
+    """The latest metrics of one instance, and their feed id."""
 
     cursor: Cursor
     event: MetricEvent
 
 
 class LogLineCount(NamedTuple):
-    """How many lines of one level a service ever logged."""
+    """How many lines of one level a service has logged since it was first seen."""
 
     service: str
     level: str
@@ -32,7 +32,11 @@ class LogLineCount(NamedTuple):
 
 
 class LatestMetrics:
-    """Reads what is the latest. Raises BusUnavailable when Redis is away, also after `timeout_s` without an answer."""
+    """Reads the latest metrics and the line counts.
+
+    Raises BusUnavailable when Redis is unreachable, or does not answer a command within
+    `timeout_s`.
+    """
 
     def __init__(
         self,
@@ -49,23 +53,22 @@ class LatestMetrics:
         self._max_event_bytes = max_event_bytes
 
     async def read(self, service: str | None = None) -> list[InstanceMetrics]:
-        """Return the last metrics of each instance, of one service if it is given, in the order of the names."""
-        # A service's name holds nothing that is special in a pattern.
-        found: dict[bytes, bytes] = {}
+        """Return the latest metrics of each instance, or of those of one service, by name."""
+        # A service name contains no character with a meaning in a pattern.
         pattern = f"{service}/*" if service else None
+        found: dict[bytes, bytes] = {}
         cursor = 0
         while True:
             check_cancelled()
-            page = await self._fetch(
+            cursor, fields = await self._fetch(
                 self._client.hscan(self._keys.latest_metrics, cursor, match=pattern, count=PAGE)
             )
-            cursor, fields = page
             found.update(fields)
             if not cursor:
                 return self._parse(found[field] for field in sorted(found))
 
     async def read_line_counts(self) -> list[LogLineCount]:
-        """Return how many lines of which level each service ever logged, in the order of the names."""
+        """Return how many lines of each level each service has logged, by name."""
         counts = await self._fetch(self._client.hgetall(self._keys.line_counts))
         named = (
             (field.decode("utf-8", "replace").partition("/"), count)

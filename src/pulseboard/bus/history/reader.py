@@ -1,6 +1,6 @@
-"""History, read: what a service said, of one kind, backwards from a moment, or the whole of a span forwards.
+"""The history of a service: events of one kind, backwards in pages or all forwards.
 
-Bounded in what is looked through for one question, and in what is held at once.
+Each query is bounded in the entries that it scans and in the entries that it holds at a time.
 """
 
 from collections.abc import AsyncGenerator, Iterable
@@ -23,11 +23,14 @@ from pulseboard.wire.kinds import HISTORIES, HistoryKind
 
 PAGE = 100
 SCAN_MAX_ENTRIES = 20_000
-"""Entries looked through for one question: a history holds no more by default, and a filter may take none of them."""
+"""Entries that one query scans at most.
+
+A history holds no more by default, and a filter may match none of them.
+"""
 
 
 class TimeRange(NamedTuple):
-    """From when and until when, in ms by Redis' clock, both inclusive; None is as far as it goes."""
+    """A range of time in ms by Redis' clock, both ends included; None is an open end."""
 
     start_ms: int | None = None
     end_ms: int | None = None
@@ -37,7 +40,7 @@ ALL_TIME, ALL_LINES = TimeRange(), LogFilter()
 
 
 class StoredLine(NamedTuple):
-    """One line with its place, whose it is, and how many of that instance were dropped before it."""
+    """One log line with its place, its instance, and the number of lines dropped before it."""
 
     place: LinePosition
     instance: str
@@ -46,9 +49,10 @@ class StoredLine(NamedTuple):
 
 
 class LinePage(NamedTuple):
-    """Lines that were found, the latest first, and before which line to go on looking; None at the beginning of the log.
+    """Log lines, the latest first, and the line before which the next page starts.
 
-    `truncated` says that no more than SCAN_MAX_ENTRIES entries were looked through, and older lines that are wanted may be there.
+    `before` is None at the beginning of the log. `truncated` says that the scan stopped after
+    SCAN_MAX_ENTRIES entries, so that older lines may match too.
     """
 
     lines: list[StoredLine]
@@ -57,7 +61,7 @@ class LinePage(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One value of a metric: whose, when (ms by Redis' clock), and what."""
+    """One value of a metric, with its instance and its time (ms by Redis' clock)."""
 
     instance: str
     at_ms: int
@@ -66,21 +70,17 @@ class Sample(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """The values of a metric, in order; `truncated` when there may be older ones that were not looked at."""
+    """The values of a metric, in order; `truncated` if older values were not scanned."""
 
     samples: list[Sample]
     truncated: bool
 
 
 class HistoryReader:
-    """Reads the histories of services. Raises BusUnavailable when Redis is away."""
+    """Reads the histories of services. Raises BusUnavailable when Redis is unreachable."""
 
     def __init__(
-        self,
-        bus: BusClient,
-        rejections: Rejections,
-        *,
-        max_event_bytes: int = MAX_EVENT_BYTES,
+        self, bus: BusClient, rejections: Rejections, *, max_event_bytes: int = MAX_EVENT_BYTES
     ) -> None:
         self._client = bus.redis
         self._keys = bus.keys
@@ -96,14 +96,13 @@ class HistoryReader:
         time_range: TimeRange = ALL_TIME,
         before: Cursor | None = None,
     ) -> list[Entry]:
-        """Return the last `limit` events of a service within `span` and before an event, the latest first."""
+        """Return the last `limit` events in `time_range` and before an event, the latest first."""
         if before == ZERO:
             return []
         found: list[Entry] = []
-        end = None if before is None else f"({before}"
-        async with aclosing(
-            self._backwards(kind, service, time_range, end, min(limit, PAGE))
-        ) as pages:
+        start = None if before is None else f"({before}"
+        page = min(limit, PAGE)
+        async with aclosing(self._scan_back(kind, service, time_range, start, page)) as pages:
             async for entries, _ in pages:
                 found += entries
                 if len(found) >= limit:
@@ -119,60 +118,65 @@ class HistoryReader:
         time_range: TimeRange = ALL_TIME,
         before: LinePosition | None = None,
     ) -> LinePage:
-        """Return the last `limit` lines that are wanted, within `span` and before a line."""
+        """Return the last `limit` lines that match, in `time_range` and before a line."""
         found: list[StoredLine] = []
-        on: Cursor | None = None
-        # The entry of that line as well: those before it are in there.
-        end = None if before is None else str(before.cursor)
-        async with aclosing(self._backwards("log", service, time_range, end, PAGE)) as pages:
-            async for entries, reached in pages:
-                on = reached
-                for placed in (
-                    placed for entry in entries for placed in reversed(extract_lines(entry, lines))
+        next_cursor: Cursor | None = None
+        # The entry of the line `before` is included: it also holds the lines in front of it.
+        start = None if before is None else str(before.cursor)
+        async with aclosing(self._scan_back("log", service, time_range, start, PAGE)) as pages:
+            async for entries, page_end in pages:
+                next_cursor = page_end
+                for stored in (
+                    stored for entry in entries for stored in reversed(extract_lines(entry, lines))
                 ):
-                    if before is None or placed.place < before:
-                        found.append(placed)
+                    if before is None or stored.place < before:
+                        found.append(stored)
                         if len(found) == limit:
-                            return LinePage(found, placed.place, truncated=False)
-        return LinePage(
-            found, None if on is None else LinePosition(on, 0), truncated=on is not None
-        )
+                            return LinePage(found, stored.place, truncated=False)
+        next_place = None if next_cursor is None else LinePosition(next_cursor, 0)
+        return LinePage(found, next_place, truncated=next_cursor is not None)
 
     async def read_forwards(
         self, kind: HistoryKind, service: str, *, time_range: TimeRange = ALL_TIME, page: int = PAGE
     ) -> AsyncGenerator[list[Entry], None]:
-        """Yield all that a service said within `span`, the oldest first, up to what is the latest when it is asked for.
+        """Yield all events in `time_range`, the oldest first, up to the latest one at the start.
 
-        Raises Overtaken when something left Redis before it was read.
+        Raises HistoryTrimmed when Redis trimmed events before they were read.
         """
         key = self._keys.history(service, kind)
-        start = "-" if time_range.start_ms is None else str(time_range.start_ms)
-        end = "+" if time_range.end_ms is None else str(time_range.end_ms)
+        start, end = _format_range(time_range)
         with bus_errors():
             latest: Any = await self._client.xrevrange(key, end, start, count=1)
-        read = None
-        while latest and read != latest[0][0]:
+        last_read = None
+        while latest and last_read != latest[0][0]:
             with bus_errors():
                 rows: Any = await self._client.xrange(
                     key, start, latest[0][0].decode(), count=page + 1
                 )
-            if read is not None:
-                # The oldest goes first: while the last one read is there, nothing after it is gone.
-                if not rows or rows[0][0] != read:
-                    raise HistoryTrimmed(f"what {service} said was trimmed faster than it was read")
+            if last_read is not None:
+                # Redis trims the oldest entry first. While the last entry that was read is still
+                # there, all entries after it are there too.
+                if not rows or rows[0][0] != last_read:
+                    raise HistoryTrimmed(
+                        f"the history of {service} was trimmed faster than it was read"
+                    )
                 del rows[0]
             if not rows:
                 return
-            read = rows[-1][0]
-            start = read.decode()
-            yield list(self._sift(kind, service, rows))
+            last_read = rows[-1][0]
+            start = last_read.decode()
+            yield list(self._parse(kind, service, rows))
 
     async def list_services(self) -> list[str]:
-        """Return the names of all services that something is kept of, or was, sorted."""
+        """Return the sorted names of all services that have, or have had, data in Redis."""
         return await read_service_names(self._client, self._keys.services, self._keys.line_counts)
 
+    async def list_logging_services(self) -> list[str]:
+        """Return the names of all services that have ever logged a line, sorted."""
+        return await read_service_names(self._client, self._keys.line_counts)
+
     async def has_history(self, service: str) -> bool:
-        """Say whether there is anything of a service, of whatever kind."""
+        """Return whether Redis holds any event of a service."""
         with bus_errors():
             return bool(
                 await self._client.exists(
@@ -180,36 +184,37 @@ class HistoryReader:
                 )
             )
 
-    async def list_logging_services(self) -> list[str]:
-        """Return the names of all services that ever logged a line, sorted."""
-        return await read_service_names(self._client, self._keys.line_counts)
-
     async def read_samples(
         self, service: str, name: str, time_range: TimeRange = ALL_TIME
     ) -> Samples:
-        """Return every value of one metric within `span`."""
+        """Return every value of one metric in `time_range`."""
         found: list[Sample] = []
-        on: Cursor | None = None
-        async with aclosing(self._backwards("metric", service, time_range, None, PAGE)) as pages:
-            async for entries, reached in pages:
-                on = reached
+        next_cursor: Cursor | None = None
+        async with aclosing(self._scan_back("metric", service, time_range, None, PAGE)) as pages:
+            async for entries, page_end in pages:
+                next_cursor = page_end
                 for cursor, event in ((entry.cursor, entry.event) for entry in entries):
                     if isinstance(event, MetricEvent) and name in event.metrics:
                         found.append(
                             Sample(event.instance, cursor.ms, event.kind(name), event.metrics[name])
                         )
-        return Samples(found[::-1], truncated=on is not None)
+        return Samples(found[::-1], truncated=next_cursor is not None)
 
-    async def _backwards(
-        self, kind: HistoryKind, service: str, time_range: TimeRange, before: str | None, page: int
+    async def _scan_back(
+        self,
+        kind: HistoryKind,
+        service: str,
+        time_range: TimeRange,
+        before: str | None,
+        page: int,
     ) -> AsyncGenerator[tuple[list[Entry], Cursor | None], None]:
-        """Yield page by page what is within `span`, from `before` on (as XREVRANGE takes it) if that is earlier than its end.
+        """Yield the pages of `time_range`, the latest first.
 
-        With each page comes the cursor after which to go on looking; None at the beginning of the history.
+        `before` is an end for XREVRANGE, used if it is earlier than the end of the range. With each
+        page comes the cursor of its last entry; None at the beginning of the history.
         """
         key, left = self._keys.history(service, kind), SCAN_MAX_ENTRIES
-        start = "-" if time_range.start_ms is None else str(time_range.start_ms)
-        end = "+" if time_range.end_ms is None else str(time_range.end_ms)
+        start, end = _format_range(time_range)
         if before is not None and (
             time_range.end_ms is None or Cursor.parse(before.lstrip("(")).ms <= time_range.end_ms
         ):
@@ -218,15 +223,15 @@ class HistoryReader:
             check_cancelled()
             with bus_errors():
                 rows: Any = await self._client.xrevrange(key, end, start, count=page)
-            entries = self._sift(kind, service, rows)
-            on = Cursor.parse(rows[-1][0]) if len(rows) == page else None
-            yield list(entries), on
-            if on is None:
+            entries = self._parse(kind, service, rows)
+            page_end = Cursor.parse(rows[-1][0]) if len(rows) == page else None
+            yield list(entries), page_end
+            if page_end is None:
                 return
             left -= page
-            end = f"({on}"
+            end = f"({page_end}"
 
-    def _sift(self, kind: HistoryKind, service: str, rows: list[Any]) -> Iterable[Entry]:
+    def _parse(self, kind: HistoryKind, service: str, rows: list[Any]) -> Iterable[Entry]:
         return self._rejections.sift(
             rows,
             lambda row: parse_history_entry(kind, row, self._max_event_bytes),
@@ -235,14 +240,20 @@ class HistoryReader:
 
 
 async def read_service_names(client: redis.asyncio.Redis, *hashes: str) -> list[str]:
-    """Return the names, sorted, of the services that have a field in some hashes: `<service>`, or with more after a slash."""
+    """Return the sorted names of the services that have a field in one of some hashes.
+
+    A field is `<service>`, or `<service>/<more>`.
+    """
     with bus_errors():
         fields: list[Any] = [field for key in hashes for field in await client.hkeys(key)]
     return sorted({field.decode("utf-8", "replace").partition("/")[0] for field in fields})
 
 
 def extract_lines(entry: Entry, wanted: LogFilter = ALL_LINES) -> list[StoredLine]:
-    """Return the lines of an entry that are wanted, in order; the first says how many were dropped before the entry."""
+    """Return the lines of an entry that match, in order.
+
+    The first one carries the number of lines that were dropped before the entry.
+    """
     event = entry.event
     if not isinstance(event, LogEvent):
         return []
@@ -254,3 +265,9 @@ def extract_lines(entry: Entry, wanted: LogFilter = ALL_LINES) -> list[StoredLin
     if lines and event.dropped:
         lines[0] = lines[0]._replace(dropped=event.dropped)
     return lines
+
+
+def _format_range(time_range: TimeRange) -> tuple[str, str]:
+    """Return the two ends of a range as XRANGE accepts them."""
+    start_ms, end_ms = time_range
+    return "-" if start_ms is None else str(start_ms), "+" if end_ms is None else str(end_ms)

@@ -1,1 +1,1 @@
-"""How much Redis keeps: the limits, writing them to Redis, and evicting instances."""
+"""How much Redis keeps: the limits, their synchronization, and the eviction of instances."""

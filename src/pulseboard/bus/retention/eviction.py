@@ -1,4 +1,4 @@
-"""The janitor: takes off the board in Redis what the board has forgotten, and says so in the feed."""
+"""Eviction: removes instances from the board in Redis, and publishes that in the feed."""
 
 from collections.abc import Iterable
 
@@ -11,17 +11,19 @@ from pulseboard.wire.cursor import Cursor
 
 
 class Evictor:
-    """Forgets instances in Redis, each only if nothing newer came from it."""
+    """Removes instances that the board no longer shows. Raises BusUnavailable without Redis."""
 
     def __init__(self, bus: BusClient) -> None:
-        self._client = bus.redis
         self._keys = bus.keys
-        self._script = self._client.register_script(read_script("evict"))
+        self._script = bus.redis.register_script(read_script("evict"))
 
-    async def evict(self, gone: Iterable[tuple[str, str, Cursor]]) -> int:
-        """Take instances off, given as (service, instance, cursor of the last event); return how many went."""
+    async def evict(self, instances: Iterable[tuple[str, str, Cursor]]) -> int:
+        """Remove instances, given as (service, instance, cursor of the last event).
+
+        An instance that has published a newer event stays. Returns how many were removed.
+        """
         args: list[str | bytes] = [DEFAULT_LIMITS]
-        for service, instance, cursor in gone:
+        for service, instance, cursor in instances:
             args += [board_field(service, instance), str(cursor)]
         with bus_errors():
             return int(await self._script(keys=[*self._keys.shared], args=args))

@@ -1,4 +1,4 @@
-"""The keeper of the limits: puts them where every writer finds them, and cuts to them what is there already."""
+"""Synchronization of the limits: stores them in Redis, and trims the existing history."""
 
 import msgspec
 
@@ -10,26 +10,27 @@ from pulseboard.bus.scripts import read_script
 from pulseboard.tasks import check_cancelled
 from pulseboard.wire.kinds import HISTORIES
 
-SERVICES_AT_ONCE = 20
-"""So many services' histories are cut in one step: Redis does nothing else meanwhile."""
+SERVICES_PER_TRIM = 20
+"""Services whose histories one script call trims. Redis does nothing else during the call."""
 
 
 class LimitSync:
-    """Keeps the limits of one namespace in Redis. Raises BusUnavailable when Redis is away."""
+    """Keeps the limits of one namespace in Redis; raises BusUnavailable without Redis."""
 
     def __init__(self, bus: BusClient, limits: Limits) -> None:
         self._client = bus.redis
         self._keys = bus.keys
         self._json = msgspec.json.encode(limits)
         self._script = self._client.register_script(read_script("trim"))
-        self._imposed = False
+        self._written = False
 
     async def sync(self) -> None:
-        """Put the limits into Redis, at first in place of others; from then on only where there are none: Redis lost them.
+        """Write the limits to Redis; call it periodically.
 
-        Another server may have been started with others since.
+        The first call replaces other limits. Later calls write only where there are none because
+        Redis lost its data: another server may have been started with other limits since.
         """
-        if self._imposed:
+        if self._written:
             with bus_errors():
                 await self._client.set(self._keys.limits, self._json, nx=True)
             return
@@ -37,7 +38,7 @@ class LimitSync:
             before = await self._client.set(self._keys.limits, self._json, get=True)
         if before != self._json:
             await self._trim_all()
-        self._imposed = True
+        self._written = True
 
     async def _trim_all(self) -> None:
         shared = [
@@ -49,9 +50,9 @@ class LimitSync:
         services = await read_service_names(
             self._client, self._keys.services, self._keys.line_counts
         )
-        for start in range(0, len(services), SERVICES_AT_ONCE):
+        for start in range(0, len(services), SERVICES_PER_TRIM):
             check_cancelled()
-            chunk = services[start : start + SERVICES_AT_ONCE]
+            chunk = services[start : start + SERVICES_PER_TRIM]
             await self._trim(
                 [
                     (self._keys.history(service, kind), kind)
@@ -61,6 +62,7 @@ class LimitSync:
             )
 
     async def _trim(self, streams: list[tuple[str, str]]) -> None:
+        """Trim streams, given as (key, kind)."""
         names, kinds = zip(*streams, strict=True)
         keys = [self._keys.feed, self._keys.clock, self._keys.limits, *names]
         with bus_errors():
