@@ -9,7 +9,7 @@ from pulseboard.bus.keys import Keys
 
 CLOCK_CHECK_EVERY_S = 2.0
 JUMP_MS = 2_000
-"""Gain on this machine's clock that shows that Redis' clock was set ahead between two reads.
+"""Gain between two reads that shows that Redis' clock was set ahead.
 
 Every silence then looks longer than it was.
 """

@@ -1,4 +1,4 @@
-"""What is read from Redis about services: events and beats with their places, and the items that a feed yields."""
+"""Entries of the feed and the heartbeat stream, and the items that a feed reader yields."""
 
 import re
 from collections.abc import Iterator
@@ -14,12 +14,16 @@ from pulseboard.wire.events.status import StatusEvent, parse_status_event
 from pulseboard.wire.kinds import KINDS_BY_NAME, Event
 
 INCIDENTS_SHOWN = 20
-"""So many of the latest incidents are on the board; older ones are to be asked for."""
+"""The latest incidents that the board shows. The API returns older ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """One sign of life: who, when by Redis' clock (ms), and for how long its event loop has not answered (ms; 0: it does)."""
+    """One sign of life of an instance.
+
+    `seen` is its time in ms by Redis' clock. `lag_ms` is how long the event loop of the host
+    application has not responded; 0 if it responds.
+    """
 
     service: str
     instance: str
@@ -29,7 +33,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event with its place in the feed."""
+    """One event with its feed id."""
 
     cursor: Cursor
     event: Event
@@ -37,10 +41,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one read brought, in order. Both empty is a sign of life too.
+    """The answer to one read, in order. An empty one also proves that the connection works.
 
-    `observed_until` is the time by Redis' clock (ms) up to which all was read. Silence before `observed_since` (0: nothing new about that)
-    proves nothing: Redis was not up, or its clock jumped.
+    Everything up to `observed_until`, in ms by Redis' clock, was read. The silence of an instance
+    before `observed_since` proves nothing, because Redis was not up or its clock was set; 0 means
+    that this time did not change.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -51,10 +56,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Start afresh from here: the whole board, true at `cursor`.
+    """The whole board as it was at `cursor`, from which the receiver starts afresh.
 
-    `lost` are those declared lost, with when they were last seen (ms); `incidents` the latest, the newest first; `recent` the
-    last events up to `cursor`, in order and none missing between them.
+    `lost` has the instances that were declared lost, with the time of their last sign of life (ms).
+    `incidents` are the latest, the newest first. `recent` are the last events up to `cursor`, in
+    order and without a gap.
     """
 
     reason: str
@@ -70,39 +76,45 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class FeedUnavailable:
-    """Redis is out of sight."""
+    """The feed cannot be read at this moment."""
 
     reason: str
 
 
 _MS = re.compile(rb"[0-9]{1,16}")
-"""A time or a span in ms: anyone with Redis can write there, and Python refuses to read a number of 5,000 digits."""
+"""A time or a duration in ms.
+
+Any program with access to Redis can write there, and Python refuses numbers of 5,000 digits.
+"""
 
 Row = tuple[bytes, dict[bytes, bytes]]
 """An entry of a stream: its id and its fields."""
 
 
-def rows_of(answer: list[Any]) -> list[Row]:
-    """Return stream entries in the one shape: a script's answer has its fields as a list of names and values."""
+def parse_rows(answer: list[Any]) -> list[Row]:
+    """Return stream entries with their fields as dictionaries.
+
+    In the answer of a script, the fields are a flat list of names and values.
+    """
     return [
         (id, pairs if isinstance(pairs, dict) else dict(_paired(pairs))) for id, pairs in answer
     ]
 
 
-def name_entry(row: Row) -> str:
-    """Return what an entry of the feed is called where it is complained of."""
+def format_entry_name(row: Row) -> str:
+    """Return the name of a feed entry for log lines about invalid entries."""
     return f"feed entry {row[0].decode()}"
 
 
 def parse_feed_entry(row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
-    """Read one entry of the feed; raise InvalidEvent when it is none."""
+    """Parse one entry of the feed; raise InvalidEvent."""
     return parse_history_entry(
         row[1].get(b"kind", b"none").decode("ascii", "replace"), row, max_bytes
     )
 
 
 def parse_history_entry(kind: str, row: Row, max_bytes: int = MAX_EVENT_BYTES) -> Entry:
-    """Read one entry of a stream that holds events of this kind; raise InvalidEvent when it is none."""
+    """Parse one entry of a stream with events of this kind; raise InvalidEvent."""
     id, fields = row
     if (known := KINDS_BY_NAME.get(kind)) is None:
         raise InvalidEvent("wrong-type", f"the feed holds an entry of kind {kind[:40]!r}")
@@ -112,7 +124,7 @@ def parse_history_entry(kind: str, row: Row, max_bytes: int = MAX_EVENT_BYTES) -
 def parse_stamped_status(
     json: bytes, max_bytes: int = MAX_EVENT_BYTES
 ) -> tuple[Cursor, StatusEvent]:
-    """Read an event that ends with its feed id, as the scripts keep it; raise InvalidEvent when it is none."""
+    """Parse a status event that a script stored with its feed id; raise InvalidEvent."""
     event = parse_status_event(json, max_bytes=max_bytes)
     return _parse_stamp(json), event
 
@@ -120,7 +132,7 @@ def parse_stamped_status(
 def parse_stamped_metric(
     json: bytes, max_bytes: int = MAX_EVENT_BYTES
 ) -> tuple[Cursor, MetricEvent]:
-    """Read metrics that end with their feed id; raise InvalidEvent when they are none."""
+    """Parse a metric event that a script stored with its feed id; raise InvalidEvent."""
     event = parse_metric_event(json, max_bytes=max_bytes)
     return _parse_stamp(json), event
 
@@ -129,11 +141,11 @@ def _parse_stamp(json: bytes) -> Cursor:
     try:
         return Cursor.parse(json[json.rindex(b'"id":"') + 6 : -2])
     except ValueError as error:
-        raise InvalidEvent("malformed", "a kept event does not end with its feed id") from error
+        raise InvalidEvent("malformed", "a stored event does not end with its feed id") from error
 
 
 def parse_heartbeat(row: Row) -> Heartbeat:
-    """Read one entry of the beats; what is not there is empty, and names nobody."""
+    """Parse one entry of the heartbeat stream; a missing field results in an empty name."""
     id, fields = row
     service, instance = (
         fields.get(name, b"").decode("utf-8", "replace") for name in (b"service", b"instance")
@@ -143,7 +155,7 @@ def parse_heartbeat(row: Row) -> Heartbeat:
 
 
 def parse_times(flat: list[bytes] | dict[bytes, bytes]) -> dict[tuple[str, str], int]:
-    """Read a hash of `<service>/<instance>` to ms; a value that is no time is passed over."""
+    """Parse a hash of `<service>/<instance>` to ms; a value that is not a time is ignored."""
     pairs = flat.items() if isinstance(flat, dict) else _paired(flat)
     times = {}
     for name, ms in pairs:
@@ -154,7 +166,7 @@ def parse_times(flat: list[bytes] | dict[bytes, bytes]) -> dict[tuple[str, str],
 
 
 def parse_incident_entry(row: Row) -> Incident:
-    """Read one entry of the incidents; raise InvalidEvent when it is none."""
+    """Parse one entry of the incidents stream; raise InvalidEvent."""
     id, fields = row
     return parse_incident(fields.get(b"data", b"")[:-1] + b',"id":"%b"}' % id)
 

@@ -12,13 +12,13 @@ from pulseboard.bus.feed.entries import (
     Heartbeat,
     Reset,
     Row,
-    name_entry,
+    format_entry_name,
     parse_feed_entry,
     parse_heartbeat,
     parse_incident_entry,
+    parse_rows,
     parse_stamped_status,
     parse_times,
-    rows_of,
 )
 from pulseboard.bus.feed.position import FeedPosition
 from pulseboard.bus.keys import PROBE_TTL_MS, Keys
@@ -115,10 +115,10 @@ class FeedQueries:
             parse_times(lost),
             list(
                 self._rejections.sift(
-                    rows_of(incidents), parse_incident_entry, lambda _: "the incidents stream"
+                    parse_rows(incidents), parse_incident_entry, lambda _: "the incidents stream"
                 )
             ),
-            list(self._parse_entries(rows_of(recent[::-1]))),
+            list(self._parse_entries(parse_rows(recent[::-1]))),
             observed_until,
             since_ms,
         )
@@ -171,7 +171,7 @@ class FeedQueries:
 
     def _parse_entries(self, rows: Iterable[Row]) -> Iterable[Entry]:
         return self._rejections.sift(
-            rows, lambda row: parse_feed_entry(row, self._max_event_bytes), name_entry
+            rows, lambda row: parse_feed_entry(row, self._max_event_bytes), format_entry_name
         )
 
     def _parse_board(self, jsons: Iterable[bytes]) -> Iterable[Entry]:

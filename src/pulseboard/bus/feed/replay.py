@@ -7,7 +7,7 @@ import asyncio
 
 from pulseboard.bus.connection.client import BusClient
 from pulseboard.bus.connection.errors import bus_errors
-from pulseboard.bus.feed.entries import Entry, name_entry, parse_feed_entry, rows_of
+from pulseboard.bus.feed.entries import Entry, format_entry_name, parse_feed_entry, parse_rows
 from pulseboard.bus.rejections import Rejections
 from pulseboard.bus.scripts import read_script
 from pulseboard.tasks import check_cancelled
@@ -50,8 +50,8 @@ class FeedReplay:
         check_cancelled()
         if not is_complete:
             return None
-        rows, has_more = rows_of(found[0]), found[1]
+        rows, has_more = parse_rows(found[0]), found[1]
         entries = self._rejections.sift(
-            rows, lambda row: parse_feed_entry(row, self._max_event_bytes), name_entry
+            rows, lambda row: parse_feed_entry(row, self._max_event_bytes), format_entry_name
         )
         return list(entries), Cursor.parse(rows[-1][0]) if has_more else max(since, bound)

@@ -1,4 +1,4 @@
-"""How much is kept in Redis: of the feed, of the history of each service by kind, of the audit and of incidents."""
+"""The limits of the streams in Redis: feed, histories by kind, audit and incidents."""
 
 import re
 from typing import Annotated, NamedTuple
@@ -13,9 +13,9 @@ DAY_S = 86_400
 WEEK_S = 7 * DAY_S
 MB = 1_000_000
 
-MOST_ENTRIES = 10_000_000
-MOST_MB = 100_000
-MOST_DAYS = 3_650
+ENTRIES_MAX = 10_000_000
+SIZE_MAX_MB = 100_000
+AGE_MAX_DAYS = 3_650
 
 _UNITS_S = {"d": DAY_S, "h": 3_600, "m": 60, "s": 1}
 _PART = re.compile(
@@ -27,7 +27,10 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Limit(NamedTuple):
-    """The most entries and bytes of one stream, and the age (s) at which they go. About: Redis drops nodes of 100 entries."""
+    """The maximum entries, bytes and age (s) of one stream.
+
+    The limits are approximate: Redis trims in nodes of 100 entries.
+    """
 
     entries: Positive
     size_bytes: Positive
@@ -35,49 +38,42 @@ class Limit(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, default: "Limit", *, least_entries: int = 100) -> "Limit":
-        """Read `20000,32MB,1h`, in any order; what is not named is that of `default`. Raise ConfigError for anything else."""
-        found = dict(zip(cls._fields, default, strict=True))
-        named = set()
+        """Parse `20000,32MB,1h`, in any order; a part that is not given is that of `default`.
+
+        Raises ConfigError when a part is invalid, out of bounds, or given twice.
+        """
+        lowest = cls(least_entries, MB // 10, 60)
+        highest = cls(ENTRIES_MAX, SIZE_MAX_MB * MB, AGE_MAX_DAYS * DAY_S)
+        given: dict[str, int] = {}
         for part in filter(None, re.split(r"[,\s]+", text)):
-            match = _PART.fullmatch(part)
-            if match is None:
-                raise ConfigError(
-                    f"{part[:40]!r} is no number of entries, megabytes (2MB) or age (7d, 12h, 30m, 90s)"
-                )
-            if match["entries"]:
-                name, value, least, most = (
-                    "entries",
-                    int(match["entries"]),
-                    least_entries,
-                    MOST_ENTRIES,
-                )
-            elif match["mb"]:
-                name, value, least, most = (
-                    "size_bytes",
-                    int(float(match["mb"]) * MB),
-                    MB // 10,
-                    MOST_MB * MB,
-                )
-            else:
-                name, value = "age_s", int(match["age"]) * _UNITS_S[match["unit"].lower()]
-                least, most = 60, MOST_DAYS * DAY_S
-            if not least <= value <= most:
-                bounds = (
-                    cls(least_entries, MB // 10, 60),
-                    cls(MOST_ENTRIES, MOST_MB * MB, MOST_DAYS * DAY_S),
-                )
-                raise ConfigError(f"{part} is out of bounds: from {bounds[0]} to {bounds[1]}")
-            if name in named:
-                raise ConfigError(f"{text[:60]!r} says twice how much")
-            named.add(name)
-            found[name] = value
-        if not named:
+            name, value = _parse_part(part)
+            if not getattr(lowest, name) <= value <= getattr(highest, name):
+                raise ConfigError(f"{part} is out of bounds: from {lowest} to {highest}")
+            if name in given:
+                raise ConfigError(f"{text[:60]!r} gives the same limit twice")
+            given[name] = value
+        if not given:
             raise ConfigError(f"give entries, megabytes and age, like {default}")
-        return cls(**found)
+        return default._replace(**given)
 
     def __str__(self) -> str:
         unit = next(unit for unit, seconds in _UNITS_S.items() if self.age_s % seconds == 0)
         return f"{self.entries},{self.size_bytes / MB:.6g}MB,{self.age_s // _UNITS_S[unit]}{unit}"
+
+
+def _parse_part(part: str) -> tuple[str, int]:
+    """Return which field of a Limit a part sets, and its value."""
+    match = _PART.fullmatch(part)
+    if match is None:
+        raise ConfigError(
+            f"{part[:40]!r} is not a number of entries, megabytes (2MB) or an age "
+            "(7d, 12h, 30m, 90s)"
+        )
+    if match["entries"]:
+        return "entries", int(match["entries"])
+    if match["mb"]:
+        return "size_bytes", int(float(match["mb"]) * MB)
+    return "age_s", int(match["age"]) * _UNITS_S[match["unit"].lower()]
 
 
 def _default(kind: HistoryKind) -> Limit:
@@ -86,9 +82,11 @@ def _default(kind: HistoryKind) -> Limit:
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The limits of one namespace. The servers set them, and the scripts of every writer go by what was set last.
+    """The limits of one namespace.
 
-    By default 50 services fit into 256 MB whatever they say: 50 * 4 MB of history, the feed, audit, incidents, and the board.
+    The servers write them to Redis, and the scripts of every writer apply those that were written
+    last. With the defaults 50 services fit into 256 MB, however much they publish: 50 * 4 MB of
+    history, and the feed, the audit, the incidents and the board.
     """
 
     feed: Limit = Limit(20_000, 32 * MB, 3_600)
@@ -101,4 +99,4 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 DEFAULT_LIMITS = msgspec.json.encode(Limits())
-"""What writers bring along, for where no server has set any."""
+"""The limits that writers send along, for a namespace without limits in Redis."""

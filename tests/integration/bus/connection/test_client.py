@@ -208,3 +208,31 @@ print(sorted(set(sys.modules) - before))
                 timeout=60,
             )
             assert done.stdout == "[]\n"
+
+
+async def test_more_commands_than_connections_wait_for_their_turn(
+    address: RedisAddress, keys: Keys
+) -> None:
+    async with BusClient(address, keys, concurrent_commands=2) as bus:
+        waiting = [asyncio.ensure_future(bus.redis.blpop([keys.feed], timeout=0.2)) for _ in "ab"]
+        cancelled = asyncio.ensure_future(bus.redis.ping())
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        assert all(await asyncio.gather(*(bus.redis.ping() for _ in range(20))))
+        assert await asyncio.gather(*waiting) == [None, None]
+        assert len(bus.redis.connection_pool._available_connections) <= 2
+
+
+async def test_command_without_a_free_connection_fails_in_time(
+    address: RedisAddress, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with BusClient(address, keys, concurrent_commands=1) as bus:
+        # Only the wait for a connection: the client took its answer timeout over when it was made.
+        monkeypatch.setattr("pulseboard.bus.connection.client.ANSWER_TIMEOUT_S", 0.1)
+        waiting = asyncio.ensure_future(bus.redis.blpop([keys.feed], timeout=1))
+        await asyncio.sleep(0.05)
+        with pytest.raises(redis.ConnectionError, match="all 1 connections to Redis were busy"):
+            await bus.redis.ping()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert await bus.redis.ping()
