@@ -77,7 +77,7 @@ class Simulation:
             Entry(Cursor(1, n), StatusEvent("fleet", 0, msgspec.Raw(b"{}"), str(n), heartbeat_s))
             for n, heartbeat_s in enumerate(self.intervals_s)
         ]
-        self.hub.take(
+        self.hub.apply(
             Reset("the server started", Cursor(1, len(board)), board, [], observed_until=1)
         )
         self.died: dict[int, int] = {}
@@ -115,14 +115,14 @@ class Simulation:
             while waiting:
                 part, waiting = waiting[:BATCH_SIZE], waiting[BATCH_SIZE:]
                 observed_until = part[-1][0] if waiting else now
-                self.hub.take(
+                self.hub.apply(
                     Batch(
                         heartbeats=[Heartbeat("fleet", str(n), at) for at, n in part],
                         observed_until=observed_until,
                     )
                 )
                 self._declare_losses(observed_until)
-            self.hub.take(Batch(observed_until=now))
+            self.hub.apply(Batch(observed_until=now))
             self._declare_losses(now)
         for n, at in self.died.items():
             if self.end - at > 3 * self.intervals_s[n] * 1000:
@@ -140,10 +140,10 @@ class Simulation:
             while disturbances and disturbances[0][0] <= now:
                 _, until = disturbances.pop(0)
                 if disconnects:
-                    self.hub.take(FeedUnavailable("gone"))
+                    self.hub.apply(FeedUnavailable("gone"))
                 now = max(now, until + self.random.randrange(2_000))
                 if disconnects:
-                    self.hub.take(Batch(observed_until=now))
+                    self.hub.apply(Batch(observed_until=now))
         return now
 
     def _heartbeats(self) -> Iterator[tuple[int, int]]:
@@ -189,7 +189,7 @@ class Simulation:
                 f"{observed_until}-{n}", "fleet", str(n), loss.seen, observed_until, loss.cause
             )
             lost = LifecycleEvent("fleet", str(n), observed_until, "lost", incident)
-            self.hub.take(
+            self.hub.apply(
                 Batch([Entry(Cursor(observed_until, n), lost)], observed_until=observed_until)
             )
             if n not in self.died or self.died[n] > observed_until:

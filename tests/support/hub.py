@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import msgspec
@@ -12,9 +12,10 @@ from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed.entries import Entry, Heartbeat, Reset
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
-from pulseboard.hub.connection import Connection, Framing, View
+from pulseboard.hub.connection import Connection, Framing
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
+from pulseboard.hub.view import View
 from pulseboard.wire.codec import encode
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
@@ -34,7 +35,7 @@ class ListSink:
         self.writes: list[bytes] = []
         self.closed = False
         self.aborted = False
-        self.unsent = 0
+        self.buffered_bytes = 0
 
     @property
     def writable(self) -> bool:
@@ -106,7 +107,32 @@ def rejections() -> Rejections:
 @pytest.fixture
 def hub(rejections: Rejections) -> Hub:
     """A hub that expects the service `a`, before its feed said anything."""
-    return Hub(Board(["a"]), RedisClock(), rejections, HubOptions(version="1.2.3"))
+    options = HubOptions(version="1.2.3")
+    return Hub(Board(["a"]), RedisClock(), rejections, options, replay=SilentReplay())
+
+
+class SilentReplay:
+    """A past of the feed that never answers."""
+
+    async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
+        await _Suspended()
+        raise AssertionError("it never answers")
+
+
+class _Suspended:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+def attach(hub: Hub, connection: Connection, since: Cursor | None = None) -> bool:
+    """Attach a connection; return False if that waits for a read from Redis."""
+    attaching = hub.attach(connection, since)
+    try:
+        attaching.send(None)
+    except StopIteration:
+        return True
+    attaching.close()
+    return False
 
 
 def join(
@@ -114,7 +140,7 @@ def join(
 ) -> ListSink:
     """Connect one more reader and return where its bytes go."""
     sink = sink or ListSink()
-    hub.join(Connection(view or View(), sink), since)
+    attach(hub, Connection(view or View(), sink), since)
     return sink
 
 

@@ -1,4 +1,4 @@
-"""The board as it comes over the stream, judged here by the same rule as on the server and on the page."""
+"""The board as the stream reports it, reduced by the same rules as on the server."""
 
 import time
 from collections.abc import Iterable
@@ -8,165 +8,129 @@ import msgspec
 
 from pulseboard.cli.live import Away, Message
 from pulseboard.wire.cursor import Cursor
-from pulseboard.wire.state import Signs, State, judge
+from pulseboard.wire.events.lifecycle import LifecycleEvent
+from pulseboard.wire.events.status import StatusEvent
+from pulseboard.wire.instances import InstanceTable, state_of_missing
+from pulseboard.wire.state import State
+from pulseboard.wire.views import (
+    BlindView,
+    BoardView,
+    Freshness,
+    HeartbeatsView,
+    InstanceStateView,
+    PingView,
+)
 
 STUCK_MS = 1_000
-"""An event loop that has not answered for so long is stuck; a busy one may take its time (docs/reference/wire.md)."""
-
-
-class InstanceSeen(msgspec.Struct, kw_only=True):
-    """An instance, as the board event and `GET /api/services` tell of it; what later servers add is passed over."""
-
-    service: str
-    instance: str
-    status: dict[str, Any] = {}
-    timestamp: int = 0
-    heartbeat_s: float | None = None
-    stopped: bool = False
-    back_in_s: float | None = None
-    lost: bool = False
-    lag_ms: int = 0
-    id: str = ""
-    seen: int | None = None
-    commands: list[str] = []
-    state: State = State.UNKNOWN
-
-    @property
-    def stuck(self) -> bool:
-        """Whether the process beats while its event loop does not answer."""
-        return self.state is State.ALIVE and self.lag_ms >= STUCK_MS
-
-
-class BlindSeen(msgspec.Struct):
-    """Since when, and why, the server cannot see Redis."""
-
-    since: int
-    reason: str
-
-
-class _Sight(msgspec.Struct):
-    now: int
-    observed_until: int
-    observed_since: int
-    blind: BlindSeen | None = None
-
-
-class _Board(_Sight):
-    expect: list[str] = []
-    instances: list[InstanceSeen] = []
-
-
-class _Beats(msgspec.Struct):
-    now: int
-    observed_until: int
-    heartbeats: list[list[Any]]
+"""An event loop that has not answered for this time is stuck (docs/reference/wire.md)."""
 
 
 class Mirror:
-    """Applies messages, and says what is the case. `told` is False until the first board, and while one is owed."""
+    """Applies messages of `/api/stream`, and returns the instances with their states.
+
+    `has_board` is False before the first board, and while the server owes one. `away` is why the
+    server cannot be reached, or None.
+    """
 
     def __init__(self) -> None:
-        self.told = False
-        self.blind: BlindSeen | None = None
+        self.has_board = False
         self.away: str | None = None
-        self.expect: list[str] = []
-        self._observed_until = self._observed_since = 0
-        self._ahead_ms = 0.0
-        self._instances: dict[tuple[str, str], InstanceSeen] = {}
+        self._expected: list[str] = []
+        self._freshness = Freshness()
+        self._redis_ahead_ms = 0.0
+        self._instances = InstanceTable()
+
+    @property
+    def blind(self) -> BlindView | None:
+        """Since when and why the server cannot reach Redis; None while it can."""
+        return self._freshness.blind
 
     @property
     def now_ms(self) -> int:
-        """What time it is by Redis' clock, as far as that was told."""
-        return int(time.monotonic() * 1000 + self._ahead_ms)
+        """The current time by Redis' clock, in ms, as last reported."""
+        return int(time.monotonic() * 1000 + self._redis_ahead_ms)
 
     def apply(self, item: Message | Away) -> None:
-        """Take what came next."""
+        """Apply one message, or the loss of the server."""
         if isinstance(item, Away):
             self.away = item.reason
             return
         match item.event:
             case "board":
-                self._replace(msgspec.json.decode(item.data, type=_Board))
+                self._replace(msgspec.json.decode(item.data, type=BoardView))
             case "status":
-                self._take_status(item)
+                event = msgspec.json.decode(item.data, type=StatusEvent)
+                self._instances.apply_status(event, Cursor.parse(item.id))
             case "heartbeats":
-                self._take_beats(msgspec.json.decode(item.data, type=_Beats))
+                self._apply_heartbeats(msgspec.json.decode(item.data, type=HeartbeatsView))
             case "ping":
-                self._look(msgspec.json.decode(item.data, type=_Sight))
+                self._apply_ping(msgspec.json.decode(item.data, type=PingView))
             case "lifecycle":
-                self._take_lifecycle(item)
+                lifecycle = msgspec.json.decode(item.data, type=LifecycleEvent)
+                self._instances.apply_lifecycle(lifecycle, Cursor.parse(item.id))
             case "reset" | "skipped":
-                self.told = False
+                self.has_board = False
 
-    def instances(self, services: Iterable[str] = ()) -> list[InstanceSeen]:
-        """Return all instances (of `services`, if any) with their states, by service; who is expected and was never seen too."""
-        for instance in self._instances.values():
-            instance.state = self._judge(instance)
-        absent = set(self.expect) - {service for service, _ in self._instances}
-        missing = [InstanceSeen(service=name, instance="", state=State.MISSING) for name in absent]
-        if self.blind is not None or self.away is not None:
-            for each in missing:
-                each.state = State.UNKNOWN
+    def instances(self, services: Iterable[str] = ()) -> list[InstanceStateView]:
+        """Return all instances with their states, by service, or those of `services`.
+
+        An expected service without an instance has one without a name.
+        """
+        freshness = self._freshness
+        if self.away is not None:
+            freshness = Freshness(blind=BlindView(since=0, reason=self.away))
         wanted = frozenset(services)
-        every = [*self._instances.values(), *missing]
+        instances = [
+            *(each.view_with_state(freshness) for each in self._instances.records.values()),
+            *(
+                missing_instance(name, state_of_missing(freshness))
+                for name in self._instances.missing(self._expected)
+            ),
+        ]
         return sorted(
-            (each for each in every if not wanted or each.service in wanted),
+            (each for each in instances if not wanted or each.service in wanted),
             key=lambda each: each.service,
         )
 
-    def _judge(self, instance: InstanceSeen) -> State:
-        return judge(
-            Signs(
-                blind=self.blind is not None or self.away is not None,
-                seen=instance.seen,
-                observed_until=self._observed_until,
-                observed_since=self._observed_since,
-                heartbeat_s=instance.heartbeat_s,
-                stopped=instance.stopped,
-                back_in_s=instance.back_in_s,
-                lost=instance.lost,
-            )
+    def _replace(self, board: BoardView) -> None:
+        self.has_board = True
+        self._expected = board.expect
+        self._instances.replace(board.instances)
+        self._apply_ping(board)
+
+    def _apply_ping(self, ping: PingView) -> None:
+        self.away = None
+        self._freshness = ping
+        self._set_clock(ping.now)
+
+    def _apply_heartbeats(self, message: HeartbeatsView) -> None:
+        self._freshness = msgspec.structs.replace(
+            self._freshness, observed_until=message.observed_until
         )
+        self._set_clock(message.now)
+        for row in message.heartbeats:
+            self._instances.apply_heartbeat((row.service, row.instance), row.seen, row.lag_ms)
 
-    def _replace(self, board: _Board) -> None:
-        self.told = True
-        self.expect = board.expect
-        self._instances = {(each.service, each.instance): each for each in board.instances}
-        self._look(board)
+    def _set_clock(self, now_ms: int) -> None:
+        self._redis_ahead_ms = now_ms - time.monotonic() * 1000
 
-    def _look(self, sight: _Sight) -> None:
-        self.away, self.blind = None, sight.blind
-        self._observed_until, self._observed_since = sight.observed_until, sight.observed_since
-        self._ahead_ms = sight.now - time.monotonic() * 1000
 
-    def _take_status(self, message: Message) -> None:
-        event = msgspec.json.decode(message.data, type=InstanceSeen)
-        event.id, event.seen = message.id, Cursor.parse(message.id).ms
-        known = self._instances.get((event.service, event.instance))
-        if known is not None:
-            event.lag_ms = known.lag_ms
-            event.seen = max(event.seen, known.seen or 0)
-            event.lost = known.lost and event.seen <= (known.seen or 0)
-        self._instances[event.service, event.instance] = event
+def missing_instance(service: str, state: State) -> InstanceStateView:
+    """Return the unnamed instance that stands for an expected service without instances."""
+    return InstanceStateView(service=service, timestamp=0, status=msgspec.Raw(b"{}"), state=state)
 
-    def _take_beats(self, heartbeats: _Beats) -> None:
-        self._observed_until = heartbeats.observed_until
-        self._ahead_ms = heartbeats.now - time.monotonic() * 1000
-        for service, name, seen, *lag in heartbeats.heartbeats:
-            instance = self._instances.get((service, name))
-            if instance is None:
-                continue
-            instance.lag_ms = lag[0] if lag else 0
-            if instance.seen is None or seen > instance.seen:
-                instance.seen, instance.lost = seen, False
 
-    def _take_lifecycle(self, message: Message) -> None:
-        event = message.decode()
-        key = event["service"], event["instance"]
-        instance = self._instances.get(key)
-        if instance is None:
-            return
-        if event["event"] == "gone" and Cursor.parse(instance.id) < Cursor.parse(message.id):
-            del self._instances[key]
-        elif event["event"] == "lost" and (incident := event.get("incident")):
-            instance.lost = (instance.seen or 0) <= incident["seen"]
+def read_status(instance: InstanceStateView) -> dict[str, Any]:
+    """Return the status of an instance, decoded."""
+    status: dict[str, Any] = msgspec.json.decode(instance.status)
+    return status
+
+
+def read_last_seen(instance: InstanceStateView) -> int | None:
+    """Return when an instance was last seen (ms by Redis' clock); None for a missing one."""
+    return instance.seen or None
+
+
+def is_stuck(instance: InstanceStateView) -> bool:
+    """Return whether the process sends heartbeats while its event loop does not answer."""
+    return instance.state is State.ALIVE and instance.lag_ms >= STUCK_MS

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pulseboard.cli.board_mirror import InstanceSeen
+from pulseboard.cli.board_mirror import read_status
 from pulseboard.wire.errors import ConfigError, InvalidName
 from pulseboard.wire.names import check_service_name
 from pulseboard.wire.state import State
+from pulseboard.wire.views import InstanceStateView
 
 _NEXT_FIELD = re.compile(r",(?=[^,=]+=)")
 _ABSENT = object()
@@ -41,24 +42,24 @@ class Condition(NamedTuple):
         fields = tuple((name, value) for name, _, value in (each.partition("=") for each in more))
         return cls(text, service, State(state), fields)
 
-    def find_holder(self, instances: list[InstanceSeen]) -> str | None:
+    def find_holder(self, instances: list[InstanceStateView]) -> str | None:
         """Return the name of the first instance that fulfils the condition, or None."""
         if self.state is State.MISSING and not self.fields:
             absent = all(each.state is State.MISSING for each in instances)
             return "no instance" if absent else None
         for each in instances:
             if each.state is self.state and all(
-                _equals(find(each.status, path), value) for path, value in self.fields
+                _equals(find(read_status(each), path), value) for path, value in self.fields
             ):
                 return each.instance or "-"
         return None
 
-    def describe(self, instances: list[InstanceSeen]) -> str:
+    def describe(self, instances: list[InstanceStateView]) -> str:
         """Describe the instance that is closest to the condition: its state and the fields."""
         if not instances:
             return "not seen"
-        nearest = max(instances, key=lambda each: (each.state is self.state, each.seen or 0))
-        values = [f"{path}={_format(find(nearest.status, path))}" for path, _ in self.fields]
+        nearest = max(instances, key=lambda each: (each.state is self.state, each.seen))
+        values = [f"{path}={_format(find(read_status(nearest), path))}" for path, _ in self.fields]
         name = f" ({nearest.instance})" if nearest.instance else ""
         return f"last seen {', '.join([nearest.state.value, *values])}{name}"
 

@@ -11,7 +11,7 @@ from rich.live import Live as LiveDisplay
 from rich.text import Text
 
 from pulseboard.cli.api import Api
-from pulseboard.cli.board_mirror import BlindSeen, InstanceSeen, Mirror
+from pulseboard.cli.board_mirror import Mirror, missing_instance, read_last_seen
 from pulseboard.cli.live import Away, Live
 from pulseboard.cli.notices import Notices
 from pulseboard.cli.output_style import SHAPES, format_age, format_iso, open_console
@@ -19,21 +19,11 @@ from pulseboard.cli.pipe import check_output_pipe
 from pulseboard.cli.table import TROUBLE, draw, plain_lines, rows_of, summarize
 from pulseboard.wire.errors import ServerRefused, ServerUnreachable
 from pulseboard.wire.state import State
+from pulseboard.wire.views import InstanceStateView, ServicesView
 
 REDRAW_S = 0.1
 MAX_REDRAW_S = 1.0
 KINDS = "status,heartbeats,lifecycle"
-
-
-class _Service(msgspec.Struct):
-    name: str
-    instances: list[InstanceSeen]
-
-
-class _Services(msgspec.Struct):
-    now: int
-    blind: BlindSeen | None
-    services: list[_Service]
 
 
 class _Change(msgspec.Struct):
@@ -44,7 +34,7 @@ class _Change(msgspec.Struct):
     instance: str
     state: State
     seen: int | None
-    status: dict[str, object]
+    status: msgspec.Raw
 
 
 async def show_status(server: str, services: Sequence[str], *, json: bool) -> int:
@@ -52,16 +42,17 @@ async def show_status(server: str, services: Sequence[str], *, json: bool) -> in
     async with Api(server) as api:
         body = await api.get("/api/services")
     document = msgspec.json.decode(body)
-    board = msgspec.json.decode(body, type=_Services)
+    board = msgspec.json.decode(body, type=ServicesView)
+    shown = board.services
     if services:
-        known = {service.name for service in board.services}
+        known = {service.name for service in shown}
         if unknown := [name for name in services if name not in known]:
             raise ServerRefused(
                 404,
                 "unknown-service",
                 f"no service {', '.join(map(repr, unknown))} is on the board",
             )
-        board.services = [service for service in board.services if service.name in services]
+        shown = [service for service in shown if service.name in services]
         document["services"] = [
             service for service in document["services"] if service["name"] in services
         ]
@@ -71,10 +62,8 @@ async def show_status(server: str, services: Sequence[str], *, json: bool) -> in
     absent = State.MISSING if board.blind is None else State.UNKNOWN
     instances = [
         instance
-        for service in board.services
-        for instance in (
-            service.instances or [InstanceSeen(service=service.name, instance="", state=absent)]
-        )
+        for service in shown
+        for instance in (service.instances or [missing_instance(service.name, absent)])
     ]
     console, rows = open_console(), rows_of(instances, board.now)
     if board.blind is not None:
@@ -175,7 +164,7 @@ async def _watch_changes(live: Live, services: Sequence[str], *, json: bool) -> 
     mirror, notices, printed = (
         Mirror(),
         Notices(),
-        dict[tuple[str, str], tuple[State, dict[str, object]]](),
+        dict[tuple[str, str], tuple[State, bytes]](),
     )
     async with aclosing(live.read()) as items:
         async for item in items:
@@ -184,28 +173,29 @@ async def _watch_changes(live: Live, services: Sequence[str], *, json: bool) -> 
             mirror.apply(item)
             notices.follow(item)
             check_output_pipe()
-            if not mirror.told:
+            if not mirror.has_board:
                 continue
             seen = set()
             for each in mirror.instances(services):
                 key = each.service, each.instance
                 seen.add(key)
-                if printed.get(key) != (each.state, each.status):
-                    printed[key] = each.state, each.status
+                current = each.state, bytes(each.status)
+                if printed.get(key) != current:
+                    printed[key] = current
                     _print_change(each, mirror.now_ms, json=json)
             for key in printed.keys() - seen:
                 del printed[key]
             sys.stdout.flush()
 
 
-def _print_change(instance: InstanceSeen, now_ms: int, *, json: bool) -> None:
+def _print_change(instance: InstanceStateView, now_ms: int, *, json: bool) -> None:
     if json:
         change = _Change(
             now_ms,
             instance.service,
             instance.instance,
             instance.state,
-            instance.seen,
+            read_last_seen(instance),
             instance.status,
         )
         print(msgspec.json.encode(change).decode())

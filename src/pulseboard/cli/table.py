@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from pulseboard.cli.board_mirror import InstanceSeen
+from pulseboard.cli.board_mirror import is_stuck, read_last_seen, read_status
 from pulseboard.cli.output_style import (
     SHAPES,
     STYLES,
@@ -21,6 +21,7 @@ from pulseboard.cli.output_style import (
     safe,
 )
 from pulseboard.wire.state import State
+from pulseboard.wire.views import InstanceStateView
 
 HEAD = ("STATE", "SERVICE", "INSTANCE", "SEEN", "INTERVAL", "STATUS")
 TROUBLE = (State.LOST, State.LATE, State.MISSING)
@@ -41,17 +42,17 @@ class Row(NamedTuple):
     status: str
 
 
-def rows_of(instances: Sequence[InstanceSeen], now_ms: int) -> list[Row]:
+def rows_of(instances: Sequence[InstanceStateView], now_ms: int) -> list[Row]:
     """Return a row for each instance, in their order."""
     return [
         Row(
             each.state,
             safe(each.service),
             safe(each.instance) or "-",
-            "-" if each.seen is None else format_age(now_ms - each.seen),
+            "-" if (seen := read_last_seen(each)) is None else format_age(now_ms - seen),
             format_interval(each.heartbeat_s),
             _note(each, now_ms),
-            format_fields(each.status),
+            format_fields(read_status(each)),
         )
         for each in instances
     ]
@@ -155,14 +156,10 @@ def _details(row: Row) -> str:
     return "  ".join(part for part in (f"({row.note})" if row.note else "", row.status) if part)
 
 
-def _note(instance: InstanceSeen, now_ms: int) -> str:
-    if instance.stuck:
+def _note(instance: InstanceStateView, now_ms: int) -> str:
+    if is_stuck(instance):
         return f"stuck for {format_age(instance.lag_ms)}"
-    if (
-        instance.state is State.STOPPED
-        and instance.back_in_s is not None
-        and instance.seen is not None
-    ):
+    if instance.state is State.STOPPED and instance.back_in_s is not None:
         left_ms = instance.seen + instance.back_in_s * 1000 - now_ms
         return (
             f"back in {format_age(left_ms)}"

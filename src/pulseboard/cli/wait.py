@@ -53,7 +53,7 @@ async def _until_all_hold(
                 condition.find_holder(mirror.instances([condition.service]))
                 for condition in conditions
             ]
-            if mirror.told and mirror.away is None and None not in holders:
+            if mirror.has_board and mirror.away is None and None not in holders:
                 return [holder for holder in holders if holder is not None]
             if spinner is not None:
                 spinner.update(safe(mirror.away or _describe(mirror, conditions)))

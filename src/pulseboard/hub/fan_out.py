@@ -1,24 +1,35 @@
-"""The fan-out: gives every connection what it has not seen, when it can take it, and never waits for one."""
+"""The fan-out: gives every connection the frames that it has not received, as it can take them.
+
+Each attached connection is in exactly one of three places: in a group (it has received every
+frame), behind (it can take more), or stalled (its sink accepts no bytes). A flush reads the ring
+once for each group and writes the same bytes to all members. Stalled connections cost it nothing.
+"""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
 
-from pulseboard.hub.connection import Connection, Framing, View
+from pulseboard.hub.connection import (
+    AwaitingBoard,
+    Connection,
+    Following,
+    Framing,
+    Group,
+    ReceivingBoard,
+)
 from pulseboard.hub.frames import reset_bytes, skipped_bytes
 from pulseboard.hub.ring import Ring
 from pulseboard.hub.snapshot_cache import SnapshotCache
+from pulseboard.hub.view import View
 
 WRITE_MAX_BYTES = 64 * 1024
-"""The most that is handed to one connection in one write, so that one that is far behind does not fill memory."""
+"""The most that one write gives a connection, so that one that is far behind cannot fill memory."""
 SLICE_S = 0.01
-"""After so long a flush lets others have the loop: requests, and the feed."""
-PATIENCE = 10
-"""So many deadlines has one that takes a little at a time: what it was given stays in memory for it alone."""
-SQUEEZE_S = 5.0
-"""The deadline for readers of a board while others wait for the room that it takes."""
-SLOW = "the reader was too slow for all that came"
+"""After this time a flush yields the event loop to requests and to the feed, and continues later."""
+BOARD_DEADLINE_S = 5.0
+"""The write deadline for a client that receives a board while others wait for memory for theirs."""
+TOO_SLOW = "the client was too slow to receive all events"
 
 log = logging.getLogger("pulseboard.hub")
 
@@ -26,195 +37,246 @@ _Shared = dict[tuple[int, View, Framing], tuple[bytes, int]]
 
 
 class FanOut:
-    """The connections that are served from a ring. `make_board` gives the whole board as bytes, true at the ring's end."""
+    """The connections that are served from a ring.
 
-    def __init__(self, ring: Ring, make_board: Callable[[View], bytes]) -> None:
+    `encode_board` returns the whole board as the bytes of one message, true at the ring's end.
+    """
+
+    def __init__(self, ring: Ring, encode_board: Callable[[View], bytes]) -> None:
         self._ring = ring
-        self._make_board = make_board
+        self._encode_board = encode_board
         self._connections: set[Connection] = set()
-        # Of those, who can take more: a crowd of frozen ones costs a flush nothing.
-        self._ready: set[Connection] = set()
-        self._greetings = SnapshotCache()
-        self._crowded = False
-        self._round: Iterator[Connection] | None = None
-        self._again = False
+        self._groups: dict[tuple[View, Framing], Group] = {}
+        self._behind: set[Connection] = set()
+        self._stalled: set[Connection] = set()
+        self._snapshots = SnapshotCache()
+        self._lacks_board_memory = False
+        self._round: Iterator[None] | None = None
+        self._has_news = False
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def add(self, connection: Connection) -> None:
-        """Serve a connection from where it stands."""
+    def attach(self, connection: Connection) -> None:
+        """Serve a connection from its stage on."""
         self._connections.add(connection)
-        self.pump(connection)
+        self._behind.add(connection)
+        self._serve(connection, {})
 
-    def discard(self, connection: Connection) -> None:
-        """Forget a connection; forgetting one that is not there is nothing."""
+    def detach(self, connection: Connection) -> None:
+        """Stop serving a connection; do nothing if it is not attached."""
         self._connections.discard(connection)
-        self._ready.discard(connection)
+        self._behind.discard(connection)
+        self._stalled.discard(connection)
+        if (position := connection.position) is not None:
+            self._leave_group(connection, position)
 
-    def take_all(self) -> list[Connection]:
-        """Let go of every connection, and return them."""
+    def detach_all(self) -> list[Connection]:
+        """Detach every connection and return them."""
         connections = list(self._connections)
-        self._connections.clear()
-        self._ready.clear()
+        for connection in connections:
+            self.detach(connection)
         return connections
 
-    def begin_anew(self, reason: str | None) -> None:
-        """Owe everybody a fresh board, after a `reset` if there is a reason to give. Does not flush."""
-        self._greetings.clear()
-        for connection in self._connections:
-            connection.fresh, connection.reason = True, reason
+    def detach_expired(self, now: float) -> list[Connection]:
+        """Detach the connections that reached their maximum lifetime, and return them."""
+        expired = [
+            connection
+            for connection in self._connections
+            if connection.ends_at <= now and not connection.is_inside_board
+        ]
+        for connection in expired:
+            self.detach(connection)
+        return expired
 
-    def pump(self, connection: Connection) -> None:
-        """Give one connection what it has not seen, for as long as it can take it."""
-        connection.woken.set()
-        if connection in self._connections:
-            self._ready.add(connection)
-            self._pump(connection, {})
+    def require_board(self, reset_reason: str | None) -> None:
+        """Make every connection await a new board, after a `reset` if there is a reason for one.
+
+        Writes nothing: call `flush` afterwards.
+        """
+        self._snapshots.clear()
+        for connection in self._connections:
+            if (position := connection.position) is not None:
+                self._leave_group(connection, position)
+            connection.await_board(reset_reason)
+        self._behind = self._connections - self._stalled
+
+    def resume_writing(self, connection: Connection) -> None:
+        """Serve a connection whose sink accepts bytes again."""
+        connection.wake_resume()
+        if connection in self._stalled:
+            self._stalled.discard(connection)
+            self._behind.add(connection)
+        if connection in self._behind:
+            self._serve(connection, {})
 
     def flush(self) -> None:
-        """Give everybody what is new. A round that takes long is cut into slices, between which the loop does other things."""
-        self._again = True
+        """Give every connection the frames that it has not received.
+
+        A round of more than SLICE_S yields the event loop and continues afterwards.
+        """
+        self._has_news = True
         if self._round is None:
             self._run_round()
 
-    def let_go(self, deadline_s: float) -> None:
-        """End the connections that took nothing for so long, and the boards that were made for others."""
-        self._greetings.let_go()
-        now, squeeze_s = (
-            time.monotonic(),
-            min(deadline_s, SQUEEZE_S) if self._crowded else deadline_s,
-        )
-        self._crowded = False
-        for connection in self._connections - self._ready:
-            before, connection.unsent = connection.unsent, connection.sink.unsent
-            if connection.blocked_since is None:
-                continue
-            if connection.unsent < before:
-                connection.taken_at = (
-                    now  # slow, but it reads: a large board takes a thin line its time
-                )
-            most_s = deadline_s if connection.rest is None else squeeze_s
-            if now > min(
-                connection.taken_at + most_s, connection.blocked_since + PATIENCE * most_s
-            ):
-                log.info(
-                    "let go of a reader that took nothing, or next to nothing, for %.0f s", most_s
-                )
-                connection.rest = None
-                self.discard(connection)
-                connection.sink.abort()
+    def abort_stalled(self, deadline_s: float) -> None:
+        """Abort the connections whose client has read nothing, or too little, for the deadline.
 
-    def take_old(self, now: float) -> list[Connection]:
-        """Let go of those that have lived their time, and return them."""
-        # One in the middle of a board ends when it has it.
-        old = [
-            connection
-            for connection in self._connections
-            if connection.ends_at <= now and connection.rest is None
-        ]
-        for connection in old:
-            self.discard(connection)
-        return old
+        Also releases the boards that no client receives.
+        """
+        self._snapshots.release_unused()
+        now = time.monotonic()
+        board_s = min(deadline_s, BOARD_DEADLINE_S) if self._lacks_board_memory else deadline_s
+        self._lacks_board_memory = False
+        for connection in list(self._stalled):
+            connection.note_progress(now)
+            most_s = board_s if connection.is_inside_board else deadline_s
+            if connection.stall is not None and connection.stall.is_over_deadline(now, most_s):
+                log.info("closed a client that read nothing, or too little, for %.0f s", most_s)
+                self.detach(connection)
+                connection.abort()
 
     def _run_round(self) -> None:
-        shared: _Shared = {}
         deadline = time.monotonic() + SLICE_S
         try:
-            while self._round is not None or self._again:
+            while self._round is not None or self._has_news:
                 if self._round is None:
-                    self._round, self._again = iter(list(self._ready)), False
-                for connection in self._round:
-                    if connection in self._ready:
-                        self._pump(connection, shared)
+                    self._round, self._has_news = self._serve_all(), False
+                for _ in self._round:
                     if time.monotonic() > deadline:
                         asyncio.get_running_loop().call_soon(self._run_round)
                         return
                 self._round = None
         except BaseException:
-            self._round = None  # or no flush would ever begin again
+            self._round = None  # Otherwise no later flush would start a round.
             raise
 
-    def _pump(self, connection: Connection, shared: _Shared) -> None:
+    def _serve_all(self) -> Iterator[None]:
+        """Serve all groups, then the connections that are behind; yield after each connection."""
+        for (view, framing), group in list(self._groups.items()):
+            yield from self._serve_group(group, view, framing)
+        shared: _Shared = {}
+        for connection in list(self._behind):
+            if connection in self._behind:
+                self._serve(connection, shared)
+            yield
+
+    def _serve_group(self, group: Group, view: View, framing: Framing) -> Iterator[None]:
+        # Between two yields, members may detach and new frames may arrive. Nobody joins the group
+        # meanwhile, since its position is not yet that of the ring's end. A group that has lost
+        # all members is not used again.
+        while group.members and group.position < self._ring.end:
+            if group.position < self._ring.first:
+                for connection in list(group.members):
+                    self._leave_group(connection, group.position)
+                    self._behind.add(connection)
+                return
+            data, position = self._read(group.position, view, framing)
+            if not data:
+                group.position = position
+                continue
+            for connection in list(group.members):
+                if connection in group.members:
+                    connection.sink.write(data)
+                    if not connection.sink.writable:
+                        self._leave_group(connection, position)
+                        self._stall(connection)
+                yield
+            group.position = position
+
+    def _serve(self, connection: Connection, shared: _Shared) -> None:
+        """Give one connection that is behind all that its sink accepts."""
         sink, ring = connection.sink, self._ring
         if sink.writable:
-            if connection.rest is None:
-                connection.blocked_since = None
-            else:
-                connection.taken_at = time.monotonic()
+            connection.note_writable(time.monotonic())
         while sink.writable:
-            if connection.rest is not None:
-                self._go_on(connection, connection.rest)
-            elif connection.fresh or connection.position < ring.first:
-                if not self._greet(connection):
-                    break
-            elif connection.position >= ring.end:
-                break
-            elif data := self._read(connection, shared):
-                sink.write(data)
-        if not sink.writable:
-            self._ready.discard(connection)
-            self._note_blocked(connection)
+            match connection.stage:
+                case ReceivingBoard() as stage:
+                    connection.write_next_piece(stage)
+                case Following(position) if position >= ring.first:
+                    if position >= ring.end:
+                        self._join_group(connection, position)
+                        return
+                    key = (position, connection.view, sink.framing)
+                    if key not in shared:
+                        shared[key] = self._read(*key)
+                    data, position = shared[key]
+                    connection.follow(position)
+                    if data:
+                        sink.write(data)
+                case AwaitingBoard() | Following():
+                    if not self._start_board(connection):
+                        return
+                case _:
+                    return
+        self._stall(connection)
 
-    def _note_blocked(self, connection: Connection) -> None:
-        """Keep what a reader had been given, for as long as that can be counted: it may fall off the ring."""
-        if connection.blocked_since is None:
-            connection.blocked_since = connection.taken_at = time.monotonic()
-            connection.unsent = 0
-        mark, position = connection.mark, connection.position
-        if connection.fresh or connection.view.seed or position < self._ring.first:
+    def _join_group(self, connection: Connection, position: int) -> None:
+        """Move a connection that has received every frame into the group at its position.
+
+        It stays behind while a round has not yet brought that group to the ring's end.
+        """
+        key = (connection.view, connection.sink.framing)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(position)
+        if group.position == position:
+            connection.join_group(group)
+            self._behind.discard(connection)
+
+    def _leave_group(self, connection: Connection, position: int) -> None:
+        connection.leave_group(position)
+        key = (connection.view, connection.sink.framing)
+        if (group := self._groups.get(key)) is not None and not group.members:
+            del self._groups[key]
+
+    def _stall(self, connection: Connection) -> None:
+        """Note that a connection accepts no bytes, and how many events its client has received."""
+        self._behind.discard(connection)
+        if connection not in self._connections:
             return
-        if mark is None or mark.position != position:
-            connection.mark = self._ring.mark(position, connection.view.choice, mark)
+        self._stalled.add(connection)
+        connection.note_stall(time.monotonic())
+        position, before = connection.position, connection.delivered
+        if position is None or connection.view.status_stream or position < self._ring.first:
+            return
+        if before is None or before.position != position:
+            choice = connection.view.choice
+            connection.note_delivered(self._ring.mark(position, choice, before))
 
-    def _greet(self, connection: Connection) -> bool:
-        """Begin to give a connection the whole board, and before it why it comes if the reader had another one already.
+    def _start_board(self, connection: Connection) -> bool:
+        """Begin to give a connection the whole board, after a message that explains why.
 
-        False when there is no room for its board: others must be through with theirs first.
+        Returns False if there is no memory for its board: others must receive theirs first.
         """
         view, sink = connection.view, connection.sink
-        greeting = self._greetings.get(
-            view, sink.framing, self._ring.first, self._ring.end, self._make_board
+        snapshot = self._snapshots.get(
+            view, sink.framing, self._ring.first, self._ring.end, self._encode_board
         )
-        if greeting is None:
-            self._crowded = True
+        if snapshot is None:
+            self._lacks_board_memory = True
             return False
-        if not view.seed and (why := self._explain(connection, greeting.position)):
-            sink.write(sink.framing(why))
-        connection.fresh, connection.position = False, greeting.position
-        connection.reason = connection.mark = None
-        connection.rest = greeting.read()
-        self._go_on(connection, connection.rest)
+        if not view.status_stream and (reason := self._explain(connection, snapshot.position)):
+            sink.write(sink.framing(reason))
+        connection.receive_board(snapshot.read(), snapshot.position)
+        if isinstance(connection.stage, ReceivingBoard):
+            connection.write_next_piece(connection.stage)
         return True
 
-    def _go_on(self, connection: Connection, rest: Iterator[tuple[bytes, bool]]) -> None:
-        # Each piece is a write of its own, and the same for all who read this board: nobody has a copy.
-        piece, is_last = next(rest)
-        if is_last:
-            connection.rest = None
-        connection.sink.write(piece)
-
     def _explain(self, connection: Connection, position: int) -> bytes:
-        if connection.fresh:
-            return b"" if connection.reason is None else reset_bytes(connection.reason)
-        mark = connection.mark
+        """Return the message that precedes a board which is true at `position`."""
+        if isinstance(connection.stage, AwaitingBoard):
+            reason = connection.stage.reset_reason
+            return b"" if reason is None else reset_bytes(reason)
         skipped = (
-            None if mark is None else self._ring.count_since(mark, position, connection.view.choice)
+            None
+            if connection.delivered is None
+            else self._ring.count_since(connection.delivered, position, connection.view.choice)
         )
-        return reset_bytes(SLOW) if skipped is None else skipped_bytes(SLOW, skipped)
+        return reset_bytes(TOO_SLOW) if skipped is None else skipped_bytes(TOO_SLOW, skipped)
 
-    def _read(self, connection: Connection, shared: _Shared) -> bytes:
-        """Return the bytes of the next frames for a connection and move it on; who stands where it stood shares them."""
-        key = (connection.position, connection.view, connection.sink.framing)
-        found = shared.get(key)
-        if found is None:
-            frames = self._ring.read(connection.position, WRITE_MAX_BYTES)
-            data = b"".join(
-                picked for frame in frames if (picked := connection.view.pick(frame)) is not None
-            )
-            found = shared[key] = (
-                connection.sink.framing(data) if data else b"",
-                connection.position + len(frames),
-            )
-        data, connection.position = found
-        return data
+    def _read(self, position: int, view: View, framing: Framing) -> tuple[bytes, int]:
+        """Return the framed bytes of the next frames for a view, and the position after them."""
+        frames = self._ring.read(position, WRITE_MAX_BYTES)
+        data = b"".join(picked for frame in frames if (picked := view.pick(frame)) is not None)
+        return (framing(data) if data else b""), position + len(frames)

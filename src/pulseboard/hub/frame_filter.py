@@ -1,7 +1,7 @@
-"""The `heartbeats` of some services, or the lines of a log that are wanted, cut out of the frame that everybody else shares.
+"""Cuts the rows of some services, or some log lines, out of a frame that all clients share.
 
-Nothing is kept in the ring for it, and whoever asks for no part pays nothing. The last few frames are kept taken
-apart, since in one flush each view cuts the same ones.
+The ring keeps nothing for this, and clients without such a filter pay nothing. The last few frames
+stay split in memory, since one flush cuts the same frames for each view.
 """
 
 from collections.abc import Collection
@@ -14,45 +14,44 @@ from pulseboard.wire.events.log import LogFilter
 from pulseboard.wire.views import LogView
 
 _DATA = b"data: "
-_BEATS = b'"heartbeats":['
+_ROWS = b'"heartbeats":['
 
 _logs = msgspec.json.Decoder(LogView)
 
 
-class _Parts(NamedTuple):
+class _Split(NamedTuple):
     head: bytes
-    by_service: dict[str, bytes]
+    rows_by_service: dict[str, bytes]
     tail: bytes
 
 
 def filter_heartbeats(full: bytes, services: Collection[str]) -> bytes:
-    """Return a `heartbeats` message with the beats of these services alone, be there none: it says up to when that is so."""
-    head, by_service, tail = _take_apart(full)
-    return (
-        head
-        + b",".join(by_service[service] for service in sorted(by_service.keys() & services))
-        + tail
-    )
+    """Return a `heartbeats` message with the rows of these services alone.
+
+    A message without rows is sent too: it carries `observed_until`.
+    """
+    head, rows_by_service, tail = _split(full)
+    selected = sorted(rows_by_service.keys() & services)
+    return head + b",".join(rows_by_service[service] for service in selected) + tail
 
 
 def filter_log(full: bytes, lines: LogFilter) -> bytes | None:
-    """Return a `log` message with the lines that are wanted alone, or None when there is nothing to tell."""
+    """Return a `log` message with the selected lines alone, or None if it would be empty."""
     head, _, json = full.partition(_DATA)
     view = _logs.decode(json)
     view.lines = [line for line in view.lines if lines.matches(line)]
-    return (
-        head + _DATA + msgspec.json.encode(view) + b"\n\n" if view.lines or view.dropped else None
-    )
+    if not view.lines and not view.dropped:
+        return None
+    return head + _DATA + msgspec.json.encode(view) + b"\n\n"
 
 
 @lru_cache(maxsize=4)
-def _take_apart(full: bytes) -> _Parts:
-    start = full.index(_BEATS, full.index(_DATA)) + len(_BEATS)
+def _split(full: bytes) -> _Split:
+    start = full.index(_ROWS, full.index(_DATA)) + len(_ROWS)
     end = full.rindex(b"]")
-    heartbeats: list[list[Any]] = msgspec.json.decode(full[start - 1 : end + 1])
+    rows: list[list[Any]] = msgspec.json.decode(full[start - 1 : end + 1])
     by_service: dict[str, list[bytes]] = {}
-    for heartbeat in heartbeats:
-        by_service.setdefault(heartbeat[0], []).append(msgspec.json.encode(heartbeat))
-    return _Parts(
-        full[:start], {service: b",".join(each) for service, each in by_service.items()}, full[end:]
-    )
+    for row in rows:
+        by_service.setdefault(row[0], []).append(msgspec.json.encode(row))
+    joined = {service: b",".join(each) for service, each in by_service.items()}
+    return _Split(full[:start], joined, full[end:])

@@ -1,4 +1,4 @@
-"""The frames of both streams: which event becomes which bytes (docs/reference/wire.md)."""
+"""The frames of both streams: the bytes of each message (docs/reference/wire.md)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,23 +23,27 @@ from pulseboard.wire.views import (
 
 
 def event_frame(entry: Entry) -> Frame:
-    """Return the frame of one event, for both streams; the status stream carries status events alone."""
-    event, id = entry.event, str(entry.cursor)
+    """Return the frame of one event. The status stream has a message for status events alone."""
+    event, cursor = entry.event, entry.cursor
     kind = kind_of(event)
     status_stream = None
     if kind.status_stream_view is not None:
-        status_stream = format_frame(encode(kind.status_stream_view(event)), id=id)
-    full = format_frame(encode(kind.view(event, entry.cursor)), event=kind.sse_event, id=id)
+        status_stream = format_frame(encode(kind.status_stream_view(event)), id=str(cursor))
     return Frame(
-        entry.cursor, kind.sse_event, event.service, full, status_stream, kind.count(event)
+        cursor,
+        kind.sse_event,
+        event.service,
+        full=_message(kind.sse_event, kind.view(event, cursor), cursor),
+        status_stream=status_stream,
+        count=kind.count(event),
     )
 
 
 def heartbeats_frame(
     now: int, observed_until: int, heartbeats: Iterable[Heartbeat], cursor: Cursor
 ) -> Frame:
-    """Return the frame that tells signs of life as [service, instance, seen], and the lag where there is one."""
-    # A row leaves a lag of 0 out, which no struct of msgspec can do.
+    """Return the frame of some heartbeats; times are ms by Redis' clock."""
+    # A row leaves out a lag of 0, which msgspec cannot express for a struct that is an array.
     rows: list[Any] = [
         (each.service, each.instance, each.seen, each.lag_ms)
         if each.lag_ms
@@ -48,42 +52,48 @@ def heartbeats_frame(
     ]
     view = HeartbeatsView(now, observed_until, rows)
     name = HEARTBEAT.sse_event
-    return Frame(cursor, name, None, _named(name, view, cursor), None)
+    return Frame(
+        cursor, kind=name, service=None, full=_message(name, view, cursor), status_stream=None
+    )
 
 
-def ping_frame(now: int, sight: Freshness, cursor: Cursor, omitted: int) -> Frame:
-    """Return the sign of life of the server itself, named so that a page's script sees it."""
-    view = PingView(now=now, omitted=omitted, **msgspec.structs.asdict(sight))
-    return Frame(cursor, None, None, _named("ping", view, cursor), None)
+def ping_frame(now: int, freshness: Freshness, cursor: Cursor, omitted: int) -> Frame:
+    """Return the server's own sign of life. It has a name, so that a page's script receives it."""
+    view = PingView(now=now, omitted=omitted, **msgspec.structs.asdict(freshness))
+    full = _message("ping", view, cursor)
+    return Frame(cursor, kind=None, service=None, full=full, status_stream=None)
 
 
 def keepalive_frame(cursor: Cursor) -> Frame:
-    """Return the comment that keeps proxies from cutting a quiet stream (WHATWG HTML 9.2.7)."""
-    return Frame(cursor, None, None, KEEPALIVE, KEEPALIVE)
+    """Return the comment that keeps a proxy from closing a quiet stream (WHATWG HTML 9.2.7)."""
+    return Frame(cursor, kind=None, service=None, full=KEEPALIVE, status_stream=KEEPALIVE)
 
 
 def board_bytes(view: BoardView, cursor: Cursor) -> bytes:
     """Return the `board` message."""
-    return format_frame(encode(view), event="board", id=str(cursor))
+    return _message("board", view, cursor)
 
 
 def reset_bytes(reason: str) -> bytes:
-    """Return the message that says why continuity was lost; a board follows. Only that one's id may be resumed from."""
+    """Return the `reset` message, which has no id: only the board that follows has one."""
     return format_frame(encode(ResetView(reason)), event="reset")
 
 
 def skipped_bytes(reason: str, skipped: Mapping[str, int]) -> bytes:
-    """Return the message that says how many events by kind a reader was too slow for; a board follows."""
+    """Return the `skipped` message: the number of skipped events by kind. A board follows."""
     return format_frame(encode(SkippedView(reason, dict(skipped))), event="skipped")
 
 
 def snapshot_bytes(snapshot: dict[str, msgspec.Raw], cursor: Cursor) -> bytes:
-    """Return the first message of the seed's stream."""
+    """Return the first message of the status stream."""
     return format_frame(encode(snapshot), id=str(cursor))
 
 
 def bye_bytes(reason: str, retry_ms: int, cursor: Cursor | None) -> bytes:
-    """Return the last message of `/api/stream`; without a cursor the reader keeps the id of what it saw last."""
+    """Return the last message of the event stream.
+
+    Without a cursor, the client keeps the id of the last message that it received.
+    """
     return format_frame(
         encode(ByeView(reason)),
         event="bye",
@@ -93,9 +103,9 @@ def bye_bytes(reason: str, retry_ms: int, cursor: Cursor | None) -> bytes:
 
 
 def retry_bytes(retry_ms: int) -> bytes:
-    """Return what tells a reader of the seed's stream when to come back; without data it is no message to anybody."""
+    """Return the reconnection time for the status stream; without data it is not a message."""
     return b"retry: %d\n\n" % retry_ms
 
 
-def _named(event: str, data: msgspec.Struct, cursor: Cursor) -> bytes:
+def _message(event: str, data: msgspec.Struct, cursor: Cursor) -> bytes:
     return format_frame(encode(data), event=event, id=str(cursor))

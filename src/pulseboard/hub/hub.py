@@ -1,56 +1,50 @@
-"""The hub: from one feed to every reader. It lives in one event loop and never waits for a reader."""
+"""The hub: from one feed to every client. It runs in one event loop and never waits for a client."""
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 
 import msgspec
 
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed.entries import Batch, FeedUnavailable, Heartbeat, Reset
-from pulseboard.bus.feed.reader import BLOCK_MS, FeedReader
+from pulseboard.bus.feed.reader import FeedReader
 from pulseboard.bus.history.incidents import InstanceLoss
 from pulseboard.bus.rejections import Rejections
 from pulseboard.hub.board import Board
-from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.board_encoder import encode_board
+from pulseboard.hub.connection import Connection
 from pulseboard.hub.fan_out import FanOut
-from pulseboard.hub.frames import (
-    board_bytes,
-    bye_bytes,
-    event_frame,
-    heartbeats_frame,
-    keepalive_frame,
-    ping_frame,
-    retry_bytes,
-    snapshot_bytes,
-)
+from pulseboard.hub.frames import event_frame, heartbeats_frame, keepalive_frame, ping_frame
 from pulseboard.hub.freshness import observe
 from pulseboard.hub.options import HubOptions
+from pulseboard.hub.resume import UNKNOWN, Replay, resume
 from pulseboard.hub.ring import Frame, Ring
+from pulseboard.hub.ticker import Ticker
+from pulseboard.hub.view import View
 from pulseboard.tasks import run_for_ever
 from pulseboard.wire.cursor import ZERO, Cursor
 from pulseboard.wire.errors import InvalidEvent
+from pulseboard.wire.instances import InstanceKey
 from pulseboard.wire.state import State
-from pulseboard.wire.views import BlindView, BoardView, CoverageGapView, Freshness
+from pulseboard.wire.views import BlindView, CoverageGapView, Freshness
 
-BEATS_EVERY_S = 1.0
-BEATS_PER_RHYTHM = 8
-"""Silence must be told in time: within an eighth of the fastest rhythm, but not oftener than BEATS_LEAST_S."""
-BEATS_LEAST_S = 0.1
 RETRY_MS = (500, 3_000)
-"""Readers come back spread over this, so that a restart is not met by all of them at once."""
-RETRY_OLD_MS = (10, 100)
-"""Those that end by themselves are spread already, and their page shall hardly see it."""
-
-log = logging.getLogger("pulseboard.hub")
+"""Clients reconnect at a random time in this range, so that a restart is not met by all at once."""
+RETRY_EXPIRED_MS = (10, 100)
+"""The range after the end of a stream's lifetime, which is already random for each client."""
+EXPIRED = "this stream reached its maximum lifetime; the next one continues from here"
 
 
 class Hub:
-    """Applies the feed to the board, and gives each connection what it has not seen, when it can take it."""
+    """Applies the feed to the board and the ring, and serves the attached connections.
+
+    `replay` reads missed events from Redis for clients that return; without it they receive a
+    `reset` when the ring lacks those events.
+    """
 
     def __init__(
         self,
@@ -59,208 +53,241 @@ class Hub:
         rejections: Rejections,
         options: HubOptions,
         *,
+        replay: Replay | None = None,
         ring: Ring | None = None,
     ) -> None:
         self.board = board
         self.ring = ring or Ring()
         self.cursor = ZERO
         self.epoch = 0
-        """How often the reading began anew: a position of an earlier epoch has no continuation."""
-        self.sight = Freshness(BlindView(clock.now_ms(), "no answer from Redis yet"))
+        """The number of resets so far: positions of an earlier epoch have no continuation."""
+        self.freshness = Freshness(BlindView(clock.now_ms(), "no answer from Redis yet"))
         self.options = options
         self._clock = clock
         self._rejections = rejections
-        self._fan_out = FanOut(self.ring, self._board_bytes)
-        self._beats: dict[tuple[str, str], Heartbeat] = {}
-        self._moved = asyncio.Event()
-        self._arriving: set[Connection] = set()
-        self._farewell: str | None = None
+        self._replay = replay
+        self._fan_out = FanOut(self.ring, self._encode_board)
+        self._unreported: dict[InstanceKey, Heartbeat] = {}
+        self._advanced = asyncio.Event()
+        self._resuming: set[Connection] = set()
+        self._close_reason: str | None = None
 
     @property
     def blind(self) -> BlindView | None:
-        """Since when and why the server cannot see Redis; None while it can."""
-        return self.sight.blind
+        """Since when and why the server cannot reach Redis; None while it can."""
+        return self.freshness.blind
 
     @property
     def now_ms(self) -> int:
-        """What time it is for the board, by Redis' clock."""
+        """The current time by Redis' clock, in ms."""
         return self._clock.now_ms()
 
     @property
     def clients(self) -> int:
-        """How many streams are open."""
+        """The number of open streams."""
         return len(self._fan_out)
 
     @property
     def closing(self) -> bool:
-        """True once no stream is taken any more."""
-        return self._farewell is not None
+        """True once the hub attaches no more connections."""
+        return self._close_reason is not None
 
     async def run(self, feed: FeedReader) -> None:
-        """Serve the feed until cancelled."""
+        """Apply the feed until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(run_for_ever(self._tick(feed)), name="pulseboard-hub-tick")
+            tasks.create_task(run_for_ever(Ticker(self).run(feed)), name="pulseboard-hub-tick")
             async with aclosing(feed.read()) as items:
                 async for item in items:
-                    self.take(item)
+                    self.apply(item)
 
-    def take(self, item: Batch | Reset | FeedUnavailable) -> None:
+    def apply(self, item: Batch | Reset | FeedUnavailable) -> None:
         """Apply one item of the feed and flush."""
         match item:
             case FeedUnavailable(reason):
                 since = self._clock.now_ms() if self.blind is None else self.blind.since
                 if self.blind != (blind := BlindView(since, reason)):
-                    self.sight = observe(self.sight, blind=blind)
-                    self._ping()
+                    self.freshness = observe(self.freshness, blind=blind)
+                    self.report_ping()
             case Reset():
-                self._restart(item)
+                self._apply_reset(item)
             case Batch():
-                self._apply(item)
-        self._moved.set()
+                self._apply_batch(item)
+        self._advanced.set()
         self._fan_out.flush()
 
-    def listen(self, gap: CoverageGapView | None) -> None:
-        """Tell readers at once from when to when plain publishes were not heard; None: there is no such time any more."""
-        self.sight = msgspec.structs.replace(self.sight, gap=gap)
-        self._ping()
+    def report_gap(self, gap: CoverageGapView | None) -> None:
+        """Report the latest coverage gap to the clients at once; None if there is none any more."""
+        self.freshness = msgspec.structs.replace(self.freshness, gap=gap)
+        self.report_ping()
         self._fan_out.flush()
 
-    def join(self, connection: Connection, since: Cursor | None = None) -> bool:
-        """Begin to serve a connection: from `since` if the ring holds what followed, or without it from the board of this tick.
+    async def attach(
+        self,
+        connection: Connection,
+        since: Cursor | None = None,
+        *,
+        reset_reason: str | None = None,
+    ) -> None:
+        """Serve a connection: from `since` if the missed events are available, else from a board.
 
-        False when the ring cannot say what followed: then `catch_up` may find it in Redis.
+        Waits only while the connection receives missed events from Redis. `reset_reason` explains
+        to a client that tried to resume why it receives a board instead. Once the hub is closing,
+        the stream ends at once.
         """
-        if since is not None and self._farewell is None:
-            position = self.ring.find(since)
-            if position is None:
-                return False
-            self.greet_back(connection, since)
-            connection.position, connection.fresh = position, False
-        self.enter(connection)
-        return True
-
-    def enter(self, connection: Connection) -> None:
-        """Serve a connection from where it stands; once the hub is closing, end it."""
-        if self._farewell is not None:
-            self._end(connection, self._farewell)
+        if reset_reason is not None:
+            connection.await_board(reset_reason)
+        if (
+            since is not None
+            and not self.closing
+            and not self._resume_from_ring(connection, since)
+            and not await self._resume_from_redis(connection, since)
+        ):
+            return
+        if self._close_reason is not None:
+            self._close(connection, self._close_reason)
             return
         if lifetime_s := self.options.stream_lifetime_s:
             connection.ends_at = time.monotonic() + lifetime_s * random.uniform(0.9, 1.1)  # noqa: S311
-        self._fan_out.add(connection)
+        self._fan_out.attach(connection)
 
-    def greet_back(self, connection: Connection, since: Cursor) -> None:
-        """Tell one that resumes what is in no feed: who is alive by now, and whether we can see."""
-        now = self._clock.now_ms()
+    def detach(self, connection: Connection) -> None:
+        """Stop serving a connection; do nothing if it is not attached."""
+        self._fan_out.detach(connection)
+
+    def resume_writing(self, connection: Connection) -> None:
+        """Continue a connection whose sink accepts bytes again."""
+        self._fan_out.resume_writing(connection)
+
+    def close(self, reason: str) -> None:
+        """End every stream with a `bye`, and attach no more connections."""
+        self._close_reason = reason
+        for connection in self._fan_out.detach_all():
+            self._close(connection, reason)
+        self._advanced.set()
+        for connection in self._resuming:
+            connection.wake_resume()
+
+    def write_liveness(self, connection: Connection, cursor: Cursor) -> None:
+        """Give a connection that resumes the facts that are in no feed entry.
+
+        These are the last sign of life of each instance, and whether the server can reach Redis.
+        """
         view, sink = connection.view, connection.sink
         heartbeats = self.board.heartbeats(view.services)
-        frames = [
-            heartbeats_frame(now, self.sight.observed_until, heartbeats, since),
-            self._ping_frame(now, since),
-        ]
-        # Proxies and browsers hold a stream back until its first byte.
-        frames += [keepalive_frame(since)] if view.seed else []
+        frames = [self._heartbeats_frame(heartbeats, cursor), self._ping_frame(cursor)]
+        if view.status_stream:
+            # Proxies and browsers withhold a stream until its first byte.
+            frames.append(keepalive_frame(cursor))
         sink.write(sink.framing(b"".join(view.pick(frame) or b"" for frame in frames)))
 
-    async def reach(self, cursor: Cursor, timeout_s: float) -> bool:
+    async def wait_for_cursor(self, cursor: Cursor, timeout_s: float) -> bool:
         """Wait until the feed has been read up to a cursor; return whether it was."""
         return await self._wait_until(lambda: self.cursor >= cursor, timeout_s)
 
-    async def begun(self, timeout_s: float) -> bool:
+    async def wait_for_board(self, timeout_s: float) -> bool:
         """Wait until the board has been read from Redis; return whether it was."""
         return await self._wait_until(lambda: self.epoch > 0, timeout_s)
+
+    def evictable(self) -> list[tuple[str, str, Cursor]]:
+        """Return the instances to remove from the board; none while blind."""
+        if self.blind is not None:
+            return []
+        return self.board.evictable(self._clock.now_ms(), self.freshness)
+
+    def losses(self) -> list[InstanceLoss]:
+        """Return the instances that are lost and not yet declared lost; none while blind."""
+        return [] if self.blind is not None else self.board.losses(self.freshness)
+
+    def states(self, service: str) -> dict[str, State]:
+        """Return the state of each instance of a service, by its name."""
+        return self.board.states_of(service, self.freshness)
+
+    def flush(self) -> None:
+        """Give every connection the frames that it has not received."""
+        self._fan_out.flush()
+
+    def report_heartbeats(self, *, even_none: bool = True) -> None:
+        """Append the frame of the heartbeats since the last one. `even_none`: also without any."""
+        if self._unreported or even_none:
+            heartbeats = list(self._unreported.values())
+            self._unreported.clear()
+            self.ring.append(self._heartbeats_frame(heartbeats, self.cursor))
+
+    def report_ping(self) -> None:
+        """Append a `ping`."""
+        self.ring.append(self._ping_frame(self.cursor))
+
+    def report_keepalive(self) -> None:
+        """Append a keep-alive comment."""
+        self.ring.append(keepalive_frame(self.cursor))
+
+    def enforce_deadlines(self, now: float) -> None:
+        """Abort clients that read nothing, and end the streams that reached their lifetime.
+
+        `now` is of the monotonic clock. An expired client reconnects to any server, so that no
+        server keeps more than its share.
+        """
+        self._fan_out.abort_stalled(self.options.write_deadline_s)
+        for connection in self._fan_out.detach_expired(now):
+            self._close(connection, EXPIRED, RETRY_EXPIRED_MS)
+
+    def _resume_from_ring(self, connection: Connection, since: Cursor) -> bool:
+        position = self.ring.find(since)
+        if position is None:
+            return False
+        self.write_liveness(connection, since)
+        connection.follow(position)
+        return True
+
+    async def _resume_from_redis(self, connection: Connection, since: Cursor) -> bool:
+        """Bring a connection up to the ring, or make it await the board; False: it was aborted."""
+        if self._replay is None:
+            connection.await_board(UNKNOWN)
+            return True
+        self._resuming.add(connection)
+        try:
+            return await resume(self, self._replay, connection, since)
+        finally:
+            self._resuming.discard(connection)
 
     async def _wait_until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not holds() and not self.closing:
-                    self._moved.clear()
-                    await self._moved.wait()
+                    self._advanced.clear()
+                    await self._advanced.wait()
         return holds()
 
-    @contextmanager
-    def arriving(self, connection: Connection) -> Iterator[None]:
-        """Wake a connection that is being brought up to date when the hub is closed meanwhile."""
-        self._arriving.add(connection)
-        try:
-            yield
-        finally:
-            self._arriving.discard(connection)
-
-    def leave(self, connection: Connection) -> None:
-        """Forget a connection. Leaving twice is leaving once."""
-        self._fan_out.discard(connection)
-
-    def pump(self, connection: Connection) -> None:
-        """Give one connection what it has not seen: it can take more."""
-        self._fan_out.pump(connection)
-
-    def close(self, reason: str) -> None:
-        """End every stream with a `bye`, and take no more."""
-        self._farewell = reason
-        for connection in self._fan_out.take_all():
-            self._end(connection, reason)
-        self._moved.set()
-        for connection in self._arriving:
-            connection.woken.set()
-
-    def forgettable(self) -> list[tuple[str, str, Cursor]]:
-        """Return what ended so long ago that it should leave the board; while blind, nothing."""
-        return (
-            []
-            if self.blind is not None
-            else self.board.forgettable(self._clock.now_ms(), self.sight)
-        )
-
-    def states(self, service: str) -> dict[str, State]:
-        """Return the state of each instance of a service, by its name; nothing where there is none."""
-        return self.board.states_of(service, self.sight)
-
-    def losses(self) -> list[InstanceLoss]:
-        """Return whoever is lost and was not declared so yet; while blind, nobody."""
-        return [] if self.blind is not None else self.board.losses(self.sight)
-
-    def _end(
-        self, connection: Connection, reason: str, retry_ms_between: tuple[int, int] = RETRY_MS
+    def _close(
+        self, connection: Connection, reason: str, retry_range_ms: tuple[int, int] = RETRY_MS
     ) -> None:
-        sink, retry_ms = connection.sink, random.randint(*retry_ms_between)  # noqa: S311
-        if connection.rest is not None:
-            sink.abort()  # what came now would be in the middle of a message
-            return
-        if connection.view.seed:
-            sink.close(sink.framing(retry_bytes(retry_ms)))
-            return
-        # The id would say that it has seen everything, and it would come back as if it had.
-        seen = (
-            self.cursor if not connection.fresh and connection.position >= self.ring.end else None
-        )
-        sink.close(sink.framing(bye_bytes(reason, retry_ms, seen)))
+        position = connection.position
+        # With the id of the hub's cursor, a client that is behind would resume after events that
+        # it has not received.
+        has_all = position is not None and position >= self.ring.end
+        retry_ms = random.randint(*retry_range_ms)  # noqa: S311
+        connection.close(reason, retry_ms, self.cursor if has_all else None)
 
-    def _see(self, observed_until: int, since: int) -> None:
-        """Take a sign of life of Redis; what was said while this server was blind, it could not hear."""
+    def _observe(self, observed_until: int, observed_since: int) -> None:
+        """Note an answer of Redis. The server could observe nothing while it was blind."""
         was_blind = self.blind is not None and self.epoch > 0
-        self.sight = observe(
-            self.sight,
+        self.freshness = observe(
+            self.freshness,
             observed_until=observed_until,
-            observed_since=max(since, observed_until) if was_blind else since,
+            observed_since=max(observed_since, observed_until) if was_blind else observed_since,
         )
 
-    def _ping(self) -> None:
-        self.ring.append(self._ping_frame(self._clock.now_ms(), self.cursor))
-
-    def _ping_frame(self, now: int, cursor: Cursor) -> Frame:
-        return ping_frame(now, self.sight, cursor, self.board.omitted(now))
-
-    def _restart(self, reset: Reset) -> None:
-        self._see(reset.observed_until, reset.observed_since)
+    def _apply_reset(self, reset: Reset) -> None:
+        self._observe(reset.observed_until, reset.observed_since)
         self.board.reset(reset)
-        self._refill(reset)
+        self._refill_ring(reset)
         self.cursor = reset.cursor
-        self._beats.clear()
-        self._fan_out.begin_anew(reset.reason if self.epoch else None)
+        self._unreported.clear()
+        self._fan_out.require_board(reset.reason if self.epoch else None)
         self.epoch += 1
 
-    def _refill(self, reset: Reset) -> None:
-        """Begin the ring with what happened last: readers that come back after a restart then need not ask Redis each."""
+    def _refill_ring(self, reset: Reset) -> None:
+        """Begin the ring with the last events, so that few clients resume from Redis afterwards."""
         recent = reset.recent
         if not recent or recent[-1].cursor != reset.cursor:
             self.ring.clear(reset.cursor)
@@ -268,99 +295,36 @@ class Hub:
         self.ring.clear(recent[0].cursor)
         for entry in recent[1:]:
             self.ring.append(event_frame(entry))
-        # After them, for whoever appeared in them has beaten since.
-        self.ring.append(
-            heartbeats_frame(
-                self._clock.now_ms(),
-                self.sight.observed_until,
-                self.board.heartbeats(),
-                reset.cursor,
-            )
-        )
+        # After the events: the instances that appear in them have sent heartbeats since.
+        self.ring.append(self._heartbeats_frame(self.board.heartbeats(), reset.cursor))
 
-    def _apply(self, batch: Batch) -> None:
+    def _apply_batch(self, batch: Batch) -> None:
         was_blind = self.blind is not None
-        self._see(batch.observed_until, batch.observed_since)
+        self._observe(batch.observed_until, batch.observed_since)
         for entry in batch.entries:
             try:
                 self.board.apply(entry)
             except InvalidEvent as error:
-                # The board has no room for it, but readers see it pass.
+                # The board has no room for this instance, but clients receive the event.
                 self._rejections.add(error, f"feed entry {entry.cursor}")
             self.cursor = entry.cursor
             self.ring.append(event_frame(entry))
         for heartbeat in batch.heartbeats:
             if self.board.apply_heartbeat(heartbeat):
-                self._beats[heartbeat.service, heartbeat.instance] = heartbeat
+                self._unreported[heartbeat.service, heartbeat.instance] = heartbeat
         if was_blind:
-            # First who was heard meanwhile, then that we can judge again.
-            self._tell_beats()
-            self._ping()
+            # The heartbeats come first: with the ping, clients judge states again.
+            self.report_heartbeats()
+            self.report_ping()
 
-    def _tell_beats(self) -> None:
-        heartbeats = list(self._beats.values())
-        self._beats.clear()
-        self.ring.append(
-            heartbeats_frame(
-                self._clock.now_ms(), self.sight.observed_until, heartbeats, self.cursor
-            )
-        )
+    def _heartbeats_frame(self, heartbeats: list[Heartbeat], cursor: Cursor) -> Frame:
+        now, observed_until = self._clock.now_ms(), self.freshness.observed_until
+        return heartbeats_frame(now, observed_until, heartbeats, cursor)
 
-    def _board_bytes(self, view: View) -> bytes:
-        if view.seed:
-            return snapshot_bytes(self.board.snapshot(), self.cursor)
+    def _ping_frame(self, cursor: Cursor) -> Frame:
+        now = self._clock.now_ms()
+        return ping_frame(now, self.freshness, cursor, self.board.omitted(now))
 
-        def shown(service: str) -> bool:
-            return view.services is None or service in view.services
-
-        board = BoardView(
-            **msgspec.structs.asdict(self.sight),
-            now=self._clock.now_ms(),
-            omitted=self.board.omitted(self._clock.now_ms()),
-            ping_s=self.options.ping_s,
-            version=self.options.version,
-            insecure=self.options.insecure,
-            expect=[name for name in self.board.expected if shown(name)],
-            instances=self.board.view(view.services),
-            incidents=[incident for incident in self.board.incidents if shown(incident.service)],
-        )
-        return board_bytes(board, self.cursor)
-
-    def _beats_every_s(self) -> float | None:
-        """Return how often signs of life are told; None when there are none to wait for."""
-        fastest_s = self.board.fastest_s()
-        if fastest_s is None:
-            return None
-        return min(BEATS_EVERY_S, max(BEATS_LEAST_S, fastest_s / BEATS_PER_RHYTHM))
-
-    async def _tick(self, feed: FeedReader) -> None:
-        options = self.options
-        pinged_at = heartbeat_at = time.monotonic()
-        while True:
-            beats_every_s = self._beats_every_s()
-            every_s = beats_every_s or BEATS_EVERY_S
-            feed.block_ms = min(
-                BLOCK_MS, int(every_s * 1000)
-            )  # what is told so often must be heard as often
-            await asyncio.sleep(min(every_s, options.ping_s, options.keepalive_s))
-            now = time.monotonic()
-            if self._beats or (beats_every_s is not None and self.blind is None):
-                self._tell_beats()
-            if now - pinged_at >= options.ping_s:
-                pinged_at = now
-                self._ping()
-            if now - heartbeat_at >= options.keepalive_s:
-                heartbeat_at = now
-                self.ring.append(keepalive_frame(self.cursor))
-            self._fan_out.flush()
-            self._fan_out.let_go(options.write_deadline_s)
-            self._end_old(now)
-
-    def _end_old(self, now: float) -> None:
-        """End the streams that have lived their time: they come back on any server, so that none keeps more than its share."""
-        for connection in self._fan_out.take_old(now):
-            self._end(
-                connection,
-                "this stream has lived its time; the next goes on where it ended",
-                RETRY_OLD_MS,
-            )
+    def _encode_board(self, view: View) -> bytes:
+        now = self._clock.now_ms()
+        return encode_board(view, self.board, self.freshness, self.options, now, self.cursor)

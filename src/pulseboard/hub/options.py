@@ -1,15 +1,19 @@
-"""What a hub and its board are told when they are made, and by default."""
+"""The settings of a hub and its board, with their defaults."""
 
 from dataclasses import dataclass
 
 WRITE_DEADLINE_S = 60.0
 FORGET_S = 7 * 86_400.0
-"""An instance without a sign of life for so long is taken off the board."""
+"""The server removes an instance from the board when its last sign of life is older than this."""
 
 
 @dataclass(frozen=True)
 class HubOptions:
-    """What readers are told and how often. A reader that takes nothing for `write_deadline_s` is frozen or gone, and let go."""
+    """What the hub reports about itself, and its intervals in seconds.
+
+    The hub closes a client that has read nothing for `write_deadline_s`. A stream ends after
+    `stream_lifetime_s`, randomized by up to a tenth; 0 sets no limit.
+    """
 
     ping_s: float = 5.0
     keepalive_s: float = 20.0
@@ -17,4 +21,3 @@ class HubOptions:
     version: str = ""
     insecure: bool = False
     stream_lifetime_s: float = 0.0
-    """Give or take a tenth; 0: streams do not end by themselves."""

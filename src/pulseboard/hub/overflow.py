@@ -1,33 +1,40 @@
-"""Who is not on a full board, as far as that can be known: whoever said something lately and found no room."""
+"""The instances that found no room on a full board, as far as they can be known.
 
-LEFT_OUT_S = 3_600.0
-"""So long one counts after it last said something: nobody hears a beat of it, nor that it died."""
-LEFT_OUT_MAX = 10_000
+An instance counts for OVERFLOW_S after its last event: the server keeps neither its heartbeats nor
+its loss.
+"""
+
+from pulseboard.wire.instances import InstanceKey
+
+OVERFLOW_S = 3_600.0
+OVERFLOW_MAX = 10_000
 
 
 class Overflow:
-    """Instances by (service, instance), with when each last spoke (ms by Redis' clock)."""
+    """The omitted instances, each with the time of its last event (ms by Redis' clock)."""
 
     def __init__(self) -> None:
-        self._spoke: dict[tuple[str, str], int] = {}
+        # In the order of their last events, oldest first.
+        self._published_at: dict[InstanceKey, int] = {}
 
-    def add(self, who: tuple[str, str], at_ms: int) -> None:
-        """Note that one spoke for which there was no room."""
-        if who in self._spoke or len(self._spoke) < LEFT_OUT_MAX:
-            self._spoke.pop(who, None)
-            self._spoke[who] = at_ms  # at the end: they are in the order in which they spoke
+    def add(self, key: InstanceKey, at_ms: int) -> None:
+        """Note an event of an instance that found no room."""
+        if key in self._published_at or len(self._published_at) < OVERFLOW_MAX:
+            self._published_at.pop(key, None)
+            self._published_at[key] = at_ms
 
-    def discard(self, who: tuple[str, str]) -> None:
-        """Forget one that is on the board, or ended."""
-        self._spoke.pop(who, None)
+    def discard(self, key: InstanceKey) -> None:
+        """Forget an instance that is on the board, or has stopped."""
+        self._published_at.pop(key, None)
 
     def clear(self) -> None:
-        self._spoke.clear()
+        """Forget all instances."""
+        self._published_at.clear()
 
     def count(self, now_ms: int) -> int:
-        """Return how many there are, or LEFT_OUT_MAX if there are more."""
-        for who, spoke in list(self._spoke.items()):
-            if spoke >= now_ms - LEFT_OUT_S * 1000:
+        """Return how many instances were omitted in the last hour, at most OVERFLOW_MAX."""
+        for key, published_at in list(self._published_at.items()):
+            if published_at >= now_ms - OVERFLOW_S * 1000:
                 break
-            del self._spoke[who]
-        return len(self._spoke)
+            del self._published_at[key]
+        return len(self._published_at)

@@ -1,101 +1,120 @@
-"""Catching up: a reader that comes back after the ring let go of what it missed gets it from Redis, else a reset."""
+"""Resume: a client that returns receives the events that it missed, from the ring or from Redis.
+
+If neither has all of them, the client receives a `reset` with the reason, and the board.
+"""
 
 import asyncio
 import logging
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from pulseboard.bus.feed.entries import Entry
-from pulseboard.bus.feed.replay import FeedReplay
 from pulseboard.hub.connection import Connection
 from pulseboard.hub.frames import event_frame
-from pulseboard.hub.hub import Hub
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable
 
+if TYPE_CHECKING:
+    from pulseboard.hub.hub import Hub
+
 MAX_EVENTS = 10_000
-"""Whoever missed more is told so and gets the board: it would take longer to read it all than to see what is the case."""
+"""A client that missed more events receives the board, which takes less time to read."""
 AHEAD_S = 2.0
 """How far another server may be ahead of this one in reading the feed."""
 
-NOT_YET = "the server has not seen Redis yet"
-UNKNOWN = "what followed the last message that was seen is no longer held"
-TOO_MUCH = f"more than {MAX_EVENTS} messages were missed"
-BROKEN = "Redis lost events while they were being read again"
+NOT_YET = "the server has not reached Redis yet"
+UNKNOWN = "the events after the last one that the client received are no longer kept"
+TOO_MANY = f"the client missed more than {MAX_EVENTS} events"
+LOST = "Redis lost events while they were read again"
 CLOSING = "the server is closing"
-AWAY = "what was missed cannot be read from Redis"
+UNREACHABLE = "the missed events cannot be read from Redis"
 
 log = logging.getLogger("pulseboard.hub")
 
 
-async def catch_up(hub: Hub, replay: FeedReplay, connection: Connection, since: Cursor) -> None:
-    """Serve a connection that `Hub.join` could not: replay from Redis what it missed, or begin with a reset and the board.
+class Replay(Protocol):
+    """Reads the past of the feed (`bus.feed.replay.FeedReplay`)."""
 
-    Returns early when the reader takes nothing for the hub's write deadline; its sink is aborted then.
+    async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
+        """Return a page of events after `since` and its end; None if the feed lacks some of them."""
+
+
+async def resume(hub: "Hub", replay: Replay, connection: Connection, since: Cursor) -> bool:
+    """Bring a connection up to a position in the ring, or make it await the board.
+
+    Returns False if its client read nothing for the hub's write deadline; it is aborted then.
     """
     try:
-        with hub.arriving(connection):
-            # Nobody knows when Redis will come: that is not to be waited for with the first byte.
-            connection.reason = (
-                await _replay(hub, replay, connection, since) if hub.epoch else NOT_YET
-            )
+        # The time until Redis answers is unknown, so the first byte does not wait for it.
+        reason = await _resume(hub, replay, connection, since) if hub.epoch else NOT_YET
     except BusUnavailable as error:
-        log.info("a reader could not be brought up to date: %s", error)
-        connection.reason = AWAY
+        log.info("could not read the events that a client missed: %s", error)
+        reason = UNREACHABLE
     except TimeoutError:
-        log.info("let go of a reader that took nothing of what it had missed")
-        connection.sink.abort()
-        return
-    connection.fresh = connection.reason is not None
-    hub.enter(connection)
+        log.info("closed a client that read nothing of the events that it had missed")
+        connection.abort()
+        return False
+    if reason is not None:
+        connection.await_board(reason)
+    return True
 
 
-async def _replay(
-    hub: Hub, replay: FeedReplay, connection: Connection, since: Cursor
-) -> str | None:
-    """Give a connection what it missed up to a position in the ring, which it then has; return why not, or None."""
+async def _resume(hub: "Hub", replay: Replay, connection: Connection, since: Cursor) -> str | None:
+    """Give a connection the events that it missed; return the reason why not, or None."""
     if since > hub.cursor:
-        # It comes from a server that is a moment ahead of this one, or from data that Redis has lost.
-        if await replay.read(since, since) is None or not await hub.reach(since, AHEAD_S):
+        # The client was at a server that is slightly ahead of this one, or Redis has lost data.
+        if not await _wait_until_read(hub, replay, since):
             return UNKNOWN
         if (position := hub.ring.find(since)) is not None:
-            hub.greet_back(connection, since)
-            connection.position = position
+            hub.write_liveness(connection, since)
+            connection.follow(position)
             return None
-    epoch, bound, cursor = hub.epoch, hub.cursor, since
-    connection.position = hub.ring.end
-    connection.mark = hub.ring.mark(connection.position, connection.view.choice)
-    read = 0
+    epoch, bound, position = hub.epoch, hub.cursor, hub.ring.end
+    connection.start_resuming(hub.ring.mark(position, connection.view.choice))
+    cursor, count = since, 0
     while cursor < bound:
-        # First, so that for one who takes nothing nothing is read.
+        # Waiting comes first, so that nothing is read for a client that reads nothing.
         await _wait_for_room(hub, connection)
         if hub.closing:
             break
         page = await replay.read(cursor, bound)
         if page is None:
-            return UNKNOWN if cursor == since else BROKEN
+            return UNKNOWN if cursor == since else LOST
         if cursor == since:
-            hub.greet_back(connection, since)
+            hub.write_liveness(connection, since)
         entries, cursor = page
-        read += len(entries)
-        if read > MAX_EVENTS:
-            return TOO_MUCH
+        count += len(entries)
+        if count > MAX_EVENTS:
+            return TOO_MANY
         _write(connection, entries)
     if hub.closing:
         return CLOSING
     if hub.epoch != epoch:
-        return BROKEN
-    if read:
-        # Who appeared in what was missed was nobody that the reader knew when it was told who is alive.
-        hub.greet_back(connection, bound)
+        return LOST
+    if count:
+        # The client did not know instances that appeared in the missed events when it received
+        # the first heartbeats.
+        hub.write_liveness(connection, bound)
+    connection.follow(position)
     return None
 
 
-async def _wait_for_room(hub: Hub, connection: Connection) -> None:
-    """Wait until a connection can take more, or the hub closes; raise TimeoutError when it takes nothing for too long."""
+async def _wait_until_read(hub: "Hub", replay: Replay, since: Cursor) -> bool:
+    """Return whether the feed has this entry, and this server reads it in time."""
+    is_in_feed = await replay.read(since, since) is not None
+    return is_in_feed and await hub.wait_for_cursor(since, AHEAD_S)
+
+
+async def _wait_for_room(hub: "Hub", connection: Connection) -> None:
+    """Wait until a connection can take more, or the hub closes.
+
+    Raises TimeoutError if its client reads nothing for the write deadline.
+    """
+    if connection.has_room():
+        return
     async with asyncio.timeout(hub.options.write_deadline_s):
-        while not connection.sink.writable and not hub.closing:
-            connection.woken.clear()
-            await connection.woken.wait()
+        while not (connection.has_room() or hub.closing):
+            await connection.wait_for_room()
 
 
 def _write(connection: Connection, entries: Iterable[Entry]) -> None:

@@ -1,4 +1,7 @@
-"""The ring: the last frames in one order. A reader is a position in it; what it has not read yet is its only queue."""
+"""The ring: the last frames in one order.
+
+A client is a position in the ring: the frames after that position are its only queue.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,47 +11,52 @@ from pulseboard.wire.cursor import ZERO, Cursor
 
 MAX_FRAMES = 8_192
 MAX_BYTES = 32 * 1024 * 1024
-MAX_TALLIED = 20_000
-"""Services that frames are counted for; with more than these, the counting begins anew."""
+MAX_COUNTED = 20_000
+"""The pairs of kind and service that frames are counted for; at one more, all counts restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message to readers, encoded once.
+    """One message to clients, encoded once.
 
-    `full` is what `/api/stream` sends and `seed` what the seed's stream sends; None is nothing. `kind` None is for everyone.
-    `count` is how many events it tells of: a log has many lines.
+    `full` is what the event stream sends and `status_stream` what the status stream sends; None
+    sends nothing. A `kind` of None is for every view. `count` is the number of events in the
+    message: a log message has many lines.
     """
 
     cursor: Cursor
     kind: str | None
     service: str | None
     full: bytes | None
-    seed: bytes | None
+    status_stream: bytes | None
     count: int = 1
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", len(self.full or b"") + len(self.seed or b""))
+        object.__setattr__(self, "size", len(self.full or b"") + len(self.status_stream or b""))
 
 
-_GONE = Frame(ZERO, None, None, None, None)
+_DROPPED = Frame(ZERO, None, None, None, None)
 
 
 class Choice(NamedTuple):
-    """Which events a reader wants; None is all."""
+    """The kinds and services that a view selects; None selects all."""
 
     kinds: frozenset[str] | None = None
     services: frozenset[str] | None = None
 
-    def takes(self, kind: str, service: str) -> bool:
+    def includes(self, kind: str, service: str) -> bool:
+        """Return whether events of this kind and service are selected."""
         return (self.kinds is None or kind in self.kinds) and (
             self.services is None or service in self.services
         )
 
 
 class Mark(NamedTuple):
-    """How many events of a choice, by kind, had come before a position. Comparable only within one `era`."""
+    """The number of selected events before a position, by kind.
+
+    Marks are comparable only within one `era`, which ends when all counts restart.
+    """
 
     position: int
     counts: Counter[str]
@@ -56,17 +64,17 @@ class Mark(NamedTuple):
 
 
 class Ring:
-    """Frames numbered from 0 on, of which the last are held, bounded in count and bytes.
+    """The last frames, bounded in count and bytes. All frames ever appended are numbered from 0.
 
-    A resume is possible from any cursor not older than `floor`.
+    A client can resume from any cursor that is not older than `floor`.
     """
 
     def __init__(self, max_frames: int = MAX_FRAMES, max_bytes: int = MAX_BYTES) -> None:
         self._max_frames = max_frames
         self._max_bytes = max_bytes
         self._frames: list[Frame] = []
-        self._dropped = 0  # how many of the front of the list are no longer held
-        self._start = 0  # the number of the first frame in the list
+        self._dropped = 0  # How many entries at the front of the list are dropped frames.
+        self._start = 0  # The number of the first frame in the list.
         self._bytes = 0
         self._by_kind: Counter[str] = Counter()
         self._by_service: Counter[tuple[str, str]] = Counter()
@@ -84,33 +92,33 @@ class Ring:
         return self._start + len(self._frames)
 
     def append(self, frame: Frame) -> None:
-        """Add one frame, at the price of the oldest when there is no room."""
+        """Append one frame, and drop the oldest frames while the ring is over its bounds."""
         self._frames.append(frame)
         self._bytes += frame.size
-        self._tally(frame)
+        self._count_frame(frame)
         while self.end - self.first > self._max_frames or (
             self._bytes > self._max_bytes and self.end - self.first > 1
         ):
             oldest = self._frames[self._dropped]
             self._bytes -= oldest.size
             self.floor = oldest.cursor
-            self._frames[self._dropped] = _GONE  # its bytes go at once, not when the list moves up
+            self._frames[self._dropped] = _DROPPED  # This frees its bytes at once.
             self._dropped += 1
-        # Moving the list up at each frame would cost its length each time; at every doubling it costs nothing to speak of.
+        # Deleting the front of the list costs its length, so that happens at every doubling only.
         if self._dropped > 64 and self._dropped * 2 > len(self._frames):
             del self._frames[: self._dropped]
             self._start += self._dropped
             self._dropped = 0
 
     def clear(self, floor: Cursor) -> None:
-        """Drop every frame: what came before `floor` has no continuation here."""
+        """Drop every frame. Clients can resume from `floor`, and from nothing older."""
         self._start = self.end
         self._frames.clear()
         self._dropped = self._bytes = 0
         self.floor = floor
 
     def read(self, position: int, max_bytes: int) -> list[Frame]:
-        """Return the frames from `position` on, up to `max_bytes` of them but at least one if there is one."""
+        """Return the frames from `position` on: at most `max_bytes`, but at least one if there is one."""
         frames: list[Frame] = []
         size = 0
         for index in range(position - self._start, len(self._frames)):
@@ -122,10 +130,10 @@ class Ring:
         return frames
 
     def find(self, cursor: Cursor) -> int | None:
-        """Return the position after all that a reader at `cursor` has seen, or None when the ring cannot say.
+        """Return the position after the frames that a client at `cursor` has received.
 
-        It can say only for a cursor that it knows: one between two of its frames is of an event that Redis has lost since,
-        so that whoever saw it holds something that is true no more.
+        Returns None for a cursor that is not of a frame in the ring. A cursor between two frames
+        belongs to an event that Redis has lost since, so its client holds data that is not valid.
         """
         if self.floor is None or cursor < self.floor:
             return None
@@ -140,9 +148,9 @@ class Ring:
         return self._start + low if cursor == known else None
 
     def mark(self, position: int, choice: Choice, before: Mark | None = None) -> Mark:
-        """Return how many events of a choice came before a position that is held.
+        """Return how many selected events precede a position in the ring.
 
-        Counted on from `before`, or back from the end, whichever is nearer.
+        Counts forward from `before`, or back from the end, whichever is nearer.
         """
         if (
             before is not None
@@ -156,7 +164,10 @@ class Ring:
         return Mark(position, counts, self._era)
 
     def count_since(self, mark: Mark, position: int, choice: Choice) -> Counter[str] | None:
-        """Return by kind how many events lie between a mark and a position that is held; None when that is no longer known."""
+        """Return the number of selected events between a mark and a position, by kind.
+
+        Returns None if the counts have restarted since the mark.
+        """
         return self.mark(position, choice).counts - mark.counts if mark.era == self._era else None
 
     def _total(self, choice: Choice) -> Counter[str]:
@@ -170,15 +181,15 @@ class Ring:
     def _count(self, start: int, end: int, choice: Choice) -> Counter[str]:
         counts: Counter[str] = Counter()
         for frame in self._frames[start - self._start : end - self._start]:
-            if frame.kind and frame.service and choice.takes(frame.kind, frame.service):
+            if frame.kind and frame.service and choice.includes(frame.kind, frame.service):
                 counts[frame.kind] += frame.count
         return counts
 
-    def _tally(self, frame: Frame) -> None:
+    def _count_frame(self, frame: Frame) -> None:
         if frame.kind is None or frame.service is None:
             return
         if (
-            len(self._by_service) >= MAX_TALLIED
+            len(self._by_service) >= MAX_COUNTED
             and (frame.kind, frame.service) not in self._by_service
         ):
             self._by_service.clear()

@@ -1,25 +1,28 @@
-"""Greetings: the whole board as bytes, made once for a crowd that comes at once, or is reset, instead of a copy for each.
+"""Encoded boards that several clients share.
 
-Readers take a large one piece by piece, and whoever stops in the middle keeps it in memory. Invariant: all boards that are
-in memory take ROOM_BYTES and one board at most, however many readers are frozen, whenever they came and whatever they chose.
+When many clients attach at once, or are reset, they receive the same bytes instead of a copy each.
+A client reads a large board piece by piece, and a client that stops reading keeps it in memory.
+Invariant: all boards in memory take at most BOARDS_MAX_BYTES and the size of one board, however
+many clients have stopped reading, whenever they attached, and whatever they selected.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from weakref import WeakSet, WeakValueDictionary
 
-from pulseboard.hub.connection import Framing, View
+from pulseboard.hub.connection import Framing
+from pulseboard.hub.view import View
 
 PIECE_BYTES = 64 * 1024
 FRESH_S = 0.1
-"""How long a board that was made for one reader serves others; what followed it is in the ring."""
+"""How long a board serves further clients; the ring has the frames that followed it."""
 MAX_KEPT = 32
-"""How many boards are held when nobody reads them: readers choose their filters, and so how many differ."""
-ROOM_BYTES = 32 * 1024 * 1024
+"""How many boards are kept without a client: the number of different filters is unbounded."""
+BOARDS_MAX_BYTES = 32 * 1024 * 1024
 
 
 class EncodedSnapshot:
-    """A board, framed, in pieces, and the position in the ring that it is true at."""
+    """A board as framed pieces, true at `position` in the ring."""
 
     __slots__ = ("__weakref__", "made_at", "pieces", "position", "size")
 
@@ -32,7 +35,8 @@ class EncodedSnapshot:
         self.size = len(board)
 
     def read(self) -> Iterator[tuple[bytes, bool]]:
-        """Yield each piece, and whether it is the last."""
+        """Yield each piece, and whether it is the last one."""
+        # The iterator holds a reference to this board, so a board in use stays counted.
         for piece in self.pieces:
             yield piece, piece is self.pieces[-1]
 
@@ -41,22 +45,23 @@ _Key = tuple[bool, frozenset[str] | None, Framing]
 
 
 class SnapshotCache:
-    """Boards by what of a view they depend on, and by framing."""
+    """Boards by the parts of a view that they depend on, and by framing."""
 
     def __init__(self) -> None:
         self._kept: dict[_Key, EncodedSnapshot] = {}
         self._latest: WeakValueDictionary[_Key, EncodedSnapshot] = WeakValueDictionary()
-        # Every board that anybody still reads, or that is kept.
+        # Every board that is kept, or that a client still receives.
         self._all: WeakSet[EncodedSnapshot] = WeakSet()
 
     def get(
-        self, view: View, framing: Framing, first: int, end: int, make: Callable[[View], bytes]
+        self, view: View, framing: Framing, first: int, end: int, encode: Callable[[View], bytes]
     ) -> EncodedSnapshot | None:
-        """Return a board that is true at a position not before `first`; one that is made is true at `end`.
+        """Return a board that is true at a position from `first` on; a new one is true at `end`.
 
-        Where there is no room for another, an older one serves as long as the ring has what followed; else None.
+        If there is no memory for a new one, an older board serves while the ring has the frames
+        that followed it. Returns None otherwise.
         """
-        key = (view.seed, view.services, framing)
+        key = (view.status_stream, view.services, framing)
         found = self._latest.get(key)
         if (
             found is not None
@@ -70,21 +75,22 @@ class SnapshotCache:
         self._kept.pop(key, None)
         if self._is_full():
             return None
-        made = self._kept[key] = self._latest[key] = EncodedSnapshot(make(view), framing, end)
+        made = EncodedSnapshot(encode(view), framing, end)
+        self._kept[key] = self._latest[key] = made
         self._all.add(made)
         return made
 
-    def let_go(self) -> None:
-        """Keep none that nobody reads: it takes memory for nothing."""
+    def release_unused(self) -> None:
+        """Release the boards that no client receives."""
         self._kept.clear()
 
     def clear(self) -> None:
-        """Give none of them to anybody any more: what they show is past."""
+        """Give no further client any of these boards, which are outdated."""
         self._kept.clear()
         self._latest.clear()
 
-    def _is_fresh(self, greeting: EncodedSnapshot) -> bool:
-        return time.monotonic() - greeting.made_at <= FRESH_S
+    def _is_fresh(self, snapshot: EncodedSnapshot) -> bool:
+        return time.monotonic() - snapshot.made_at <= FRESH_S
 
     def _is_full(self) -> bool:
-        return sum(greeting.size for greeting in self._all) >= ROOM_BYTES
+        return sum(snapshot.size for snapshot in self._all) >= BOARDS_MAX_BYTES

@@ -37,7 +37,7 @@ def create_app(runtime: Runtime) -> Litestar:
     return Litestar(
         [
             *services.routes(hub),
-            *streams.routes(hub, runtime.replay),
+            *streams.routes(hub),
             *history.routes(hub, runtime.history),
             *logs.routes(hub, runtime.history),
             *metrics.routes(hub, runtime.history, runtime.latest_metrics),

@@ -74,7 +74,6 @@ class Runtime:
         self.rejections = Rejections()
         clock = RedisClock()
         board = Board(settings.expect, forget_s=settings.forget_s)
-        self.hub = Hub(board, clock, self.rejections, _hub_options(settings))
 
         # Parts that read from Redis and write to it. All but the feed reader share one client.
         max_event_bytes = settings.max_event_bytes
@@ -86,7 +85,8 @@ class Runtime:
             self.rejections,
             max_event_bytes=max_event_bytes,
         )
-        self.replay = FeedReplay(self._bus, self.rejections, max_event_bytes=max_event_bytes)
+        replay = FeedReplay(self._bus, self.rejections, max_event_bytes=max_event_bytes)
+        self.hub = Hub(board, clock, self.rejections, _hub_options(settings), replay=replay)
         self.history = HistoryReader(self._bus, self.rejections, max_event_bytes=max_event_bytes)
         self.latest_metrics = LatestMetrics(
             self._bus, self.rejections, max_event_bytes=max_event_bytes
@@ -130,7 +130,7 @@ class Runtime:
             self._run(), name="pulseboard-runtime", context=contextvars.Context()
         )
         self._task.add_done_callback(self._note_end)
-        self._first_board = asyncio.ensure_future(self.hub.begun(FIRST_BOARD_S))
+        self._first_board = asyncio.ensure_future(self.hub.wait_for_board(FIRST_BOARD_S))
 
     async def wait_for_board(self) -> None:
         """Wait until the board was read from Redis, at most FIRST_BOARD_S after the start.
@@ -215,7 +215,7 @@ class Runtime:
         ]
 
     async def _evict_ended(self) -> None:
-        if ended := self.hub.forgettable():
+        if ended := self.hub.evictable():
             await self._evictor.evict(ended)
 
     async def _declare_losses(self) -> None:
@@ -223,7 +223,7 @@ class Runtime:
             await self.incidents.declare_lost(losses)
 
     def _report_coverage_gap(self, gap: CoverageGap | None) -> None:
-        self.hub.listen(None if gap is None else CoverageGapView(*gap))
+        self.hub.report_gap(None if gap is None else CoverageGapView(*gap))
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

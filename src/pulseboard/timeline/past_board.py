@@ -171,7 +171,7 @@ class PastBoardReader:
     def _judge_instances(
         self, moments: Sequence[_ServiceAtMoment], losses: Sequence[Incident], at_ms: int
     ) -> list[PastInstance]:
-        seen_ms = self._hub.board.seen()
+        seen_ms = self._hub.board.last_seen()
         judged: list[PastInstance] = []
         for moment in moments:
             for name, entry in moment.latest.items():

@@ -3,14 +3,26 @@
 import signal
 from typing import Any
 
+import msgspec
 import pytest
 from tests.acceptance.cli.test_status import states
 from tests.support.cli import Ask, Board, Program, Pulseboard, is_ready, steady_port, until
 
-from pulseboard.cli.board_mirror import InstanceSeen
 from pulseboard.cli.condition import Condition, find
 from pulseboard.wire.errors import ConfigError
 from pulseboard.wire.state import State
+from pulseboard.wire.views import InstanceStateView
+
+
+def alive(instance: str, status: dict[str, Any]) -> InstanceStateView:
+    """Return a running instance of the service `a`."""
+    return InstanceStateView(
+        service="a",
+        timestamp=0,
+        status=msgspec.Raw(msgspec.json.encode(status)),
+        instance=instance,
+        state=State.ALIVE,
+    )
 
 
 def waits(board: Board) -> bool:
@@ -146,17 +158,12 @@ class TestCondition:
         ],
     )
     def test_a_field_has_a_value(self, fields: str, status: dict[str, Any], holds: bool) -> None:
-        instance = InstanceSeen(service="a", instance="i", status=status, state=State.ALIVE)
+        instance = alive("i", status)
         condition = Condition.parse(f"a=alive,{fields}")
         assert (condition.find_holder([instance]) == "i") is holds
 
     def test_all_fields_must_be_those_of_one_instance(self) -> None:
-        one, other = (
-            InstanceSeen(
-                service="a", instance=f"{n}", status={"n": n, "m": 3 - n}, state=State.ALIVE
-            )
-            for n in (1, 2)
-        )
+        one, other = (alive(f"{n}", {"n": n, "m": 3 - n}) for n in (1, 2))
         assert Condition.parse("a=alive,n=1,m=2").find_holder([one, other]) == "1"
         assert Condition.parse("a=alive,n=1,m=1").find_holder([one, other]) is None
 

@@ -105,7 +105,7 @@ def test_what_a_snapshot_has_too_many_of_is_left_out() -> None:
 
 
 def test_a_flood_of_names_that_find_no_room_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulseboard.hub.overflow.LEFT_OUT_MAX", 5)
+    monkeypatch.setattr("pulseboard.hub.overflow.OVERFLOW_MAX", 5)
     board = Board(max_instances=0)
     for n in range(20):
         with pytest.raises(InvalidEvent):
@@ -148,7 +148,7 @@ REPLACED_MS = int(FORGET_REPLACED_S * 1000)
 
 class TestForget:
     def forgettable(self, board: Board, now: int) -> list[str]:
-        return [name for _, name, _ in board.forgettable(now, at(now))]
+        return [name for _, name, _ in board.evictable(now, at(now))]
 
     def test_an_instance_that_a_restart_replaced_goes_after_an_hour(self) -> None:
         board = Board()
@@ -282,12 +282,12 @@ class TestLosses:
 
 def test_the_fastest_rhythm_is_of_those_that_should_beat() -> None:
     board = Board()
-    assert board.fastest_s() is None
+    assert board.shortest_interval_s() is None
     board.apply(entry(1, instance="none"))
-    assert board.fastest_s() is None
+    assert board.shortest_interval_s() is None
     board.apply(entry(2, instance="slow", heartbeat_s=60))
     board.apply(entry(3, instance="gone", heartbeat_s=1, stopped=True))
-    assert board.fastest_s() == 60
+    assert board.shortest_interval_s() == 60
 
 
 def test_a_lag_stands_until_the_next_beat() -> None:
@@ -302,6 +302,6 @@ def test_a_lag_stands_until_the_next_beat() -> None:
 def test_nothing_is_fresh_on_a_blind_board() -> None:
     board = Board()
     board.apply(entry(1_000, heartbeat_s=5))
-    (instance,) = board._instances.values()
+    (instance,) = board._instances.records.values()
     assert instance.state(at(1_001)) is State.ALIVE
     assert instance.state(Freshness(BlindView(1, "gone"), 1_001)) is State.UNKNOWN

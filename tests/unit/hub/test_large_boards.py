@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.support.hub import ListSink, entry, join, messages, reset
+from tests.support.hub import ListSink, attach, entry, join, messages, reset
 
 from pulseboard.bus.feed.entries import Batch
+from pulseboard.hub import connection as connection_module
 from pulseboard.hub import fan_out, snapshot_cache
-from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.connection import Connection
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import WRITE_DEADLINE_S
+from pulseboard.hub.view import View
 
 SERVICES = [f"s{n}" for n in range(20)]
 
@@ -31,29 +33,29 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> int:
     """Room for three boards and a bit, of which a piece is a twentieth."""
-    hub.take(reset(len(SERVICES), *(entry(n, service) for n, service in enumerate(SERVICES, 1))))
-    board = len(hub._board_bytes(View()))
+    hub.apply(reset(len(SERVICES), *(entry(n, service) for n, service in enumerate(SERVICES, 1))))
+    board = len(hub._encode_board(View()))
     monkeypatch.setattr(snapshot_cache, "PIECE_BYTES", board // 20)
-    monkeypatch.setattr(snapshot_cache, "ROOM_BYTES", board * 3 + 1)
+    monkeypatch.setattr(snapshot_cache, "BOARDS_MAX_BYTES", board * 3 + 1)
     return board * 3 + 1
 
 
 def in_memory(hub: Hub) -> int:
-    hub._fan_out._greetings.let_go()
-    return sum(board.size for board in hub._fan_out._greetings._all)
+    hub._fan_out._snapshots.release_unused()
+    return sum(board.size for board in hub._fan_out._snapshots._all)
 
 
 def read_on(hub: Hub, connection: Connection, sink: ListSink, writes: int) -> None:
     sink.room = writes
-    hub.pump(connection)
+    hub.resume_writing(connection)
 
 
 def test_a_slow_reader_has_each_message_whole_and_in_order(hub: Hub, room: int) -> None:
     sink = ListSink(room=1)
     connection = Connection(View(), sink)
-    hub.join(connection)
+    attach(hub, connection)
     for n in range(21, 60):
-        hub.take(Batch([entry(n)]))
+        hub.apply(Batch([entry(n)]))
         read_on(hub, connection, sink, 1)
     read_on(hub, connection, sink, 100)
     board, *rest = messages(sink.writes)
@@ -70,8 +72,8 @@ def test_frozen_readers_share_boards_however_far_apart_they_come(
     for n in range(21, 71):
         sink = ListSink(room=1)
         frozen.append((Connection(View(), sink), sink))
-        hub.join(frozen[-1][0])
-        hub.take(Batch([entry(n)]))
+        attach(hub, frozen[-1][0])
+        hub.apply(Batch([entry(n)]))
         at(0.2)
         assert in_memory(hub) <= room * 4 / 3 + 1_000
     for connection, sink in frozen:
@@ -93,13 +95,13 @@ def test_readers_of_too_many_different_boards_wait_until_frozen_ones_are_let_go(
     assert in_memory(hub) <= room * 4 / 3
     lively = join(hub, View(services=frozenset(SERVICES)))
     assert not lively.writes
-    at(fan_out.SQUEEZE_S + 1)
-    hub._fan_out.let_go(WRITE_DEADLINE_S)
+    at(fan_out.BOARD_DEADLINE_S + 1)
+    hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
     hub._fan_out.flush()
     assert any(sink.aborted for sink in frozen)
     for _ in range(10):
-        at(fan_out.SQUEEZE_S + 1)
-        hub._fan_out.let_go(WRITE_DEADLINE_S)
+        at(fan_out.BOARD_DEADLINE_S + 1)
+        hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
         hub._fan_out.flush()
         assert in_memory(hub) <= room * 4 / 3
     assert messages(lively.writes)[0].event == "board"
@@ -111,10 +113,10 @@ def test_without_a_crowd_a_frozen_reader_of_a_board_has_the_whole_deadline(
 ) -> None:
     frozen = join(hub, sink=ListSink(room=1))
     at(WRITE_DEADLINE_S - 1)
-    hub._fan_out.let_go(WRITE_DEADLINE_S)
+    hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
     assert not frozen.aborted
     at(2)
-    hub._fan_out.let_go(WRITE_DEADLINE_S)
+    hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
     assert frozen.aborted
 
 
@@ -123,21 +125,21 @@ def test_one_that_takes_a_piece_now_and_then_is_let_go_in_the_end(
 ) -> None:
     sink = ListSink(room=1)
     connection = Connection(View(), sink)
-    hub.join(connection)
+    attach(hub, connection)
     turns = 0
     while not sink.aborted:
-        hub._fan_out.let_go(WRITE_DEADLINE_S)
+        hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
         at(WRITE_DEADLINE_S * 0.9)
         read_on(hub, connection, sink, 1)
         turns += 1
-    assert fan_out.PATIENCE <= turns <= fan_out.PATIENCE + 3
+    assert connection_module.SLOW_FACTOR <= turns <= connection_module.SLOW_FACTOR + 3
 
 
 def test_a_reset_in_the_middle_of_a_board_comes_after_it(hub: Hub, room: int) -> None:
     sink = ListSink(room=1)
     connection = Connection(View(), sink)
-    hub.join(connection)
-    hub.take(reset(100, entry(99, "new")))
+    attach(hub, connection)
+    hub.apply(reset(100, entry(99, "new")))
     read_on(hub, connection, sink, 100)
     first, why, second = messages(sink.writes)
     assert (first.event, why.event, second.event) == ("board", "reset", "board")

@@ -32,17 +32,17 @@ def test_in_six_hours_of_a_fleet_nobody_alive_is_called_lost_and_every_death_is_
 def new_hub() -> Hub:
     hub = Hub(Board(), RedisClock(), Rejections(), HubOptions())
     board = [entry(1, instance=name, heartbeat_s=5) for name in NAMES]
-    hub.take(Reset("the server started", Cursor(1, 0), board, [], observed_until=1))
+    hub.apply(Reset("the server started", Cursor(1, 0), board, [], observed_until=1))
     return hub
 
 
 def states(hub: Hub) -> dict[str, State]:
     return {
-        name: instance.state(hub.sight)
+        name: instance.state(hub.freshness)
         for (
             _,
             name,
-        ), instance in hub.board._instances.items()  # what every reader derives from what it is told
+        ), instance in hub.board._instances.records.items()  # what every reader derives from what it is told
     }
 
 
@@ -87,9 +87,9 @@ def hear(
         if sign is not None:
             part.append(sign)
         if place in cuts:
-            hub.take(batch(part, now))
+            hub.apply(batch(part, now))
             part = []
-    hub.take(batch(part, observed_until))
+    hub.apply(batch(part, observed_until))
 
 
 def batch(signs: list[Heartbeat | Entry], observed_until: int) -> Batch:
@@ -125,7 +125,7 @@ def test_one_that_was_blind_meanwhile_says_the_same_or_that_it_does_not_know(
         cuts,
         happened[min(blind_at, len(happened) - 1)][0] if happened else 10_000,
     )
-    blinded.take(FeedUnavailable("gone"))
+    blinded.apply(FeedUnavailable("gone"))
     assert set(states(blinded).values()) == {State.UNKNOWN}
     hear(blinded, happened[blind_at:], set(), observed_until)
     for name, verdict in states(blinded).items():

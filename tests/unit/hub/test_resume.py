@@ -1,7 +1,6 @@
 """Readers that come back after the ring let go of what they missed, on a hub without Redis: the feed's past is a list."""
 
 import asyncio
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -11,19 +10,18 @@ from tests.support.hub import ListSink, entry, eventually, messages, reset
 
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed.entries import Batch, Entry, Heartbeat
-from pulseboard.bus.feed.replay import FeedReplay
 from pulseboard.bus.rejections import Rejections
-from pulseboard.hub import resume as catch_up_module
+from pulseboard.hub import resume as resume_module
 from pulseboard.hub.board import Board
-from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.connection import Connection
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.options import HubOptions
-from pulseboard.hub.resume import catch_up
 from pulseboard.hub.ring import Ring
+from pulseboard.hub.view import View
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import BusUnavailable
 
-SEED = View(seed=True)
+SEED = View(status_stream=True)
 
 
 class Past:
@@ -56,10 +54,17 @@ class World:
 
     def __init__(self, ring: int = 4) -> None:
         options = HubOptions(write_deadline_s=0.2)
-        self.hub = Hub(Board(), RedisClock(), Rejections(), options, ring=Ring(max_frames=ring))
         self.past = Past()
+        self.hub = Hub(
+            Board(),
+            RedisClock(),
+            Rejections(),
+            options,
+            replay=self.past,
+            ring=Ring(max_frames=ring),
+        )
         self.past.entries.append(entry(0))
-        self.hub.take(reset(0, entry(0)))
+        self.hub.apply(reset(0, entry(0)))
         self.n = 0
 
     def say(self, count: int = 1, *, observed_until: bool = True) -> list[Entry]:
@@ -68,7 +73,7 @@ class World:
         self.n += count
         self.past.entries += said
         if observed_until:
-            self.hub.take(Batch(said))
+            self.hub.apply(Batch(said))
         return said
 
     async def come_back(
@@ -76,8 +81,7 @@ class World:
     ) -> ListSink:
         sink = sink or ListSink()
         connection = Connection(view or View(), sink)
-        if not self.hub.join(connection, Cursor(since, 0)):
-            await catch_up(self.hub, cast("FeedReplay", self.past), connection, Cursor(since, 0))
+        await self.hub.attach(connection, Cursor(since, 0))
         return sink
 
 
@@ -132,7 +136,7 @@ async def test_a_reset_while_the_past_is_read_is_told(world: World) -> None:
     world.say(20)
 
     def fail_over() -> None:
-        world.hub.take(reset(21, entry(21), reason="a failover"))
+        world.hub.apply(reset(21, entry(21), reason="a failover"))
         world.past.between.clear()
 
     world.past.between.append(fail_over)
@@ -169,7 +173,7 @@ async def test_a_past_that_is_trimmed_while_it_is_read_is_a_reset_and_not_a_gap(
 async def test_more_than_is_worth_reading_is_a_reset(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catch_up_module, "MAX_EVENTS", 5)
+    monkeypatch.setattr(resume_module, "MAX_EVENTS", 5)
     world.say(20)
     assert events(await world.come_back(3))[-2:] == ["reset", "board"]
     assert numbers(await world.come_back(15)) == [16, 17, 18, 19, 20]
@@ -181,7 +185,7 @@ async def test_one_that_comes_from_a_server_that_is_ahead_is_waited_for(world: W
     coming = asyncio.create_task(world.come_back(4))
     await asyncio.sleep(0)
     assert not coming.done()
-    world.hub.take(Batch(ahead))
+    world.hub.apply(Batch(ahead))
     world.say()
     sink = await coming
     assert numbers(sink) == [5]
@@ -193,7 +197,7 @@ async def test_one_that_saw_what_was_lost_is_told(
 ) -> None:
     world.say(2)
     assert events(await world.come_back(77)) == ["reset", "board"]
-    monkeypatch.setattr(catch_up_module, "AHEAD_S", 0.01)
+    monkeypatch.setattr(resume_module, "AHEAD_S", 0.01)
     world.say(1, observed_until=False)
     assert events(await world.come_back(3)) == ["reset", "board"]  # this server does not get there
 
@@ -219,7 +223,7 @@ async def test_one_who_appeared_in_what_was_missed_is_told_to_be_alive(world: Wo
     new = entry(21, "new", heartbeat_s=5)
     world.say(20)
     world.past.entries.append(new)
-    world.hub.take(Batch([new], [Heartbeat("new", "", 90)], observed_until=91))
+    world.hub.apply(Batch([new], [Heartbeat("new", "", 90)], observed_until=91))
     world.n = 21
     world.say(10)
     told = messages((await world.come_back(3)).writes)
@@ -237,17 +241,14 @@ async def test_one_that_takes_a_little_at_a_time_gets_all_of_it(world: World) ->
     sink = ListSink(room=1)
     connection = Connection(View(), sink)
     since = Cursor(3, 0)
-    assert not world.hub.join(connection, since)
-    catching_up = asyncio.create_task(
-        catch_up(world.hub, cast("FeedReplay", world.past), connection, since)
-    )
+    catching_up = asyncio.create_task(world.hub.attach(connection, since))
     while not catching_up.done():
         await eventually(lambda: sink.room == 0 or catching_up.done())
         sink.room = 1
-        world.hub.pump(connection)
+        world.hub.resume_writing(connection)
         await asyncio.sleep(0)
     sink.room = None
-    world.hub.pump(connection)
+    world.hub.resume_writing(connection)
     assert numbers(sink) == list(range(4, 21))
 
 
@@ -317,7 +318,7 @@ async def test_wherever_one_comes_from_it_gets_each_event_once_or_is_told(
             world.past.trimmed = min(world.past.trimmed, len(world.past.entries) - 1)
             world.n += 1
             world.past.entries.append(entry(world.n))
-            world.hub.take(reset(world.n, entry(world.n), reason="a failover"))
+            world.hub.apply(reset(world.n, entry(world.n), reason="a failover"))
         else:
             came.append((number, await world.come_back(number, view=SEED if seed else None)))
     truth = {each.cursor.ms for each in world.past.entries}

@@ -134,7 +134,7 @@ def test_what_was_skipped_is_counted_exactly_for_every_choice(
     between = [
         (kind, service)
         for kind, service in events[position:end]
-        if kind and choice.takes(kind, service)
+        if kind and choice.includes(kind, service)
     ]
     assert ring.count_since(mark, end, choice) == Counter(kind for kind, _ in between)
 
@@ -142,7 +142,7 @@ def test_what_was_skipped_is_counted_exactly_for_every_choice(
 def test_a_flood_of_names_bounds_the_counting_and_is_admitted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pulseboard.hub.ring.MAX_TALLIED", 10)
+    monkeypatch.setattr("pulseboard.hub.ring.MAX_COUNTED", 10)
     ring = Ring()
     mark = ring.mark(0, Choice())
     for n in range(25):

@@ -123,8 +123,7 @@ class Exposition:
         yield dropped
 
     def _count_states(self) -> Metric:
-        roll = self._hub.board.roll_call(self._hub.sight)
-        counts = Counter(state for _, _, state in roll)
+        counts = Counter(self._hub.board.states_with_missing(self._hub.freshness))
         family = GaugeMetricFamily(
             "pulseboard_instances", "Instances on the board, by state.", labels=["state"]
         )
@@ -134,7 +133,7 @@ class Exposition:
 
     def _select_present(self, readings: Iterable[InstanceMetrics]) -> Iterator[InstanceMetrics]:
         """Yield the metrics of running instances: a stopped or lost one measures nothing."""
-        states = self._hub.board.states(self._hub.sight)
+        states = self._hub.board.states(self._hub.freshness)
         for reading in readings:
             state = states.get((reading.event.service, reading.event.instance))
             is_recent = reading.cursor.ms >= self._hub.now_ms - UNKNOWN_INSTANCE_MS

@@ -6,7 +6,6 @@ the status snapshot of the original specification; its stream is in `streaming`.
 
 from typing import Any
 
-import msgspec
 from litestar import Response, route
 from litestar.types import ControllerRouterHandler
 
@@ -15,7 +14,7 @@ from pulseboard.server.http.parameters import ServiceName
 from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import parse_service
 from pulseboard.server.http.responses import READ, describe_responses, json_response
-from pulseboard.wire.views import InstanceStateView, ServicesView, ServiceView
+from pulseboard.wire.views import ServicesView, ServiceView
 
 
 def routes(hub: Hub) -> list[ControllerRouterHandler]:
@@ -41,7 +40,7 @@ def routes(hub: Hub) -> list[ControllerRouterHandler]:
     def services() -> Response[bytes]:
         view = ServicesView(
             now=hub.now_ms,
-            observed_until=hub.sight.observed_until,
+            observed_until=hub.freshness.observed_until,
             blind=hub.blind,
             services=_list_services(hub),
         )
@@ -66,12 +65,10 @@ def routes(hub: Hub) -> list[ControllerRouterHandler]:
 
 def _list_services(hub: Hub) -> list[ServiceView]:
     board = hub.board
-    states = board.states(hub.sight)
     services = {name: ServiceView(name, expected=True, instances=[]) for name in board.expected}
-    for view in board.view():
+    for view in board.view_with_states(hub.freshness):
         service = services.setdefault(
             view.service, ServiceView(view.service, expected=False, instances=[])
         )
-        state = states[view.service, view.instance]
-        service.instances.append(InstanceStateView(**msgspec.structs.asdict(view), state=state))
+        service.instances.append(view)
     return sorted(services.values(), key=lambda service: service.name)

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 from litestar.types import HTTPScope
 
-from pulseboard.hub.connection import View
+from pulseboard.hub.view import View
 from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import check_parameters, parse_log_filter, parse_service
 from pulseboard.wire.cursor import Cursor

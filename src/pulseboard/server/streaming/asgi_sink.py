@@ -20,21 +20,21 @@ async def wait_for_disconnect(receive: Receive) -> None:
 class AsgiSink:
     """Passes a stream's body to `send`, one message at a time.
 
-    It is writable while nothing is unsent.
+    It is writable while it buffers nothing.
     """
 
     framing: Framing = staticmethod(frame_plain)
 
     def __init__(self) -> None:
         self._pieces: deque[memoryview] = deque()
-        self.unsent = 0
+        self.buffered_bytes = 0
         self._closed = False
         self._changed = asyncio.Event()
         self.aborted = asyncio.Event()
 
     @property
     def writable(self) -> bool:
-        return not (self.unsent or self._closed)
+        return not (self.buffered_bytes or self._closed)
 
     def write(self, data: bytes) -> None:
         # In pieces, so that the progress of a client that reads a large board slowly can be seen.
@@ -42,7 +42,7 @@ class AsgiSink:
         self._pieces.extend(
             whole[at : at + WRITE_MAX_BYTES] for at in range(0, len(data), WRITE_MAX_BYTES)
         )
-        self.unsent += len(data)
+        self.buffered_bytes += len(data)
         self._changed.set()
 
     def close(self, last: bytes) -> None:
@@ -58,14 +58,14 @@ class AsgiSink:
     async def send_all(self, send: Send, on_writable: Callable[[], None]) -> None:
         """Send the written bytes until the sink is closed.
 
-        Calls `on_writable` each time when nothing is unsent.
+        Calls `on_writable` each time when it buffers nothing.
         """
         while self._pieces or not self._closed:
             if self._pieces:
                 piece = bytes(self._pieces.popleft())
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-                self.unsent -= len(piece)
-                if not self.unsent:
+                self.buffered_bytes -= len(piece)
+                if not self.buffered_bytes:
                     on_writable()
             else:
                 self._changed.clear()

@@ -14,10 +14,9 @@ from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 
-from pulseboard.bus.feed.replay import FeedReplay
-from pulseboard.hub.connection import Connection, View
+from pulseboard.hub.connection import Connection
 from pulseboard.hub.hub import Hub
-from pulseboard.hub.resume import catch_up
+from pulseboard.hub.view import View
 from pulseboard.server.http.problems import Problem, send_problem, stopping_problem
 from pulseboard.server.http.stream_query import ResumePoint, parse_resume_point, parse_view
 from pulseboard.server.streaming.asgi_sink import AsgiSink, wait_for_disconnect
@@ -42,14 +41,14 @@ _CONNECTION_HEADERS = {
 Attach = Callable[[Connection], Awaitable[None]]
 
 
-def routes(hub: Hub, replay: FeedReplay) -> list[ASGIRouteHandler]:
+def routes(hub: Hub) -> list[ASGIRouteHandler]:
     """Return the routes of the streams."""
-    streams = Streams(hub, replay)
+    streams = Streams(hub)
 
     @asgi("/api/services/status/stream", copy_scope=False)
     async def status_stream(scope: Scope, receive: Receive, send: Send) -> None:
         http_scope = cast("HTTPScope", scope)
-        await streams.serve(http_scope, receive, send, lambda _: View(seed=True))
+        await streams.serve(http_scope, receive, send, lambda _: View(status_stream=True))
 
     @asgi("/api/stream", copy_scope=False)
     async def event_stream(scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,9 +60,8 @@ def routes(hub: Hub, replay: FeedReplay) -> list[ASGIRouteHandler]:
 class Streams:
     """Serves streams: each request becomes a connection of the hub until either side ends it."""
 
-    def __init__(self, hub: Hub, replay: FeedReplay) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._replay = replay
 
     async def serve(
         self,
@@ -118,11 +116,8 @@ class Streams:
 
         Takes as long as the client needs to read what it missed.
         """
-        connection.reason = resume.error
         try:
-            since = resume.since
-            if not self._hub.join(connection, since) and since is not None:
-                await catch_up(self._hub, self._replay, connection, since)
+            await self._hub.attach(connection, resume.since, reset_reason=resume.error)
         except Exception:
             # The client would wait forever for events that nothing sends.
             connection.sink.abort()
@@ -131,7 +126,7 @@ class Streams:
     async def _serve_on_transport(
         self, connection: Connection, attach: Attach, protocol: StreamProtocol, receive: Receive
     ) -> None:
-        protocol.on_writable = lambda: self._hub.pump(connection)
+        protocol.on_writable = lambda: self._hub.resume_writing(connection)
         attaching = asyncio.ensure_future(attach(connection))
         try:
             await wait_for_disconnect(receive)
@@ -143,7 +138,7 @@ class Streams:
                 await attaching
             # Last, because redis-py may lose the cancellation (cpython #86296), and then the
             # connection has been attached meanwhile.
-            self._hub.leave(connection)
+            self._hub.detach(connection)
 
     async def _serve_on_asgi(
         self, view: View, attach: Attach, receive: Receive, send: Send
@@ -152,7 +147,7 @@ class Streams:
         connection = Connection(view, sink)
         # `send` may wait forever for a frozen client, so this waits for other ends as well.
         sending = asyncio.create_task(
-            sink.send_all(send, lambda: self._hub.pump(connection)),
+            sink.send_all(send, lambda: self._hub.resume_writing(connection)),
             name="pulseboard-stream-send",
         )
         disconnected = asyncio.create_task(
@@ -167,7 +162,7 @@ class Streams:
             for task in tasks:
                 task.cancel()
             sent, _, _, attached = await asyncio.gather(*tasks, return_exceptions=True)
-            self._hub.leave(connection)
+            self._hub.detach(connection)
         for failure in (sent, attached):
             # ASGI 2.4 has `send` raise an OSError when the client has disconnected.
             if isinstance(failure, Exception) and not isinstance(failure, OSError):

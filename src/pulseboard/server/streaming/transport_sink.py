@@ -41,7 +41,7 @@ class TransportSink:
         return not (self._protocol.flow.write_paused or self._transport.is_closing())
 
     @property
-    def unsent(self) -> int:
+    def buffered_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:

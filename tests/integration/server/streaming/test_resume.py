@@ -274,7 +274,8 @@ async def test_a_reader_that_hangs_up_while_its_past_is_read_leaves_nothing_behi
     """
     ids, other = fresh
     monkeypatch.setattr("pulseboard.bus.feed.replay.PAGE", 3)
-    read: Any = other.runtime.replay._script
+    replay: Any = other.runtime.hub._replay
+    read: Any = replay._script
     reading = threading.Event()
 
     async def lose(**arguments: Any) -> object:
@@ -285,7 +286,7 @@ async def test_a_reader_that_hangs_up_while_its_past_is_read_leaves_nothing_behi
         return answer
 
     before = other.health()["tasks"]
-    monkeypatch.setattr(other.runtime.replay, "_script", lose)
+    monkeypatch.setattr(replay, "_script", lose)
     async with await other.open(f"/api/stream?since={ids[0]}"):
         await asyncio.to_thread(reading.wait, LIMIT_S)
     await eventually(lambda: other.health()["tasks"] == before)
