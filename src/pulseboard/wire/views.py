@@ -74,7 +74,8 @@ class PingView(Freshness, frozen=True, kw_only=True):
         msgspec.Meta(
             ge=0,
             description="How many instances published in the last hour and found no room on the"
-            " full board, of all services, whichever the client selected; at most 10,000.",
+            " full board. It counts all services, also those that the client did not select;"
+            " at most 10,000.",
         ),
     ] = 0
 

@@ -25,8 +25,8 @@ export interface BoardView {
   /** The time of the server's answer, in ms. */
   now: number;
   /**
-   * How many instances published in the last hour and found no room on the full board, of all
-   * services, whichever the client selected; at most 10,000.
+   * How many instances published in the last hour and found no room on the full board. It
+   * counts all services, also those that the client did not select; at most 10,000.
    */
   omitted: number;
   /** The interval of `ping` events, in seconds. */
@@ -289,8 +289,8 @@ export interface PingView {
   /** The time of the server's answer, in ms. */
   now: number;
   /**
-   * How many instances published in the last hour and found no room on the full board, of all
-   * services, whichever the client selected; at most 10,000.
+   * How many instances published in the last hour and found no room on the full board. It
+   * counts all services, also those that the client did not select; at most 10,000.
    */
   omitted: number;
 }

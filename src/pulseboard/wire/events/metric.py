@@ -127,8 +127,8 @@ def check_metric_name(name: str) -> str:
     """Return `name` if it is a valid metric name; else raise InvalidName with the rule."""
     if len(name) > MAX_NAME_CHARS or _NAME.fullmatch(name) is None:
         raise InvalidName(
-            f"{name[:80]!r} cannot name a metric: use up to {MAX_NAME_CHARS} of A-Z, a-z, 0-9, '_', '.', ':', '/' and '-',"
-            " starting with a letter, a digit or '_'; labels can follow, as in {route=\"/x\"}"
+            f"{name[:80]!r} cannot name a metric: use up to {MAX_NAME_CHARS} of A-Z, a-z, 0-9,"
+            " '_', '.', ':', '/' and '-', starting with a letter, a digit or '_'; labels can follow, as in {route=\"/x\"}"
         )
     return name
 
@@ -203,7 +203,8 @@ def _check(event: MetricEvent) -> MetricEvent:
         if not (_is_consistent(value) if isinstance(value, Distribution) else _is_finite(value)):
             raise InvalidEvent(
                 "wrong-type",
-                f"the value of {name[:80]!r} must be a finite number, or a histogram of finite numbers",
+                f"the value of {name[:80]!r} must be a finite number, or a histogram"
+                " of finite numbers",
             )
     return event
 

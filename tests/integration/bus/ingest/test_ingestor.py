@@ -166,30 +166,29 @@ async def test_a_server_that_joined_late_and_is_slow_swallows_nothing_when_the_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its first report came after the other's, so that it began to count at none, and what it heard next was known."""
-    first, second = (
-        Ingestor(
-            BusClient(address, keys), Rejections(), route_command=fail_on_command, prefix=prefix
+    async with BusClient(address, keys) as first_bus, BusClient(address, keys) as second_bus:
+        first, second = (
+            Ingestor(bus, Rejections(), route_command=fail_on_command, prefix=prefix)
+            for bus in (first_bus, second_bus)
         )
-        for _ in range(2)
-    )
-    released = hold(second, monkeypatch)
-    async with running(first.run()):
-        await first.subscribed.wait()
-        for _ in range(5):
+        released = hold(second, monkeypatch)
+        async with running(first.run()):
+            await first.subscribed.wait()
+            for _ in range(5):
+                publish(raw, prefix, plain(1))
+            await eventually(lambda: len(history(raw, keys)) == 5)
+            task = asyncio.create_task(second.run())
+            await second.subscribed.wait()
+            for _ in range(3):
+                publish(raw, prefix, plain(1))
+            await eventually(lambda: len(history(raw, keys)) == 8)
+        released.set()
+        for _ in range(4):
             publish(raw, prefix, plain(1))
-        await eventually(lambda: len(history(raw, keys)) == 5)
-        task = asyncio.create_task(second.run())
-        await second.subscribed.wait()
-        for _ in range(3):
-            publish(raw, prefix, plain(1))
-        await eventually(lambda: len(history(raw, keys)) == 8)
-    released.set()
-    for _ in range(4):
-        publish(raw, prefix, plain(1))
-    await end(raw, keys, prefix)
-    assert len(history(raw, keys)) == 12
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+        await end(raw, keys, prefix)
+        assert len(history(raw, keys)) == 12
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_was_heard_before_a_link_broke_and_adopted_after_it_stood_again_takes_nothing_from_what_follows(
