@@ -1,16 +1,16 @@
 FROM python:3.13-slim AS build
 WORKDIR /build
 
-# uv, as locked.
+# The locked version of uv.
 COPY requirements.lock ./
 COPY scripts scripts
 RUN python scripts/prepare.py lock
 
-# The wheel with the page in it. What builds it, Node.js included, is locked too.
+# The wheel contains the built page. Its build tools, Node.js included, are locked too.
 COPY . .
 RUN .uv/bin/uv build --wheel --build-constraints requirements.lock --require-hashes --out-dir dist
 
-# What it needs, in the locked versions and with their hashes checked.
+# The dependencies, in the locked versions, with verified hashes.
 RUN .uv/bin/uv venv /app \
  && .uv/bin/uv pip install --no-cache --compile-bytecode --python /app --constraints requirements.lock \
       "pulseboard[server] @ file://$(echo /build/dist/*.whl)"

@@ -2,10 +2,10 @@
 
 Starts a Valkey, `pulseboard serve` and a Chromium with the real page. This process is the service:
 it calls `Service.update()` at a constant rate, the SDK's thread publishes, and a MutationObserver
-in the page records when the value on the card changes. "In the page": the value is in the DOM. "Next
-frame": the browser has begun the frame that paints the value, which waits for the refresh of the
-screen (16.7 ms). The offset between the clocks of page and process comes from the fastest of 200
-round trips; half of its duration is the maximum error. Exits with 1 if an update was not shown.
+in the page records when the value on the card changes. "In the page": the value is in the DOM.
+"Next frame": the browser has begun the frame that paints the value, which waits for the refresh of
+the screen (16.7 ms). The offset between the clocks of page and process comes from the fastest of
+200 round trips; half of its duration is the maximum error. Exits with 1 if an update was not shown.
 """
 
 from __future__ import annotations

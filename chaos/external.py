@@ -1,7 +1,7 @@
 """Checks that each external message is in the feed once, or its loss is reported.
 
-The module is pure. Pub/sub has no replay, so a message on its way to a server that dies is lost, and a server must
-report that.
+The module is pure. Pub/sub has no replay, so a message on its way to a server that dies is lost,
+and a server must report that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Reads the whole feed directly from Redis and records which events Redis loses.
 
-The recorder has a thread of its own. The deliveries to clients are compared with this record, so the recorder reports its own failures.
+The recorder has a thread of its own. The deliveries to clients are compared with this record, so
+the recorder reports its own failures.
 """
 
 from __future__ import annotations

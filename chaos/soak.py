@@ -6,8 +6,8 @@ the resources of the processes, and prints a Markdown table.
 Before the measurement, the server's ring of past frames is filled, because it grows by design until
 it is full. After a warm-up of a fifth of the time (at most 5 minutes) a straight line is fitted to
 each figure. Exits with 1 when a figure grew, by that line and over the measured time, by more than
-the limit: 4 MB or 5 % of memory, the larger of both, or 5 descriptors, tasks or threads. Descriptors
-and tasks of open streams are not counted.
+the limit: 4 MB or 5 % of memory (the larger of both), or 5 descriptors, tasks or threads.
+Descriptors and tasks of open streams are not counted.
 """
 
 from __future__ import annotations

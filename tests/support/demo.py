@@ -1,4 +1,4 @@
-"""A real bank on a private port, a real SQLite file, and a sink that remembers."""
+"""A real bank on a private port, a real SQLite file, and a sink that records statuses."""
 
 from __future__ import annotations
 
@@ -31,50 +31,50 @@ CLEAR = FaultSettings(latency_ms=0, latency_spread_ms=0)
 
 @dataclass
 class Bank:
-    """The bank under test, and what the test may do to it and see of it."""
+    """The bank under test; a test can inject failures and inspect the requests."""
 
     url: str
     ledger: Ledger
     faults: FaultInjector
     step: int = 0
-    asked: list[str] = field(default_factory=list)
-    """Paths in the order of asking."""
-    troubles: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(
+    requested: list[str] = field(default_factory=list)
+    """Paths in the order of the requests."""
+    planned_failures: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    """By the end of a path: statuses, headers and bodies to answer next instead; one is used up by each request."""
+    """Status, headers and body of the next responses, by the end of the path."""
     gate: asyncio.Event | None = None
-    """When set, requests wait for it."""
+    """If there is a gate, requests wait until it is set."""
     in_flight: int = 0
-    most_in_flight: int = 0
+    max_in_flight: int = 0
 
-    def trouble(
+    def fail_next(
         self, ending: str, *statuses: int, body: bytes = b"no json", **headers: str
     ) -> None:
-        """Answer the next requests for paths that end so with these statuses."""
-        self.troubles[ending] += [(status, headers, body) for status in statuses]
+        """Answer the next requests for paths with this ending with these statuses."""
+        self.planned_failures[ending] += [(status, headers, body) for status in statuses]
 
     def count(self, ending: str) -> int:
-        """How many requests ended so."""
-        return sum(path.endswith(ending) for path in self.asked)
+        """Return the number of requests for paths with this ending."""
+        return sum(path.endswith(ending) for path in self.requested)
 
 
-def stand_before(app: ASGIApp, bank: Bank) -> Callable[[Any, Receive, Send], Any]:
-    """Record requests and answer those that the test wants to fail."""
+def wrap_app(app: ASGIApp, bank: Bank) -> Callable[[Any, Receive, Send], Any]:
+    """Return an app that records requests and answers those for which a failure is planned."""
 
-    async def stand_in(scope: Scope, receive: Receive, send: Send) -> None:
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        bank.asked.append(scope["path"])
+        bank.requested.append(scope["path"])
         bank.in_flight += 1
-        bank.most_in_flight = max(bank.most_in_flight, bank.in_flight)
+        bank.max_in_flight = max(bank.max_in_flight, bank.in_flight)
         try:
             if bank.gate is not None:
                 await bank.gate.wait()
-            for ending, troubles in bank.troubles.items():
-                if scope["path"].endswith(ending) and troubles:
-                    status, headers, body = troubles.pop(0)
+            for ending, planned_failures in bank.planned_failures.items():
+                if scope["path"].endswith(ending) and planned_failures:
+                    status, headers, body = planned_failures.pop(0)
                     raw = [
                         (name.replace("_", "-").encode(), value.encode())
                         for name, value in headers.items()
@@ -86,35 +86,33 @@ def stand_before(app: ASGIApp, bank: Bank) -> Callable[[Any, Receive, Send], Any
         finally:
             bank.in_flight -= 1
 
-    return stand_in
+    return wrapped
 
 
 @pytest.fixture
 def plan() -> LedgerPlan:
-    """A small world; a test module may have its own."""
+    """Return a small bank; a test module may override it."""
     return LedgerPlan(seed=7, customers=5, accounts=12, opening_every=1, max_accounts=40)
 
 
 @pytest.fixture
 async def bank(plan: LedgerPlan) -> AsyncIterator[Bank]:
-    """Run the bank in fair weather, its time standing still until the test moves `step`."""
+    """Run the bank without faults; its time stands still until the test changes `step`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )  # as the bank's own command does
+        # The bank's own command sets TCP_NODELAY as well.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ledger = Ledger(plan, lambda: running.step)
         running = Bank(
             f"http://127.0.0.1:{listener.getsockname()[1]}", ledger, FaultInjector(CLEAR, plan.seed)
         )
-        app = stand_before(create_app(ledger, running.faults, page_size=4), running)
+        app = wrap_app(create_app(ledger, running.faults, page_size=4), running)
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         yield running
-        server.should_exit = server.force_exit = (
-            True  # clients that are still connected are not waited for
-        )
+        server.should_exit = True
+        server.force_exit = True  # do not wait for connected clients
         if running.gate is not None:
             running.gate.set()
         await serving
@@ -122,14 +120,14 @@ async def bank(plan: LedgerPlan) -> AsyncIterator[Bank]:
 
 @pytest.fixture
 async def client(bank: Bank) -> AsyncIterator[BankClient]:
-    """A client that does not wait long between tries."""
+    """Open a client with short delays between tries."""
     async with BankClient(bank.url, name="test", retry_policy=QUICK) as client:
         yield client
 
 
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
-    """A file of this test's own."""
+    """Return the URL of a SQLite file for this test."""
     return f"sqlite:///{tmp_path / 'demo.db'}"
 
 
@@ -140,17 +138,17 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-class Board:
-    """A sink that remembers every status and lets a test wait for one."""
+class RecordingSink:
+    """A sink that records every status; a test can wait for one."""
 
     def __init__(self) -> None:
         self.statuses: list[Status] = []
-        self._came = asyncio.Event()
+        self._published = asyncio.Event()
 
     def replace(self, status: Status, /) -> None:
-        """Remember a status."""
+        """Record a status."""
         self.statuses.append(status)
-        self._came.set()
+        self._published.set()
 
     @property
     def last(self) -> Status:
@@ -158,51 +156,52 @@ class Board:
         return self.statuses[-1]
 
     def column(self, key: str) -> list[Any]:
-        """One key of all statuses, in order."""
+        """Return the values of one key in all statuses, in order."""
         return [status[key] for status in self.statuses]
 
-    async def until(self, wanted: Callable[[Status], bool]) -> Status:
-        """Wait for a status that is wanted."""
+    async def until(self, condition: Callable[[Status], bool]) -> Status:
+        """Wait for a status that fulfils the condition, and return it."""
         async with asyncio.timeout(10):
             while True:
-                self._came.clear()
+                self._published.clear()
                 for status in self.statuses:
-                    if wanted(status):
+                    if condition(status):
                         return status
-                await self._came.wait()
+                await self._published.wait()
 
 
 @pytest.fixture
-def board() -> Board:
-    """Give a fresh board."""
-    return Board()
+def sink() -> RecordingSink:
+    """Return an empty sink."""
+    return RecordingSink()
 
 
 @dataclass
 class Users:
-    """Who the database knows, as the tests of the services need it."""
+    """The users in the database."""
 
     bank: Bank
     ids: dict[str, int]
-    """By customer."""
+    """User ids by customer id."""
 
     def accounts_of(self, user_id: int) -> list[int]:
-        """Places of a user's accounts in the bank's list."""
-        places = range(self.bank.ledger.account_count())
+        """Return the indexes of a user's accounts in the bank's list."""
+        indexes = range(self.bank.ledger.account_count())
         return [
             index
-            for index in places
+            for index in indexes
             if self.ids[self.bank.ledger.account_entry(index).customer_id] == user_id
         ]
 
-    def asked(self) -> list[int]:
-        """Users in the order in which the bank was first asked for a balance of theirs."""
+    def requested(self) -> list[int]:
+        """Return users in the order of the first request for a balance of theirs."""
         owners = {
             self.bank.ledger.account_entry(i).account_id: i
             for i in range(self.bank.ledger.account_count())
         }
         entries = [
-            self.bank.ledger.account_entry(owners[path.split("/")[-2]]) for path in self.bank.asked
+            self.bank.ledger.account_entry(owners[path.split("/")[-2]])
+            for path in self.bank.requested
         ]
         return list(dict.fromkeys(self.ids[entry.customer_id] for entry in entries))
 
@@ -220,7 +219,7 @@ async def users(bank: Bank, database: Database) -> Users:
 
 
 async def until(condition: Callable[[], bool], limit_s: float = 10) -> None:
-    """Wait for what nothing announces."""
+    """Poll until a condition holds."""
     async with asyncio.timeout(limit_s):
-        while not condition():  # noqa: ASYNC110  (there is no event to wait for)
+        while not condition():  # noqa: ASYNC110  (the condition has no event)
             await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""`pulseboard demo` as a program: three services live on one board, whatever happens to one of them."""
+"""`pulseboard demo` as a program: three services share a board; a crash affects one."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ SERVICES = {"balanceSync", "accountDiscovery", "accountEnrichment"}
 
 
 def table() -> list[tuple[int, int, str, str]]:
-    """Every live process as (pid, parent's pid, state, command line)."""
+    """Return (pid, pid of the parent, state, command line) of every live process."""
     rows = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="],
         capture_output=True,
@@ -33,7 +33,7 @@ def alive(pids: set[int]) -> set[int]:
     return pids & {pid for pid, *_ in table()}
 
 
-def test_three_services_live_on_one_board_until_ctrl_c(
+def test_three_services_share_one_board_until_ctrl_c(
     pulseboard: Pulseboard, redis_env: dict[str, str]
 ) -> None:
     program = pulseboard("demo", "--port", "0", **redis_env)
@@ -45,30 +45,30 @@ def test_three_services_live_on_one_board_until_ctrl_c(
 
     until(lambda: is_ready(url), "the server did not become ready")
     assert set(statuses()) == SERVICES
-    until(lambda: all(statuses().values()), "not every service came")
+    until(lambda: all(statuses().values()), "not every service published a status")
     first = statuses()
     until(
         lambda: all(status != first[name] for name, status in statuses().items()),
-        "the values of one do not change",
+        "the status of a service does not change",
     )
 
-    # One is killed: it comes back, and the others go on as the processes that they were.
+    # One service is killed: it is restarted, and the other processes stay the same.
     before = children(program.process.pid)
     (victim,) = [pid for pid, args in before.items() if "worker balance-sync" in args]
     os.kill(victim, signal.SIGKILL)
     until(
         lambda: [args for pid, args in children(program.process.pid).items() if pid not in before],
-        "nothing was started in its place",
+        "the killed service was not restarted",
     )
     after = children(program.process.pid)
     assert set(before) - set(after) == {victim}
     at_death = statuses()["balanceSync"]
-    until(lambda: statuses()["balanceSync"] != at_death, "it did not come back to work")
+    until(lambda: statuses()["balanceSync"] != at_death, "the restarted service published nothing")
 
     assert program.stop(signal.SIGINT) == 0
-    until(lambda: not alive(set(after)), "a process was left")
+    until(lambda: not alive(set(after)), "a process is still alive")
     assert "Traceback" not in program.err
-    assert "balance-sync" in program.err  # its end and its restart were told
+    assert "balance-sync" in program.err  # the output reports the end and the restart
     with_redis = [line for line in (program.out + program.err).splitlines() if "geheim" in line]
     assert with_redis == []
 
@@ -84,12 +84,10 @@ def test_killing_the_demo_leaves_no_process_behind(
     pids = set(children(program.process.pid))
     program.process.kill()
     program.wait()
-    until(lambda: not alive(pids), "a process was left")
+    until(lambda: not alive(pids), "a process is still alive")
 
 
-def test_the_services_do_what_they_are_told(
-    pulseboard: Pulseboard, redis_env: dict[str, str]
-) -> None:
+def test_services_execute_commands(pulseboard: Pulseboard, redis_env: dict[str, str]) -> None:
     program = pulseboard("demo", "--port", "0", **redis_env)
     url = program.url
 
@@ -98,13 +96,14 @@ def test_the_services_do_what_they_are_told(
             f"{url}/api/services/{service}/commands", json={"command": command, "args": args}
         )
 
-    def done(answer: httpx.Response) -> Any:
-        """Wait until it is done; return the result."""
-        assert answer.status_code == 202, answer.text
-        record = f"{url}/api/commands/{answer.json()['id']}"
-        until(lambda: httpx.get(record).json()["receipts"][-1:], "nobody received it")
+    def done(response: httpx.Response) -> Any:
+        """Wait until the command is done; return the result."""
+        assert response.status_code == 202, response.text
+        record = f"{url}/api/commands/{response.json()['id']}"
+        until(lambda: httpx.get(record).json()["receipts"][-1:], "no instance received the command")
         until(
-            lambda: httpx.get(record).json()["receipts"][-1]["receipt"] == "done", "it was not done"
+            lambda: httpx.get(record).json()["receipts"][-1]["receipt"] == "done",
+            "the command was not done",
         )
         return httpx.get(record).json()["receipts"][-1]["result"]
 
@@ -119,18 +118,20 @@ def test_the_services_do_what_they_are_told(
         return found
 
     until(lambda: is_ready(url), "the server did not become ready")
-    until(lambda: send("balance-sync", "ping").status_code == 202, "it does not listen")
+    until(
+        lambda: send("balance-sync", "ping").status_code == 202, "no instance listens for commands"
+    )
     until(
         lambda: httpx.get(f"{url}/api/services/balance-sync/logs").json()["lines"],
-        "nothing was synced",
+        "no user was synced",
     )
     assert "balance" in done(send("balance-sync", "trigger", user_id=1))
     assert send("balance-sync", "trigger").json()["code"] == "bad-arguments"
 
     done(send("balance-sync", "pause"))
-    until(lambda: phase("balance-sync") == "paused", "it did not pause")
+    until(lambda: phase("balance-sync") == "paused", "the service did not pause")
     done(send("balance-sync", "resume"))
-    until(lambda: phase("balance-sync") != "paused", "it did not go on")
+    until(lambda: phase("balance-sync") != "paused", "the service did not resume")
 
     (before,) = instances("account-discovery")
     done(send("account-discovery", "restart"))
@@ -139,10 +140,10 @@ def test_the_services_do_what_they_are_told(
             [each["instance"] for each in instances("account-discovery")]
             not in ([before["instance"]], [])
         ),
-        "it did not come back",
+        "no new instance appeared",
     )
     until(
         lambda: [each["state"] for each in instances("account-discovery")] == ["alive"],
-        "the old one stays",
+        "the old instance is still on the board",
     )
     assert program.stop(signal.SIGINT) == 0

@@ -1,5 +1,5 @@
 """Fixtures of the demo: a bank, its client, and a database."""
 
-from tests.support.demo import bank, board, client, database, database_url, plan, users
+from tests.support.demo import bank, client, database, database_url, plan, sink, users
 
-__all__ = ["bank", "board", "client", "database", "database_url", "plan", "users"]
+__all__ = ["bank", "client", "database", "database_url", "plan", "sink", "users"]

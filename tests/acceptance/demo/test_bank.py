@@ -1,4 +1,4 @@
-"""The bank as a program of its own: how it starts, refuses, and ends."""
+"""The bank as a program: its start, its invalid options, and its exit."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ async def read_line(process: Program) -> str:
     return (await asyncio.wait_for(process.stdout.readline(), LIMIT_S)).decode()
 
 
-async def refusal(*arguments: str) -> tuple[int | None, str]:
+async def run_to_exit(*arguments: str) -> tuple[int | None, str]:
     async with running(*arguments) as process:
-        _, said = await asyncio.wait_for(process.communicate(), LIMIT_S)
-        return process.returncode, said.decode()
+        _, output = await asyncio.wait_for(process.communicate(), LIMIT_S)
+        return process.returncode, output.decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_bank_takes_a_free_port_tells_it_and_ends_in_order(
+async def test_bank_selects_a_free_port_announces_it_and_exits_with_0(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     ready = tmp_path / "url"
@@ -59,12 +59,12 @@ async def test_bank_takes_a_free_port_tells_it_and_ends_in_order(
         assert await asyncio.wait_for(bank.wait(), 3) == 0
 
 
-async def test_bank_says_in_one_line_that_its_port_is_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        code, said = await refusal("pulseboard.demo.bank", "--port", str(port))
-    assert (code, said.count("\n")) == (2, 1)
-    assert f"127.0.0.1:{port}" in said
+async def test_port_in_use_is_one_line_on_standard_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
+        code, output = await run_to_exit("pulseboard.demo.bank", "--port", str(port))
+    assert (code, output.count("\n")) == (2, 1)
+    assert f"127.0.0.1:{port}" in output
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,17 @@ async def test_bank_says_in_one_line_that_its_port_is_taken() -> None:
         (["--step-s", "0"], "step_s"),
     ],
 )
-async def test_wrong_option_is_refused_in_one_line(options: list[str], word: str) -> None:
-    code, said = await refusal("pulseboard.demo.bank", *options)
-    assert (code, said.count("\n")) == (2, 1)
-    assert word in said
+async def test_invalid_option_is_one_line_on_standard_error(options: list[str], word: str) -> None:
+    code, output = await run_to_exit("pulseboard.demo.bank", *options)
+    assert (code, output.count("\n")) == (2, 1)
+    assert word in output
 
 
-async def test_database_that_is_away_ends_a_worker_in_one_line_and_not_for_good(
+async def test_unavailable_database_ends_a_worker_with_one_line_and_exit_code_1(
     tmp_path: Path,
 ) -> None:
     url = f"sqlite:///{tmp_path / 'nowhere' / 'demo.db'}"
-    code, said = await refusal("pulseboard.demo.worker", "balance-sync", "--database-url", url)
-    assert (code, said.count("\n")) == (1, 1), said
+    code, output = await run_to_exit(
+        "pulseboard.demo.worker", "balance-sync", "--database-url", url
+    )
+    assert (code, output.count("\n")) == (1, 1), output

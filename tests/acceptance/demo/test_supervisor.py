@@ -1,4 +1,4 @@
-"""The supervisor: a crash is one child's own, and its end is the end of all."""
+"""The supervisor: a crash affects one child; its own end ends all children."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from pulseboard.supervision.child import Backoff
 
 ALL = {"bank", *SERVICES}
 PRINT = {"PULSEBOARD_DEMO_PRINT_STATUS": "1"}
-DEMO = "import asyncio; from pulseboard.demo.supervisor import run_demo; raise SystemExit(asyncio.run(run_demo()))"
+DEMO = """
+import asyncio
+from pulseboard.demo.supervisor import run_demo
+raise SystemExit(asyncio.run(run_demo()))
+"""
 
 
 def children_of(parent: int) -> dict[str, int]:
-    """The programs of a demo that run as children of a process."""
+    """Return the process ids of the demo's programs that are children of a process, by name."""
     table = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="],
         capture_output=True,
@@ -45,7 +49,7 @@ def is_running(pid: int) -> bool:
     return bool(stat.strip()) and not stat.startswith("Z")
 
 
-async def test_killed_child_is_started_again_alone_and_stop_ends_all() -> None:
+async def test_only_a_killed_child_is_restarted_and_stop_ends_all() -> None:
     out, stop = io.StringIO(), asyncio.Event()
     demo = asyncio.create_task(
         run_demo(
@@ -71,7 +75,7 @@ async def test_killed_child_is_started_again_alone_and_stop_ends_all() -> None:
     assert '"phase":"stopped"' in out.getvalue()
 
 
-async def test_child_that_refuses_its_options_stops_all() -> None:
+async def test_child_that_rejects_its_options_stops_all() -> None:
     out = io.StringIO()
     options = {"account-enrichment": ("--concurrency", "0")}
     settings = DemoSettings(env=PRINT, worker_options=options)
@@ -80,16 +84,16 @@ async def test_child_that_refuses_its_options_stops_all() -> None:
     assert children_of(os.getpid()) == {}
 
 
-async def test_supervisor_killed_leaves_no_orphan(tmp_path: Path) -> None:
-    # TMPDIR, because nobody is left to remove the directory of its database.
+async def test_killed_supervisor_leaves_no_orphan(tmp_path: Path) -> None:
+    # TMPDIR, because the killed supervisor cannot delete the directory of its database.
     env = {**os.environ, **PRINT, "TMPDIR": str(tmp_path)}
-    said = tmp_path / "said"
-    with said.open("wb") as out:
+    output = tmp_path / "output"
+    with output.open("wb") as out:
         supervisor = await asyncio.create_subprocess_exec(
             sys.executable, "-c", DEMO, stderr=out, env=env
         )
-    # A bank that is up says nothing more, so no broken pipe would end it: it must be ended with its parent.
-    await until(lambda: "bank ready" in said.read_text(), 20)
+    # A ready bank prints nothing more, so no broken pipe ends it: it has to end with its parent.
+    await until(lambda: "bank ready" in output.read_text(), 20)
     assert set(children_of(supervisor.pid)) == ALL
     pids = children_of(supervisor.pid).values()
     supervisor.kill()

@@ -1,4 +1,4 @@
-"""The worker's process: how it ends when told to, and when its options are wrong."""
+"""A worker as a process: its exit after SIGTERM and with invalid options."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_sigterm_ends_with_a_last_status_and_exit_code_0(
     assert (last["phase"], last["isRunning"]) == ("stopped", False)
 
 
-async def test_neither_a_hanging_bank_nor_a_hanging_redis_delays_the_end(
+async def test_hanging_bank_and_hanging_redis_do_not_delay_the_exit(
     bank: Bank, database_url: str
 ) -> None:
     bank.gate = asyncio.Event()
@@ -87,7 +87,7 @@ async def test_neither_a_hanging_bank_nor_a_hanging_redis_delays_the_end(
         ([], {"PULSEBOARD_DEMO_BALANCE_SYNC_PASS_SIZE": "-1"}),
     ],
 )
-async def test_wrong_options_end_with_one_line_and_exit_code_2(
+async def test_invalid_options_end_with_one_line_and_exit_code_2(
     options: list[str], env: dict[str, str], tmp_path: Path
 ) -> None:
     process = await asyncio.create_subprocess_exec(
@@ -98,7 +98,7 @@ async def test_wrong_options_end_with_one_line_and_exit_code_2(
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **env},
     )
-    _, said = await asyncio.wait_for(process.communicate(), 20)
+    _, output = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 2
-    assert said.count(b"\n") == 1
-    assert b"secret" not in said
+    assert output.count(b"\n") == 1
+    assert b"secret" not in output

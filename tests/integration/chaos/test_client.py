@@ -32,7 +32,7 @@ def test_chunks_are_decoded_at_any_cut() -> None:
 
 @asynccontextmanager
 async def reading(*responses: bytes) -> AsyncIterator[tuple[Client, list[bytes]]]:
-    """Run a client against a server that sends one response per connection and keeps the last open."""
+    """Run a client of a server with one response per connection; the last one stays open."""
     requests: list[bytes] = []
     remaining = list(responses)
 

@@ -1,4 +1,4 @@
-"""account-enrichment: rows completed, failures put off and in the end given up."""
+"""account-enrichment completes rows, and postpones, then abandons, failing accounts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import select, text
-from tests.support.demo import Bank, Board
+from tests.support.demo import Bank, RecordingSink
 
 from pulseboard.demo.account_enrichment import AccountEnrichmentService, AccountEnrichmentSettings
 from pulseboard.demo.bank_client import BankClient
@@ -17,20 +17,22 @@ pytestmark = pytest.mark.usefixtures("users")
 
 
 def make(
-    bank: BankClient, database: Database, board: Board, *, first_wait_s: float = 0
+    bank: BankClient, database: Database, sink: RecordingSink, *, first_wait_s: float = 0
 ) -> AccountEnrichmentService:
     settings = AccountEnrichmentSettings(
         interval_s=0.01, batch_size=20, max_tries=2, first_wait_s=first_wait_s
     )
-    return AccountEnrichmentService(bank, database, board, settings)
+    return AccountEnrichmentService(bank, database, sink, settings)
 
 
 @pytest.fixture
-def service(client: BankClient, database: Database, board: Board) -> AccountEnrichmentService:
-    return make(client, database, board)
+def service(
+    client: BankClient, database: Database, sink: RecordingSink
+) -> AccountEnrichmentService:
+    return make(client, database, sink)
 
 
-async def test_rows_are_completed_with_what_the_bank_says(
+async def test_rows_are_completed_with_the_details_from_the_bank(
     service: AccountEnrichmentService, database: Database, bank: Bank
 ) -> None:
     assert await service.enrich_accounts() == 12
@@ -62,61 +64,61 @@ async def test_rows_are_completed_with_what_the_bank_says(
 
 
 async def test_run_is_published_at_its_start_and_at_its_end(
-    service: AccountEnrichmentService, board: Board
+    service: AccountEnrichmentService, sink: RecordingSink
 ) -> None:
     await service.enrich_accounts()
-    assert board.column("phase") == ["enriching"] * 13 + ["idle"]
-    assert board.column("isRunning") == [True] * 13 + [False]
-    assert (board.last["done"], board.last["pending"], board.last["inFlight"]) == (12, 0, 0)
-    assert max(board.column("inFlight")) <= 3
+    assert sink.column("phase") == ["enriching"] * 13 + ["idle"]
+    assert sink.column("isRunning") == [True] * 13 + [False]
+    assert (sink.last["done"], sink.last["pending"], sink.last["inFlight"]) == (12, 0, 0)
+    assert max(sink.column("inFlight")) <= 3
 
 
-async def test_failed_account_is_tried_again_later_and_not_before(
-    client: BankClient, database: Database, board: Board, bank: Bank
+async def test_failed_account_is_retried_only_after_its_wait(
+    client: BankClient, database: Database, sink: RecordingSink, bank: Bank
 ) -> None:
-    service = make(client, database, board, first_wait_s=60)
+    service = make(client, database, sink, first_wait_s=60)
     account_id = bank.ledger.account_entry(0).account_id
-    bank.trouble(account_id, 503, 503, 503)
+    bank.fail_next(account_id, 503, 503, 503)
     assert await service.enrich_accounts() == 11
-    assert (board.last["failed"], board.last["pending"], board.last["abandoned"]) == (1, 1, 0)
-    assert "(503)" in board.last["lastError"]
+    assert (sink.last["failed"], sink.last["pending"], sink.last["abandoned"]) == (1, 1, 0)
+    assert "(503)" in sink.last["lastError"]
     assert await service.enrich_accounts() == 0
     assert bank.count(account_id) == 3
     async with database.write() as connection:
         await connection.execute(text("UPDATE accounts SET enrich_after = 0"))  # a minute later
     assert await service.enrich_accounts() == 1
-    assert board.last["pending"] == 0
+    assert sink.last["pending"] == 0
 
 
-async def test_account_that_keeps_failing_is_given_up_and_counted(
-    service: AccountEnrichmentService, board: Board, bank: Bank
+async def test_account_that_keeps_failing_is_abandoned_and_counted(
+    service: AccountEnrichmentService, sink: RecordingSink, bank: Bank
 ) -> None:
     account_id = bank.ledger.account_entry(0).account_id
-    bank.trouble(account_id, *[404] * 9)
+    bank.fail_next(account_id, *[404] * 9)
     for _ in range(4):
         await service.enrich_accounts()
     assert bank.count(account_id) == 2
-    assert (board.last["failed"], board.last["abandoned"], board.last["done"]) == (2, 1, 11)
-    assert board.last["pending"] == 0
+    assert (sink.last["failed"], sink.last["abandoned"], sink.last["done"]) == (2, 1, 11)
+    assert sink.last["pending"] == 0
 
 
-async def test_run_that_the_database_fails_ends_idle_too(
-    service: AccountEnrichmentService, board: Board, database: Database
+async def test_run_that_fails_in_the_database_ends_idle(
+    service: AccountEnrichmentService, sink: RecordingSink, database: Database
 ) -> None:
     async with database.write() as connection:
         await connection.execute(text("DROP TABLE accounts"))
     assert await service.enrich_accounts() == 0
-    assert board.column("phase") == ["enriching", "idle"]
-    assert board.last["failed"] == 1
-    assert "no such table" in board.last["lastError"]
+    assert sink.column("phase") == ["enriching", "idle"]
+    assert sink.last["failed"] == 1
+    assert "no such table" in sink.last["lastError"]
 
 
-async def test_service_goes_on_until_told_to_stop(
-    service: AccountEnrichmentService, board: Board
+async def test_service_runs_until_it_is_stopped(
+    service: AccountEnrichmentService, sink: RecordingSink
 ) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(service.run(stop))
-    await board.until(lambda status: status["done"] == 12 and not status["isRunning"])
+    await sink.until(lambda status: status["done"] == 12 and not status["isRunning"])
     stop.set()
     await asyncio.wait_for(running, 5)
     assert service.get_status()["phase"] == "stopped"

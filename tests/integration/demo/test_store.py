@@ -1,4 +1,4 @@
-"""The database under three processes at once, and what its queries promise."""
+"""The database with three concurrent processes, and the results of its queries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ from pulseboard.demo.store.models import Account, User
 
 ENTRIES = [AccountEntry(f"10{number:08d}", f"{number % 3:06d}") for number in range(7)]
 
-# Opens the database, then adds accounts of its own and one that all add, in a transaction each.
+# Opens the database, then adds accounts of its own and one that all processes add, each in a
+# transaction.
 RIVAL = """
 import asyncio, sys
 from pulseboard.demo.bank.values import AccountEntry
@@ -47,15 +48,15 @@ async def main(url, name):
     async with await Database.open(url) as database:
         new = 0
         for number in range(20):
-            entries = [AccountEntry(f"{name}-{number}", "one"), AccountEntry(f"shared-{number}", "one")]
-            new += await add_accounts(database, entries)
+            ids = (f"{name}-{number}", f"shared-{number}")
+            new += await add_accounts(database, [AccountEntry(id, "one") for id in ids])
         print(new)
 
 asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_processes_that_open_and_write_at_once_lose_and_repeat_nothing(
+async def test_concurrent_processes_neither_lose_nor_repeat_a_row(
     database_url: str, tmp_path: Path
 ) -> None:
     rivals = [
@@ -79,7 +80,9 @@ async def test_processes_that_open_and_write_at_once_lose_and_repeat_nothing(
     plain.close()
 
 
-async def test_new_accounts_are_stored_once_and_their_users_asked_for(database: Database) -> None:
+async def test_new_accounts_are_stored_once_and_their_users_get_a_request(
+    database: Database,
+) -> None:
     assert await add_accounts(database, ENTRIES[:4]) == 4
     assert await add_accounts(database, ENTRIES) == 3
     assert await add_accounts(database, ENTRIES) == 0
@@ -88,7 +91,7 @@ async def test_new_accounts_are_stored_once_and_their_users_asked_for(database: 
     assert sum([len(await list_accounts_of(database, user)) for user in users]) == 7
 
 
-async def test_request_made_during_a_sync_is_not_settled_by_it(database: Database) -> None:
+async def test_request_that_is_newer_than_a_sync_stays(database: Database) -> None:
     await add_accounts(database, ENTRIES[:1])
     (user,) = await list_requested_users(database, 10)
     started_at = now_ms()
@@ -101,7 +104,7 @@ async def test_request_made_during_a_sync_is_not_settled_by_it(database: Databas
     assert await list_requested_users(database, 10) == []
 
 
-async def test_failed_request_waits_longer_each_time_and_is_dropped_at_last(
+async def test_failed_request_waits_longer_each_time_and_is_deleted_at_the_end(
     database: Database,
 ) -> None:
     await add_accounts(database, ENTRIES[:1])
@@ -109,7 +112,7 @@ async def test_failed_request_waits_longer_each_time_and_is_dropped_at_last(
     await postpone_request(database, user, [60_000])
     assert await list_requested_users(database, 10) == []
     await postpone_request(database, user, [60_000])
-    await postpone_request(database, user, [60_000])  # there is none any more: nothing to note
+    await postpone_request(database, user, [60_000])  # without a request, nothing happens
     assert await list_due_users(database, 0, 10) == [user]
 
 
@@ -120,13 +123,13 @@ async def test_users_never_synced_are_due_first_then_the_oldest(database: Databa
         (account, *_) = await list_accounts_of(database, user)
         balance = AccountBalance(account.account_id, "EUR", 1, 1, 1)
         await store_balances(database, user, [(account, balance)], started_at=now_ms())
-        await asyncio.sleep(0.002)  # the clock of the tables has milliseconds
+        await asyncio.sleep(0.002)  # the tables have times in milliseconds
     assert await list_due_users(database, now_ms() + 1, 10) == [third, second, first]
     assert await list_due_users(database, now_ms() + 1, 2) == [third, second]
     assert await list_due_users(database, 0, 10) == [third]
 
 
-async def test_account_put_off_is_pending_but_not_due_and_one_given_up_is_neither(
+async def test_postponed_account_is_pending_and_not_due_and_an_abandoned_one_is_neither(
     database: Database,
 ) -> None:
     await add_accounts(database, ENTRIES[:3])
@@ -145,7 +148,7 @@ async def test_account_put_off_is_pending_but_not_due_and_one_given_up_is_neithe
         ("postgresql://me:secret@db/demo", "postgresql+asyncpg"),
     ],
 )
-def test_url_is_given_its_asynchronous_driver(url: str, driver: str) -> None:
+def test_url_gets_its_asynchronous_driver(url: str, driver: str) -> None:
     assert parse_url(url).drivername == driver
 
 
@@ -153,7 +156,7 @@ def test_url_is_given_its_asynchronous_driver(url: str, driver: str) -> None:
     "url",
     ["", "demo.db", "mysql://me:secret@db/demo", "sqlite://", "sqlite:///:memory:", "a:b@c//"],
 )
-def test_url_of_something_else_is_refused_without_showing_a_password(url: str) -> None:
+def test_invalid_url_is_rejected_without_its_password(url: str) -> None:
     with pytest.raises(ValueError, match="database") as refused:
         parse_url(url)
     assert "secret" not in str(refused.value)
@@ -167,7 +170,7 @@ async def test_database_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
-def test_conflicts_are_settled_in_the_words_of_either_dialect(name: str) -> None:
+def test_insert_ignores_conflicts_in_both_dialects(name: str) -> None:
     dialect = parse_url(f"{name}:///demo").get_dialect()()
     connection = cast("AsyncConnection", SimpleNamespace(dialect=dialect))
     insert = insert_into(connection, User).values(customer_id="1", discovered_at=1)
@@ -178,6 +181,6 @@ def test_conflicts_are_settled_in_the_words_of_either_dialect(name: str) -> None
 @pytest.mark.parametrize(
     ("name", "key"), [("sqlite", "id INTEGER"), ("postgresql", "id BIGSERIAL")]
 )
-def test_rows_number_themselves_in_either_dialect(name: str, key: str) -> None:
+def test_keys_are_generated_in_both_dialects(name: str, key: str) -> None:
     dialect = parse_url(f"{name}:///demo").get_dialect()()
     assert key in str(CreateTable(cast("Table", Account.__table__)).compile(dialect=dialect))

@@ -1,4 +1,4 @@
-"""The check of deliveries finds lost, duplicated, disordered and invalid events, and no others."""
+"""The check finds lost, duplicated, disordered and invalid events, and no others."""
 
 from array import array
 

@@ -1,4 +1,4 @@
-"""The check of external messages: each is in the feed once, or a coverage gap includes its time."""
+"""The check of external messages: in the feed once, or in a coverage gap."""
 
 from chaos.external import (
     AcceptedBatch,

@@ -1,4 +1,4 @@
-"""Who is taken next, and what happens when there is no room."""
+"""The order of the queues, and their behaviour when they are full."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pulseboard.demo.queues import SyncQueues
 
 
 def drain(queues: SyncQueues) -> list[int]:
-    taken = []
+    users = []
     while (user := queues.pop()) is not None:
-        taken.append(user)
+        users.append(user)
         queues.finish(user)
-    return taken
+    return users
 
 
 def test_high_priority_goes_first_and_each_queue_keeps_its_order() -> None:
@@ -24,7 +24,7 @@ def test_high_priority_goes_first_and_each_queue_keeps_its_order() -> None:
     assert drain(queues) == [9, 8, 1, 2, 3]
 
 
-def test_user_waits_only_once() -> None:
+def test_user_is_queued_only_once() -> None:
     queues = SyncQueues()
     for _ in range(3):
         queues.put(1)
@@ -35,7 +35,7 @@ def test_user_waits_only_once() -> None:
     assert queues.dropped == 0
 
 
-def test_user_who_becomes_urgent_leaves_the_normal_queue() -> None:
+def test_user_who_gets_high_priority_leaves_the_normal_queue() -> None:
     queues = SyncQueues()
     queues.put(1)
     queues.put(2)
@@ -44,7 +44,7 @@ def test_user_who_becomes_urgent_leaves_the_normal_queue() -> None:
     assert drain(queues) == [2, 1]
 
 
-def test_full_queue_refuses_and_counts_and_keeps_those_who_wait() -> None:
+def test_full_queue_rejects_and_counts_users_and_keeps_the_waiting_ones() -> None:
     queues = SyncQueues(high_capacity=1, normal_capacity=2)
     assert [queues.put(user) for user in (1, 2, 3)] == [True, True, False]
     assert [queues.put_high(user) for user in (7, 8, 1)] == [True, False, False]
@@ -52,7 +52,7 @@ def test_full_queue_refuses_and_counts_and_keeps_those_who_wait() -> None:
     assert drain(queues) == [7, 1, 2]
 
 
-def test_user_in_work_is_taken_again_only_when_given_back() -> None:
+def test_active_user_is_dequeued_again_only_when_finished() -> None:
     queues = SyncQueues()
     queues.put(1)
     assert queues.pop() == 1
@@ -64,6 +64,6 @@ def test_user_in_work_is_taken_again_only_when_given_back() -> None:
     assert queues.pop() == 1
 
 
-def test_queue_without_room_is_refused() -> None:
+def test_queue_without_capacity_is_rejected() -> None:
     with pytest.raises(ValueError, match="capacity"):
         SyncQueues(high_capacity=0)

@@ -18,7 +18,7 @@ async def http(bank: Bank):  # type: ignore[no-untyped-def]
         yield http
 
 
-async def test_cursor_skips_and_repeats_nothing_while_accounts_open(
+async def test_paging_neither_skips_nor_repeats_an_account_while_accounts_open(
     bank: Bank, http: httpx.AsyncClient
 ) -> None:
     found: list[str] = []
@@ -29,14 +29,14 @@ async def test_cursor_skips_and_repeats_nothing_while_accounts_open(
         cursor = page["header"]["nextCursor"]
         if cursor is None:
             break
-        bank.step += 2  # two accounts open between any two pages
+        bank.step += 2  # two accounts open between two pages
     assert bank.step > 0
     assert found == [
         bank.ledger.account_entry(index).account_id for index in range(bank.ledger.account_count())
     ]
 
 
-async def test_pages_have_the_size_asked_for_and_the_last_has_no_cursor(
+async def test_pages_have_the_requested_size_and_the_last_has_no_cursor(
     http: httpx.AsyncClient,
 ) -> None:
     assert [len(page) for page in await read_pages(http, limit=5)] == [5, 5, 2]
@@ -66,22 +66,22 @@ async def read_pages(http: httpx.AsyncClient, **params: int | str) -> list[list[
     ],
     ids=["empty", "short", "garbage", "unicode", "long", "another-bank", "another-list"],
 )
-async def test_cursor_that_was_not_given_out_is_a_bad_request(
+async def test_cursor_that_the_bank_did_not_issue_is_a_bad_request(
     http: httpx.AsyncClient, cursor: str
 ) -> None:
-    answer = await http.get(ACCOUNTS_PATH, params={"cursor": cursor})
-    assert answer.status_code == 400
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == "bad-cursor"
+    response = await http.get(ACCOUNTS_PATH, params={"cursor": cursor})
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["code"] == "bad-cursor"
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "201", "many"])
 async def test_page_size_out_of_bounds_is_a_bad_request(
     http: httpx.AsyncClient, limit: str
 ) -> None:
-    answer = await http.get(ACCOUNTS_PATH, params={"limit": limit})
-    assert (answer.status_code, answer.json()["status"]) == (400, 400)
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = await http.get(ACCOUNTS_PATH, params={"limit": limit})
+    assert (response.status_code, response.json()["status"]) == (400, 400)
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ async def test_page_size_out_of_bounds_is_a_bad_request(
         "/nothing",
     ],
 )
-async def test_unknown_things_are_not_found(http: httpx.AsyncClient, path: str) -> None:
-    answer = await http.get(path)
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == 404
+async def test_unknown_paths_are_not_found(http: httpx.AsyncClient, path: str) -> None:
+    response = await http.get(path)
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == 404
 
 
 async def test_detail_and_balance_of_a_listed_account_agree(http: httpx.AsyncClient) -> None:
@@ -111,36 +111,34 @@ async def test_detail_and_balance_of_a_listed_account_agree(http: httpx.AsyncCli
     assert isinstance(balance["bookedMinor"], int)
 
 
-async def test_throttling_says_when_to_come_back_and_spares_health(
+async def test_throttling_sends_retry_after_and_excludes_health(
     bank: Bank, http: httpx.AsyncClient
 ) -> None:
     bank.faults.settings = FaultSettings(0, 0, throttle_rate=1, retry_after_s=3)
-    answer = await http.get(ACCOUNTS_PATH)
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
-    assert answer.json()["code"] == "throttled"
+    response = await http.get(ACCOUNTS_PATH)
+    assert (response.status_code, response.headers["retry-after"]) == (429, "3")
+    assert response.json()["code"] == "throttled"
     assert (await http.get("/health")).json() == {"status": "ok", "step": 0, "accounts": 12}
 
 
-async def test_errors_come_at_about_the_rate_that_is_set(
-    bank: Bank, http: httpx.AsyncClient
-) -> None:
+async def test_error_rate_is_about_the_configured_one(bank: Bank, http: httpx.AsyncClient) -> None:
     bank.faults.settings = FaultSettings(0, 0, error_rate=0.5)
     codes = [(await http.get(ACCOUNTS_PATH)).status_code for _ in range(100)]
     assert 30 <= sum(code >= 500 for code in codes) <= 70
     assert set(codes) == {200, 500, 502, 503}
 
 
-async def test_limit_is_each_clients_own(bank: Bank, http: httpx.AsyncClient) -> None:
+async def test_each_client_has_a_limit_of_its_own(bank: Bank, http: httpx.AsyncClient) -> None:
     bank.faults.settings = FaultSettings(0, 0, client_limit=0.01)
 
-    async def ask(name: str) -> httpx.Response:
+    async def request(name: str) -> httpx.Response:
         return await http.get(ACCOUNTS_PATH, headers={"x-client-id": name})
 
-    assert (await ask("one")).status_code == 200
-    refused = await ask("one")
-    assert (refused.status_code, refused.json()["code"]) == (429, "client-limit")
-    assert 90 <= int(refused.headers["retry-after"]) <= 100
-    assert (await ask("two")).status_code == 200
+    assert (await request("one")).status_code == 200
+    limited = await request("one")
+    assert (limited.status_code, limited.json()["code"]) == (429, "client-limit")
+    assert 90 <= int(limited.headers["retry-after"]) <= 100
+    assert (await request("two")).status_code == 200
 
 
 async def test_table_of_clients_stays_bounded(bank: Bank, http: httpx.AsyncClient) -> None:
@@ -163,13 +161,13 @@ async def test_table_of_clients_stays_bounded(bank: Bank, http: httpx.AsyncClien
         {"client_limit": float("inf")},
     ],
 )
-def test_forecast_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+def test_invalid_fault_settings_are_rejected(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"latency|rate|retry|limit"):
         FaultSettings(**wrong)  # type: ignore[arg-type]
     assert CLEAR.error_rate == 0
 
 
-def test_bank_started_again_goes_on_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restarted_bank_continues_at_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_000_010.0)
     assert step_clock(1_000_000.0, 2.0)() == 5
     assert step_clock(1_000_099.0, 2.0)() == 0

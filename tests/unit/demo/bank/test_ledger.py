@@ -1,4 +1,4 @@
-"""The bank's world follows from its seed and its step alone."""
+"""The content of the bank depends only on its seed and its step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from pulseboard.demo.bank.ledger import Ledger, LedgerPlan
 PLAN = LedgerPlan(seed=3, customers=6, accounts=20, opening_every=2, max_accounts=60)
 
 
-def world(plan: LedgerPlan, step: int) -> list[object]:
+def ledger_at(step: int) -> Ledger:
+    return Ledger(PLAN, lambda: step)
+
+
+def content(plan: LedgerPlan, step: int) -> list[object]:
     ledger = Ledger(plan, lambda: step)
     accounts = range(ledger.account_count())
     return [
@@ -21,18 +25,18 @@ def world(plan: LedgerPlan, step: int) -> list[object]:
     ]
 
 
-def test_same_seed_and_step_give_the_same_world() -> None:
-    assert world(PLAN, 17) == world(PLAN, 17)
+def test_same_seed_and_step_give_the_same_bank() -> None:
+    assert content(PLAN, 17) == content(PLAN, 17)
 
 
-def test_another_seed_gives_other_people_and_other_money() -> None:
+def test_another_seed_gives_other_customers_and_balances() -> None:
     other = LedgerPlan(seed=4, customers=6, accounts=20, opening_every=2, max_accounts=60)
-    for mine, theirs in zip(world(PLAN, 17), world(other, 17), strict=True):
-        assert mine != theirs
+    for one, another in zip(content(PLAN, 17), content(other, 17), strict=True):
+        assert one != another
 
 
-def test_accounts_open_over_time_behind_those_there_are_and_stop_at_the_cap() -> None:
-    steps = [Ledger(PLAN, lambda step=step: step) for step in (0, 2, 9, 10_000)]  # type: ignore[misc]
+def test_accounts_open_at_the_end_of_the_list_up_to_the_maximum() -> None:
+    steps = [ledger_at(step) for step in (0, 2, 9, 10_000)]
     assert [ledger.account_count() for ledger in steps] == [20, 21, 24, 60]
     lists = [
         [ledger.account_entry(index) for index in range(ledger.account_count())] for ledger in steps
@@ -42,9 +46,9 @@ def test_accounts_open_over_time_behind_those_there_are_and_stop_at_the_cap() ->
     assert len({entry.account_id for entry in lists[-1]}) == 60
 
 
-def test_every_account_belongs_to_a_customer_who_is_known_then() -> None:
+def test_every_account_belongs_to_an_existing_customer() -> None:
     for step in range(90):
-        ledger = Ledger(PLAN, lambda step=step: step)  # type: ignore[misc]
+        ledger = ledger_at(step)
         owners = {
             ledger.account_entry(index).customer_id for index in range(ledger.account_count())
         }
@@ -52,14 +56,14 @@ def test_every_account_belongs_to_a_customer_who_is_known_then() -> None:
         assert owners == known
 
 
-def test_every_id_leads_back_to_its_place_and_no_other_id_does() -> None:
+def test_every_id_is_found_at_its_index_and_no_other_id_is_found() -> None:
     ledger = Ledger(PLAN, lambda: 8)
     for index in range(ledger.account_count()):
         assert ledger.find_account(ledger.account_entry(index).account_id) == index
     for index in range(ledger.customer_count()):
         assert ledger.find_customer(ledger.customer(index).customer_id) == index
     unopened = Ledger(PLAN, lambda: 10_000).account_entry(59).account_id
-    for stranger in (
+    for unknown_id in (
         unopened,
         "",
         "10",
@@ -68,12 +72,12 @@ def test_every_id_leads_back_to_its_place_and_no_other_id_does() -> None:
         "10" + "\N{FULLWIDTH DIGIT ONE}" * 8,
         "99" * 50,
     ):
-        assert ledger.find_account(stranger) is None
-        assert ledger.find_customer(stranger) is None
+        assert ledger.find_account(unknown_id) is None
+        assert ledger.find_customer(unknown_id) is None
 
 
-def test_balances_move_over_time_in_whole_cents() -> None:
-    balances = [Ledger(PLAN, lambda step=step: step).account_balance(0) for step in range(60)]  # type: ignore[misc]
+def test_balances_change_over_time_in_whole_cents() -> None:
+    balances = [ledger_at(step).account_balance(0) for step in range(60)]
     assert all(
         type(balance.booked_minor) is int and type(balance.available_minor) is int
         for balance in balances
@@ -89,7 +93,7 @@ def test_ibans_carry_valid_check_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"customers": 0},
         {"accounts": 3},
@@ -98,7 +102,7 @@ def test_ibans_carry_valid_check_digits() -> None:
         {"max_accounts": 10**7},
     ],
 )
-def test_world_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
-    fine = {"customers": 6, "accounts": 20, "opening_every": 2, "max_accounts": 60}
+def test_invalid_plan_is_rejected(invalid: dict[str, int]) -> None:
+    valid = {"customers": 6, "accounts": 20, "opening_every": 2, "max_accounts": 60}
     with pytest.raises(ValueError, match=r"accounts|opening_every|max_accounts"):
-        LedgerPlan(**fine | wrong)
+        LedgerPlan(**valid | invalid)
