@@ -80,7 +80,7 @@ async def test_child_that_rejects_its_options_stops_all() -> None:
     options = {"account-enrichment": ("--concurrency", "0")}
     settings = DemoSettings(env=PRINT, worker_options=options)
     assert await asyncio.wait_for(run_demo(settings=settings, out=out), 30) == 2
-    assert "account-enrichment refused to start, so all stop" in out.getvalue()
+    assert "account-enrichment rejected its options, so all processes stop" in out.getvalue()
     assert children_of(os.getpid()) == {}
 
 
