@@ -1,7 +1,7 @@
-"""Makes everything ready that a make target needs, and is quick when it already is.
+"""Prepare what a make target needs: the environment, Node.js, the page, browser and servers.
 
-Runs with the standard library of any Python >= 3.11, since it comes before the environment. Each step leaves a stamp,
-the digest of what went in, and is skipped while that still matches.
+It uses only the standard library of Python >= 3.11, because it runs before the environment exists.
+Each step writes a stamp with the digest of its inputs, and is skipped while the stamp matches.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 
 
 class PrepareError(Exception):
-    """The machine lacks something that cannot be brought along."""
+    """The machine lacks something that cannot be installed."""
 
 
 def main() -> int:
@@ -42,11 +42,11 @@ def main() -> int:
     parser.add_argument(
         "purpose",
         choices=("lock", "run", "check", "test"),
-        help="lock: uv alone; run: the environment and the page; check: also Node.js; test: also what tests alone need",
+        help="lock: uv; run: environment and page; check: and Node.js; test: and test programs",
     )
     purpose = parser.parse_args().purpose
     os.environ["UV_PYTHON_DOWNLOADS"] = (
-        "never"  # what is here is what counts; a download would only fail late
+        "never"  # use the interpreters of this machine; a download would fail late
     )
     os.chdir(ROOT)
     try:
@@ -56,7 +56,7 @@ def main() -> int:
         make_environment()
         install_locked()
         if purpose != "run":
-            bring_node()
+            install_node()
         build_page()
         install_project()
         if purpose == "test":
@@ -73,8 +73,8 @@ def main() -> int:
     return 0
 
 
-def say(what: str) -> None:
-    print(f"==> {what}", file=sys.stderr, flush=True)
+def report(step: str) -> None:
+    print(f"==> {step}", file=sys.stderr, flush=True)
 
 
 def run(*command: str | Path, failure: str, cwd: Path = ROOT) -> None:
@@ -147,7 +147,7 @@ def find_uv() -> Path:
         version = re.match(r"uv (\d+)\.(\d+)", answer(found, "--version") or "") if found else None
         if found and version and (int(version[1]), int(version[2])) >= UV_AT_LEAST:
             return found
-    say("Bringing uv, the installer (into .uv/)")
+    report("Installing uv (into .uv/)")
     shutil.rmtree(PRIVATE_UV, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "uv.txt")
@@ -191,7 +191,7 @@ def find_uv() -> Path:
             version_name = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise PrepareError(
                 f"this Python ({sys.executable}) has neither venv with ensurepip nor pip; "
-                f"install one of them (on Debian and Ubuntu: apt install python{version_name}-venv), or uv"
+                f"install one (on Debian and Ubuntu: apt install python{version_name}-venv), or uv"
             )
     return PRIVATE_UV / "bin" / "uv"
 
@@ -205,7 +205,7 @@ def make_environment() -> None:
     if python_version(PYTHON) == wanted:
         return
     uv = find_uv()
-    say(f"Making the environment (.venv, Python {wanted})")
+    report(f"Making the environment (.venv, Python {wanted})")
     base = getattr(sys, "_base_executable", sys.executable)
     run(uv, "venv", "--quiet", "--clear", "--python", base, VENV, failure="could not make .venv")
 
@@ -218,7 +218,7 @@ def install_locked() -> None:
     entries = {
         name: text for name, text in locked_entries().items() if name not in ("uv", NODE_PACKAGE)
     }
-    say(f"Installing {len(entries)} locked packages")
+    report(f"Installing {len(entries)} locked packages")
     (VENV / ".project-stamp").unlink(missing_ok=True)
     sync(entries, "--compile-bytecode")
     mark_done("lock", state)
@@ -239,11 +239,11 @@ def sync(entries: dict[str, str], *options: str, python: Path = PYTHON) -> None:
         )
 
 
-def bring_node() -> None:
+def install_node() -> None:
     """Bring Node.js from the package index where the machine has none new enough."""
     if answer(PYTHON, "hatch_build.py", "has-node") is not None:
         return
-    say("Bringing Node.js for the page (into .venv)")
+    report("Installing Node.js for the page (into .venv)")
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder, "node.txt")
         wanted.write_text(locked_entries()[NODE_PACKAGE], encoding="utf-8")
@@ -254,8 +254,8 @@ def build_page() -> None:
     """Build the page if anything it is made from has changed."""
     if answer(PYTHON, "hatch_build.py", "is-fresh") is not None:
         return
-    bring_node()
-    say("Building the page (web/)")
+    install_node()
+    report("Building the page (web/)")
     run(PYTHON, "hatch_build.py", failure="stopped, since there is no page")
 
 
@@ -263,7 +263,7 @@ def install_project(venv: Path = VENV) -> None:
     state = digest(ROOT / "pyproject.toml", ROOT / "hatch_build.py")
     if is_done("project", state, venv):
         return
-    say(f"Installing pulseboard itself (editable, into {venv.name})")
+    report(f"Installing pulseboard itself (editable, into {venv.name})")
     uv_pip(
         *("install", "--no-deps", "--no-build-isolation", "-e", ROOT),
         failure="could not install pulseboard",
@@ -289,7 +289,7 @@ def make_further_environments() -> None:
         python = venv / "bin" / "python"
         state = digest(LOCK, str(interpreter))
         if not (is_done("lock", state, venv) and python_version(python) == version):
-            say(f"Making the environment for the unit tests on Python {version} ({venv.name})")
+            report(f"Making the environment for the unit tests on Python {version} ({venv.name})")
             run(
                 *(find_uv(), "venv", "--quiet", "--clear", "--python", interpreter, venv),
                 failure=f"could not make {venv.name}",
@@ -343,7 +343,7 @@ def install_compatibility() -> None:
     state = digest(folder / "package.json", folder / "package-lock.json")
     if (folder / "node_modules").is_dir() and is_done("compatibility", state):
         return
-    say("Installing React and ioredis for the tests (tests/compatibility/)")
+    report("Installing React and ioredis for the tests (tests/compatibility/)")
     run(
         *(PYTHON, "hatch_build.py", "npm", "ci", "--silent", "--prefix", folder),
         failure="could not install the packages of tests/compatibility/package-lock.json",
@@ -355,7 +355,7 @@ def install_compatibility() -> None:
 
 
 def find_browser() -> Path | None:
-    """Return a Chromium that runs: the one named in PULSEBOARD_CHROMIUM, one on PATH, or Playwright's own."""
+    """Return a working Chromium: from PULSEBOARD_CHROMIUM, PATH, or Playwright."""
     named = os.environ.get("PULSEBOARD_CHROMIUM")
     if named:
         if answer(named, "--version") is None:
@@ -380,7 +380,8 @@ def browser_candidates(note: Path) -> Iterator[str | None]:
 def playwright_browser() -> str | None:
     return answer(
         *(PYTHON, "-c"),
-        "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)",
+        "from playwright.sync_api import sync_playwright as s\n"
+        "with s() as p: print(p.chromium.executable_path)",
     )
 
 
@@ -389,11 +390,11 @@ def find_or_install_browser() -> None:
         return
     if apt_install("Chromium for the browser tests", "chromium") and find_browser():
         return
-    say("Installing Chromium for the browser tests (Playwright's own)")
+    report("Installing Chromium for the browser tests (Playwright's own)")
     subprocess.run([str(PYTHON), "-m", "playwright", "install", "chromium"], check=False)
     if find_browser():
         return
-    missing = "no Chromium found, and none could be installed; put one on PATH or name it in PULSEBOARD_CHROMIUM"
+    missing = "Chromium is missing: put it on PATH or set PULSEBOARD_CHROMIUM"
     if os.environ.get("CI") == "true":
         raise PrepareError(missing)
     print(f"pulseboard: {missing}. The browser tests will be skipped.", file=sys.stderr)
@@ -403,17 +404,17 @@ def find_or_install_browser() -> None:
 
 
 def find_or_install_redis() -> None:
-    """Make sure of Redis and openssl, for the tests over TLS, which the Valkey of the wheel does not speak, and of faketime,
-    which sets the clock of one process.
+    """Install redis-server and openssl for tests over TLS, and faketime for tests of clocks.
 
-    Not the package redis-server, which starts one: redis-tools has the same program, under another name.
+    The Valkey of the wheel has no TLS. The package redis-tools contains the server program without
+    starting it, unlike the package redis-server.
     """
     if has_redis():
         return
     apt_install("Redis for the tests over TLS, and faketime", "redis-tools", "openssl", "faketime")
     if has_redis():
         return
-    missing = "no Redis, openssl or faketime found, and they could not be installed; put redis-server and these on PATH"
+    missing = "redis-server, openssl or faketime is missing: put them on PATH"
     if os.environ.get("CI") == "true":
         raise PrepareError(missing)
     print(f"pulseboard: {missing}. Tests that need them will be skipped.", file=sys.stderr)
@@ -436,7 +437,7 @@ def find_or_install_promtool() -> None:
     ):
         return
     if is_root_on_debian():
-        say("Bringing promtool for the tests of /metrics (apt-get, into .venv)")
+        report("Installing promtool for the tests of /metrics (apt-get, into .venv)")
         with tempfile.TemporaryDirectory() as folder:
             for step in (
                 (*APT, "update"),
@@ -467,7 +468,7 @@ def apt_install(what: str, *packages: str) -> bool:
     """Install packages where we are root on a Debian; say whether that was tried."""
     if not is_root_on_debian():
         return False
-    say(f"Installing {what} (apt-get)")
+    report(f"Installing {what} (apt-get)")
     for step in (("update",), ("install", "-y", "--no-install-recommends", *packages)):
         subprocess.run([*APT, *step], stdout=subprocess.DEVNULL, check=False)
     return True

@@ -1,8 +1,8 @@
 """Child processes that die with their parent, also after `kill -9` of the parent.
 
-On Linux the kernel kills the child (`PR_SET_PDEATHSIG`, prctl(2)). On other systems, and off the main
-thread, a shell waits beside the child on a pipe that only the parent holds open. This module neither
-restarts a child nor relays its output.
+On Linux the kernel kills the child (`PR_SET_PDEATHSIG`, prctl(2)). On other systems, and off the
+main thread, a shell waits beside the child on a pipe that only the parent holds open. This module
+neither restarts a child nor relays its output.
 Invariant: no code path leaves an orphan behind.
 """
 
@@ -29,12 +29,14 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _LINUX = sys.platform.startswith("linux")
 _LINE_LIMIT_BYTES = 64 * 1024
 
-# $1: the descriptor of the pipe, $2: the signal, the rest: the program. The watcher stays in the child's
-# process group, so the system cannot reuse the group's id while it waits. It closes the child's streams,
-# so that their readers see the end of the child. `exec` keeps the pid: the spawned process is the program.
+# $1: the descriptor of the pipe, $2: the signal, the rest: the program. The watcher stays in the
+# child's process group, so the system cannot reuse the group's id while it waits. It closes the
+# child's streams, so that their readers see the end of the child. `exec` keeps the pid, so the
+# spawned process is the program.
 _WATCHER_SCRIPT = """
 fd=$1 sig=$2; shift 2
-(trap '' HUP INT TERM; read -r _ <"/dev/fd/$fd"; kill -s "$sig" -- "-$$") </dev/null >/dev/null 2>&1 &
+(trap '' HUP INT TERM; read -r _ <"/dev/fd/$fd"; kill -s "$sig" -- "-$$") \
+  </dev/null >/dev/null 2>&1 &
 exec "$@"
 """
 
@@ -66,9 +68,9 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a program in its own session; it receives `death_signal` when this process ends.
 
-    In its own session it does not receive Ctrl-C from a terminal, so the caller must stop it. `env` is the
-    whole environment (default: that of this process). Keep the returned object for as long as the child
-    should live. Raises OSError if the program cannot be started.
+    In its own session it does not receive Ctrl-C from a terminal, so the caller must stop it.
+    `env` is the whole environment (default: that of this process). Keep the returned object for as
+    long as the child should live. Raises OSError if the program cannot be started.
     """
     with _tether(argv, death_signal) as tether:
         process = subprocess.Popen(
@@ -121,7 +123,7 @@ async def spawn_async(
 
 @contextmanager
 def _tether(argv: Sequence[str], death_signal: signal.Signals) -> Iterator[_Tether]:
-    # For the kernel the parent is the forking *thread*: a child of another thread would die with it.
+    # For the kernel the forking *thread* is the parent: the child would die with that thread.
     if _LINUX and threading.current_thread() is threading.main_thread():
         yield _Tether(list(argv), preexec=_make_preexec(death_signal))
         return

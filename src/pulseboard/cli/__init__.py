@@ -15,7 +15,7 @@ def main() -> NoReturn:
         if error.name is None or error.name.partition(".")[0] == "pulseboard":
             raise
         print(
-            f"pulseboard: the command needs {error.name}: pip install 'pulseboard[server]' brings it",
+            f"pulseboard: {error.name} is missing: run pip install 'pulseboard[server]'",
             file=sys.stderr,
         )
         code = 2

@@ -33,7 +33,7 @@ class Api:
             raise ConfigError(f"--server is a URL, not {server[:80]!r}: {error}") from error
         if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
             raise ConfigError(
-                f"--server is the address of a board, like http://127.0.0.1:8765, not {server[:80]!r}"
+                f"--server is a URL such as http://127.0.0.1:8765, not {server[:80]!r}"
             )
         self.url = str(url.copy_with(username=None, password=None)).rstrip("/")
         self._client = httpx.AsyncClient(

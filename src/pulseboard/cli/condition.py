@@ -33,7 +33,8 @@ class Condition(NamedTuple):
         service, found, state = first.partition("=")
         if not found or state not in [*State]:
             raise ConfigError(
-                f"a condition is SERVICE=STATE[,field=value], with {', '.join(State)} as STATE, not {text[:80]!r}"
+                f"a condition is SERVICE=STATE[,field=value], not {text[:80]!r};"
+                f" STATE is {', '.join(State)}"
             )
         try:
             check_service_name(service)

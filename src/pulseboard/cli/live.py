@@ -25,7 +25,7 @@ _BUSY = (408, 425, 429)
 
 
 class Message(NamedTuple):
-    """One message with its data as JSON. `id` is the cursor from which the stream resumes after it."""
+    """One message with its data as JSON. `id` is the cursor after it, where the stream resumes."""
 
     event: str
     id: str
@@ -71,7 +71,8 @@ class Live:
                 reason = str(error)
             if reason:
                 yield Away(reason)
-            pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**failures) * random.uniform(0.5, 1.0)  # noqa: S311
+            longest_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**failures)
+            pause_s = longest_s * random.uniform(0.5, 1.0)  # noqa: S311
             failures = min(failures + 1, 10)
             await asyncio.sleep(max(self._retry_s, pause_s))
             self._retry_s = 0.0

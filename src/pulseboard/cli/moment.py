@@ -30,7 +30,8 @@ class Moment(NamedTuple):
             )
         except (ValueError, OverflowError) as error:
             raise ConfigError(
-                f"{option} is an age (10m, 2h, 3d) or a time (2026-11-25T03:00:00Z), not {text[:40]!r}"
+                f"{option} is an age (10m, 2h, 3d) or a time (2026-11-25T03:00:00Z),"
+                f" not {text[:40]!r}"
             ) from error
         return cls(at_ms=max(0, at_ms))
 

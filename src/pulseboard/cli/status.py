@@ -202,6 +202,5 @@ def _print_change(instance: InstanceStateView, now_ms: int, *, json: bool) -> No
         return
     (row,) = rows_of([instance], now_ms)
     details = f"({row.note})  {row.status}" if row.note else row.status
-    print(
-        f"{format_iso(now_ms)}  {row.state:<7}  {row.service:<20}  {row.instance:<20}  {details}".rstrip()
-    )
+    columns = (format_iso(now_ms), f"{row.state:<7}", f"{row.service:<20}", f"{row.instance:<20}")
+    print("  ".join((*columns, details)).rstrip())

@@ -1,6 +1,6 @@
 """One supervised child process: its start, its output line by line, its restart after a crash.
 
-Invariant: no behaviour and no amount of output of a child stops or delays another child's supervision.
+Invariant: no child stops or delays the supervision of another child.
 """
 
 from __future__ import annotations

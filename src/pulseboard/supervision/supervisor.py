@@ -1,6 +1,7 @@
 """A group of supervised children: all run until a signal, and then all are stopped.
 
-Invariant: the crash of a child affects no other; the end of the supervisor, even by `kill -9`, ends all.
+Invariant: the crash of a child affects no other child. The end of the supervisor, even by
+`kill -9`, ends all children.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ async def run_supervised(
 ) -> int:
     """Run all until SIGINT, SIGTERM, SIGHUP or `stop`; then stop `first`, then the others.
 
-    A child that has not ended `grace_s` after SIGTERM is killed. Returns the exit code: 0, or 2 if a
-    child rejected its options, because a restart would not help. Call it from the main thread: signal
-    handlers and the binding of children to this process require it.
+    A child that has not ended `grace_s` after SIGTERM is killed. Returns the exit code: 0, or 2 if
+    a child rejected its options, because a restart would not help. Call it from the main thread:
+    signal handlers and the binding of children to this process require it.
     """
     with _signals_set(stop, children):
         running = {asyncio.create_task(child.run_until_stopped()): child for child in children}

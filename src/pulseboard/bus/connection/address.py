@@ -85,26 +85,12 @@ class RedisAddress:
         scheme, authority, path, query, fragment = (
             match.groups("") if match else ("", "", "", "", "")
         )
-        kind, _, topology = scheme.lower().partition("+")
-        if kind not in ("redis", "rediss", "unix") or topology not in (
-            "",
-            "sentinel",
-            "cluster",
-        ):
-            raise ConfigError(f"{_FORM}; its scheme is {scheme or 'missing'!r}")
+        kind, topology = _parse_scheme(scheme)
         if fragment:
             raise ConfigError(f"{_FORM}; a '#' and the text after it are not allowed")
         userinfo, _, hosts = authority.rpartition("@")
-        if not set(userinfo).isdisjoint("[]"):
-            raise ConfigError(f"{_FORM}; write [ and ] percent-encoded in a user name or password")
-        username, _, password = userinfo.partition(":")
-        known: dict[str, Any] = {
-            "username": unquote(username) or None,
-            "password": unquote(password) or None,
-        }
-        known |= {"tls": kind == "rediss"} | _parse_options(
-            query, tls=kind == "rediss", topology=topology
-        )
+        known = _parse_userinfo(userinfo) | {"tls": kind == "rediss"}
+        known |= _parse_options(query, tls=kind == "rediss", topology=topology)
         if kind == "unix":
             if not path or hosts or topology:
                 raise ConfigError(f"{_FORM}; the absolute path of the socket is missing")
@@ -199,6 +185,21 @@ class RedisAddress:
         if self.sentinel_password:
             options.append(f"sentinel_password={format_secret(self.sentinel_password)}")
         return f"?{'&'.join(options)}" if options else ""
+
+
+def _parse_scheme(scheme: str) -> tuple[str, str]:
+    kind, _, topology = scheme.lower().partition("+")
+    known_kind = kind in ("redis", "rediss", "unix")
+    if not known_kind or topology not in ("", "sentinel", "cluster"):
+        raise ConfigError(f"{_FORM}; its scheme is {scheme or 'missing'!r}")
+    return kind, topology
+
+
+def _parse_userinfo(userinfo: str) -> dict[str, Any]:
+    if not set(userinfo).isdisjoint("[]"):
+        raise ConfigError(f"{_FORM}; write [ and ] percent-encoded in a user name or password")
+    username, _, password = userinfo.partition(":")
+    return {"username": unquote(username) or None, "password": unquote(password) or None}
 
 
 def _parse_options(query: str, *, tls: bool, topology: str) -> dict[str, Any]:
