@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
-from tests.support.serve_program import Server
+from tests.support.serve_program import ServerProcess
 from tests.support.valkey import address, raw, valkey
 
 from pulseboard import Service
@@ -173,12 +173,12 @@ def publisher(address: RedisAddress, namespace: str) -> Publisher:
 
 
 @pytest.fixture
-def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., Server]]:
+def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., ServerProcess]]:
     """Start a server in the test's own namespace, with the options given, on the session's Redis or the one at `redis`."""
-    started: list[Server] = []
+    started: list[ServerProcess] = []
 
-    def start(*options: str, redis: RedisAddress = address) -> Server:
-        started.append(Server(redis, namespace, *options))
+    def start(*options: str, redis: RedisAddress = address) -> ServerProcess:
+        started.append(ServerProcess(redis, namespace, *options))
         return started[-1].start()
 
     yield start
@@ -221,7 +221,7 @@ def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Ite
 
 
 @pytest.fixture
-def server(serve: Callable[..., Server]) -> Server:
+def server(serve: Callable[..., ServerProcess]) -> ServerProcess:
     """A ready server that expects the three services of the original specification."""
     server = serve("--expect", ",".join(EXPECTED_SERVICES))
     server.wait_until_ready()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
     from tests.browser.conftest import Board, Publisher
-    from tests.support.serve_program import Server
+    from tests.support.serve_program import ServerProcess
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +35,7 @@ STATUS = {
 
 
 def test_the_page_says_that_it_waits_until_the_board_has_come(
-    page: Page, board: Board, server: Server
+    page: Page, board: Board, server: ServerProcess
 ) -> None:
     held: list[Route] = []
     page.route("**/api/stream*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no built-in
@@ -50,7 +50,7 @@ def test_the_page_says_that_it_waits_until_the_board_has_come(
 
 
 def test_cards_change_as_messages_arrive(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     services = [publisher.service(name).start() for name in EXPECTED_SERVICES]
@@ -69,7 +69,7 @@ def test_cards_change_as_messages_arrive(
 
 
 def test_an_external_message_appears_and_changes_its_card(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     board.expect_state("balance-sync", "missing")
@@ -81,7 +81,7 @@ def test_an_external_message_appears_and_changes_its_card(
 
 
 def test_every_field_of_a_status_can_be_read(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", STATUS)
@@ -102,7 +102,7 @@ def test_every_field_of_a_status_can_be_read(
 
 
 def test_a_status_of_many_fields_shows_them_all_when_asked(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", {f"field{n}": n for n in range(40)})
@@ -116,7 +116,7 @@ def test_a_status_of_many_fields_shows_them_all_when_asked(
 
 
 def test_a_service_that_nobody_expected_appears_by_itself(
-    page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
+    page: Page, board: Board, serve: Callable[..., ServerProcess], publisher: Publisher
 ) -> None:
     server = serve()
     server.wait_until_ready()
@@ -128,7 +128,7 @@ def test_a_service_that_nobody_expected_appears_by_itself(
 
 
 def test_expected_services_stand_on_the_board_before_they_are_seen(
-    page: Page, board: Board, server: Server
+    page: Page, board: Board, server: ServerProcess
 ) -> None:
     page.goto(server.url)
     for name in EXPECTED_SERVICES:
@@ -138,7 +138,7 @@ def test_expected_services_stand_on_the_board_before_they_are_seen(
 
 
 def test_instances_of_a_service_have_a_card_each_and_many_of_them_a_heading(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     with (
@@ -169,7 +169,7 @@ with Service(name, heartbeat_s=1, instance="one", redis_url=url, namespace=names
 
 
 def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     argv = [
@@ -208,7 +208,7 @@ def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
 
 
 def test_a_service_that_stops_gracefully_is_stopped_and_not_lost(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     with publisher.service("balance-sync", heartbeat_s=0.5) as service:
@@ -219,7 +219,7 @@ def test_a_service_that_stops_gracefully_is_stopped_and_not_lost(
 
 
 def test_a_page_opened_late_shows_what_was_published_before(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     with publisher.service("balance-sync") as service:
         service.update(done=41)
@@ -230,7 +230,7 @@ def test_a_page_opened_late_shows_what_was_published_before(
 
 
 def test_two_servers_on_one_redis_show_the_same_board(
-    page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
+    page: Page, board: Board, serve: Callable[..., ServerProcess], publisher: Publisher
 ) -> None:
     one, other = serve(), serve()
     for server in (one, other):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page, Route
     from tests.browser.conftest import Board, Publisher
-    from tests.support.serve_program import Server
+    from tests.support.serve_program import ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_be_away")]
 
@@ -62,7 +62,7 @@ class Wire:
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_what_was_missed_while_the_server_was_away_follows_each_once(
-    end: str, page: Page, board: Board, server: Server, publisher: Publisher
+    end: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     wire = Wire(page)
     page.goto(server.url)
@@ -94,7 +94,7 @@ def test_what_was_missed_while_the_server_was_away_follows_each_once(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_that_has_lost_its_server_greys_and_says_so(
-    scheme: str, page: Page, board: Board, server: Server, publisher: Publisher
+    scheme: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(server.url)
@@ -124,7 +124,7 @@ def test_a_page_that_has_lost_its_server_greys_and_says_so(
 
 
 def test_a_frozen_server_is_noticed_within_three_of_its_pings(
-    page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
+    page: Page, board: Board, serve: Callable[..., ServerProcess], publisher: Publisher
 ) -> None:
     server = serve("--ping-s", "1")
     server.wait_until_ready()
@@ -149,7 +149,9 @@ def test_a_frozen_server_is_noticed_within_three_of_its_pings(
         expect(page.get_by_test_id("banner-disconnected")).to_have_count(0)
 
 
-def test_a_refused_stream_is_asked_for_again(page: Page, board: Board, server: Server) -> None:
+def test_a_refused_stream_is_asked_for_again(
+    page: Page, board: Board, server: ServerProcess
+) -> None:
     """An EventSource by itself gives up for ever at the first answer that is no stream."""
     refused: list[Route] = []
 
@@ -170,7 +172,7 @@ def test_a_refused_stream_is_asked_for_again(page: Page, board: Board, server: S
 
 
 def test_pages_come_back_spread_out_when_a_server_ends_as_it_asked_them_to(
-    browser: Browser, server: Server, page: Page, board: Board
+    browser: Browser, server: ServerProcess, page: Page, board: Board
 ) -> None:
     count = 6  # as many streams as a browser opens to one server
     with browser.new_context() as context:

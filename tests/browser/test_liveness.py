@@ -11,13 +11,13 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
     from tests.browser.conftest import Board, Publisher
-    from tests.support.serve_program import Server
+    from tests.support.serve_program import ServerProcess
 
 pytestmark = pytest.mark.browser
 
 
 def test_a_late_service_counts_down_to_its_loss(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", {"phase": "syncing"}, heartbeat_s=2, instance="one")
@@ -33,7 +33,7 @@ def test_a_late_service_counts_down_to_its_loss(
 
 
 def test_a_planned_return_counts_down_and_alarms_only_when_it_is_missed(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     service = publisher.service("balance-sync", instance="one").start()
@@ -58,7 +58,7 @@ def test_a_planned_return_counts_down_and_alarms_only_when_it_is_missed(
 
 
 def test_a_successor_takes_the_place_of_who_said_it_would_be_back(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     service = publisher.service("balance-sync", instance="one").start()
@@ -83,7 +83,7 @@ def focus(page: Page, button: Locator) -> None:
 
 
 def test_incidents_and_their_last_words_are_read_by_the_keyboard_alone_and_the_address_keeps_them(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     publisher.publish(
@@ -114,7 +114,7 @@ def test_incidents_and_their_last_words_are_read_by_the_keyboard_alone_and_the_a
 
 
 def test_a_loss_is_told_while_the_page_looks_on_and_costs_no_request(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(f"{server.url}?incidents=open")
     expect(page.get_by_test_id("incidents")).to_contain_text("No incident in the retained history")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from tests.support.uvicorn_host import Host
+from tests.support.uvicorn_host import UvicornProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def serve(address: RedisAddress, namespace: str) -> Iterator[Host]:
+def serve(address: RedisAddress, namespace: str) -> Iterator[UvicornProcess]:
     """The application; the page asks for it under this name so as to be closed before it."""
     env = {
         "REDIS_URL": address.url,
         "PULSEBOARD_NAMESPACE": namespace,
         "PULSEBOARD_CHANNEL_PREFIX": f"{namespace}:",
     }
-    host = Host("tests.support.hosted_apps:starlette_app", env=env, prefix="/ops")
+    host = UvicornProcess("tests.support.hosted_apps:starlette_app", env=env, prefix="/ops")
     deadline = time.monotonic() + 30
     while not host.is_ready():
         assert time.monotonic() < deadline, "the host did not start"
@@ -39,7 +39,7 @@ def serve(address: RedisAddress, namespace: str) -> Iterator[Host]:
 
 
 def test_it_is_live_and_asks_for_nothing_outside_the_prefix(
-    page: Page, board: Board, serve: Host, publisher: Publisher
+    page: Page, board: Board, serve: UvicornProcess, publisher: Publisher
 ) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
     from tests.browser.conftest import Board
-    from tests.support.serve_program import Server
+    from tests.support.serve_program import ServerProcess
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +36,7 @@ def expect_not_reloaded(page: Page) -> None:
 @pytest.mark.usefixtures("may_be_away")
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_the_page_comes_back_by_itself_after_the_server_does(
-    end: str, page: Page, board: Board, server: Server, publisher: Publisher
+    end: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     mark(page)
@@ -63,7 +63,7 @@ def test_the_page_comes_back_by_itself_after_the_server_does(
 
 @pytest.mark.usefixtures("may_be_away")
 def test_redis_stopped_is_shown_as_blindness_and_ends_when_it_returns(
-    page: Page, board: Board, serve: Callable[..., Server], namespace: str
+    page: Page, board: Board, serve: Callable[..., ServerProcess], namespace: str
 ) -> None:
     port = free_port()
     address = RedisAddress(host="127.0.0.1", port=port)
@@ -89,7 +89,7 @@ def test_redis_stopped_is_shown_as_blindness_and_ends_when_it_returns(
 
 
 def test_redis_that_hangs_is_shown_as_blindness_too(
-    page: Page, board: Board, serve: Callable[..., Server], namespace: str
+    page: Page, board: Board, serve: Callable[..., ServerProcess], namespace: str
 ) -> None:
     with run_valkey() as valkey:
         server = serve(redis=valkey.address)
@@ -109,7 +109,7 @@ def test_redis_that_hangs_is_shown_as_blindness_too(
 
 
 def test_without_redis_from_the_start_the_page_says_so_and_recovers_by_itself(
-    page: Page, board: Board, serve: Callable[..., Server], namespace: str
+    page: Page, board: Board, serve: Callable[..., ServerProcess], namespace: str
 ) -> None:
     port = free_port()
     address = RedisAddress(host="127.0.0.1", port=port)
@@ -125,13 +125,15 @@ def test_without_redis_from_the_start_the_page_says_so_and_recovers_by_itself(
         expect_not_reloaded(page)
 
 
-def test_an_open_board_says_that_it_is_open(page: Page, serve: Callable[..., Server]) -> None:
+def test_an_open_board_says_that_it_is_open(
+    page: Page, serve: Callable[..., ServerProcess]
+) -> None:
     page.goto(serve("--host", "0.0.0.0", "--insecure-no-auth").url)
     expect(page.get_by_test_id("banner-insecure")).to_be_visible()
 
 
 def test_a_private_board_does_not_say_that_it_is_open(
-    page: Page, board: Board, server: Server
+    page: Page, board: Board, server: ServerProcess
 ) -> None:
     page.goto(server.url)
     board.expect_state("balance-sync", "missing")
@@ -139,7 +141,7 @@ def test_a_private_board_does_not_say_that_it_is_open(
 
 
 def test_a_coverage_gap_is_reported_in_a_note_that_can_be_dismissed(
-    page: Page, board: Board, serve: Callable[..., Server], namespace: str
+    page: Page, board: Board, serve: Callable[..., ServerProcess], namespace: str
 ) -> None:
     """Redis drops a slow subscriber without any other sign of it."""
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page, Request
     from tests.browser.conftest import Board, Publisher
-    from tests.support.serve_program import Server
+    from tests.support.serve_program import ServerProcess
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +44,7 @@ HOSTILE: dict[str, Any] = {
 
 
 def test_one_stream_and_no_other_request_while_services_speak(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     requests: list[Request] = []
     page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright takes no built-in
@@ -72,7 +72,7 @@ STATIC = ("document", "script", "stylesheet", "image", "other")  # other: the ic
 
 
 def test_hostile_input_is_shown_as_text_and_runs_nothing(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", HOSTILE)
@@ -93,7 +93,7 @@ def test_hostile_input_is_shown_as_text_and_runs_nothing(
 
 
 def test_text_of_another_direction_does_not_turn_its_surroundings(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     publisher.publish(
@@ -111,7 +111,7 @@ def test_text_of_another_direction_does_not_turn_its_surroundings(
 
 @pytest.mark.parametrize("size", [PHONE, DESK, WALL], ids=["phone", "desk", "wall"])
 def test_nothing_is_wider_than_the_screen_whatever_a_service_says(
-    size: dict[str, int], page: Page, board: Board, server: Server, publisher: Publisher
+    size: dict[str, int], page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.set_viewport_size({"width": size["width"], "height": size["height"]})
     page.goto(server.url)
@@ -136,7 +136,7 @@ def test_nothing_is_wider_than_the_screen_whatever_a_service_says(
 
 
 def test_the_page_follows_the_systems_colours_and_can_be_told_otherwise(
-    page: Page, board: Board, server: Server
+    page: Page, board: Board, server: ServerProcess
 ) -> None:
     page.emulate_media(color_scheme="light")
     page.goto(server.url)
@@ -156,7 +156,7 @@ def test_the_page_follows_the_systems_colours_and_can_be_told_otherwise(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground_in_both_colour_schemes(
-    scheme: str, page: Page, board: Board, server: Server, publisher: Publisher
+    scheme: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(server.url)
@@ -178,7 +178,7 @@ def test_text_stands_out_from_its_ground_in_both_colour_schemes(
 @pytest.mark.usefixtures("may_be_away")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_grey_board_and_what_is_in_trouble_can_be_read_too(
-    scheme: str, page: Page, board: Board, server: Server, publisher: Publisher
+    scheme: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(server.url)
@@ -204,7 +204,7 @@ def test_a_grey_board_and_what_is_in_trouble_can_be_read_too(
 
 
 def test_slash_focuses_the_search_and_the_address_keeps_what_is_looked_for(
-    page: Page, board: Board, serve: Callable[..., Server], publisher: Publisher
+    page: Page, board: Board, serve: Callable[..., ServerProcess], publisher: Publisher
 ) -> None:
     server = serve()
     server.wait_until_ready()
@@ -232,7 +232,7 @@ def test_slash_focuses_the_search_and_the_address_keeps_what_is_looked_for(
 
 
 def test_a_state_can_be_chosen_by_the_keyboard_alone(
-    page: Page, board: Board, server: Server, publisher: Publisher
+    page: Page, board: Board, server: ServerProcess, publisher: Publisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", {"done": 1})
@@ -249,7 +249,9 @@ def test_a_state_can_be_chosen_by_the_keyboard_alone(
     expect(page).to_have_url(f"{server.url}?state=silent")
 
 
-def test_the_page_forbids_whatever_it_does_not_bring_itself(page: Page, server: Server) -> None:
+def test_the_page_forbids_whatever_it_does_not_bring_itself(
+    page: Page, server: ServerProcess
+) -> None:
     answer = page.goto(server.url)
     assert answer is not None
     policy = answer.headers["content-security-policy"]

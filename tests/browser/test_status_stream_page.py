@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Page, Route
-    from tests.support.serve_program import Server
+    from tests.support.serve_program import ServerProcess
 
     from pulseboard.bus.connection.address import RedisAddress
 
@@ -40,7 +40,7 @@ def own_redis() -> Iterator[RedisAddress]:
 
 
 @pytest.fixture
-def status_server(serve: Callable[..., Server], own_redis: RedisAddress) -> Server:
+def status_server(serve: Callable[..., ServerProcess], own_redis: RedisAddress) -> ServerProcess:
     server = serve(
         "--expect", ",".join(EXPECTED_SERVICES), "--channel-prefix", "service:", redis=own_redis
     )
@@ -61,7 +61,7 @@ def messages(page: Page) -> list[tuple[str, Any]]:
     return seen
 
 
-def open_original_page(page: Page, server: Server) -> None:
+def open_original_page(page: Page, server: ServerProcess) -> None:
     """Open the original page on the server's own origin.
 
     The test provides only its HTML and script. The API is the server's.
@@ -110,7 +110,10 @@ def expect_status(page: Page, status: dict[str, Any]) -> None:
 
 
 def test_the_original_page_shows_every_update_of_the_original_publisher_in_order(
-    page: Page, status_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
+    page: Page,
+    status_server: ServerProcess,
+    own_redis: RedisAddress,
+    messages: list[tuple[str, Any]],
 ) -> None:
     open_original_page(page, status_server)
     expect(page.get_by_test_id("original-loading")).to_have_count(0)
@@ -137,7 +140,10 @@ def test_the_original_page_shows_every_update_of_the_original_publisher_in_order
 
 
 def test_the_original_page_opened_late_has_every_status_in_its_first_message(
-    page: Page, status_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
+    page: Page,
+    status_server: ServerProcess,
+    own_redis: RedisAddress,
+    messages: list[tuple[str, Any]],
 ) -> None:
     node.publish(own_redis, updates(30))
     latest = {update["service"]: update["status"] for _, update in updates(30)}
@@ -149,7 +155,10 @@ def test_the_original_page_opened_late_has_every_status_in_its_first_message(
 
 
 def test_the_original_polling_fallback_returns_the_first_message(
-    page: Page, status_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
+    page: Page,
+    status_server: ServerProcess,
+    own_redis: RedisAddress,
+    messages: list[tuple[str, Any]],
 ) -> None:
     node.publish(own_redis, updates(6))
     open_original_page(page, status_server)
@@ -161,7 +170,7 @@ def test_the_original_polling_fallback_returns_the_first_message(
 
 @pytest.mark.usefixtures("may_log_errors")
 def test_the_original_page_reloads_itself_when_the_server_returns(
-    page: Page, status_server: Server, own_redis: RedisAddress
+    page: Page, status_server: ServerProcess, own_redis: RedisAddress
 ) -> None:
     open_original_page(page, status_server)
     expect(page.get_by_text("● Connected")).to_be_visible()
@@ -178,7 +187,10 @@ def test_the_original_page_reloads_itself_when_the_server_returns(
 
 
 def test_a_service_unknown_to_the_original_page_loses_no_message(
-    page: Page, status_server: Server, own_redis: RedisAddress, messages: list[tuple[str, Any]]
+    page: Page,
+    status_server: ServerProcess,
+    own_redis: RedisAddress,
+    messages: list[tuple[str, Any]],
 ) -> None:
     """The original page shows any unknown service as account-enrichment, but loses no message."""
     open_original_page(page, status_server)

@@ -25,12 +25,12 @@ from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.wire.events.command import Command, ExternalCommand
 from pulseboard.wire.events.status import StatusEvent
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until `condition` holds."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.01)
@@ -132,7 +132,7 @@ def numbers_of(entries: Iterable[Entry]) -> list[int]:
     ]
 
 
-class Reader:
+class RecordingReader:
     """A feed being read, and all that it gave."""
 
     def __init__(self, address: RedisAddress, keys: Keys) -> None:
@@ -165,7 +165,7 @@ class Reader:
         return [item for item in self.items if isinstance(item, Reset)]
 
     @property
-    def blinds(self) -> list[FeedUnavailable]:
+    def outages(self) -> list[FeedUnavailable]:
         return [item for item in self.items if isinstance(item, FeedUnavailable)]
 
     @property
@@ -174,7 +174,7 @@ class Reader:
         return numbers_of(self.entries)
 
     @property
-    def sees(self) -> bool:
+    def is_available(self) -> bool:
         """Whether the last item was a sign of life."""
         return bool(self.items) and not isinstance(self.items[-1], FeedUnavailable)
 
@@ -203,9 +203,9 @@ async def running(*loops: Any) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def reading(address: RedisAddress, keys: Keys) -> AsyncIterator[Reader]:
+async def open_reader(address: RedisAddress, keys: Keys) -> AsyncIterator[RecordingReader]:
     """Read the feed while the context is entered; entered once the first board came."""
-    reader = Reader(address, keys)
+    reader = RecordingReader(address, keys)
     async with running(reader.run()):
         await eventually(lambda: reader.resets)
         yield reader
@@ -237,7 +237,7 @@ async def ingesting(
         ]
         async with running(*(ingestor.run() for ingestor in ingestors)):
             for ingestor in ingestors:
-                await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
+                await asyncio.wait_for(ingestor.subscribed.wait(), TIMEOUT_S)
             yield ingestors
 
 
@@ -300,7 +300,7 @@ def history(raw: redis.Redis, keys: Keys, service: str = "balance-sync") -> list
     return [json.loads(fields[b"data"])["status"] for _, fields in rows]
 
 
-def plain(n: int = 0, service: str = "balance-sync", **more: Any) -> bytes:
+def external_message(n: int = 0, service: str = "balance-sync", **more: Any) -> bytes:
     """Return the seed's message."""
     return json.dumps(
         {"service": service, "timestamp": 1_765_584_000_000, "status": {"n": n}} | more

@@ -90,7 +90,7 @@ def until(holds: Callable[[], object], what: str, within_s: float = LIMIT_S) -> 
         time.sleep(0.02)
 
 
-class Answer(NamedTuple):
+class CommandResult(NamedTuple):
     """What became of a command that ended."""
 
     code: int
@@ -102,7 +102,7 @@ class Answer(NamedTuple):
         return self.out.splitlines()
 
 
-class Board:
+class ServedBoard:
     """A board that is served, and whoever speaks to it: publishers, and commands that ask it."""
 
     def __init__(
@@ -144,7 +144,7 @@ class Board:
         } | more
         self._raw.publish(f"{self._env['PULSEBOARD_CHANNEL_PREFIX']}{service}", json.dumps(event))
 
-    def shout(self, service: str, message: str, **more: Any) -> None:
+    def publish_log(self, service: str, message: str, **more: Any) -> None:
         line = {"service": service, "message": message, "timestamp": 1_795_000_000_123} | more
         self._raw.publish(f"{self._env['PULSEBOARD_CHANNEL_PREFIX']}logs", json.dumps(line))
 
@@ -165,12 +165,12 @@ class Board:
         """Start a command that asks it."""
         return self._start(*arguments, PULSEBOARD_SERVER=self.url)
 
-    def ask(self, *arguments: str) -> Answer:
+    def run_command(self, *arguments: str) -> CommandResult:
         """Run a command that asks it to its end."""
         program = self.start(*arguments)
-        return Answer(program.wait(), program.out, program.err)
+        return CommandResult(program.wait(), program.out, program.err)
 
-    def ask_on_terminal(self, *arguments: str, width: int = 100, height: int = 30) -> str:
+    def run_in_terminal(self, *arguments: str, width: int = 100, height: int = 30) -> str:
         """Run one on a terminal, and return all that it wrote there."""
         with Terminal(arguments, self.url, width, height) as terminal:
             return terminal.rest()
@@ -281,7 +281,7 @@ def board(
     redis_env: dict[str, str],
     raw: redis.Redis,
     request: pytest.FixtureRequest,
-) -> Iterator[Board]:
+) -> Iterator[ServedBoard]:
     """A board that is ready, and expects `balance-sync`.
 
     Its server runs in this process: a program of its own takes a second to start.
@@ -291,7 +291,7 @@ def board(
             "serve", "--port", str(steady_port()), "--expect", "balance-sync", **redis_env
         )
         until(lambda: is_ready(program.url), "it did not become ready")
-        yield Board(program.url, pulseboard, redis_env, raw, program)
+        yield ServedBoard(program.url, pulseboard, redis_env, raw, program)
         return
     settings = Settings.load(
         redis_url=redis_env["REDIS_URL"],
@@ -301,23 +301,23 @@ def board(
     )
     with Server(settings) as server:
         until(server.is_ready, "it did not become ready")
-        yield Board(f"http://127.0.0.1:{server.port}", pulseboard, redis_env, raw)
+        yield ServedBoard(f"http://127.0.0.1:{server.port}", pulseboard, redis_env, raw)
 
 
-Ask = Callable[..., Answer]
+RunCommand = Callable[..., CommandResult]
 
 
 @pytest.fixture
-def ask_here(
-    board: Board, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Ask:
+def run_in_process(
+    board: ServedBoard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunCommand:
     """Run commands that end at once in this process: a dozen of them would take long to start."""
     monkeypatch.setenv("PULSEBOARD_SERVER", board.url)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run_here(*arguments: str) -> Answer:
+    def run_here(*arguments: str) -> CommandResult:
         code = run(arguments)
         said = capsys.readouterr()
-        return Answer(code, said.out, said.err)
+        return CommandResult(code, said.out, said.err)
 
     return run_here

@@ -20,7 +20,7 @@ from pulseboard.bus.keys import Keys
 SOURCE = Path(__file__).parents[2] / "src"
 FINAL = {"refused", "done", "failed", "expired"}
 
-HOST = """
+PROGRAM_HEAD = """
 import asyncio, logging, os, signal, sys, threading, time
 import redis
 from pulseboard import Service
@@ -40,13 +40,13 @@ def count(by: int = 1) -> int:
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 """
-TAIL = """
+PROGRAM_TAIL = """
 with service:
     time.sleep(60)
 """
 
 
-class Host:
+class InstanceProcess:
     """One instance of the service `till`, a process of its own."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
@@ -59,25 +59,32 @@ class Host:
         return self.process.wait(LIMIT_S)
 
 
-RunHost = Callable[..., Host]
+RunInstance = Callable[..., InstanceProcess]
 
 
 @pytest.fixture
-def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunHost]:
+def run_instance(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunInstance]:
     """Run an instance, with more program before it starts; it is killed when the test ends."""
-    hosts: list[Host] = []
+    hosts: list[InstanceProcess] = []
 
     def run(
         instance: str, program: str = "", *, redis_url: str | None = None, **environment: str
-    ) -> Host:
+    ) -> InstanceProcess:
         environment |= {
             "PYTHONPATH": str(SOURCE),
             "REDIS_URL": redis_url or address.url,
             "PULSEBOARD_NAMESPACE": namespace,
             "PULSEBOARD_CHANNEL_PREFIX": prefix,
         }
-        argv = [sys.executable, "-c", HOST + textwrap.dedent(program) + TAIL, instance]
-        host = Host(subprocess.Popen(argv, env=os.environ | environment, stderr=subprocess.DEVNULL))
+        argv = [
+            sys.executable,
+            "-c",
+            PROGRAM_HEAD + textwrap.dedent(program) + PROGRAM_TAIL,
+            instance,
+        ]
+        host = InstanceProcess(
+            subprocess.Popen(argv, env=os.environ | environment, stderr=subprocess.DEVNULL)
+        )
         hosts.append(host)
         return host
 
@@ -88,13 +95,13 @@ def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run
         host.wait()
 
 
-class Till:
+class TillClient:
     """Whoever commands the service `till`, and looks what it did."""
 
     def __init__(self, server: Server, raw: redis.Redis, keys: Keys) -> None:
         self._server, self._raw, self._keys = server, raw, keys
 
-    async def listens(self, *instances: str) -> None:
+    async def wait_until_listening(self, *instances: str) -> None:
         """Wait until these instances, and no others, can be commanded."""
 
         def all_listen() -> bool:
@@ -141,7 +148,9 @@ class Till:
             for name, told in self.receipts(command_id).items()
         }
 
-    async def settled(self, command_id: str, *instances: str) -> dict[str, list[dict[str, Any]]]:
+    async def wait_until_final(
+        self, command_id: str, *instances: str
+    ) -> dict[str, list[dict[str, Any]]]:
         """Wait until the last word of each of these is there; return all receipts."""
         await eventually(
             lambda: all(
@@ -150,10 +159,10 @@ class Till:
         )
         return self.receipts(command_id)
 
-    def counted(self) -> dict[str, int]:
+    def run_counts(self) -> dict[str, int]:
         """Return how often each instance did it."""
-        counted: Any = self._raw.hgetall(f"{self._keys.namespace}:counted")
-        return {name.decode(): int(value) for name, value in counted.items()}
+        run_counts: Any = self._raw.hgetall(f"{self._keys.namespace}:counted")
+        return {name.decode(): int(value) for name, value in run_counts.items()}
 
     def audit(self) -> list[tuple[str, dict[str, Any]]]:
         rows: Any = self._raw.xrange(self._keys.audit)
@@ -161,5 +170,5 @@ class Till:
 
 
 @pytest.fixture
-def till(server: Server, raw: redis.Redis, keys: Keys) -> Till:
-    return Till(server, raw, keys)
+def till(server: Server, raw: redis.Redis, keys: Keys) -> TillClient:
+    return TillClient(server, raw, keys)

@@ -22,14 +22,14 @@ from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
 from pulseboard.wire.events.status import StatusEvent
 
 
-def plain(data: bytes) -> bytes:
+def unframed(data: bytes) -> bytes:
     return data
 
 
 class ListSink:
     """A reader that keeps each write it was given. `room` is how many more writes it takes before it is full."""
 
-    def __init__(self, room: int | None = None, framing: Framing = plain) -> None:
+    def __init__(self, room: int | None = None, framing: Framing = unframed) -> None:
         self.framing = framing
         self.room = room
         self.writes: list[bytes] = []
@@ -94,7 +94,7 @@ def reset(
 
 
 @pytest.fixture(autouse=True)
-def whole_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+def unsliced_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no flush be cut into slices for a machine that is busy: most of these tests have no loop to go on in."""
     monkeypatch.setattr("pulseboard.hub.fan_out.SLICE_S", float("inf"))
 
@@ -135,7 +135,7 @@ def attach(hub: Hub, connection: Connection, since: Cursor | None = None) -> boo
     return False
 
 
-def join(
+def attach_sink(
     hub: Hub, view: View | None = None, *, since: Cursor | None = None, sink: ListSink | None = None
 ) -> ListSink:
     """Connect one more reader and return where its bytes go."""

@@ -21,22 +21,22 @@ from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 SOURCE = Path(__file__).parents[2] / "src"
-FORKING = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
+FORK_ENV = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
 """From Python 3.12 on a fork of a process with threads warns; what becomes of a service in it is what these tests ask."""
 
 
 def eventually(condition: Callable[[], object]) -> None:
     """Wait until `condition` holds."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
 
 
 @contextmanager
-def held_up(
+def interrupt_before_line(
     function: Callable[..., object], line: int, meanwhile: Callable[[], object]
 ) -> Iterator[Callable[[], bool]]:
     """Do `meanwhile` before this line that a function runs, as a thread or a signal handler would that gets its turn there.
@@ -124,7 +124,7 @@ class RedisView:
 
 
 @pytest.fixture
-def sight(raw: redis.Redis, keys: Keys) -> RedisView:
+def redis_view(raw: redis.Redis, keys: Keys) -> RedisView:
     return RedisView(raw, keys)
 
 
@@ -139,11 +139,11 @@ MakeService = Callable[..., Service]
 
 
 @pytest.fixture
-def make(address: RedisAddress, namespace: str, prefix: str) -> Iterator[MakeService]:
+def make_service(address: RedisAddress, namespace: str, prefix: str) -> Iterator[MakeService]:
     """Make a service of this test's namespace, started unless `start=False`."""
     made: list[Service] = []
 
-    def make(name: str = "balance-sync", *, start: bool = True, **options: Any) -> Service:
+    def make_service(name: str = "balance-sync", *, start: bool = True, **options: Any) -> Service:
         options = {
             "redis_url": address.url,
             "namespace": namespace,
@@ -153,7 +153,7 @@ def make(address: RedisAddress, namespace: str, prefix: str) -> Iterator[MakeSer
         made.append(service)
         return service.start() if start else service
 
-    yield make
+    yield make_service
     for service in made:
         service.stop()
 
@@ -165,11 +165,11 @@ def wait():
     while True:
         time.sleep(0.02)
 """
-RunHost = Callable[[str], "subprocess.Popen[str]"]
+RunProgram = Callable[[str], "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunHost]:
+def run_program(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunProgram]:
     """Run a program that has `Service`, `wait`, and `service`, not started yet; it is killed when the test ends."""
     hosts: list[subprocess.Popen[str]] = []
 
@@ -181,7 +181,7 @@ def run_host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run
         host = subprocess.Popen(
             [sys.executable, "-c", head + textwrap.dedent(program)],
             env=os.environ
-            | FORKING
+            | FORK_ENV
             | {
                 "PYTHONPATH": str(SOURCE),
                 "REDIS_URL": address.url,

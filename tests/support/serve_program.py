@@ -30,7 +30,7 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["pytest", __name__])
 
 
-class Server:
+class ServerProcess:
     """One server, on a port that stays the same when it is started again."""
 
     def __init__(self, address: RedisAddress, namespace: str, *options: str) -> None:

@@ -251,7 +251,7 @@ async def any_server(serve: ServeFixture, address: RedisAddress, http: Any) -> S
     return server
 
 
-class Publisher:
+class ExternalPublisher:
     """Any program with a Redis client: it publishes plainly, in the seed's shape."""
 
     def __init__(self, raw: redis.Redis, prefix: str) -> None:
@@ -264,11 +264,11 @@ class Publisher:
 
 
 @pytest.fixture
-def publish(raw: redis.Redis, prefix: str) -> Publisher:
-    return Publisher(raw, prefix)
+def publish(raw: redis.Redis, prefix: str) -> ExternalPublisher:
+    return ExternalPublisher(raw, prefix)
 
 
-class Shout:
+class LogPublisher:
     """Publishes plain log lines."""
 
     def __init__(self, raw: redis.Redis, prefix: str) -> None:
@@ -288,8 +288,8 @@ class Shout:
 
 
 @pytest.fixture
-def shout(raw: redis.Redis, prefix: str) -> Shout:
-    return Shout(raw, prefix)
+def publish_log(raw: redis.Redis, prefix: str) -> LogPublisher:
+    return LogPublisher(raw, prefix)
 
 
 def open_frozen(port: int, path: str = "/api/stream") -> socket.socket:

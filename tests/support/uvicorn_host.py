@@ -24,7 +24,7 @@ _STARTED = "Started server process"
 """Said by each worker once it takes signals as its own: before that SIGTERM finds uvicorn's parent waiting for its answer."""
 
 
-class Host:
+class UvicornProcess:
     """A server on a free port, with a board below a prefix of it."""
 
     def __init__(self, app: str, *options: str, env: dict[str, str], prefix: str) -> None:

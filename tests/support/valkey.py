@@ -57,7 +57,7 @@ def raw(address: RedisAddress) -> Iterator[redis.Redis]:
 
 
 @contextlib.contextmanager
-def provide(topology: AnyTopology) -> Iterator[AnyTopology]:
+def start_or_skip(topology: AnyTopology) -> Iterator[AnyTopology]:
     """Run servers in some arrangement; skip the test where a program for it is missing, but never in CI."""
     try:
         topology.__enter__()

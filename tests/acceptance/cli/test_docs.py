@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cli import Ask, Board, until
+from tests.support.cli import RunCommand, ServedBoard, until
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "cli.md"
 
@@ -18,7 +18,7 @@ def examples() -> list[str]:
 
 
 @pytest.fixture
-def living(board: Board) -> Iterator[Board]:
+def living(board: ServedBoard) -> Iterator[ServedBoard]:
     """The board of the document: one service, at work."""
     service = board.service("balance-sync", instance="web-1:4711", heartbeat_s=1)
 
@@ -34,7 +34,7 @@ def living(board: Board) -> Iterator[Board]:
         yield board
 
 
-def test_an_example_does_what_it_says(living: Board, ask_here: Ask) -> None:
+def test_an_example_does_what_it_says(living: ServedBoard, run_in_process: RunCommand) -> None:
     for line in examples():
         program, *arguments = shlex.split(line)
         assert program == "pulseboard"
@@ -43,7 +43,7 @@ def test_an_example_does_what_it_says(living: Board, ask_here: Ask) -> None:
             until(lambda: started.out, f"{line} showed nothing")  # noqa: B023  (called before the next line)
             assert started.stop(signal.SIGINT) == 130
         else:
-            code, out, err = ask_here(*arguments)
+            code, out, err = run_in_process(*arguments)
             assert (code, err) in ((0, ""), (0, "(nothing kept)\n")), line
             assert out or "1h" in arguments  # nothing is that old
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 from tests.acceptance.cli.test_status import _ANSI
-from tests.support.cli import Ask, Board, Terminal, until
+from tests.support.cli import RunCommand, ServedBoard, Terminal, until
 
 from pulseboard import Service
 from pulseboard.bus.keys import Keys
@@ -24,15 +24,15 @@ def messages(text: str) -> list[str]:
     return [json.loads(line)["message"] for line in whole.splitlines()]
 
 
-def kept(board: Board, count: int, query: str = "limit=1000") -> None:
+def kept(board: ServedBoard, count: int, query: str = "limit=1000") -> None:
     until(lambda: len(board.read(f"/api/logs?{query}")["lines"]) == count, "not every line is kept")
 
 
 @pytest.fixture
-def shouted(board: Board) -> Board:
+def shouted(board: ServedBoard) -> ServedBoard:
     for n in range(SHOUTED):
         level = "error" if n % 4 == 0 else "info"
-        board.shout(
+        board.publish_log(
             "report" if n % 3 else "sync",
             f"line {n}",
             level=level,
@@ -45,7 +45,7 @@ def shouted(board: Board) -> Board:
 
 
 @pytest.fixture
-def service(board: Board) -> Iterator[Service]:
+def service(board: ServedBoard) -> Iterator[Service]:
     """A service that logs whether a server is there or not."""
     with board.service("report", instance="host:1", heartbeat_s=60) as service:
         yield service
@@ -55,8 +55,8 @@ def sent(service: Service) -> None:
     until(lambda: service.stats().lines.waiting == 0, "not every line was sent")
 
 
-def test_all_services_are_merged_one_plain_line_a_record(shouted: Board) -> None:
-    code, out, err = shouted.ask("logs")
+def test_all_services_are_merged_one_plain_line_a_record(shouted: ServedBoard) -> None:
+    code, out, err = shouted.run_command("logs")
     assert (code, err) == (0, "")
     columns = [re.split(r" {2,}", line) for line in out.splitlines()]
     assert [(row[2], row[4]) for row in columns] == [
@@ -73,13 +73,15 @@ def test_all_services_are_merged_one_plain_line_a_record(shouted: Board) -> None
 
 
 def test_what_has_several_lines_is_still_one_record_in_a_pipe_and_a_block_on_a_terminal(
-    board: Board,
+    board: ServedBoard,
 ) -> None:
-    board.shout("sync", "a\nb \x1b[31m", level="error", traceback="Traceback:\n  x\nValueError: no")
+    board.publish_log(
+        "sync", "a\nb \x1b[31m", level="error", traceback="Traceback:\n  x\nValueError: no"
+    )
     kept(board, 1)
-    (line,) = board.ask("logs", "sync").lines
+    (line,) = board.run_command("logs", "sync").lines
     assert r"a\nb \x1b[31m  traceback=" in line
-    shown = board.ask_on_terminal("logs", "sync")
+    shown = board.run_in_terminal("logs", "sync")
     lines = [line.rstrip() for line in _ANSI.sub("", shown).splitlines()]
     assert lines[0].endswith("error     a")
     assert lines[1:5] == [r"    b \x1b[31m", "    Traceback:", "      x", "    ValueError: no"]
@@ -100,36 +102,38 @@ def test_what_has_several_lines_is_still_one_record_in_a_pipe_and_a_block_on_a_t
     ],
 )
 def test_lines_are_chosen(
-    shouted: Board, ask_here: Ask, arguments: list[str], wanted: list[int]
+    shouted: ServedBoard, run_in_process: RunCommand, arguments: list[str], wanted: list[int]
 ) -> None:
-    code, out, err = ask_here("logs", *arguments, "--json")
+    code, out, err = run_in_process("logs", *arguments, "--json")
     assert (code, messages(out)) == (0, [f"line {n}" for n in wanted])
     assert err == ("" if wanted else "(no lines)\n")
 
 
-def test_as_json_each_line_is_one_of_the_api(shouted: Board, ask_here: Ask) -> None:
-    lines = [json.loads(line) for line in ask_here("logs", "report", "--json").lines]
+def test_as_json_each_line_is_one_of_the_api(
+    shouted: ServedBoard, run_in_process: RunCommand
+) -> None:
+    lines = [json.loads(line) for line in run_in_process("logs", "report", "--json").lines]
     there = shouted.read("/api/services/report/logs")["lines"]
     assert [(line["id"], line["fields"], line["instance"]) for line in lines] == [
         (line["id"], line["fields"], line["instance"]) for line in there
     ]
 
 
-def test_more_than_a_page_is_read_in_order(service: Service, ask_here: Ask) -> None:
+def test_more_than_a_page_is_read_in_order(service: Service, run_in_process: RunCommand) -> None:
     for n in range(2_300):
         service.log("info", f"{n}")
     sent(service)
-    assert messages(ask_here("logs", "report", "-n", "2200", "--json").out) == [
+    assert messages(run_in_process("logs", "report", "-n", "2200", "--json").out) == [
         f"{n}" for n in range(100, 2_300)
     ]
-    assert messages(ask_here("logs", "--since", "1h", "--json").out) == [
+    assert messages(run_in_process("logs", "--since", "1h", "--json").out) == [
         f"{n}" for n in range(2_300)
     ]
 
 
 @pytest.mark.usefixtures("stoppable_server")
 def test_following_goes_on_over_a_killed_server_without_losing_or_doubling_a_line(
-    board: Board, service: Service
+    board: ServedBoard, service: Service
 ) -> None:
     for n in range(5):
         service.log("info", f"{n}")
@@ -157,7 +161,7 @@ def test_following_goes_on_over_a_killed_server_without_losing_or_doubling_a_lin
 
 @pytest.mark.usefixtures("stoppable_server")
 def test_what_the_stream_cannot_bring_again_is_read_from_history(
-    board: Board, service: Service, raw: redis.Redis, keys: Keys
+    board: ServedBoard, service: Service, raw: redis.Redis, keys: Keys
 ) -> None:
     following = board.start("logs", "report", "-f", "--json")
     service.log("info", "0")
@@ -177,7 +181,7 @@ def test_what_the_stream_cannot_bring_again_is_read_from_history(
 
 
 def test_lines_that_a_service_dropped_are_told_with_their_number(
-    board: Board, service: Service
+    board: ServedBoard, service: Service
 ) -> None:
     following = board.start("logs", "report", "-f", "--json")
     service.log("info", "begin")
@@ -190,23 +194,23 @@ def test_lines_that_a_service_dropped_are_told_with_their_number(
     until(lambda: len(messages(following.out)) == lines.sent, "not every line came")
     told = re.findall(r"^\(([\d,]+) lines? dropped by report\)$", following.err, re.MULTILINE)
     assert sum(int(count.replace(",", "")) for count in told) == lines.overflowed
-    _, out, err = board.ask("logs", "report", "-n", "10000", "--json")
+    _, out, err = board.run_command("logs", "report", "-n", "10000", "--json")
     assert messages(out) == messages(following.out)
     assert sum(json.loads(line).get("dropped", 0) for line in out.splitlines()) == lines.overflowed
     assert re.findall(r"^\(([\d,]+) lines? dropped by report\)$", err, re.MULTILINE) == told
 
 
-def test_filters_hold_for_what_is_followed(board: Board) -> None:
+def test_filters_hold_for_what_is_followed(board: ServedBoard) -> None:
     following = board.start("logs", "sync", "-f", "--level", "error", "--contains", "disk")
-    board.shout("sync", "disk full", level="error")
+    board.publish_log("sync", "disk full", level="error")
     until(lambda: "disk full" in following.out, "it was not shown")
     for service, message, level in (
         ("sync", "disk slow", "info"),
         ("sync", "cpu", "error"),
         ("other", "disk", "error"),
     ):
-        board.shout(service, message, level=level)
-    board.shout("sync", "the end of the disk", level="critical")
+        board.publish_log(service, message, level=level)
+    board.publish_log("sync", "the end of the disk", level="critical")
     until(lambda: "the end" in following.out, "the last was not shown")
     assert [line.split("  ")[-1] for line in following.out.splitlines()] == [
         "disk full",
@@ -214,7 +218,7 @@ def test_filters_hold_for_what_is_followed(board: Board) -> None:
     ]
 
 
-def test_a_reader_that_has_enough_ends_it_quietly(shouted: Board) -> None:
+def test_a_reader_that_has_enough_ends_it_quietly(shouted: ServedBoard) -> None:
     for follow in ((), ("-f",)):
         program = subprocess.Popen(
             [sys.executable, "-m", "pulseboard", "logs", *follow, "--server", shouted.url],
@@ -231,18 +235,20 @@ def test_a_reader_that_has_enough_ends_it_quietly(shouted: Board) -> None:
         program.stderr.close()
 
 
-def test_a_service_that_is_not_there_yet_can_be_followed(board: Board, ask_here: Ask) -> None:
+def test_a_service_that_is_not_there_yet_can_be_followed(
+    board: ServedBoard, run_in_process: RunCommand
+) -> None:
     following = board.start("logs", "-f", "later", "--json")
     until(lambda: "Waiting for it" in following.err, "it did not wait")
-    board.shout("later", "here I am")
+    board.publish_log("later", "here I am")
     until(lambda: messages(following.out) == ["here I am"], "what came was not shown")
     assert following.stop(signal.SIGINT) == 130
-    answer = ask_here("logs", "never")
+    answer = run_in_process("logs", "never")
     assert (answer.code, answer.out) == (1, "")
     assert "No service 'never'" in answer.err
 
 
-def test_following_on_a_terminal_ends_by_ctrl_c(shouted: Board) -> None:
+def test_following_on_a_terminal_ends_by_ctrl_c(shouted: ServedBoard) -> None:
     with Terminal(("logs", "-f"), shouted.url, 100, 20) as terminal:
         terminal.until("line 11")
         terminal.process.send_signal(signal.SIGINT)
@@ -260,9 +266,11 @@ WRONG: tuple[tuple[list[str], int, str], ...] = (
 )
 
 
-def test_what_is_wrong_is_one_line_and_a_code(board: Board, ask_here: Ask) -> None:
+def test_what_is_wrong_is_one_line_and_a_code(
+    board: ServedBoard, run_in_process: RunCommand
+) -> None:
     for arguments, code, said in WRONG:
-        answer = ask_here("logs", *arguments)
+        answer = run_in_process("logs", *arguments)
         assert (answer.code, answer.out) == (code, ""), arguments
         assert answer.err.startswith("pulseboard: ")
         assert answer.err.count("\n") == 1
@@ -271,19 +279,19 @@ def test_what_is_wrong_is_one_line_and_a_code(board: Board, ask_here: Ask) -> No
 
 class TestHistory:
     @pytest.fixture
-    def spoken(self, board: Board) -> Board:
+    def spoken(self, board: ServedBoard) -> ServedBoard:
         for n in range(30):
             board.publish("report", "host:1", {"n": n, "phase": "in work"}, stopped=n == 29)
         until(lambda: self.read(board)[-1:] == [29], "not all is kept")
         return board
 
-    def read(self, board: Board) -> list[Any]:
+    def read(self, board: ServedBoard) -> list[Any]:
         return [
             event["status"]["n"] for event in board.read("/api/services/report/history")["events"]
         ]
 
-    def test_in_a_pipe_each_event_is_a_plain_line(self, spoken: Board) -> None:
-        code, out, err = spoken.ask("history", "report", "-n", "2")
+    def test_in_a_pipe_each_event_is_a_plain_line(self, spoken: ServedBoard) -> None:
+        code, out, err = spoken.run_command("history", "report", "-n", "2")
         assert (code, err) == (0, "")
         columns = [re.split(r" {2,}", line) for line in out.splitlines()]
         assert [row[1:] for row in columns] == [
@@ -294,43 +302,49 @@ class TestHistory:
             re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", row[0]) for row in columns
         )
 
-    def test_as_json_it_is_what_the_server_says(self, spoken: Board, ask_here: Ask) -> None:
+    def test_as_json_it_is_what_the_server_says(
+        self, spoken: ServedBoard, run_in_process: RunCommand
+    ) -> None:
         there = spoken.read("/api/services/report/history")["events"]
         for arguments, wanted in (
             ((), there[-20:]),
             (("--since", "1h"), there),
             (("-n", "5"), there[-5:]),
         ):
-            lines = ask_here("history", "report", "--json", *arguments).lines
+            lines = run_in_process("history", "report", "--json", *arguments).lines
             assert [json.loads(line) for line in lines] == wanted
 
-    def test_it_is_bounded_by_moments(self, spoken: Board, ask_here: Ask) -> None:
+    def test_it_is_bounded_by_moments(
+        self, spoken: ServedBoard, run_in_process: RunCommand
+    ) -> None:
         middle = spoken.read("/api/services/report/history")["events"][10]["id"].split("-")[0]
-        since = ask_here("history", "report", "--since", middle, "--json").lines
-        until_then = ask_here(
+        since = run_in_process("history", "report", "--since", middle, "--json").lines
+        until_then = run_in_process(
             "history", "report", "--until", f"{int(middle) - 1}", "-n", "1000", "--json"
         ).lines
         assert len(since) + len(until_then) == 30
-        assert ask_here("history", "report", "--until", "2026-01-01T00:00:00Z") == (
+        assert run_in_process("history", "report", "--until", "2026-01-01T00:00:00Z") == (
             0,
             "",
             "(nothing kept)\n",
         )
 
-    def test_on_a_terminal_what_changed_stands_out(self, spoken: Board) -> None:
-        shown = spoken.ask_on_terminal("history", "report", "-n", "2")
+    def test_on_a_terminal_what_changed_stands_out(self, spoken: ServedBoard) -> None:
+        shown = spoken.run_in_terminal("history", "report", "-n", "2")
         *_, last = [line for line in shown.splitlines() if line]
         assert '\x1b[2mphase="in work"' in last
         assert "\x1b[2mn=29" not in last
 
-    def test_an_end_before_the_start_is_one_line_and_code_2(self, ask_here: Ask) -> None:
-        code, out, err = ask_here("history", "report", "--since", "1h", "--until", "2h")
+    def test_an_end_before_the_start_is_one_line_and_code_2(
+        self, run_in_process: RunCommand
+    ) -> None:
+        code, out, err = run_in_process("history", "report", "--since", "1h", "--until", "2h")
         assert (code, out) == (2, "")
         assert err == "pulseboard: `to` is before `from`.\n"
 
 
 def test_an_export_that_is_broken_off_is_an_error(
-    board: Board, raw: redis.Redis, keys: Keys
+    board: ServedBoard, raw: redis.Redis, keys: Keys
 ) -> None:
     """What came before is printed; that something is missing must not be overlooked."""
     for n in range(600):

@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.support.cli import Ask, Board, until
+from tests.support.cli import RunCommand, ServedBoard, until
 
 from pulseboard import Service
 
 
 @pytest.fixture
-def till(board: Board) -> Iterator[Board]:
+def till(board: ServedBoard) -> Iterator[ServedBoard]:
     """A board on which two instances of the service `till` offer commands."""
     services: list[Service] = []
     for name in ("host:1", "host:2"):
@@ -40,8 +40,8 @@ def till(board: Board) -> Iterator[Board]:
         service.stop()
 
 
-def test_with_wait_each_receipt_is_a_line_and_done_by_all_is_0(till: Board) -> None:
-    code, out, err = till.ask("send", "till", "count", "by=3", "--wait")
+def test_with_wait_each_receipt_is_a_line_and_done_by_all_is_0(till: ServedBoard) -> None:
+    code, out, err = till.run_command("send", "till", "count", "by=3", "--wait")
     assert (code, err) == (0, "")
     words = [line.split() for line in out.splitlines()]
     for host in ("host:1", "host:2"):
@@ -52,8 +52,8 @@ def test_with_wait_each_receipt_is_a_line_and_done_by_all_is_0(till: Board) -> N
     }
 
 
-def test_one_that_fails_is_told_and_is_1(till: Board) -> None:
-    code, out, err = till.ask("send", "till", "break", "--wait")
+def test_one_that_fails_is_told_and_is_1(till: ServedBoard) -> None:
+    code, out, err = till.run_command("send", "till", "break", "--wait")
     assert (code, err) == (1, "")
     assert [
         line
@@ -63,8 +63,10 @@ def test_one_that_fails_is_told_and_is_1(till: Board) -> None:
     assert [line for line in out.splitlines() if line.startswith("done      host:1")]
 
 
-def test_without_wait_it_is_enough_that_the_board_took_it(till: Board, ask_here: Ask) -> None:
-    code, out, err = ask_here("send", "till", "count", "--instance", "host:2", "--json")
+def test_without_wait_it_is_enough_that_the_board_took_it(
+    till: ServedBoard, run_in_process: RunCommand
+) -> None:
+    code, out, err = run_in_process("send", "till", "count", "--instance", "host:2", "--json")
     assert (code, err) == (0, "")
     record = json.loads(out)
     assert record["instances"] == ["host:2"]
@@ -77,11 +79,11 @@ def test_without_wait_it_is_enough_that_the_board_took_it(till: Board, ask_here:
     until(lambda: receipts() == ["received", "accepted", "done"], "it was not done")
 
 
-def test_the_same_key_does_it_once(till: Board, ask_here: Ask) -> None:
-    first = ask_here(
+def test_the_same_key_does_it_once(till: ServedBoard, run_in_process: RunCommand) -> None:
+    first = run_in_process(
         "send", "till", "count", "--key", "deploy-42", "--json", "--instance", "host:1"
     )
-    again = ask_here(
+    again = run_in_process(
         "send", "till", "count", "--key", "deploy-42", "--wait", "--json", "--instance", "host:1"
     )
     assert (first.code, again.code) == (0, 0)
@@ -110,9 +112,11 @@ WRONG: tuple[tuple[list[str], int, str], ...] = (
 )
 
 
-def test_what_cannot_be_sent_is_one_line_and_a_code(till: Board, ask_here: Ask) -> None:
+def test_what_cannot_be_sent_is_one_line_and_a_code(
+    till: ServedBoard, run_in_process: RunCommand
+) -> None:
     for arguments, code, said in WRONG:
-        answer = ask_here("send", *arguments)
+        answer = run_in_process("send", *arguments)
         assert (answer.code, answer.out) == (code, ""), arguments
         assert answer.err.startswith("pulseboard: ")
         assert said in answer.err

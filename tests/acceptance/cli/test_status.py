@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from tests.support.cli import Ask, Board, Pulseboard, Terminal, is_ready, until
+from tests.support.cli import Pulseboard, RunCommand, ServedBoard, Terminal, is_ready, until
 from tests.support.valkey import free_port, run_valkey
 
 from pulseboard.cli.output_style import SHAPES
@@ -17,7 +17,7 @@ LONG = "ip-10-0-3-17.eu-central-1.compute.internal"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def fill(board: Board) -> None:
+def fill(board: ServedBoard) -> None:
     board.publish("worker-pool", f"{LONG}:4001", {"jobs": 3}, heartbeat_s=600)
     board.publish("worker-pool", f"{LONG}:4002", {"jobs": 4}, heartbeat_s=0.2)
     board.publish("a" * 64, "host:1", {"note": "日本語のステータス " * 9})
@@ -25,7 +25,7 @@ def fill(board: Board) -> None:
     until(lambda: "lost" in states(board), "nobody was lost")
 
 
-def states(board: Board) -> list[str]:
+def states(board: ServedBoard) -> list[str]:
     services = board.read("/api/services")["services"]
     return [instance["state"] for service in services for instance in service["instances"]]
 
@@ -34,9 +34,9 @@ def changes(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_in_a_pipe_each_instance_is_one_plain_line_in_columns(board: Board) -> None:
+def test_in_a_pipe_each_instance_is_one_plain_line_in_columns(board: ServedBoard) -> None:
     fill(board)
-    code, out, err = board.ask("status")
+    code, out, err = board.run_command("status")
     assert (code, err) == (0, "")
     assert "\x1b" not in out
     head, *rows = out.splitlines()
@@ -55,9 +55,9 @@ def test_in_a_pipe_each_instance_is_one_plain_line_in_columns(board: Board) -> N
     assert {row.index("  ") for row in (head, *rows)} >= {len("missing")}
 
 
-def test_as_json_it_is_what_the_server_says(board: Board) -> None:
+def test_as_json_it_is_what_the_server_says(board: ServedBoard) -> None:
     fill(board)
-    code, out, err = board.ask("status", "worker-pool", "--json")
+    code, out, err = board.run_command("status", "worker-pool", "--json")
     assert (code, err) == (0, "")
     (service,) = json.loads(out)["services"]
     there = board.read("/api/services/worker-pool")
@@ -73,10 +73,10 @@ def test_as_json_it_is_what_the_server_says(board: Board) -> None:
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_on_a_terminal_it_is_a_table_that_fits_with_word_shape_and_colour(
-    board: Board, width: int
+    board: ServedBoard, width: int
 ) -> None:
     fill(board)
-    shown = board.ask_on_terminal("status", width=width)
+    shown = board.run_in_terminal("status", width=width)
     lines = [line.rstrip("\r") for line in _ANSI.sub("", shown).split("\n")]
     assert max(cell_len(line) for line in lines) <= width
     assert [line for line in lines if line.startswith("✕ lost")]
@@ -88,14 +88,14 @@ def test_on_a_terminal_it_is_a_table_that_fits_with_word_shape_and_colour(
     assert "4 services · 1 alive · 1 lost · 1 stopped · 1 silent · 1 missing" in lines
 
 
-def test_what_others_wrote_moves_no_cursor(board: Board) -> None:
+def test_what_others_wrote_moves_no_cursor(board: ServedBoard) -> None:
     board.publish(
         "evil", "host:1", {"\x1b[31mred": "\x1b]0;title\x07", "line": "a\nb", "turned": "\u202eabc"}
     )
     until(lambda: states(board), "it did not come")
     for said in (
-        board.ask("status", "evil").out,
-        _ANSI.sub("", board.ask_on_terminal("status", "evil", width=200)),
+        board.run_command("status", "evil").out,
+        _ANSI.sub("", board.run_in_terminal("status", "evil", width=200)),
     ):
         assert "\x1b" not in said
         assert "\u202e" not in said
@@ -132,9 +132,11 @@ WRONG: tuple[tuple[list[str], int, str], ...] = (
 )
 
 
-def test_what_is_wrong_is_one_line_and_a_code(board: Board, ask_here: Ask) -> None:
+def test_what_is_wrong_is_one_line_and_a_code(
+    board: ServedBoard, run_in_process: RunCommand
+) -> None:
     for arguments, code, said in WRONG:
-        answer = ask_here(*arguments)
+        answer = run_in_process(*arguments)
         assert (answer.code, answer.out) == (code, ""), arguments
         assert answer.err.startswith("pulseboard: ")
         assert answer.err.count("\n") == 1
@@ -142,7 +144,9 @@ def test_what_is_wrong_is_one_line_and_a_code(board: Board, ask_here: Ask) -> No
 
 
 @pytest.mark.usefixtures("stoppable_server")
-def test_watched_in_a_pipe_each_change_is_a_line_over_a_restart_of_the_server(board: Board) -> None:
+def test_watched_in_a_pipe_each_change_is_a_line_over_a_restart_of_the_server(
+    board: ServedBoard,
+) -> None:
     board.publish("report", "host:1", {"n": 1}, heartbeat_s=600)
     until(lambda: states(board) == ["alive"], "it did not come")
     watching = board.start("status", "report", "--watch", "--json")
@@ -165,7 +169,7 @@ def test_watched_in_a_pipe_each_change_is_a_line_over_a_restart_of_the_server(bo
 
 @pytest.mark.usefixtures("stoppable_server")
 def test_watched_on_a_terminal_it_is_a_live_table_that_says_when_its_server_is_away(
-    board: Board,
+    board: ServedBoard,
 ) -> None:
     board.publish("report", "host:1", {"n": 1}, heartbeat_s=600)
     with Terminal(("status", "--watch"), board.url, 100, 20) as terminal:
@@ -185,7 +189,7 @@ def test_watched_on_a_terminal_it_is_a_live_table_that_says_when_its_server_is_a
     assert "Traceback" not in shown
 
 
-def test_a_table_higher_than_the_terminal_keeps_what_is_in_trouble(board: Board) -> None:
+def test_a_table_higher_than_the_terminal_keeps_what_is_in_trouble(board: ServedBoard) -> None:
     for n in range(40):
         board.publish("pool", f"host:{n:02d}", heartbeat_s=0.2 if n == 37 else 600)
     until(lambda: states(board).count("lost") == 1, "nobody was lost")
@@ -195,7 +199,9 @@ def test_a_table_higher_than_the_terminal_keeps_what_is_in_trouble(board: Board)
 
 
 @pytest.mark.usefixtures("stoppable_server")
-def test_a_server_that_falls_silent_is_told_from_one_that_has_nothing_to_say(board: Board) -> None:
+def test_a_server_that_falls_silent_is_told_from_one_that_has_nothing_to_say(
+    board: ServedBoard,
+) -> None:
     board.program.stop()
     board.serve("--ping-s", "0.5")
     watching = board.start("status", "--watch", "--json")
@@ -209,7 +215,7 @@ def test_a_server_that_falls_silent_is_told_from_one_that_has_nothing_to_say(boa
 
 
 def test_the_server_may_be_named_by_flag_or_environment_and_needs_no_scheme(
-    board: Board, pulseboard: Pulseboard
+    board: ServedBoard, pulseboard: Pulseboard
 ) -> None:
     for arguments, env in (
         (("--server", board.url.removeprefix("http://")), {}),

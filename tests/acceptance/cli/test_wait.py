@@ -6,7 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 from tests.acceptance.cli.test_status import states
-from tests.support.cli import Ask, Board, Program, Pulseboard, is_ready, steady_port, until
+from tests.support.cli import (
+    Program,
+    Pulseboard,
+    RunCommand,
+    ServedBoard,
+    is_ready,
+    steady_port,
+    until,
+)
 
 from pulseboard.cli.condition import Condition, find
 from pulseboard.wire.errors import ConfigError
@@ -25,15 +33,15 @@ def alive(instance: str, status: dict[str, Any]) -> InstanceStateView:
     )
 
 
-def waits(board: Board) -> bool:
+def waits(board: ServedBoard) -> bool:
     """Whether somebody reads the stream."""
     return bool(board.read("/healthz")["clients"])
 
 
-def test_what_holds_already_is_not_waited_for(board: Board) -> None:
+def test_what_holds_already_is_not_waited_for(board: ServedBoard) -> None:
     board.publish("report", "host:1", {"phase": "idle", "queue": {"depth": 0}}, heartbeat_s=60)
     until(lambda: states(board) == ["alive"], "it did not come")
-    code, out, err = board.ask(
+    code, out, err = board.run_command(
         "wait", "report=alive,phase=idle,queue.depth=0", "balance-sync=missing"
     )
     assert (code, err) == (0, "")
@@ -42,7 +50,7 @@ def test_what_holds_already_is_not_waited_for(board: Board) -> None:
     assert second.startswith("balance-sync=missing  held by nobody after ")
 
 
-def test_it_ends_with_the_event_that_makes_all_of_it_hold(board: Board) -> None:
+def test_it_ends_with_the_event_that_makes_all_of_it_hold(board: ServedBoard) -> None:
     waiting = board.start("wait", "report=alive,done=7", "balance-sync=stopped")
     until(lambda: waits(board), "it does not listen")
     board.publish("report", "host:1", {"done": 7}, heartbeat_s=60)
@@ -54,15 +62,15 @@ def test_it_ends_with_the_event_that_makes_all_of_it_hold(board: Board) -> None:
     assert "report=alive,done=7  held by host:1" in waiting.out
 
 
-def test_a_death_can_be_waited_for(board: Board) -> None:
+def test_a_death_can_be_waited_for(board: ServedBoard) -> None:
     board.publish("report", "host:1", heartbeat_s=0.2)
-    assert board.ask("wait", "report=lost").code == 0
+    assert board.run_command("wait", "report=lost").code == 0
 
 
-def test_what_does_not_hold_in_time_is_told_with_what_was_last_seen(board: Board) -> None:
+def test_what_does_not_hold_in_time_is_told_with_what_was_last_seen(board: ServedBoard) -> None:
     board.publish("report", "host:1", {"phase": "warm up"}, heartbeat_s=60)
     until(lambda: states(board) == ["alive"], "it did not come")
-    code, out, err = board.ask(
+    code, out, err = board.run_command(
         "wait",
         "report=alive,phase=idle",
         "report=alive",
@@ -80,7 +88,7 @@ def test_what_does_not_hold_in_time_is_told_with_what_was_last_seen(board: Board
 
 
 def test_a_server_that_is_not_there_yet_is_waited_for(
-    pulseboard: Pulseboard, redis_env: dict[str, str], board: Board
+    pulseboard: Pulseboard, redis_env: dict[str, str], board: ServedBoard
 ) -> None:
     port = steady_port()
     waiting = pulseboard("wait", "balance-sync=missing", "--server", f"http://127.0.0.1:{port}")
@@ -91,8 +99,8 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
     assert waiting.wait() == 0
 
 
-def test_a_server_that_never_answers_is_another_code(board: Board) -> None:
-    code, out, err = board.ask(
+def test_a_server_that_never_answers_is_another_code(board: ServedBoard) -> None:
+    code, out, err = board.run_command(
         "wait", "a=alive", "--timeout", "1", "--server", "http://127.0.0.1:1"
     )
     assert (code, out) == (3, "")
@@ -100,7 +108,7 @@ def test_a_server_that_never_answers_is_another_code(board: Board) -> None:
 
 
 @pytest.mark.usefixtures("stoppable_server")
-def test_it_goes_on_when_the_server_is_restarted(board: Board) -> None:
+def test_it_goes_on_when_the_server_is_restarted(board: ServedBoard) -> None:
     waiting = board.start("wait", "report=alive")
     until(lambda: waits(board), "it does not listen")
     board.program.stop(signal.SIGKILL)
@@ -109,7 +117,7 @@ def test_it_goes_on_when_the_server_is_restarted(board: Board) -> None:
     assert waiting.wait() == 0
 
 
-def test_ctrl_c_ends_it(board: Board) -> None:
+def test_ctrl_c_ends_it(board: ServedBoard) -> None:
     waiting = board.start("wait", "report=alive")
     until(lambda: waits(board), "it does not listen")
     assert waiting.stop(signal.SIGINT) == 130
@@ -125,9 +133,11 @@ WRONG: tuple[tuple[list[str], str], ...] = (
 )
 
 
-def test_a_bad_condition_is_one_line_and_code_2(board: Board, ask_here: Ask) -> None:
+def test_a_bad_condition_is_one_line_and_code_2(
+    board: ServedBoard, run_in_process: RunCommand
+) -> None:
     for arguments, said in WRONG:
-        answer = ask_here("wait", *arguments)
+        answer = run_in_process("wait", *arguments)
         assert (answer.code, answer.out) == (2, ""), arguments
         assert answer.err.startswith("pulseboard: ")
         assert answer.err.count("\n") == 1

@@ -1,5 +1,5 @@
 """Fixtures of the SDK: services, host programs, and a view of Redis."""
 
-from tests.support.sdk import make, own_valkey, run_host, sight
+from tests.support.sdk import make_service, own_valkey, redis_view, run_program
 
-__all__ = ["make", "own_valkey", "run_host", "sight"]
+__all__ = ["make_service", "own_valkey", "redis_view", "run_program"]

@@ -112,12 +112,12 @@ def pid_of(event: dict[str, Any]) -> int:
     return int(event["instance"].rpartition(":")[2])
 
 
-def instances(sight: RedisView) -> set[int]:
-    return {pid_of(event) for event in sight.events}
+def instances(redis_view: RedisView) -> set[int]:
+    return {pid_of(event) for event in redis_view.events}
 
 
-def said_goodbye(sight: RedisView) -> list[int]:
-    return [pid_of(event) for event in sight.events if event.get("stopped")]
+def said_goodbye(redis_view: RedisView) -> list[int]:
+    return [pid_of(event) for event in redis_view.events if event.get("stopped")]
 
 
 def finish(worker: "subprocess.Popen[str]") -> str:
@@ -127,61 +127,61 @@ def finish(worker: "subprocess.Popen[str]") -> str:
 
 
 def test_each_child_of_the_pool_is_an_instance_and_says_goodbye_at_a_warm_shutdown(
-    start_worker: StartWorker, jobs: Celery, sight: RedisView
+    start_worker: StartWorker, jobs: Celery, redis_view: RedisView
 ) -> None:
     """They end by os._exit(), past every hook of Python's: after each deployment all children stood there as lost."""
     worker = start_worker()
-    eventually(lambda: sight.events)
+    eventually(lambda: redis_view.events)
     send(jobs, 12)
-    eventually(lambda: len(instances(sight)) == 3)
-    children = instances(sight) - {worker.pid}
+    eventually(lambda: len(instances(redis_view)) == 3)
+    children = instances(redis_view) - {worker.pid}
     eventually(
         lambda: (
-            sorted(event["status"]["n"] for event in sight.events if event["status"])
+            sorted(event["status"]["n"] for event in redis_view.events if event["status"])
             == [*range(12)]
         )
     )
     eventually(
         lambda: (
-            {int(name.rpartition(":")[2]) for _, name in sight.heartbeats}
+            {int(name.rpartition(":")[2]) for _, name in redis_view.heartbeats}
             == {worker.pid, *children}
         )
     )
-    assert said_goodbye(sight) == []
+    assert said_goodbye(redis_view) == []
     worker.terminate()
     output = finish(worker)
-    assert sorted(said_goodbye(sight)) == sorted([worker.pid, *children]), output
-    assert all(event.get("stopped") for event in sight.board.values())
+    assert sorted(said_goodbye(redis_view)) == sorted([worker.pid, *children]), output
+    assert all(event.get("stopped") for event in redis_view.board.values())
     assert "Traceback" not in output
 
 
 def test_a_child_that_is_replaced_after_so_many_tasks_says_goodbye_and_the_parent_goes_on(
-    start_worker: StartWorker, jobs: Celery, sight: RedisView
+    start_worker: StartWorker, jobs: Celery, redis_view: RedisView
 ) -> None:
     worker = start_worker("--max-tasks-per-child", "2")
-    eventually(lambda: sight.events)
+    eventually(lambda: redis_view.events)
     send(jobs, 8)
-    eventually(lambda: len(said_goodbye(sight)) >= 3)
-    assert worker.pid not in said_goodbye(sight)
-    heartbeats = len([name for _, name in sight.heartbeats if name.endswith(f":{worker.pid}")])
+    eventually(lambda: len(said_goodbye(redis_view)) >= 3)
+    assert worker.pid not in said_goodbye(redis_view)
+    heartbeats = len([name for _, name in redis_view.heartbeats if name.endswith(f":{worker.pid}")])
     eventually(
         lambda: (
-            len([name for _, name in sight.heartbeats if name.endswith(f":{worker.pid}")])
+            len([name for _, name in redis_view.heartbeats if name.endswith(f":{worker.pid}")])
             > heartbeats
         )
     )
     worker.terminate()
     finish(worker)
-    assert set(said_goodbye(sight)) == instances(sight)
+    assert set(said_goodbye(redis_view)) == instances(redis_view)
 
 
 def test_a_cold_shutdown_says_goodbye_as_well(
-    start_worker: StartWorker, jobs: Celery, sight: RedisView
+    start_worker: StartWorker, jobs: Celery, redis_view: RedisView
 ) -> None:
     worker = start_worker()
-    eventually(lambda: sight.events)
+    eventually(lambda: redis_view.events)
     send(jobs, 4)
-    eventually(lambda: len(instances(sight)) == 3)
+    eventually(lambda: len(instances(redis_view)) == 3)
     worker.send_signal(signal.SIGQUIT)
     worker.communicate(timeout=60)
-    eventually(lambda: set(said_goodbye(sight)) == instances(sight))
+    eventually(lambda: set(said_goodbye(redis_view)) == instances(redis_view))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.sdk import FORKING, SOURCE, RedisView, eventually
+from tests.support.sdk import FORK_ENV, SOURCE, RedisView, eventually
 
 from pulseboard.bus.connection.address import RedisAddress
 
@@ -37,20 +37,20 @@ def test_there_are_examples_in_each_document() -> None:
 
 @pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in examples()])
 def test_an_example_runs_and_says_goodbye(
-    address: RedisAddress, namespace: str, prefix: str, sight: RedisView, code: str
+    address: RedisAddress, namespace: str, prefix: str, redis_view: RedisView, code: str
 ) -> None:
     env = {"PYTHONPATH": str(SOURCE), "REDIS_URL": address.url}
     env |= {"PULSEBOARD_NAMESPACE": namespace, "PULSEBOARD_CHANNEL_PREFIX": prefix}
     with subprocess.Popen(
         [sys.executable, "-c", code],
-        env=os.environ | FORKING | env,
+        env=os.environ | FORK_ENV | env,
         stderr=subprocess.PIPE,
         text=True,
     ) as host:
         if endless := "while True" in code:
-            eventually(lambda: sight.board)
+            eventually(lambda: redis_view.board)
             host.terminate()
         _, said = host.communicate(timeout=60)
     assert (host.returncode, said) == (-signal.SIGTERM if endless else 0, "")
-    assert sight.board
-    assert all(event["stopped"] for event in sight.board.values())
+    assert redis_view.board
+    assert all(event["stopped"] for event in redis_view.board.values())

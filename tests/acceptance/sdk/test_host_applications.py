@@ -6,36 +6,44 @@ import signal
 import time
 
 import pytest
-from tests.support.sdk import RedisView, RunHost, eventually
+from tests.support.sdk import RedisView, RunProgram, eventually
 
 
-def test_a_program_that_ends_says_goodbye_by_itself(run_host: RunHost, sight: RedisView) -> None:
-    host = run_host("service.start()\nservice.update(n=1)")
+def test_a_program_that_ends_says_goodbye_by_itself(
+    run_program: RunProgram, redis_view: RedisView
+) -> None:
+    host = run_program("service.start()\nservice.update(n=1)")
     _, errors = host.communicate(timeout=20)
     assert (host.returncode, errors) == (0, "")
-    assert sight.statuses[-2:] == [{"n": 1}, {"n": 1}]
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.statuses[-2:] == [{"n": 1}, {"n": 1}]
+    assert redis_view.events[-1]["stopped"] is True
 
 
-def test_a_program_that_fails_says_goodbye_as_well(run_host: RunHost, sight: RedisView) -> None:
-    host = run_host("with service:\n    service.update(n=1)\n    raise ValueError('its own')")
+def test_a_program_that_fails_says_goodbye_as_well(
+    run_program: RunProgram, redis_view: RedisView
+) -> None:
+    host = run_program("with service:\n    service.update(n=1)\n    raise ValueError('its own')")
     _, errors = host.communicate(timeout=20)
     assert host.returncode == 1
     assert errors.strip().endswith("ValueError: its own")
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.events[-1]["stopped"] is True
 
 
-def test_a_program_that_is_killed_says_nothing(run_host: RunHost, sight: RedisView) -> None:
-    host = run_host("service.start()\nservice.update(n=1)\ninput()")
-    eventually(lambda: sight.latest == {"n": 1} and sight.heartbeats)
+def test_a_program_that_is_killed_says_nothing(
+    run_program: RunProgram, redis_view: RedisView
+) -> None:
+    host = run_program("service.start()\nservice.update(n=1)\ninput()")
+    eventually(lambda: redis_view.latest == {"n": 1} and redis_view.heartbeats)
     host.kill()
     host.wait()
-    assert not any(event.get("stopped") for event in sight.events)
+    assert not any(event.get("stopped") for event in redis_view.events)
 
 
-def test_the_exit_waits_for_all_services_together_when_redis_is_frozen(run_host: RunHost) -> None:
+def test_the_exit_waits_for_all_services_together_when_redis_is_frozen(
+    run_program: RunProgram,
+) -> None:
     """Each waited its own 2 s: a program with ten services took 20 s to end."""
-    host = run_host(
+    host = run_program(
         """
         import socket
         silent = socket.create_server(("127.0.0.1", 0))
@@ -52,9 +60,9 @@ def test_the_exit_waits_for_all_services_together_when_redis_is_frozen(run_host:
 
 
 def test_a_forked_child_is_an_instance_of_its_own_once_it_says_something(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import os
         service.start()
@@ -76,31 +84,31 @@ def test_a_forked_child_is_an_instance_of_its_own_once_it_says_something(
     )
     assert host.stdout is not None
     parent, silent, child = host.stdout.readline().split()
-    eventually(lambda: sight.latest == {"who": "parent again"})
+    eventually(lambda: redis_view.latest == {"who": "parent again"})
     by_instance: dict[str, list[str | None]] = {}
-    for event in sight.events:
+    for event in redis_view.events:
         by_instance.setdefault(event["instance"].rpartition(":")[2], []).append(
             event["status"].get("who")
         )
     assert by_instance == {parent: [None, "parent", "parent again"], child: ["child", "child"]}
     assert silent not in by_instance
     goodbyes = [
-        event["instance"].rpartition(":")[2] for event in sight.events if event.get("stopped")
+        event["instance"].rpartition(":")[2] for event in redis_view.events if event.get("stopped")
     ]
     assert goodbyes == [child]
-    seen = len(sight.heartbeats)
+    seen = len(redis_view.heartbeats)
     eventually(
-        lambda: len(sight.heartbeats) > seen
+        lambda: len(redis_view.heartbeats) > seen
     )  # the parent's connection was not the child's to close
     _, errors = host.communicate("\n", timeout=20)
     assert errors == ""
 
 
 def test_services_made_before_a_fork_and_started_after_it_bear_the_childs_pid(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
     """As gunicorn does with preload: all workers were one instance, by the pid of the parent."""
-    host = run_host(
+    host = run_program(
         """
         import os
         children = []
@@ -119,11 +127,13 @@ def test_services_made_before_a_fork_and_started_after_it_bear_the_childs_pid(
     )
     output, errors = host.communicate(timeout=20)
     assert errors == ""
-    assert {name.rpartition(":")[2] for name in sight.board} == set(output.split())
+    assert {name.rpartition(":")[2] for name in redis_view.board} == set(output.split())
 
 
-def test_a_named_instance_keeps_its_name_over_a_fork(run_host: RunHost, sight: RedisView) -> None:
-    host = run_host(
+def test_a_named_instance_keeps_its_name_over_a_fork(
+    run_program: RunProgram, redis_view: RedisView
+) -> None:
+    host = run_program(
         """
         import os
         service = Service("balance-sync", instance="only-one").start()
@@ -137,15 +147,15 @@ def test_a_named_instance_keeps_its_name_over_a_fork(run_host: RunHost, sight: R
     )
     _, errors = host.communicate(timeout=20)
     assert errors == ""
-    assert set(sight.board) == {"balance-sync/only-one"}
+    assert set(redis_view.board) == {"balance-sync/only-one"}
 
 
 @pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
 def test_children_of_multiprocessing_are_instances_and_say_goodbye(
-    run_host: RunHost, sight: RedisView, package: str
+    run_program: RunProgram, redis_view: RedisView, package: str
 ) -> None:
     """They end past atexit, so each was left behind as lost. The other package is Celery's edition of it."""
-    host = run_host(
+    host = run_program(
         f"""
         import {package}
         service.start()
@@ -162,14 +172,16 @@ def test_children_of_multiprocessing_are_instances_and_say_goodbye(
     )
     output, errors = host.communicate(timeout=30)
     assert errors == ""
-    ended = {event["instance"].rpartition(":")[2] for event in sight.events if event.get("stopped")}
+    ended = {
+        event["instance"].rpartition(":")[2] for event in redis_view.events if event.get("stopped")
+    }
     assert ended == {*output.split(), str(host.pid)}
 
 
 def test_a_child_that_starts_a_service_for_each_job_does_not_pile_up_hooks(
-    run_host: RunHost,
+    run_program: RunProgram,
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import multiprocessing, multiprocessing.util
         def work():
@@ -188,9 +200,9 @@ def test_a_child_that_starts_a_service_for_each_job_does_not_pile_up_hooks(
 
 
 def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_the_child(
-    run_host: RunHost,
+    run_program: RunProgram,
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import os, threading
         service.start()
@@ -216,9 +228,11 @@ def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_t
     assert (host.returncode, errors) == (0, "")
 
 
-def test_the_thread_imports_nothing_that_a_fork_could_leave_half_done(run_host: RunHost) -> None:
+def test_the_thread_imports_nothing_that_a_fork_could_leave_half_done(
+    run_program: RunProgram,
+) -> None:
     """A child that was forked in the middle of such an import never reached Redis: its module stayed half a one."""
-    host = run_host(
+    host = run_program(
         """
         import sys, threading, time
         class Watch:
@@ -236,8 +250,10 @@ def test_the_thread_imports_nothing_that_a_fork_could_leave_half_done(run_host: 
     assert host.communicate(timeout=20)[0] == ""
 
 
-def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: RedisView) -> None:
-    host = run_host(
+def test_beats_go_on_while_the_host_computes(
+    run_program: RunProgram, redis_view: RedisView
+) -> None:
+    host = run_program(
         """
         service.start()
         print("ready", flush=True)
@@ -247,17 +263,17 @@ def test_beats_go_on_while_the_host_computes(run_host: RunHost, sight: RedisView
     )
     assert host.stdout is not None
     assert host.stdout.readline() == "ready\n"
-    eventually(lambda: len(sight.heartbeats) >= 8)
-    times = [ms for ms, _ in sight.heartbeats]
+    eventually(lambda: len(redis_view.heartbeats) >= 8)
+    times = [ms for ms, _ in redis_view.heartbeats]
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2_000
     os.kill(host.pid, signal.SIGKILL)
 
 
 def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
     """Some of them had the interpreter nearly all of the time that an end may take."""
-    host = run_host(
+    host = run_program(
         """
         import threading
         service.start()
@@ -274,15 +290,15 @@ def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(
     )
     host.communicate(timeout=40)
     assert host.returncode == 0
-    assert sight.events[-1].get("stopped") is True
+    assert redis_view.events[-1].get("stopped") is True
 
 
 @pytest.mark.parametrize("end", ["sys.exit(0)", "return", "raise ValueError('its own')"])
 def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(
-    run_host: RunHost, sight: RedisView, end: str
+    run_program: RunProgram, redis_view: RedisView, end: str
 ) -> None:
     """The service's own thread was the last one, and kept it alive and beating for ever."""
-    host = run_host(
+    host = run_program(
         f"""
         import os, sys, threading
         service.start()
@@ -302,14 +318,14 @@ def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(
         """
     )
     out, _ = host.communicate(timeout=30)
-    (child,) = [event for who, event in sight.board.items() if who.endswith(f":{out.strip()}")]
+    (child,) = [event for who, event in redis_view.board.items() if who.endswith(f":{out.strip()}")]
     assert (child["status"], child["stopped"]) == ({"who": "child"}, True)
 
 
 def test_a_child_forked_in_a_thread_lives_as_long_as_threads_of_its_own(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import os, threading
         service.start()
@@ -333,5 +349,5 @@ def test_a_child_forked_in_a_thread_lives_as_long_as_threads_of_its_own(
         """
     )
     out, _ = host.communicate(timeout=30)
-    (child,) = [event for who, event in sight.board.items() if who.endswith(f":{out.strip()}")]
+    (child,) = [event for who, event in redis_view.board.items() if who.endswith(f":{out.strip()}")]
     assert (child["status"], child["stopped"]) == ({"who": "the child's thread"}, True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import redis
-from tests.support.sdk import RunHost
+from tests.support.sdk import RunProgram
 
 from pulseboard.bus.keys import Keys
 
@@ -50,9 +50,9 @@ SETTINGS = {
 
 @pytest.mark.parametrize("library", SETTINGS)
 def test_fields_levels_and_tracebacks_arrive_as_such(
-    run_host: RunHost, raw: redis.Redis, keys: Keys, library: str
+    run_program: RunProgram, raw: redis.Redis, keys: Keys, library: str
 ) -> None:
-    host = run_host(SETTINGS[library] + TALK)
+    host = run_program(SETTINGS[library] + TALK)
     assert host.wait(30) == 0, host.communicate()
     rows: Any = raw.xrange(keys.history("balance-sync", "log"))
     lines = [line for _, row in rows for line in json.loads(row[b"data"])["lines"]]
@@ -74,9 +74,9 @@ def test_fields_levels_and_tracebacks_arrive_as_such(
 
 
 def test_what_is_raised_elsewhere_is_shown_by_structlog_as_well(
-    run_host: RunHost, raw: redis.Redis, keys: Keys
+    run_program: RunProgram, raw: redis.Redis, keys: Keys
 ) -> None:
-    host = run_host(
+    host = run_program(
         SETTINGS["structlog-for-its-formatter"]
         + """
 error = ValueError("kept for later")

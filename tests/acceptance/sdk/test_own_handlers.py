@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 
 from pulseboard import Service
 
@@ -43,10 +43,10 @@ def interrupted(call: Callable[[], object], step: int, interruption: Callable[[]
 
 
 def test_an_update_at_any_step_of_an_update_costs_neither(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
     """A SIGTERM handler's 'stopping' went out first, and the older status after it stayed on the board."""
-    service = make()
+    service = make_service()
     step = 0
     reached = True
     while reached:
@@ -56,7 +56,7 @@ def test_an_update_at_any_step_of_an_update_costs_neither(
             lambda: service.update(n=1), step, lambda: service.update(stopping=True)
         )
         eventually(lambda: not service.stats().waiting)
-    latest = {status["step"]: status for status in sight.statuses if status}
+    latest = {status["step"]: status for status in redis_view.statuses if status}
     assert step > 50
     assert [*latest.values()][:-1] == [
         {"step": n, "n": 1, "stopping": True} for n in range(1, step)
@@ -74,9 +74,9 @@ CALLS: dict[str, Callable[[Service], object]] = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
-    make: MakeService, sight: RedisView, call: Callable[[Service], object]
+    make_service: MakeService, redis_view: RedisView, call: Callable[[Service], object]
 ) -> None:
-    service = make(start=False)
+    service = make_service(start=False)
     step = slowest = 0.0
     goodbyes: list[list[dict[str, Any]]] = []
 
@@ -88,7 +88,7 @@ async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
         goodbyes.append(said())
 
     def said() -> list[dict[str, Any]]:
-        return [event for event in sight.events if event.get("stopped")]
+        return [event for event in redis_view.events if event.get("stopped")]
 
     reached = True
     while reached:
@@ -97,7 +97,7 @@ async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
         reached = interrupted(lambda: call(service), int(step), stop)
         service.stop()
         assert len(said()) == step, "one goodbye a run"
-        assert sight.events[-1]["stopped"] is True, "and it is the last word"
+        assert redis_view.events[-1]["stopped"] is True, "and it is the last word"
         if reached:
             assert len(goodbyes[-1]) == step, "it was out before the handler returned"
     assert step > 20
@@ -106,10 +106,10 @@ async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
 
 @pytest.mark.parametrize("others", [0, 2], ids=["alone", "beside threads that update"])
 def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(
-    run_host: RunHost, others: int
+    run_program: RunProgram, others: int
 ) -> None:
     """The handler waited for the courier, and the courier for a lock of the update that the handler stood in."""
-    host = run_host(
+    host = run_program(
         f"""
         import os, random, signal, threading, time
         import redis

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from tests.support.sdk import RedisView, RunHost, eventually
+from tests.support.sdk import RedisView, RunProgram, eventually
 
 TERMINATED = -signal.SIGTERM
 
@@ -18,9 +18,9 @@ def wait_ready(host: "subprocess.Popen[str]") -> None:
 
 
 def test_a_host_without_a_handler_says_goodbye_and_ends_by_the_signal(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import atexit
         atexit.register(print, "never printed: a signal is no exit")
@@ -34,11 +34,11 @@ def test_a_host_without_a_handler_says_goodbye_and_ends_by_the_signal(
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == TERMINATED
-    assert (sight.latest, sight.events[-1]["stopped"]) == ({"n": 1}, True)
+    assert (redis_view.latest, redis_view.events[-1]["stopped"]) == ({"n": 1}, True)
 
 
-def test_it_ends_within_its_time_when_redis_is_frozen(run_host: RunHost) -> None:
-    host = run_host(
+def test_it_ends_within_its_time_when_redis_is_frozen(run_program: RunProgram) -> None:
+    host = run_program(
         """
         import socket
         silent = socket.create_server(("127.0.0.1", 0))
@@ -55,10 +55,12 @@ def test_it_ends_within_its_time_when_redis_is_frozen(run_host: RunHost) -> None
     assert 1 < time.monotonic() - started < 4, "2 s, and what a loaded machine takes"
 
 
-def test_it_says_goodbye_in_the_middle_of_an_update(run_host: RunHost, sight: RedisView) -> None:
+def test_it_says_goodbye_in_the_middle_of_an_update(
+    run_program: RunProgram, redis_view: RedisView
+) -> None:
     """The handler waited for the courier, and the courier for the lock of the update that the handler stood in."""
     for turn in range(1, 13):
-        host = run_host(
+        host = run_program(
             """
             service.start()
             print("ready", flush=True)
@@ -71,11 +73,11 @@ def test_it_says_goodbye_in_the_middle_of_an_update(run_host: RunHost, sight: Re
         wait_ready(host)
         host.terminate()
         assert host.wait(20) == TERMINATED
-        assert sum(event.get("stopped", False) for event in sight.events) == turn
+        assert sum(event.get("stopped", False) for event in redis_view.events) == turn
 
 
-def test_a_second_signal_ends_it_at_once(run_host: RunHost) -> None:
-    host = run_host(
+def test_a_second_signal_ends_it_at_once(run_program: RunProgram) -> None:
+    host = run_program(
         """
         import socket
         import pulseboard.sdk.process_hooks
@@ -104,9 +106,9 @@ def test_a_second_signal_ends_it_at_once(run_host: RunHost) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_handler_of_the_hosts_own_is_the_one_that_runs(
-    run_host: RunHost, sight: RedisView, when: str
+    run_program: RunProgram, redis_view: RedisView, when: str
 ) -> None:
-    host = run_host(
+    host = run_program(
         f"""
         import signal, sys
         def own(*_):
@@ -125,14 +127,14 @@ def test_a_handler_of_the_hosts_own_is_the_one_that_runs(
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == 7
-    assert sight.latest == {"stopping": True}
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.latest == {"stopping": True}
+    assert redis_view.events[-1]["stopped"] is True
 
 
 def test_a_handler_that_calls_the_one_it_replaced_gets_what_stood_there_an_end(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import signal
         service.start()
@@ -148,12 +150,14 @@ def test_a_handler_that_calls_the_one_it_replaced_gets_what_stood_there_an_end(
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == TERMINATED
-    assert (sight.latest, sight.events[-1]["stopped"]) == ({"stopping": True}, True)
+    assert (redis_view.latest, redis_view.events[-1]["stopped"]) == ({"stopping": True}, True)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_asyncio_host_keeps_its_handler(run_host: RunHost, sight: RedisView, when: str) -> None:
-    host = run_host(
+def test_an_asyncio_host_keeps_its_handler(
+    run_program: RunProgram, redis_view: RedisView, when: str
+) -> None:
+    host = run_program(
         f"""
         import asyncio, signal
         async def main():
@@ -174,14 +178,14 @@ def test_an_asyncio_host_keeps_its_handler(run_host: RunHost, sight: RedisView, 
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == 0
-    assert sight.statuses[-2:] == [{"done": True}, {"done": True}]
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.statuses[-2:] == [{"done": True}, {"done": True}]
+    assert redis_view.events[-1]["stopped"] is True
 
 
 def test_an_asyncio_host_without_a_handler_says_goodbye_too(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import asyncio
         async def main():
@@ -195,13 +199,13 @@ def test_an_asyncio_host_without_a_handler_says_goodbye_too(
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == TERMINATED
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.events[-1]["stopped"] is True
 
 
 def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import signal
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -216,7 +220,7 @@ def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(
     host.terminate()
     _, errors = host.communicate("\n", timeout=20)
     assert (host.returncode, errors) == (0, "")
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.events[-1]["stopped"] is True
 
 
 @pytest.mark.parametrize(
@@ -229,21 +233,21 @@ def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(
     ids=["opted out", "off the main thread", "not started"],
 )
 def test_nothing_is_installed_unless_asked_on_the_main_thread(
-    run_host: RunHost, sight: RedisView, program: str
+    run_program: RunProgram, redis_view: RedisView, program: str
 ) -> None:
     check = "import signal\nassert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
-    host = run_host(f'{program}\n{check}print("ready", flush=True)\nwait()')
+    host = run_program(f'{program}\n{check}print("ready", flush=True)\nwait()')
     wait_ready(host)
     host.terminate()
     assert host.communicate(timeout=20) == ("", "")
     assert host.returncode == TERMINATED
-    assert not any(event.get("stopped") for event in sight.events)
+    assert not any(event.get("stopped") for event in redis_view.events)
 
 
 def test_a_forked_child_says_its_own_goodbye_and_one_that_said_nothing_says_none(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import os, signal, time
         service.start()
@@ -268,19 +272,19 @@ def test_a_forked_child_says_its_own_goodbye_and_one_that_said_nothing_says_none
     )
     assert host.stdout is not None
     talking = host.stdout.readline().strip()
-    eventually(lambda: sight.latest == {"who": "parent"})
+    eventually(lambda: redis_view.latest == {"who": "parent"})
     goodbyes = [
-        event["instance"].rpartition(":")[2] for event in sight.events if event.get("stopped")
+        event["instance"].rpartition(":")[2] for event in redis_view.events if event.get("stopped")
     ]
     assert goodbyes == [talking]
 
 
 def test_the_signal_finds_the_host_in_the_middle_of_anything(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
     """Of an update, a start, a stop: none may keep it from ending, or the goodbye from being the last word."""
     hosts = [
-        run_host(
+        run_program(
             f"""
             service.start()
             other = Service("balance-sync")
@@ -298,20 +302,22 @@ def test_the_signal_finds_the_host_in_the_middle_of_anything(
     ]
     for host in hosts:
         wait_ready(host)
-        eventually(lambda host=host: any(f":{host.pid}" in name for name in sight.board))  # type: ignore[misc]
+        eventually(lambda host=host: any(f":{host.pid}" in name for name in redis_view.board))  # type: ignore[misc]
         host.terminate()
     for host in hosts:
         assert host.communicate(timeout=20) == ("", "")
         assert host.returncode == TERMINATED
         assert (
-            sight.board[next(name for name in sight.board if name.endswith(f":{host.pid}"))][
-                "stopped"
-            ]
+            redis_view.board[
+                next(name for name in redis_view.board if name.endswith(f":{host.pid}"))
+            ]["stopped"]
             is True
         )
 
 
-def test_the_first_process_of_a_container_ends_as_well(run_host: RunHost, sight: RedisView) -> None:
+def test_the_first_process_of_a_container_ends_as_well(
+    run_program: RunProgram, redis_view: RedisView
+) -> None:
     """The kernel spares it a signal that it does not handle: a container took its 10 s to stop, and was killed."""
     unshare = shutil.which("unshare")
     contained = [unshare or "unshare", "--pid", "--fork", "--kill-child"]
@@ -320,7 +326,7 @@ def test_the_first_process_of_a_container_ends_as_well(run_host: RunHost, sight:
         or subprocess.run([*contained, "true"], capture_output=True, check=False).returncode
     ):
         pytest.skip("no right to make a PID namespace")
-    host = run_host(
+    host = run_program(
         f"""
         import os, subprocess, sys
         inner = '''
@@ -343,4 +349,4 @@ def test_the_first_process_of_a_container_ends_as_well(run_host: RunHost, sight:
     )
     output, _ = host.communicate(timeout=30)
     assert output == "143\n"
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.events[-1]["stopped"] is True

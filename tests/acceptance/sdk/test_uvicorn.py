@@ -51,12 +51,12 @@ def server(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_in_the_lifespan_of_the_guide_says_goodbye(
     server: "subprocess.Popen[bytes]",
-    sight: RedisView,
+    redis_view: RedisView,
     number: signal.Signals,
     request: pytest.FixtureRequest,
 ) -> None:
     processes = request.node.callspec.params["server"]
-    eventually(lambda: len(sight.board) == processes)
+    eventually(lambda: len(redis_view.board) == processes)
     server.send_signal(number)
     server.wait(20)
-    assert [event.get("stopped") for event in sight.board.values()] == [True] * processes
+    assert [event.get("stopped") for event in redis_view.board.values()] == [True] * processes

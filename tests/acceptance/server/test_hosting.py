@@ -14,8 +14,8 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 import redis
-from tests.support.server import Publisher, Stream, eventually, open_frozen, publish_large
-from tests.support.uvicorn_host import ROOT, START_S, Host
+from tests.support.server import ExternalPublisher, Stream, eventually, open_frozen, publish_large
+from tests.support.uvicorn_host import ROOT, START_S, UvicornProcess
 from tests.support.valkey import free_port
 
 from pulseboard.bus.connection.address import RedisAddress
@@ -29,7 +29,7 @@ ALONE = "pulseboard.server.asgi:app"
 OUR_PROTOCOL = "pulseboard.server.streaming.uvicorn_protocol:StreamProtocol"
 
 
-Run = Callable[..., Host]
+Run = Callable[..., UvicornProcess]
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def run(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run]:
         "PULSEBOARD_CHANNEL_PREFIX": prefix,
         "PULSEBOARD_EXPECT": "a",
     }
-    hosts: list[Host] = []
+    hosts: list[UvicornProcess] = []
 
-    def start(app: str, *options: str, prefix: str = "/ops", **more: str) -> Host:
-        hosts.append(Host(app, *options, env=env | more, prefix=prefix))
+    def start(app: str, *options: str, prefix: str = "/ops", **more: str) -> UvicornProcess:
+        hosts.append(UvicornProcess(app, *options, env=env | more, prefix=prefix))
         return hosts[-1]
 
     yield start
@@ -52,7 +52,7 @@ def run(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run]:
         host.close()
 
 
-async def open_streams(host: Host) -> tuple[list[Stream], list[Stream]]:
+async def open_streams(host: UvicornProcess) -> tuple[list[Stream], list[Stream]]:
     ours = [await Stream.open(host.port, f"{host.prefix}/api/stream") for _ in range(10)]
     seeds = [
         await Stream.open(host.port, f"{host.prefix}/api/services/status/stream") for _ in range(3)
@@ -135,7 +135,9 @@ async def test_neither_does_a_reader_that_takes_nothing(
 
 
 @pytest.mark.parametrize("app", ["starlette_app", "with_lifespan", "litestar_app"])
-async def test_all_of_it_works_below_a_prefix(run: Run, publish: Publisher, app: str) -> None:
+async def test_all_of_it_works_below_a_prefix(
+    run: Run, publish: ExternalPublisher, app: str
+) -> None:
     host = run(f"tests.support.hosted_apps:{app}")
     await eventually(host.is_ready, within_s=START_S)
     async with httpx.AsyncClient(follow_redirects=True) as client:
@@ -239,7 +241,7 @@ async def test_many_first_requests_start_one_core(
 
 
 async def test_the_first_answer_is_not_an_empty_board(
-    settings: Settings, publish: Publisher
+    settings: Settings, publish: ExternalPublisher
 ) -> None:
     """A new worker, or one whose first request this was, told the old page that there were no services."""
     async with Pulseboard(settings) as first, client_of(first) as client:

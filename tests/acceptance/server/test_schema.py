@@ -6,19 +6,24 @@ import sys
 from pathlib import Path
 
 import redis
-from tests.support.commands import RunHost, Till
-from tests.support.server import Publisher, Server, eventually
+from tests.support.commands import RunInstance, TillClient
+from tests.support.server import ExternalPublisher, Server, eventually
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 async def test_schemathesis_finds_nothing(
-    server: Server, run_host: RunHost, till: Till, publish: Publisher, raw: redis.Redis, prefix: str
+    server: Server,
+    run_instance: RunInstance,
+    till: TillClient,
+    publish: ExternalPublisher,
+    raw: redis.Redis,
+    prefix: str,
 ) -> None:
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     raw.publish(f"{prefix}logs", json.dumps({"service": "till", "message": "one", "user": 7}))
-    await till.settled(till.send("count"), "a")
+    await till.wait_until_final(till.send("count"), "a")
     await eventually(lambda: server.get("/api/services/till/logs").json().get("lines", []))
     run = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from tests.support.bus import eventually, ingesting, outgoing, reading
+from tests.support.bus import eventually, ingesting, open_reader, outgoing
 
 from pulseboard.bus.clock import fetch_time
 from pulseboard.bus.connection.address import RedisAddress
@@ -168,7 +168,7 @@ async def test_a_feed_that_reads_while_the_clock_is_set_back_hears_on(
     address: RedisAddress, raw: redis.Redis, keys: Keys, publisher: Publisher
 ) -> None:
     await asyncio.to_thread(publisher.publish, [outgoing(n=1)])
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         # An hour ahead by the ids, then Redis' own clock again, which is behind them.
         was = set_back(raw, keys)
         await eventually(lambda: raw.exists(keys.clock))
@@ -182,14 +182,14 @@ async def test_a_feed_that_reads_while_the_clock_is_set_back_hears_on(
         observed_until = reader.items[-1].observed_until  # type: ignore[union-attr]
         await eventually(lambda: reader.items[-1].observed_until > observed_until + 1_000)  # type: ignore[union-attr]
         assert was <= reader.clock.now_ms() < was + 30_000
-        assert not reader.blinds
+        assert not reader.outages
         assert len(reader.resets) == 1
 
 
 async def test_silence_before_a_clock_was_set_back_proves_nothing(
     address: RedisAddress, raw: redis.Redis, keys: Keys
 ) -> None:
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         set_back(raw, keys)
         await eventually(lambda: raw.exists(keys.clock))
         ahead = reader.clock.now_ms()
@@ -235,7 +235,7 @@ def test_a_loss_is_declared_at_the_boards_time(
 async def test_what_was_adopted_while_the_clock_was_behind_is_known_when_it_is_set_right(
     address: RedisAddress, raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
-    async with reading(address, keys), ingesting(address, keys, prefix):
+    async with open_reader(address, keys), ingesting(address, keys, prefix):
         set_back(raw, keys)
         await eventually(lambda: raw.exists(keys.clock))
         raw.publish(f"{prefix}report", '{"service":"report","timestamp":1,"status":{"n":1}}')

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import redis
-from tests.support.bus import PATIENCE_S, eventually, restart
+from tests.support.bus import TIMEOUT_S, eventually, restart
 from tests.support.valkey import free_port, run_valkey
 
 from pulseboard import RedisClient, ServiceChannel, ServicePubSub, ServiceStatusUpdate
@@ -229,11 +229,11 @@ async def test_subscribe_waits_for_redis_and_close_ends_the_wait(
     await eventually(lambda: "Redis subscription lost" in caplog.text)
     assert not waiting.done()
     await pubsub.close()
-    await asyncio.wait_for(waiting, PATIENCE_S)
+    await asyncio.wait_for(waiting, TIMEOUT_S)
 
     again = asyncio.create_task(pubsub.subscribe([f"service:{name}"], observed_until))
     with run_valkey(port):
-        await asyncio.wait_for(again, PATIENCE_S)
+        await asyncio.wait_for(again, TIMEOUT_S)
         await pubsub.publish_status(f"service:{name}", update(1, name))
         await eventually(lambda: observed_until)
         await pubsub.close()
@@ -294,6 +294,6 @@ async def test_a_subscription_ends_though_the_driver_lost_its_cancellation_and_r
     task = asyncio.create_task(anext(subscription.messages()))
     await connecting.wait()
     task.cancel()
-    done, _ = await asyncio.wait([task], timeout=PATIENCE_S)
+    done, _ = await asyncio.wait([task], timeout=TIMEOUT_S)
     assert done
     assert task.cancelled()

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 import redis
-from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 
 from pulseboard import ConfigError, Service
 from pulseboard.bus.commands.records import CommandRecord
@@ -86,8 +86,8 @@ def board(address: RedisAddress, keys: Keys, prefix: str) -> Board:
     return Board(address, keys, prefix)
 
 
-def test_arguments_come_as_the_handler_wants_them(make: MakeService, board: Board) -> None:
-    service = make(start=False)
+def test_arguments_come_as_the_handler_wants_them(make_service: MakeService, board: Board) -> None:
+    service = make_service(start=False)
 
     class Window(msgspec.Struct):
         hours: int
@@ -132,24 +132,26 @@ def test_arguments_come_as_the_handler_wants_them(make: MakeService, board: Boar
 
 
 def test_what_a_status_says_of_commands_follows_what_is_offered(
-    make: MakeService, sight: RedisView, board: Board
+    make_service: MakeService, redis_view: RedisView, board: Board
 ) -> None:
-    service = make()
-    eventually(lambda: sight.events)
-    assert "commands" not in sight.events[-1]
+    service = make_service()
+    eventually(lambda: redis_view.events)
+    assert "commands" not in redis_view.events[-1]
     assert board.listens(service) is None
     service.enable_commands("pause", "resume")
-    eventually(lambda: sight.events[-1].get("commands") == ["pause", "ping", "resume"])
+    eventually(lambda: redis_view.events[-1].get("commands") == ["pause", "ping", "resume"])
     service.command("later")(lambda: None)
     eventually(lambda: "later" in (board.listens(service) or ()))
-    eventually(lambda: sight.events[-1].get("commands") == ["later", "pause", "ping", "resume"])
+    eventually(
+        lambda: redis_view.events[-1].get("commands") == ["later", "pause", "ping", "resume"]
+    )
     service.stop()
-    assert "commands" not in sight.events[-1]
+    assert "commands" not in redis_view.events[-1]
 
 
 @pytest.fixture
-async def loop_service(make: MakeService) -> AsyncIterator[Service]:
-    async with make(start=False) as service:
+async def loop_service(make_service: MakeService) -> AsyncIterator[Service]:
+    async with make_service(start=False) as service:
         yield service
 
 
@@ -176,10 +178,12 @@ async def test_an_async_handler_runs_in_the_loop_that_the_service_was_started_in
     assert await asyncio.to_thread(do, "thread") is False
 
 
-def test_an_async_handler_whose_loop_is_closed_has_failed(make: MakeService, board: Board) -> None:
+def test_an_async_handler_whose_loop_is_closed_has_failed(
+    make_service: MakeService, board: Board
+) -> None:
     loop = asyncio.new_event_loop()
     begun = threading.Event()
-    service = make(start=False)
+    service = make_service(start=False)
 
     @service.command("wait")
     async def wait() -> None:
@@ -201,8 +205,8 @@ def test_an_async_handler_whose_loop_is_closed_has_failed(make: MakeService, boa
     assert "event loop was closed" in board.last(sent, "failed").error
 
 
-def test_an_async_handler_runs_without_a_loop_too(make: MakeService, board: Board) -> None:
-    service = make()
+def test_an_async_handler_runs_without_a_loop_too(make_service: MakeService, board: Board) -> None:
+    service = make_service()
 
     @service.command("alone")
     async def alone() -> int:
@@ -215,9 +219,9 @@ def test_an_async_handler_runs_without_a_loop_too(make: MakeService, board: Boar
 
 @pytest.mark.parametrize("error", [ValueError("token=abcdef"), SystemExit(3), KeyboardInterrupt()])
 def test_a_handler_that_raises_fails_and_says_how(
-    make: MakeService, board: Board, sight: RedisView, error: BaseException
+    make_service: MakeService, board: Board, redis_view: RedisView, error: BaseException
 ) -> None:
-    service = make()
+    service = make_service()
 
     @service.command("fail")
     def fail() -> None:
@@ -227,16 +231,16 @@ def test_a_handler_that_raises_fails_and_says_how(
     failed = board.last(board.send("fail", service), "failed")
     assert failed.error.startswith(type(error).__name__)
     assert "abcdef" not in failed.error
-    eventually(lambda: sight.lines)
-    assert sight.lines[0]["logger"] == "pulseboard.command"
-    assert "in fail" in sight.lines[0]["traceback"]
+    eventually(lambda: redis_view.lines)
+    assert redis_view.lines[0]["logger"] == "pulseboard.command"
+    assert "in fail" in redis_view.lines[0]["traceback"]
     assert board.done(board.send("ping", service))
 
 
 def test_a_result_that_is_no_json_or_too_much_is_told_as_text(
-    make: MakeService, board: Board
+    make_service: MakeService, board: Board
 ) -> None:
-    service = make()
+    service = make_service()
     service.command("object")(lambda: {"when": threading.current_thread, "far": float("inf")})
     service.command("much")(lambda: "x" * 100_000)
     eventually(lambda: board.listens(service))
@@ -245,28 +249,28 @@ def test_a_result_that_is_no_json_or_too_much_is_told_as_text(
 
 
 def test_slow_commands_hold_up_neither_others_nor_beats_and_there_is_an_end_to_them(
-    make: MakeService, board: Board, sight: RedisView
+    make_service: MakeService, board: Board, redis_view: RedisView
 ) -> None:
-    service = make(heartbeat_s=0.1)
+    service = make_service(heartbeat_s=0.1)
     going = threading.Event()
     service.command("slow")(lambda: going.wait(20))
     eventually(lambda: board.listens(service))
     slow = [board.send("slow", service) for _ in range(8)]
     for command_id in slow:
         board.last(command_id, "accepted")
-    before = len(sight.heartbeats)
+    before = len(redis_view.heartbeats)
     refused = board.last(board.send("ping", service), "refused")
     assert refused.reason.startswith("busy")
-    eventually(lambda: len(sight.heartbeats) > before + 2)
+    eventually(lambda: len(redis_view.heartbeats) > before + 2)
     going.set()
     assert [board.done(command_id) for command_id in slow] == [True] * 8
     assert board.done(board.send("ping", service))
 
 
 def test_a_stop_says_what_became_of_what_was_being_done(
-    make: MakeService, board: Board, sight: RedisView, raw: redis.Redis, keys: Keys
+    make_service: MakeService, board: Board, redis_view: RedisView, raw: redis.Redis, keys: Keys
 ) -> None:
-    service = make()
+    service = make_service()
     service.command("slow")(lambda: threading.Event().wait(20))
     service.command("quick")(lambda: time.sleep(0.1))
     eventually(lambda: board.listens(service))
@@ -276,7 +280,7 @@ def test_a_stop_says_what_became_of_what_was_being_done(
     service.stop()
     assert board.read(slow).receipts[-1].reason == "stopped"
     assert board.steps(quick)[-1] == "done"
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.events[-1]["stopped"] is True
     # What is sent after the goodbye is nobody's.
     late = board.send("quick", service)
     raw.delete(
@@ -289,9 +293,9 @@ def test_a_stop_says_what_became_of_what_was_being_done(
 
 
 def test_a_command_that_somebody_puts_there_again_is_done_once(
-    make: MakeService, board: Board, raw: redis.Redis, keys: Keys
+    make_service: MakeService, board: Board, raw: redis.Redis, keys: Keys
 ) -> None:
-    service = make()
+    service = make_service()
     done: list[int] = []
     service.command("note")(lambda: done.append(1))
     eventually(lambda: board.listens(service))
@@ -303,8 +307,8 @@ def test_a_command_that_somebody_puts_there_again_is_done_once(
     assert done == [1]
 
 
-def test_a_command_whose_time_is_over_is_not_begun(make: MakeService, board: Board) -> None:
-    service = make()
+def test_a_command_whose_time_is_over_is_not_begun(make_service: MakeService, board: Board) -> None:
+    service = make_service()
     done: list[int] = []
     service.command("note")(lambda: done.append(1))
     eventually(lambda: board.listens(service))
@@ -314,8 +318,8 @@ def test_a_command_whose_time_is_over_is_not_begun(make: MakeService, board: Boa
     assert done == [1]
 
 
-def test_pause_and_resume_are_for_the_host_to_heed(make: MakeService, board: Board) -> None:
-    service = make().enable_commands("pause", "resume")
+def test_pause_and_resume_are_for_the_host_to_heed(make_service: MakeService, board: Board) -> None:
+    service = make_service().enable_commands("pause", "resume")
     eventually(lambda: board.listens(service))
     before = service.paused
     assert board.done(board.send("pause", service)) == {"paused": True}
@@ -325,8 +329,8 @@ def test_pause_and_resume_are_for_the_host_to_heed(make: MakeService, board: Boa
     assert service.wait_while_paused(0.01) is True
 
 
-def test_the_log_level_is_set(make: MakeService, board: Board) -> None:
-    service = make().enable_commands("log-level")
+def test_the_log_level_is_set(make_service: MakeService, board: Board) -> None:
+    service = make_service().enable_commands("log-level")
     eventually(lambda: board.listens(service))
     logger = logging.getLogger("some.logger")
     told = board.done(board.send("log-level", service, level="debug", logger="some.logger"))
@@ -335,9 +339,9 @@ def test_the_log_level_is_set(make: MakeService, board: Board) -> None:
 
 
 def test_a_restart_ends_the_process_with_a_planned_goodbye(
-    run_host: RunHost, sight: RedisView, board: Board
+    run_program: RunProgram, redis_view: RedisView, board: Board
 ) -> None:
-    host = run_host(
+    host = run_program(
         "service.enable_commands('restart')\nservice.start()\nprint(service.instance, flush=True)\nwait()"
     )
     assert host.stdout is not None
@@ -346,13 +350,13 @@ def test_a_restart_ends_the_process_with_a_planned_goodbye(
     command_id = board.send("restart", double)
     assert host.wait(20) == -15
     assert board.steps(command_id) == ["received", "accepted", "done"]
-    assert sight.events[-1]["back_in_s"] == 60
+    assert redis_view.events[-1]["back_in_s"] == 60
 
 
 def test_a_forked_child_listens_for_itself(
-    run_host: RunHost, board: Board, sight: RedisView
+    run_program: RunProgram, board: Board, redis_view: RedisView
 ) -> None:
-    run_host("""
+    run_program("""
         import os
         service.command("pid")(lambda: os.getpid())
         service.start()
@@ -364,8 +368,8 @@ def test_a_forked_child_listens_for_itself(
             os._exit(0)
         wait()
     """)
-    eventually(lambda: len(sight.board) == 2)
-    for field in sight.board:
+    eventually(lambda: len(redis_view.board) == 2)
+    for field in redis_view.board:
         instance = field.partition("/")[2]
         double: Any = type("", (), {"name": "balance-sync", "instance": instance})
         eventually(partial(board.listens, double))
@@ -373,9 +377,9 @@ def test_a_forked_child_listens_for_itself(
 
 
 def test_receipts_wait_for_redis(
-    make: MakeService, keys: Keys, prefix: str, own_valkey: Any
+    make_service: MakeService, keys: Keys, prefix: str, own_valkey: Any
 ) -> None:
-    service = make(redis_url=own_valkey.address.url)
+    service = make_service(redis_url=own_valkey.address.url)
     board = Board(own_valkey.address, keys, prefix)
     going = threading.Event()
     service.command("slow")(lambda: going.wait(20))
@@ -403,24 +407,24 @@ def test_receipts_wait_for_redis(
     ],
 )
 def test_an_offer_that_cannot_be_one_says_so(
-    make: MakeService, offer: Callable[[Service], Any], complaint: str
+    make_service: MakeService, offer: Callable[[Service], Any], complaint: str
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        offer(make(start=False))
+        offer(make_service(start=False))
 
 
-def test_a_short_key_is_refused(make: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_key_is_refused(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="at least 16 characters"):
-        make(command_key="short")
+        make_service(command_key="short")
     monkeypatch.setenv("PULSEBOARD_COMMAND_KEY", "short too")
     with pytest.raises(ConfigError, match="at least 16 characters"):
-        make()
+        make_service()
 
 
 def test_a_stranger_in_the_commands_stream_does_not_deafen(
-    make: MakeService, board: Board, raw: redis.Redis, keys: Keys
+    make_service: MakeService, board: Board, raw: redis.Redis, keys: Keys
 ) -> None:
-    service = make().enable_commands("pause")
+    service = make_service().enable_commands("pause")
     eventually(lambda: board.listens(service))
     for data in (b"", b"{", b"[]", b'{"command_id": 5}', b"\xff" * 10):
         raw.xadd(keys.commands, {"service": service.name, "data": data})

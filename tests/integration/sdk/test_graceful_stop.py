@@ -17,58 +17,63 @@ from pulseboard.sdk.outbox import Outbox, RunMarker, StatusSource
 
 
 def test_a_planned_goodbye_says_when_the_service_will_be_back(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make(instance="w-1")
+    service = make_service(instance="w-1")
     service.update(n=1)
     service.stop(back_in_s=60)
-    last = sight.events[-1]
+    last = redis_view.events[-1]
     assert (last["stopped"], last["back_in_s"], last["status"]) == (True, 60, {"n": 1})
-    assert sight.board["balance-sync/w-1"]["back_in_s"] == 60
+    assert redis_view.board["balance-sync/w-1"]["back_in_s"] == 60
 
 
 def test_the_instance_that_was_away_comes_back_as_itself(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make(instance="w-1")
+    service = make_service(instance="w-1")
     service.stop(back_in_s=60)
     service.start()
-    eventually(lambda: "stopped" not in sight.board["balance-sync/w-1"])
-    assert "back_in_s" not in sight.board["balance-sync/w-1"]
-    assert sight.lifecycle == []
+    eventually(lambda: "stopped" not in redis_view.board["balance-sync/w-1"])
+    assert "back_in_s" not in redis_view.board["balance-sync/w-1"]
+    assert redis_view.lifecycle == []
 
 
 def test_a_new_instance_takes_the_place_of_the_one_that_said_it_would_be_back(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
     """As after a deployment: another process, another pid."""
-    make(instance="old").stop(back_in_s=60)
-    make(instance="new")
-    eventually(lambda: set(sight.board) == {"balance-sync/new"})
+    make_service(instance="old").stop(back_in_s=60)
+    make_service(instance="new")
+    eventually(lambda: set(redis_view.board) == {"balance-sync/new"})
     assert [
-        (event["event"], event["instance"], event["replaced_by"]) for event in sight.lifecycle
+        (event["event"], event["instance"], event["replaced_by"]) for event in redis_view.lifecycle
     ] == [("gone", "old", "new")]
 
 
 @pytest.mark.parametrize("back_in_s", [0.5, 86_400, 7])
 def test_any_number_of_seconds_up_to_a_day_will_do(
-    make: MakeService, sight: RedisView, back_in_s: Any
+    make_service: MakeService, redis_view: RedisView, back_in_s: Any
 ) -> None:
-    make().stop(back_in_s=back_in_s)
-    assert sight.events[-1]["back_in_s"] == float(back_in_s)
+    make_service().stop(back_in_s=back_in_s)
+    assert redis_view.events[-1]["back_in_s"] == float(back_in_s)
 
 
 @pytest.mark.parametrize(
     "back_in_s", [0, -1, 86_401, float("nan"), float("inf"), "60", True, object(), 10**400]
 )
 def test_an_absence_that_can_not_be_costs_neither_the_host_nor_the_goodbye(
-    make: MakeService, sight: RedisView, caplog: pytest.LogCaptureFixture, back_in_s: Any
+    make_service: MakeService,
+    redis_view: RedisView,
+    caplog: pytest.LogCaptureFixture,
+    back_in_s: Any,
 ) -> None:
-    service = make()
+    service = make_service()
     for _ in range(2):
         service.start()
         service.stop(back_in_s=back_in_s)
-    assert [(event.get("stopped", False), event.get("back_in_s")) for event in sight.events] == [
+    assert [
+        (event.get("stopped", False), event.get("back_in_s")) for event in redis_view.events
+    ] == [
         (False, None),
         (True, None),
         (False, None),
@@ -80,46 +85,48 @@ def test_an_absence_that_can_not_be_costs_neither_the_host_nor_the_goodbye(
 
 
 def test_leaving_the_context_is_a_plain_goodbye_and_no_second_one(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    with make(start=False):
+    with make_service(start=False):
         pass
-    assert "back_in_s" not in sight.events[-1]
-    with make(start=False, instance="planned") as service:
+    assert "back_in_s" not in redis_view.events[-1]
+    with make_service(start=False, instance="planned") as service:
         service.stop(back_in_s=5)
     goodbyes = [
-        event for event in sight.events if event["instance"] == "planned" and event.get("stopped")
+        event
+        for event in redis_view.events
+        if event["instance"] == "planned" and event.get("stopped")
     ]
     assert [event["back_in_s"] for event in goodbyes] == [5]
 
 
 def test_a_stop_that_is_repeated_does_not_take_the_plan_back(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make()
+    service = make_service()
     service.stop(back_in_s=5)
     service.stop()
-    assert [event.get("back_in_s") for event in sight.events if event.get("stopped")] == [5]
+    assert [event.get("back_in_s") for event in redis_view.events if event.get("stopped")] == [5]
 
 
 def test_a_plan_that_comes_after_the_goodbye_is_not_told_and_says_so_once(
-    make: MakeService, sight: RedisView, caplog: pytest.LogCaptureFixture
+    make_service: MakeService, redis_view: RedisView, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = make()
+    service = make_service()
     service.stop()
     for _ in range(2):
         service.stop(back_in_s=60)
-    assert [event.get("back_in_s") for event in sight.events if event.get("stopped")] == [None]
+    assert [event.get("back_in_s") for event in redis_view.events if event.get("stopped")] == [None]
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
     assert "back_in_s was ignored, because the service had stopped already" in errors[0]
 
 
 def test_no_beat_follows_a_goodbye(
-    make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
+    make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be a sign of life of one that has stopped."""
-    service = make(start=False, heartbeat_s=0.1)
+    service = make_service(start=False, heartbeat_s=0.1)
     publish = Publisher.publish
 
     def interrupted(publisher: Publisher, events: Sequence[Outgoing]) -> object:
@@ -129,18 +136,21 @@ def test_no_beat_follows_a_goodbye(
     monkeypatch.setattr(Publisher, "publish", interrupted)
     service.start()
     service.stop()
-    assert [event.get("stopped", False) for event in sight.events] == [False, True]
-    assert sight.heartbeats == []
+    assert [event.get("stopped", False) for event in redis_view.events] == [False, True]
+    assert redis_view.heartbeats == []
 
 
 async def test_a_service_started_again_while_its_goodbye_hangs_is_running_in_the_end(
-    address: RedisAddress, make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
+    address: RedisAddress,
+    make_service: MakeService,
+    redis_view: RedisView,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What had hung was sent after what was said since: an old status, or a goodbye, of a service that was running."""
     monkeypatch.setattr("pulseboard.sdk.process_hooks.STOP_TIMEOUT_S", 0.1)
     async with Proxy(address) as proxy:
-        service = make(redis_url=proxy.address.url)
-        await asyncio.to_thread(eventually, lambda: sight.heartbeats)
+        service = make_service(redis_url=proxy.address.url)
+        await asyncio.to_thread(eventually, lambda: redis_view.heartbeats)
         proxy.freeze()
         service.update(n=1)
         await asyncio.to_thread(service.stop)
@@ -149,13 +159,13 @@ async def test_a_service_started_again_while_its_goodbye_hangs_is_running_in_the
         await asyncio.to_thread(
             eventually, lambda: service.stats().failures and not service.stats().waiting
         )
-        assert sight.latest == {"n": 2}
-        assert not sight.events[-1].get("stopped")
+        assert redis_view.latest == {"n": 2}
+        assert not redis_view.events[-1].get("stopped")
         await asyncio.to_thread(service.stop)
 
 
 def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
-    make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
+    make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The courier saw that it was to leave, and left, before it was given the goodbye."""
     make_source = Outbox.make_source
@@ -166,14 +176,14 @@ def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
         return make_source(self, marker)
 
     monkeypatch.setattr(Outbox, "make_source", make_source_late)
-    service = make(heartbeat_s=0.05)
-    eventually(lambda: sight.heartbeats)
+    service = make_service(heartbeat_s=0.05)
+    eventually(lambda: redis_view.heartbeats)
     service.stop()
-    assert sight.events[-1].get("stopped")
+    assert redis_view.events[-1].get("stopped")
 
 
 def test_nothing_is_said_after_the_goodbye(
-    make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
+    make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A beat was answered, while the service stopped, with a wish for its status, and that came after the goodbye."""
     asked = threading.Event()
@@ -184,8 +194,8 @@ def test_nothing_is_said_after_the_goodbye(
         return False
 
     monkeypatch.setattr(Publisher, "heartbeat", heartbeat)
-    service = make(start=False, heartbeat_s=0.05)
+    service = make_service(start=False, heartbeat_s=0.05)
     service.start()
     assert asked.wait(5)
     service.stop()
-    assert [event.get("stopped", False) for event in sight.events] == [False, True]
+    assert [event.get("stopped", False) for event in redis_view.events] == [False, True]

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 
 from pulseboard import Service
 from pulseboard.sdk.internal_errors import InternalErrors
@@ -34,14 +34,14 @@ Call = Callable[[Service], object]
 
 @every_call
 def test_a_bug_of_ours_is_swallowed_counted_and_told_once(
-    make: MakeService,
+    make_service: MakeService,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     started: bool,
     call: Call,
 ) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
-    service = make(start=started)
+    service = make_service(start=started)
     with monkeypatch.context() as patched:
         break_offering(patched)
         for _ in range(3):
@@ -53,23 +53,23 @@ def test_a_bug_of_ours_is_swallowed_counted_and_told_once(
 
 
 def test_the_service_goes_on_after_a_bug(
-    make: MakeService, monkeypatch: pytest.MonkeyPatch, sight: RedisView
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch, redis_view: RedisView
 ) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
-    service = make()
+    service = make_service()
     with monkeypatch.context() as patched:
         break_offering(patched)
         service.update(n=1)
     service.update(m=2)
-    eventually(lambda: sight.latest == {"n": 1, "m": 2})
+    eventually(lambda: redis_view.latest == {"n": 1, "m": 2})
     assert service.stats().internal_errors == 1
 
 
 @every_call
 def test_under_pytest_a_bug_of_ours_is_raised(
-    make: MakeService, monkeypatch: pytest.MonkeyPatch, started: bool, call: Call
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch, started: bool, call: Call
 ) -> None:
-    service = make(start=started)
+    service = make_service(start=started)
     with monkeypatch.context() as patched:
         break_offering(patched)
         with pytest.raises(ZeroDivisionError):
@@ -78,9 +78,9 @@ def test_under_pytest_a_bug_of_ours_is_raised(
 
 
 def test_a_stop_that_fails_to_say_goodbye_ends_the_beats_all_the_same(
-    make: MakeService, monkeypatch: pytest.MonkeyPatch
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = make("goes-silently")
+    service = make_service("goes-silently")
     with monkeypatch.context() as patched:
         break_offering(patched)
         with pytest.raises(ZeroDivisionError):
@@ -103,24 +103,24 @@ def test_an_exit_is_no_error(monkeypatch: pytest.MonkeyPatch, error: BaseExcepti
 
 
 def test_a_bug_in_the_thread_that_sends_does_not_end_it(
-    make: MakeService,
+    make_service: MakeService,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    sight: RedisView,
+    redis_view: RedisView,
 ) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
-    service = make(start=False)
+    service = make_service(start=False)
     with monkeypatch.context() as patched:
         patched.setattr("pulseboard.bus.publisher.Publisher.publish", lambda *_: 1 / 0)
         service.start()
         eventually(lambda: service.stats().internal_errors >= 2)
     service.update(n=1)
-    eventually(lambda: sight.latest == {"n": 1})
+    eventually(lambda: redis_view.latest == {"n": 1})
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
 def test_a_log_handler_that_raises_breaks_neither_the_host_nor_the_thread(
-    make: MakeService, monkeypatch: pytest.MonkeyPatch, sight: RedisView
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch, redis_view: RedisView
 ) -> None:
     class Evil(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -131,23 +131,23 @@ def test_a_log_handler_that_raises_breaks_neither_the_host_nor_the_thread(
     logger = logging.getLogger("pulseboard.service")
     logger.addHandler(evil)
     try:
-        service = make()
+        service = make_service()
         service.update(bad=[[[]]] * 3, worse=10**5_000)
         service.replace(7)  # type: ignore[arg-type]
         service.update(n=1)
-        eventually(lambda: sight.latest.get("n") == 1)
+        eventually(lambda: redis_view.latest.get("n") == 1)
     finally:
         logger.removeHandler(evil)
 
 
 def test_what_a_signal_handler_raises_in_the_middle_of_a_call_reaches_the_host(
-    run_host: RunHost,
+    run_program: RunProgram,
 ) -> None:
     """As Celery raises its soft time limit. A task ran on past it, and was killed by the hard one.
 
     In a program of its own: beside other tests, a signal may fall into somebody's callback, out of which nothing can be raised.
     """
-    host = run_host(
+    host = run_program(
         """
         import gc, os, signal
 
@@ -193,7 +193,7 @@ def test_what_a_signal_handler_raises_in_the_middle_of_a_call_reaches_the_host(
     assert (output, errors) == ("0 0\n", "")
 
 
-def test_the_variable_that_pytest_sets_is_what_counts(run_host: RunHost) -> None:
+def test_the_variable_that_pytest_sets_is_what_counts(run_program: RunProgram) -> None:
     program = """
         import os
         os.environ.pop("PYTEST_VERSION", None)
@@ -205,6 +205,6 @@ def test_the_variable_that_pytest_sets_is_what_counts(run_host: RunHost) -> None
         os.environ["PYTEST_VERSION"] = "9"
         service.update(n=2)
     """
-    output, errors = run_host(program).communicate(timeout=20)
+    output, errors = run_program(program).communicate(timeout=20)
     assert int(output) >= 1
     assert "TypeError: 'NoneType' object is not callable" in errors

@@ -14,7 +14,7 @@ import pytest
 import redis
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 from tests.support.valkey import free_port
 
 from pulseboard import Service
@@ -75,9 +75,9 @@ def attach() -> Iterator[Attach]:
 
 
 def test_what_the_host_logs_is_in_history_in_order_with_all_it_said(
-    make: MakeService, logs: LogSight, attach: Attach
+    make_service: MakeService, logs: LogSight, attach: Attach
 ) -> None:
-    logger = attach(make())
+    logger = attach(make_service())
     logger.debug("starting %d workers", 3)
     logger.warning("slow", extra={"user": 7, "took_s": 1.5})
     try:
@@ -102,13 +102,13 @@ def test_what_the_host_logs_is_in_history_in_order_with_all_it_said(
 
 
 def test_a_line_is_published_in_the_seeds_shape(
-    make: MakeService, raw: redis.Redis, prefix: str, keys: Keys
+    make_service: MakeService, raw: redis.Redis, prefix: str, keys: Keys
 ) -> None:
     pubsub: Any = raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with pubsub:
         pubsub.subscribe(f"{prefix}logs")
         pubsub.get_message(timeout=5)
-        service = make(instance="w-1")
+        service = make_service(instance="w-1")
         service.log("info", "synced", user=7)
         service.log("ERROR", "failed")
         eventually(lambda: raw.xlen(keys.history("balance-sync", "log")))
@@ -125,8 +125,10 @@ def test_a_line_is_published_in_the_seeds_shape(
     }
 
 
-def test_a_flood_costs_the_oldest_and_says_how_many(make: MakeService, logs: LogSight) -> None:
-    service = make()
+def test_a_flood_costs_the_oldest_and_says_how_many(
+    make_service: MakeService, logs: LogSight
+) -> None:
+    service = make_service()
     for n in range(30_000):
         service.log("info", f"line {n}")
     service.log("info", "the last")
@@ -140,9 +142,9 @@ def test_a_flood_costs_the_oldest_and_says_how_many(make: MakeService, logs: Log
     assert numbers == sorted(set(numbers))
 
 
-def test_long_lines_that_wait_cost_the_lines_after_them_nothing(make: MakeService) -> None:
+def test_long_lines_that_wait_cost_the_lines_after_them_nothing(make_service: MakeService) -> None:
     """With one traceback among those that waited, every line summed up all of them: 2 ms a line."""
-    service = make(redis_url=f"redis://127.0.0.1:{free_port()}")
+    service = make_service(redis_url=f"redis://127.0.0.1:{free_port()}")
 
     def log_many(count: int) -> float:
         started = time.perf_counter()
@@ -158,8 +160,8 @@ def test_long_lines_that_wait_cost_the_lines_after_them_nothing(make: MakeServic
     assert after < 20 * before
 
 
-def test_what_waits_is_bounded_in_bytes(make: MakeService) -> None:
-    service = make(redis_url=f"redis://127.0.0.1:{free_port()}")
+def test_what_waits_is_bounded_in_bytes(make_service: MakeService) -> None:
+    service = make_service(redis_url=f"redis://127.0.0.1:{free_port()}")
     for n in range(2_000):
         service.log("info", f"{n} " + "x" * 5_000)
         assert service.stats().lines.waiting_bytes <= 4_000_000
@@ -169,9 +171,9 @@ def test_what_waits_is_bounded_in_bytes(make: MakeService) -> None:
 
 
 def test_many_threads_log_at_once_and_every_line_is_counted(
-    make: MakeService, logs: LogSight
+    make_service: MakeService, logs: LogSight
 ) -> None:
-    service = make()
+    service = make_service()
 
     def work(name: str) -> None:
         for n in range(500):
@@ -190,9 +192,9 @@ def test_many_threads_log_at_once_and_every_line_is_counted(
 
 
 def test_what_was_logged_last_is_there_before_the_goodbye(
-    make: MakeService, raw: redis.Redis, keys: Keys
+    make_service: MakeService, raw: redis.Redis, keys: Keys
 ) -> None:
-    service = make()
+    service = make_service()
     for n in range(1_200):
         service.log("info", f"line {n}")
     service.stop()
@@ -204,8 +206,10 @@ def test_what_was_logged_last_is_there_before_the_goodbye(
     assert last["lines"][-1]["message"] == "line 1199"
 
 
-def test_a_process_that_ends_with_an_error_has_told_why(run_host: RunHost, logs: LogSight) -> None:
-    host = run_host(
+def test_a_process_that_ends_with_an_error_has_told_why(
+    run_program: RunProgram, logs: LogSight
+) -> None:
+    host = run_program(
         """
         import logging
         logging.getLogger().addHandler(service.start().log_handler())
@@ -223,9 +227,9 @@ def test_a_process_that_ends_with_an_error_has_told_why(run_host: RunHost, logs:
 
 
 def test_lines_of_an_outage_come_after_it_each_once(
-    own_valkey: EmbeddedValkey, make: MakeService, keys: Keys
+    own_valkey: EmbeddedValkey, make_service: MakeService, keys: Keys
 ) -> None:
-    service = make(redis_url=own_valkey.address.url)
+    service = make_service(redis_url=own_valkey.address.url)
     service.log("info", "before")
     eventually(lambda: service.stats().lines.sent == 1)
     own_valkey.stop()
@@ -243,24 +247,24 @@ def test_lines_of_an_outage_come_after_it_each_once(
 
 
 def test_a_redis_that_takes_no_lines_still_gets_status_and_beats(
-    make: MakeService, raw: redis.Redis, keys: Keys, sight: RedisView
+    make_service: MakeService, raw: redis.Redis, keys: Keys, redis_view: RedisView
 ) -> None:
     raw.set(keys.line_counts, "not a hash")
-    service = make(heartbeat_s=0.1)
+    service = make_service(heartbeat_s=0.1)
     service.log("info", "refused")
     eventually(lambda: service.stats().lines.overflowed == 1)
     service.update(n=1)
-    eventually(lambda: sight.latest == {"n": 1})
-    heartbeats = len(sight.heartbeats)
-    eventually(lambda: len(sight.heartbeats) > heartbeats + 2)
+    eventually(lambda: redis_view.latest == {"n": 1})
+    heartbeats = len(redis_view.heartbeats)
+    eventually(lambda: len(redis_view.heartbeats) > heartbeats + 2)
     raw.delete(keys.line_counts)
     service.log("info", "taken")
     eventually(lambda: LogSight(raw, keys).messages == ["taken"])
     assert LogSight(raw, keys).dropped == 1
 
 
-def test_what_pulseboard_logs_itself_does_not_come_back_to_it(make: MakeService) -> None:
-    service = make(redis_url=f"redis://127.0.0.1:{free_port()}")
+def test_what_pulseboard_logs_itself_does_not_come_back_to_it(make_service: MakeService) -> None:
+    service = make_service(redis_url=f"redis://127.0.0.1:{free_port()}")
     root = logging.getLogger()
     handler = service.log_handler()
     root.addHandler(handler)
@@ -272,9 +276,9 @@ def test_what_pulseboard_logs_itself_does_not_come_back_to_it(make: MakeService)
 
 
 def test_a_value_that_logs_when_it_is_shown_does_not_recurse(
-    run_host: RunHost, logs: LogSight
+    run_program: RunProgram, logs: LogSight
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import logging
         logging.basicConfig(level=logging.INFO, handlers=[service.start().log_handler()])
@@ -291,9 +295,9 @@ def test_a_value_that_logs_when_it_is_shown_does_not_recurse(
 
 
 def test_a_record_whose_arguments_do_not_fit_is_shown_as_it_is(
-    run_host: RunHost, logs: LogSight
+    run_program: RunProgram, logs: LogSight
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import logging
         logging.basicConfig(handlers=[service.start().log_handler()])
@@ -305,8 +309,8 @@ def test_a_record_whose_arguments_do_not_fit_is_shown_as_it_is(
     assert message.startswith("too few %s %s (its arguments do not fit")
 
 
-def test_no_wrong_call_raises(make: MakeService, logs: LogSight) -> None:
-    service = make()
+def test_no_wrong_call_raises(make_service: MakeService, logs: LogSight) -> None:
+    service = make_service()
     service.log("loud", "an unknown level")
     service.log(object(), object())  # type: ignore[arg-type]
     service.log("info", "no error is being handled", exc_info=True)
@@ -317,16 +321,18 @@ def test_no_wrong_call_raises(make: MakeService, logs: LogSight) -> None:
     assert service.stats().internal_errors == 0
 
 
-def test_a_level_may_be_a_number_of_logging(make: MakeService, logs: LogSight) -> None:
-    service = make()
+def test_a_level_may_be_a_number_of_logging(make_service: MakeService, logs: LogSight) -> None:
+    service = make_service()
     for level in (logging.ERROR, logging.WARNING + 5, logging.DEBUG, 99):
         service.log(level, "x")
     eventually(lambda: len(logs.lines) == 4)
     assert [line["level"] for line in logs.lines] == ["error", "warning", "debug", "critical"]
 
 
-def test_a_line_that_is_too_long_is_cut_and_says_so(make: MakeService, logs: LogSight) -> None:
-    service = make()
+def test_a_line_that_is_too_long_is_cut_and_says_so(
+    make_service: MakeService, logs: LogSight
+) -> None:
+    service = make_service()
     service.log("info", "x" * 100_000)
     service.log("info", "fields", huge="y" * 100_000)
     service.log("info", "next")
@@ -336,8 +342,10 @@ def test_a_line_that_is_too_long_is_cut_and_says_so(make: MakeService, logs: Log
     assert "omitted" in logs.lines[1]["fields"]["huge"]
 
 
-def test_a_forked_child_logs_as_an_instance_of_its_own(run_host: RunHost, logs: LogSight) -> None:
-    host = run_host(
+def test_a_forked_child_logs_as_an_instance_of_its_own(
+    run_program: RunProgram, logs: LogSight
+) -> None:
+    host = run_program(
         """
         import os
         service.start().log("info", "parent")
@@ -553,16 +561,16 @@ def test_a_secret_is_not_told(text: str, secret: str) -> None:
     ["password" * 50_000, "<password>" * 40_000, "://" * 100_000, "password='" + "\\'" * 200_000],
 )
 def test_what_nearly_is_a_secret_many_times_over_holds_nobody_up(
-    make: MakeService, logs: LogSight, text: str
+    make_service: MakeService, logs: LogSight, text: str
 ) -> None:
-    service = make()
+    service = make_service()
     service.log("info", text)
     service.log("info", "after it")
     eventually(lambda: [line["message"] for line in logs.lines][-1:] == ["after it"])
 
 
 def test_a_line_that_is_no_utf8_or_no_text_costs_no_other(
-    make: MakeService, logs: LogSight
+    make_service: MakeService, logs: LogSight
 ) -> None:
     class Mute:
         def __str__(self) -> str:
@@ -571,7 +579,7 @@ def test_a_line_that_is_no_utf8_or_no_text_costs_no_other(
     logger = logging.getLogger("odd")
     logger.setLevel(logging.INFO)
     logger.propagate = False  # or pytest would take what it cannot write either
-    logger.addHandler(handler := make().log_handler())
+    logger.addHandler(handler := make_service().log_handler())
     try:
         logger.info("read %s", "caf\udce9.txt")
         logger.info(Mute())
@@ -589,9 +597,9 @@ def test_secrets_are_masked_and_nothing_else(text: str, masked: str) -> None:
 
 
 def test_no_secret_leaves_the_process_in_message_fields_or_traceback(
-    make: MakeService, logs: LogSight
+    make_service: MakeService, logs: LogSight
 ) -> None:
-    service = make(mask=[r"card (\d{12})\d{4}", "INTERNAL"])
+    service = make_service(mask=[r"card (\d{12})\d{4}", "INTERNAL"])
     try:
         raise ValueError("cannot open mysql://root:hunter2@db")
     except ValueError:
@@ -619,9 +627,9 @@ def test_a_mask_that_is_no_regular_expression_is_refused_at_once(mask: Any) -> N
 
 
 def test_a_signal_handler_may_log_in_the_middle_of_a_line(
-    run_host: RunHost, raw: redis.Redis, keys: Keys
+    run_program: RunProgram, raw: redis.Redis, keys: Keys
 ) -> None:
-    host: subprocess.Popen[str] = run_host(
+    host: subprocess.Popen[str] = run_program(
         """
         import logging, signal
         logger = logging.getLogger("host")

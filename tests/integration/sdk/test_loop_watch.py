@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 
 from pulseboard.sdk.loop_watch import GRACE_S, LoopWatch
 
@@ -155,8 +155,8 @@ def test_closed_and_forgotten_loops_are_let_go() -> None:
     assert len(watch) == 0
 
 
-async def test_a_service_watches_the_loop_that_it_is_started_in(make: MakeService) -> None:
-    async with make(start=False) as service:
+async def test_a_service_watches_the_loop_that_it_is_started_in(make_service: MakeService) -> None:
+    async with make_service(start=False) as service:
         assert len(service._pending.loops) == 1
         service.watch_loop()
         service.start()
@@ -167,9 +167,9 @@ async def test_a_service_watches_the_loop_that_it_is_started_in(make: MakeServic
 
 
 def test_a_service_started_outside_of_a_loop_watches_none_unless_told(
-    make: MakeService, caplog: pytest.LogCaptureFixture
+    make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = make()
+    service = make_service()
     assert len(service._pending.loops) == 0
     for _ in range(2):
         service.watch_loop()
@@ -179,18 +179,18 @@ def test_a_service_started_outside_of_a_loop_watches_none_unless_told(
     assert len(service._pending.loops) == 0
 
 
-def test_a_child_does_not_watch_the_loops_of_its_parent(make: MakeService) -> None:
+def test_a_child_does_not_watch_the_loops_of_its_parent(make_service: MakeService) -> None:
     with running_loop() as loop:
-        service = make(start=False)
+        service = make_service(start=False)
         service.watch_loop(loop)
         service._lifecycle.reset_after_fork()
         assert len(service._pending.loops) == 0
 
 
 def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(
-    run_host: RunHost, sight: RedisView
+    run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import asyncio, time
         async def main():
@@ -204,12 +204,12 @@ def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(
         asyncio.run(main())
         """
     )
-    eventually(lambda: any(sight.lags))
+    eventually(lambda: any(redis_view.lags))
     assert host.stdout is not None
     assert host.stdout.readline() == "unstuck\n"
-    heartbeats = len(sight.lags)
-    eventually(lambda: len(sight.lags) >= heartbeats + 4)
-    lags = sight.lags
+    heartbeats = len(redis_view.lags)
+    eventually(lambda: len(redis_view.lags) >= heartbeats + 4)
+    lags = redis_view.lags
     told = [lag for lag in lags if lag]
     assert len(told) >= 3
     assert told == sorted(told), "it grows"
@@ -219,14 +219,14 @@ def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(
 
 
 def test_a_loop_that_cannot_be_asked_is_let_go_and_keeps_no_beat_back(
-    make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
+    make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_loop() as loop, monkeypatch.context() as patched:
         patched.setattr(loop, "call_soon_threadsafe", lambda *_: 1 / 0)
-        service = make(start=False, heartbeat_s=0.1)
+        service = make_service(start=False, heartbeat_s=0.1)
         service.watch_loop(loop)
         service.start()
-        eventually(lambda: len(sight.heartbeats) >= 3)
+        eventually(lambda: len(redis_view.heartbeats) >= 3)
         assert len(service._pending.loops) == 0
-        assert not any(sight.lags)
+        assert not any(redis_view.lags)
         service.stop()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 from tests.support.valkey import free_port
 
 from pulseboard.bus.keys import Keys
@@ -49,8 +49,10 @@ def metrics(raw: redis.Redis, keys: Keys) -> MetricSight:
     return MetricSight(raw, keys)
 
 
-def test_each_kind_is_sent_with_its_name_and_value(make: MakeService, metrics: MetricSight) -> None:
-    service = make(start=False, metrics_every_s=OFTEN_S, instance="w-1")
+def test_each_kind_is_sent_with_its_name_and_value(
+    make_service: MakeService, metrics: MetricSight
+) -> None:
+    service = make_service(start=False, metrics_every_s=OFTEN_S, instance="w-1")
     service.counter("synced").add()
     service.counter("synced").add(4)
     service.counter("seconds").add(0.5)
@@ -71,8 +73,10 @@ def test_each_kind_is_sent_with_its_name_and_value(make: MakeService, metrics: M
     assert event["metrics"] == {"synced": 5, "seconds": 1.5, "queue": 4.5, "rows": rows}
 
 
-def test_what_has_not_changed_is_not_told_again(make: MakeService, metrics: MetricSight) -> None:
-    service = make(start=False, instance="w-1")
+def test_what_has_not_changed_is_not_told_again(
+    make_service: MakeService, metrics: MetricSight
+) -> None:
+    service = make_service(start=False, instance="w-1")
     service.histogram("rows").record(3)
     service.counter("synced").add()
     service.start()
@@ -82,13 +86,13 @@ def test_what_has_not_changed_is_not_told_again(make: MakeService, metrics: Metr
 
 
 def test_it_is_published_on_the_channel_and_kept_as_the_latest(
-    make: MakeService, raw: redis.Redis, prefix: str, keys: Keys
+    make_service: MakeService, raw: redis.Redis, prefix: str, keys: Keys
 ) -> None:
     pubsub: Any = raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with pubsub:
         pubsub.subscribe(f"{prefix}metrics")
         pubsub.get_message(timeout=5)
-        make(metrics_every_s=OFTEN_S, instance="w-1").counter("synced")
+        make_service(metrics_every_s=OFTEN_S, instance="w-1").counter("synced")
         eventually(lambda: raw.hlen(keys.latest_metrics))
         published = pubsub.get_message(timeout=5)["data"]
     rows: Any = raw.xrange(keys.history("balance-sync", "metric"))
@@ -97,15 +101,17 @@ def test_it_is_published_on_the_channel_and_kept_as_the_latest(
     assert raw.hgetall(keys.latest_metrics) == {b"balance-sync/w-1": published}
 
 
-def test_the_same_name_is_the_same_instrument(make: MakeService) -> None:
-    service = make()
+def test_the_same_name_is_the_same_instrument(make_service: MakeService) -> None:
+    service = make_service()
     assert service.counter("synced") is service.counter("synced")
     assert service.timer("sync") is service.timer("sync")
-    assert service.counter("synced") is not make("other").counter("synced")
+    assert service.counter("synced") is not make_service("other").counter("synced")
 
 
-def test_many_threads_and_tasks_lose_nothing(make: MakeService, metrics: MetricSight) -> None:
-    service = make(metrics_every_s=OFTEN_S)
+def test_many_threads_and_tasks_lose_nothing(
+    make_service: MakeService, metrics: MetricSight
+) -> None:
+    service = make_service(metrics_every_s=OFTEN_S)
     counter, gauge, histogram = service.counter("n"), service.gauge("g"), service.histogram("h")
 
     def work() -> None:
@@ -127,9 +133,9 @@ def test_many_threads_and_tasks_lose_nothing(make: MakeService, metrics: MetricS
 
 
 def test_a_signal_handler_may_count_in_the_middle_of_counting(
-    run_host: RunHost, metrics: MetricSight
+    run_program: RunProgram, metrics: MetricSight
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import signal
         counter, fives, timer = service.start().counter("n"), service.counter("fives"), service.timer("t")
@@ -158,9 +164,9 @@ def test_a_signal_handler_may_count_in_the_middle_of_counting(
 
 
 def test_what_was_measured_last_is_there_before_the_goodbye(
-    make: MakeService, raw: redis.Redis, keys: Keys
+    make_service: MakeService, raw: redis.Redis, keys: Keys
 ) -> None:
-    service = make()
+    service = make_service()
     service.counter("synced").add(3)
     service.stop()
     rows: Any = raw.xrange(keys.feed)
@@ -169,8 +175,10 @@ def test_what_was_measured_last_is_there_before_the_goodbye(
     assert [event["metrics"] for kind, event in events if kind == b"metric"] == [{"synced": 3}]
 
 
-def test_what_did_not_change_is_not_told_again(make: MakeService, metrics: MetricSight) -> None:
-    service = make(metrics_every_s=OFTEN_S)
+def test_what_did_not_change_is_not_told_again(
+    make_service: MakeService, metrics: MetricSight
+) -> None:
+    service = make_service(metrics_every_s=OFTEN_S)
     still, moving = service.gauge("still"), service.counter("moving")
     still.set(1)
     for _ in range(3):
@@ -182,9 +190,9 @@ def test_what_did_not_change_is_not_told_again(make: MakeService, metrics: Metri
 
 
 def test_a_peak_is_told_once_and_never_vanishes_in_an_outage(
-    own_valkey: EmbeddedValkey, make: MakeService, keys: Keys
+    own_valkey: EmbeddedValkey, make_service: MakeService, keys: Keys
 ) -> None:
-    service = make(redis_url=own_valkey.address.url, metrics_every_s=OFTEN_S)
+    service = make_service(redis_url=own_valkey.address.url, metrics_every_s=OFTEN_S)
     histogram, counter = service.histogram("took"), service.counter("n")
     histogram.record(1)
     counter.add()
@@ -201,17 +209,17 @@ def test_a_peak_is_told_once_and_never_vanishes_in_an_outage(
         EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port) as again,
         redis.Redis(port=again.address.port, protocol=2) as raw,
     ):
-        sight = MetricSight(raw, keys)
-        eventually(lambda: sight.latest.get("n") == 11)
-        after = [value for value in sight.values("took") if value["count"] > 1]
+        redis_view = MetricSight(raw, keys)
+        eventually(lambda: redis_view.latest.get("n") == 11)
+        after = [value for value in redis_view.values("took") if value["count"] > 1]
         assert after[0] == {"count": 12, "sum": 120.0, "min": 2.0, "max": 99.0}, (
             "one event says it all"
         )
         histogram.record(3)
-        eventually(lambda: sight.latest["took"]["count"] == 13)
+        eventually(lambda: redis_view.latest["took"]["count"] == 13)
         (peak,) = [
             value["max"]
-            for value in sight.values("took")
+            for value in redis_view.values("took")
             if value["count"] == 13 and "max" in value
         ]
         assert peak == 3
@@ -219,9 +227,9 @@ def test_a_peak_is_told_once_and_never_vanishes_in_an_outage(
 
 
 def test_counting_goes_on_while_redis_hangs_and_totals_are_exact(
-    own_valkey: EmbeddedValkey, make: MakeService, keys: Keys
+    own_valkey: EmbeddedValkey, make_service: MakeService, keys: Keys
 ) -> None:
-    service = make(redis_url=own_valkey.address.url, metrics_every_s=OFTEN_S)
+    service = make_service(redis_url=own_valkey.address.url, metrics_every_s=OFTEN_S)
     counter = service.counter("n")
     eventually(lambda: service.stats().connected)
     assert own_valkey.pid is not None
@@ -237,9 +245,9 @@ def test_counting_goes_on_while_redis_hangs_and_totals_are_exact(
 
 
 def test_a_timer_measures_blocks_and_functions_also_those_that_raise(
-    make: MakeService, metrics: MetricSight
+    make_service: MakeService, metrics: MetricSight
 ) -> None:
-    service = make(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=OFTEN_S)
     timer = service.timer("sync")
 
     @timer
@@ -264,8 +272,8 @@ def test_a_timer_measures_blocks_and_functions_also_those_that_raise(
     assert min(value["min"] for value in told) < 0.02
 
 
-async def test_tasks_that_take_turns_each_have_their_own_time(make: MakeService) -> None:
-    timer = make().timer("sync")
+async def test_tasks_that_take_turns_each_have_their_own_time(make_service: MakeService) -> None:
+    timer = make_service().timer("sync")
     short_done = asyncio.Event()
 
     async def short() -> None:
@@ -290,8 +298,10 @@ async def test_tasks_that_take_turns_each_have_their_own_time(make: MakeService)
     assert value.min < 0.01 <= 0.02 <= value.max
 
 
-def test_timers_may_be_left_in_another_order_than_they_were_entered(make: MakeService) -> None:
-    service = make()
+def test_timers_may_be_left_in_another_order_than_they_were_entered(
+    make_service: MakeService,
+) -> None:
+    service = make_service()
     outer, inner = service.timer("outer"), service.timer("inner")
     outer.__enter__()
     inner.__enter__()
@@ -302,9 +312,9 @@ def test_timers_may_be_left_in_another_order_than_they_were_entered(make: MakeSe
 
 
 def test_a_timer_left_where_it_was_not_entered_takes_no_time_and_does_not_raise(
-    make: MakeService, caplog: pytest.LogCaptureFixture
+    make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    timer = make().timer("sync")
+    timer = make_service().timer("sync")
     timer.__exit__(None, None, None)
     value: Any = timer.read()
     assert value.count == 0
@@ -317,9 +327,9 @@ def test_a_timer_left_where_it_was_not_entered_takes_no_time_and_does_not_raise(
     ids=lambda name: str(name)[:10],
 )
 def test_a_name_that_is_none_is_told_once_and_works_unsent(
-    make: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture, name: Any
+    make_service: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture, name: Any
 ) -> None:
-    service = make(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=OFTEN_S)
     for _ in range(3):
         service.counter(name).add()
         service.timer(name).record(1)
@@ -335,9 +345,9 @@ def test_a_name_that_is_none_is_told_once_and_works_unsent(
 
 
 def test_a_name_of_two_kinds_stays_what_it_was_first(
-    make: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture
+    make_service: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = make(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=OFTEN_S)
     service.counter("n").add(3)
     for _ in range(2):
         service.gauge("n").set(99)
@@ -353,9 +363,9 @@ def test_a_name_of_two_kinds_stays_what_it_was_first(
     "value", [math.nan, math.inf, -math.inf, "5", None, [1], 10**400, 1e300, object(), 1j]
 )
 def test_a_value_that_is_none_is_left_out_and_told_once(
-    make: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture, value: Any
+    make_service: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture, value: Any
 ) -> None:
-    service = make(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=OFTEN_S)
     for _ in range(2):
         service.counter("n").add(value)
         service.gauge("g").set(value)
@@ -367,16 +377,18 @@ def test_a_value_that_is_none_is_left_out_and_told_once(
     assert caplog.text.count("the value was ignored") == 1
 
 
-def test_numbers_of_other_libraries_are_numbers(make: MakeService, metrics: MetricSight) -> None:
-    service = make()
+def test_numbers_of_other_libraries_are_numbers(
+    make_service: MakeService, metrics: MetricSight
+) -> None:
+    service = make_service()
     service.gauge("g").set(decimal.Decimal("1.5"))  # type: ignore[arg-type]
     service.counter("n").add(True)
     service.stop()
     assert metrics.latest == {"g": 1.5, "n": 1}
 
 
-def test_names_without_end_are_bounded(make: MakeService, metrics: MetricSight) -> None:
-    service = make()
+def test_names_without_end_are_bounded(make_service: MakeService, metrics: MetricSight) -> None:
+    service = make_service()
     for n in range(MAX_METRICS + 100):
         service.counter(f"n{n}").add()
     service.stop()
@@ -384,9 +396,9 @@ def test_names_without_end_are_bounded(make: MakeService, metrics: MetricSight) 
 
 
 def test_as_many_long_names_are_taken_as_fit_into_one_event(
-    make: MakeService, metrics: MetricSight
+    make_service: MakeService, metrics: MetricSight
 ) -> None:
-    service = make()
+    service = make_service()
     for n in range(MAX_METRICS):
         service.histogram(f"{n}".rjust(200, "x")).record(-1.2345678901234567e-10)
         service.counter(f"{n}".rjust(200, "y")).add(1.2345678901234567e10)
@@ -395,9 +407,9 @@ def test_as_many_long_names_are_taken_as_fit_into_one_event(
 
 
 def test_a_forked_child_counts_from_zero_as_an_instance_of_its_own(
-    run_host: RunHost, metrics: MetricSight
+    run_program: RunProgram, metrics: MetricSight
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import os
         counter, histogram, gauge = service.start().counter("n"), service.histogram("h"), service.gauge("g")
@@ -421,8 +433,8 @@ def test_a_forked_child_counts_from_zero_as_an_instance_of_its_own(
     assert child == [{"n": 1, "h": {"count": 1, "sum": 1.0, "min": 1.0, "max": 1.0}}]
 
 
-def test_it_counts_on_over_stop_and_start(make: MakeService, metrics: MetricSight) -> None:
-    service = make(metrics_every_s=OFTEN_S)
+def test_it_counts_on_over_stop_and_start(make_service: MakeService, metrics: MetricSight) -> None:
+    service = make_service(metrics_every_s=OFTEN_S)
     service.counter("n").add()
     service.stop()
     service.counter("n").add()
@@ -430,8 +442,8 @@ def test_it_counts_on_over_stop_and_start(make: MakeService, metrics: MetricSigh
     eventually(lambda: metrics.latest == {"n": 2})
 
 
-def test_without_redis_it_counts_and_ends_in_time(make: MakeService) -> None:
-    service = make(redis_url=f"redis://127.0.0.1:{free_port()}", metrics_every_s=OFTEN_S)
+def test_without_redis_it_counts_and_ends_in_time(make_service: MakeService) -> None:
+    service = make_service(redis_url=f"redis://127.0.0.1:{free_port()}", metrics_every_s=OFTEN_S)
     for _ in range(1_000):
         service.counter("n").add()
     began = time.monotonic()
@@ -441,15 +453,19 @@ def test_without_redis_it_counts_and_ends_in_time(make: MakeService) -> None:
 
 
 def test_a_redis_that_takes_no_metrics_still_gets_status_and_beats(
-    make: MakeService, raw: redis.Redis, keys: Keys, sight: RedisView, metrics: MetricSight
+    make_service: MakeService,
+    raw: redis.Redis,
+    keys: Keys,
+    redis_view: RedisView,
+    metrics: MetricSight,
 ) -> None:
     raw.set(keys.latest_metrics, "not a hash")
-    service = make(heartbeat_s=0.1, metrics_every_s=OFTEN_S)
+    service = make_service(heartbeat_s=0.1, metrics_every_s=OFTEN_S)
     service.counter("n").add()
     service.update(n=1)
-    eventually(lambda: sight.latest == {"n": 1})
-    heartbeats = len(sight.heartbeats)
-    eventually(lambda: len(sight.heartbeats) > heartbeats + 2)
+    eventually(lambda: redis_view.latest == {"n": 1})
+    heartbeats = len(redis_view.heartbeats)
+    eventually(lambda: len(redis_view.heartbeats) > heartbeats + 2)
     raw.delete(keys.latest_metrics)
     service.counter("n").add()
     eventually(lambda: raw.hlen(keys.latest_metrics) == 1)
@@ -457,15 +473,15 @@ def test_a_redis_that_takes_no_metrics_still_gets_status_and_beats(
 
 
 @pytest.mark.parametrize("every_s", [0, -1, 0.01, 3_601, math.nan, "5", None, True])
-def test_a_rhythm_that_cannot_be_is_refused(make: MakeService, every_s: Any) -> None:
+def test_a_rhythm_that_cannot_be_is_refused(make_service: MakeService, every_s: Any) -> None:
     with pytest.raises(ConfigError):
-        make(metrics_every_s=every_s)
+        make_service(metrics_every_s=every_s)
 
 
 def test_a_soft_time_limit_in_the_middle_of_measuring_is_the_hosts(
-    run_host: RunHost, metrics: MetricSight
+    run_program: RunProgram, metrics: MetricSight
 ) -> None:
-    host = run_host(
+    host = run_program(
         """
         import signal
         class TooLong(Exception): pass

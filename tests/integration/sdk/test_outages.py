@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 from tests.support.bus import Proxy
-from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 from tests.support.valkey import free_port, run_valkey
 
 from pulseboard import Service
@@ -88,8 +88,8 @@ def test_redis_away_for_a_while_costs_the_steps_and_not_the_latest(
         ) as service,
         redis.Redis(port=own_valkey.address.port) as raw,
     ):
-        sight = RedisView(raw, keys)
-        eventually(lambda: sight.heartbeats)
+        redis_view = RedisView(raw, keys)
+        eventually(lambda: redis_view.heartbeats)
         own_valkey.stop()
         for n in range(2_000):
             service.update(n=n)
@@ -100,22 +100,22 @@ def test_redis_away_for_a_while_costs_the_steps_and_not_the_latest(
         assert stats.last_error
         assert stats.overflowed + stats.coalesced >= 2_000 - 256
         with EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port):
-            eventually(lambda: sight.latest == {"n": 1_999})
-            heartbeats = len(sight.heartbeats)
-            eventually(lambda: len(sight.heartbeats) > heartbeats)
+            eventually(lambda: redis_view.latest == {"n": 1_999})
+            heartbeats = len(redis_view.heartbeats)
+            eventually(lambda: len(redis_view.heartbeats) > heartbeats)
             eventually(lambda: settled(service))
             assert service.stats().last_error, "why it was away can still be asked"
-            assert service.stats().sent == len(sight.events)
+            assert service.stats().sent == len(redis_view.events)
             service.stop()
-            assert sight.events[-1]["stopped"] is True
+            assert redis_view.events[-1]["stopped"] is True
 
 
 def test_ten_minutes_of_updates_while_redis_is_away_take_no_memory(
-    run_host: RunHost, keys: Keys
+    run_program: RunProgram, keys: Keys
 ) -> None:
     """At 20 updates per second, each of 8 kB: 96 MB if the service kept them all."""
     port = free_port()
-    host = run_host(
+    host = run_program(
         f"""
         import json, os
         from pathlib import Path
@@ -145,22 +145,22 @@ def test_ten_minutes_of_updates_while_redis_is_away_take_no_memory(
     assert told["grown"] < 16 * MIB
     assert told["failures"] < 100, "updates do not make attempts"
     with run_valkey(port), redis.Redis(port=port) as raw:
-        sight = RedisView(raw, keys)
-        eventually(lambda: sight.latest.get("n") == 11_999)
-        assert len(sight.events) == 1
+        redis_view = RedisView(raw, keys)
+        eventually(lambda: redis_view.latest.get("n") == 11_999)
+        assert len(redis_view.events) == 1
         host.communicate("\n", timeout=20)
-        assert sight.events[-1]["stopped"] is True
+        assert redis_view.events[-1]["stopped"] is True
 
 
 @pytest.mark.parametrize("how", ["refused", "frozen", "black hole"])
 def test_a_host_exits_in_time_whatever_redis_does(
-    run_host: RunHost, own_valkey: EmbeddedValkey, how: str
+    run_program: RunProgram, own_valkey: EmbeddedValkey, how: str
 ) -> None:
     with black_hole() as hole:
         port = {"refused": free_port(), "frozen": own_valkey.address.port, "black hole": hole.port}[
             how
         ]
-        host = run_host(
+        host = run_program(
             f"""
             import time
             service = Service("balance-sync", redis_url="redis://127.0.0.1:{port}").start()
@@ -194,22 +194,22 @@ def test_a_host_exits_in_time_whatever_redis_does(
 
 
 async def test_a_frozen_link_is_noticed_and_the_latest_goes_over_a_new_one(
-    address: RedisAddress, make: MakeService, sight: RedisView
+    address: RedisAddress, make_service: MakeService, redis_view: RedisView
 ) -> None:
     """No error, no byte: as a router does that forgot the connection."""
     async with Proxy(address) as proxy:
-        service = make(redis_url=proxy.address.url, heartbeat_s=0.3)
-        await eventually_async(lambda: len(sight.heartbeats) >= 2)
+        service = make_service(redis_url=proxy.address.url, heartbeat_s=0.3)
+        await eventually_async(lambda: len(redis_view.heartbeats) >= 2)
         proxy.freeze()
         frozen_at = time.monotonic()
         for n in range(100):
             service.update(n=n)
             await asyncio.sleep(0.001)
-        await eventually_async(lambda: sight.latest == {"n": 99})
+        await eventually_async(lambda: redis_view.latest == {"n": 99})
         assert time.monotonic() - frozen_at < BACK_WITHIN_S
         assert service.stats().failures == 1
-        heartbeats = len(sight.heartbeats)
-        await eventually_async(lambda: len(sight.heartbeats) >= heartbeats + 2)
+        heartbeats = len(redis_view.heartbeats)
+        await eventually_async(lambda: len(redis_view.heartbeats) >= heartbeats + 2)
         await eventually_async(lambda: settled(service))
         await asyncio.to_thread(service.stop)
 
@@ -228,16 +228,16 @@ def test_it_is_back_in_time_after_a_long_outage(
         "balance-sync", redis_url=own_valkey.address.url, namespace=namespace, heartbeat_s=0.2
     ).start()
     with redis.Redis(port=own_valkey.address.port) as raw:
-        sight = RedisView(raw, keys)
-        eventually(lambda: sight.heartbeats)
+        redis_view = RedisView(raw, keys)
+        eventually(lambda: redis_view.heartbeats)
         own_valkey.stop()
         eventually(lambda: service.stats().failures >= 2)
         at_its_slowest(service)
         failures = service.stats().failures
         eventually(lambda: service.stats().failures > failures)
         with EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port):
-            back_at, heartbeats = time.monotonic(), len(sight.heartbeats)
-            eventually(lambda: len(sight.heartbeats) > heartbeats)
+            back_at, heartbeats = time.monotonic(), len(redis_view.heartbeats)
+            eventually(lambda: len(redis_view.heartbeats) > heartbeats)
             assert time.monotonic() - back_at < BACK_WITHIN_S
             service.stop()
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
@@ -250,8 +250,8 @@ def test_it_is_back_in_time_after_redis_was_frozen(
         "balance-sync", redis_url=own_valkey.address.url, namespace=namespace, heartbeat_s=0.2
     ).start()
     with redis.Redis(port=own_valkey.address.port) as raw:
-        sight = RedisView(raw, keys)
-        eventually(lambda: sight.heartbeats)
+        redis_view = RedisView(raw, keys)
+        eventually(lambda: redis_view.heartbeats)
         assert own_valkey.pid is not None
         os.kill(own_valkey.pid, signal.SIGSTOP)
         try:
@@ -260,23 +260,23 @@ def test_it_is_back_in_time_after_redis_was_frozen(
             eventually(lambda: service.stats().failures >= 2)
         finally:
             os.kill(own_valkey.pid, signal.SIGCONT)
-        back_at, heartbeats = time.monotonic(), len(sight.heartbeats)
-        eventually(lambda: len(sight.heartbeats) > heartbeats)
+        back_at, heartbeats = time.monotonic(), len(redis_view.heartbeats)
+        eventually(lambda: len(redis_view.heartbeats) > heartbeats)
         assert time.monotonic() - back_at < BACK_WITHIN_S
         service.stop()
 
 
 async def test_it_is_back_in_time_after_its_host_was_a_black_hole(
-    address: RedisAddress, make: MakeService, sight: RedisView
+    address: RedisAddress, make_service: MakeService, redis_view: RedisView
 ) -> None:
     with black_hole() as hole:
-        service = make(redis_url=f"redis://127.0.0.1:{hole.port}", heartbeat_s=0.2)
+        service = make_service(redis_url=f"redis://127.0.0.1:{hole.port}", heartbeat_s=0.2)
         await eventually_async(lambda: service.stats().failures >= 1)
         at_its_slowest(service)
         await eventually_async(lambda: service.stats().failures >= 2)
         assert "imeout" in str(service.stats().last_error)
         async with OpenedProxy(address, hole):
             back_at = time.monotonic()
-            await eventually_async(lambda: sight.heartbeats)
+            await eventually_async(lambda: redis_view.heartbeats)
             assert time.monotonic() - back_at < BACK_WITHIN_S
             await asyncio.to_thread(service.stop)

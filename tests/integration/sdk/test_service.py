@@ -30,30 +30,39 @@ def pulseboard_threads() -> list[str]:
     ]
 
 
-def test_a_service_appears_updates_and_says_goodbye(make: MakeService, sight: RedisView) -> None:
-    with make(start=False, instance="w-1", heartbeat_s=5) as service:
+def test_a_service_appears_updates_and_says_goodbye(
+    make_service: MakeService, redis_view: RedisView
+) -> None:
+    with make_service(start=False, instance="w-1", heartbeat_s=5) as service:
         service.update(isRunning=True)
         service.update(done=1)
-    assert sight.statuses == [
+    assert redis_view.statuses == [
         {},
         {"isRunning": True},
         {"isRunning": True, "done": 1},
         {"isRunning": True, "done": 1},
     ]
-    assert [event.get("stopped", False) for event in sight.events] == [False, False, False, True]
+    assert [event.get("stopped", False) for event in redis_view.events] == [
+        False,
+        False,
+        False,
+        True,
+    ]
     assert {
-        (event["service"], event["instance"], event["heartbeat_s"]) for event in sight.events
+        (event["service"], event["instance"], event["heartbeat_s"]) for event in redis_view.events
     } == {("balance-sync", "w-1", 5)}
-    assert all(abs(event["timestamp"] - time.time() * 1000) < 60_000 for event in sight.events)
+    assert all(abs(event["timestamp"] - time.time() * 1000) < 60_000 for event in redis_view.events)
     assert pulseboard_threads() == []
 
 
-async def test_async_code_uses_the_same_service(make: MakeService, sight: RedisView) -> None:
-    async with make(start=False) as service:
+async def test_async_code_uses_the_same_service(
+    make_service: MakeService, redis_view: RedisView
+) -> None:
+    async with make_service(start=False) as service:
         service.update(n=1)
         service.replace({"n": 2})
-    assert sight.statuses == [{}, {"n": 1}, {"n": 2}, {"n": 2}]
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.statuses == [{}, {"n": 1}, {"n": 2}, {"n": 2}]
+    assert redis_view.events[-1]["stopped"] is True
 
 
 async def test_leaving_an_async_service_does_not_block_the_event_loop(
@@ -74,12 +83,12 @@ async def test_leaving_an_async_service_does_not_block_the_event_loop(
 
 
 def test_the_status_on_pub_sub_is_the_seeds_json(
-    make: MakeService, raw: redis.Redis, prefix: str
+    make_service: MakeService, raw: redis.Redis, prefix: str
 ) -> None:
     pubsub: Any = raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     pubsub.psubscribe(f"{prefix}*")
     pubsub.get_message(timeout=5)
-    service = make(instance="w-1")
+    service = make_service(instance="w-1")
     service.update(isRunning=True, queue={"high": 3})
     messages = [pubsub.get_message(timeout=5) for _ in range(2)]
     assert messages[1]["channel"] == f"{prefix}balance-sync".encode()
@@ -90,63 +99,70 @@ def test_the_status_on_pub_sub_is_the_seeds_json(
     pubsub.close()
 
 
-def test_update_merges_and_replace_does_not(make: MakeService, sight: RedisView) -> None:
-    service = make()
+def test_update_merges_and_replace_does_not(
+    make_service: MakeService, redis_view: RedisView
+) -> None:
+    service = make_service()
     service.update(a=1, b=1)
     service.update(b=2, c=3)
-    eventually(lambda: sight.latest == {"a": 1, "b": 2, "c": 3})
+    eventually(lambda: redis_view.latest == {"a": 1, "b": 2, "c": 3})
     service.replace({"d": 4})
-    eventually(lambda: sight.latest == {"d": 4})
+    eventually(lambda: redis_view.latest == {"d": 4})
 
 
 def test_a_field_may_have_any_name_that_a_keyword_may_not(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    make().update(self=1, name=2, **{"last run": 3})
-    eventually(lambda: sight.latest == {"self": 1, "name": 2, "last run": 3})
+    make_service().update(self=1, name=2, **{"last run": 3})
+    eventually(lambda: redis_view.latest == {"self": 1, "name": 2, "last run": 3})
 
 
 def test_a_status_said_before_the_start_is_the_first_one_shown(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make(start=False)
+    service = make_service(start=False)
     service.update(n=1)
     assert pulseboard_threads() == []
     service.start()
-    eventually(lambda: sight.statuses == [{"n": 1}])
+    eventually(lambda: redis_view.statuses == [{"n": 1}])
 
 
 def test_starting_twice_is_starting_once_and_stopping_is_not_the_end(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make()
+    service = make_service()
     assert service.start() is service
     assert len(pulseboard_threads()) == 1
     service.stop()
     service.stop()
     service.update(n=1)
     service.start()
-    eventually(lambda: sight.latest == {"n": 1})
+    eventually(lambda: redis_view.latest == {"n": 1})
     service.stop()
-    assert [event.get("stopped", False) for event in sight.events] == [False, True, False, True]
+    assert [event.get("stopped", False) for event in redis_view.events] == [
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_what_the_host_does_to_a_value_later_is_not_told(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
     """Nested values stayed the host's own, and each later event (an update, a goodbye) told what had become of them."""
-    service = make()
+    service = make_service()
     queue = {"jobs": [1]}
     service.update(queue=queue)
     queue["jobs"].append(2)
     service.update(n=1)
-    eventually(lambda: sight.latest == {"queue": {"jobs": [1]}, "n": 1})
+    eventually(lambda: redis_view.latest == {"queue": {"jobs": [1]}, "n": 1})
     whole = {"queue": queue}
     service.replace(whole)
     whole["more"] = {"jobs": []}
     queue["jobs"].append(3)
     service.stop()
-    assert sight.latest == {"queue": {"jobs": [1, 2]}}
+    assert redis_view.latest == {"queue": {"jobs": [1, 2]}}
 
 
 class Evil:
@@ -175,76 +191,80 @@ def circle() -> list[Any]:
     ids=["__str__ raises", "circle", "digits", "NaN", "surrogate", "keys", "object", "items() raises"],
 )  # fmt: skip
 def test_a_stray_value_costs_neither_the_host_nor_the_field_beside_it(
-    make: MakeService, sight: RedisView, value: object
+    make_service: MakeService, redis_view: RedisView, value: object
 ) -> None:
-    service = make()
+    service = make_service()
     service.update(good=1, bad=value)
     service.replace({"good": 2, "bad": value})
-    eventually(lambda: sight.latest.get("good") == 2)
-    assert set(sight.latest) == {"good", "bad"}
+    eventually(lambda: redis_view.latest.get("good") == 2)
+    assert set(redis_view.latest) == {"good", "bad"}
 
 
 @pytest.mark.parametrize("status", [None, 7, "x", [1], object(), EvilDict(a=1)])
 def test_what_is_no_status_is_told_once_and_not_raised(
-    make: MakeService, sight: RedisView, caplog: pytest.LogCaptureFixture, status: Any
+    make_service: MakeService, redis_view: RedisView, caplog: pytest.LogCaptureFixture, status: Any
 ) -> None:
-    service = make()
+    service = make_service()
     service.update(n=1)
     for _ in range(3):
         service.replace(status)
     service.update(m=2)
-    eventually(lambda: sight.latest in ({"n": 1, "m": 2}, {"a": 1, "m": 2}))
+    eventually(lambda: redis_view.latest in ({"n": 1, "m": 2}, {"a": 1, "m": 2}))
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) <= 1
 
 
 def test_a_status_that_is_too_large_is_told_once_and_the_next_is_published(
-    make: MakeService, sight: RedisView, caplog: pytest.LogCaptureFixture
+    make_service: MakeService, redis_view: RedisView, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = make()
+    service = make_service()
     for _ in range(3):
         service.update(log="x" * MAX_EVENT_BYTES)
     service.update(log="short")
-    eventually(lambda: sight.latest == {"log": "short"})
+    eventually(lambda: redis_view.latest == {"log": "short"})
     assert len([record for record in caplog.records if "65536 bytes" in record.message]) == 1
 
 
 def test_one_field_too_large_does_not_stop_the_others_from_being_told(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
     """The card stood still for good while the service beat on: alive, with a status that was long past."""
-    service = make()
+    service = make_service()
     service.update(done=1)
     service.update(dump="y" * 200_000)
     service.update(done=2)
-    eventually(lambda: sight.latest == {"done": 2, "dump": "(omitted: 200002 bytes is too large)"})
+    eventually(
+        lambda: redis_view.latest == {"done": 2, "dump": "(omitted: 200002 bytes is too large)"}
+    )
 
 
 def test_a_huge_name_of_a_field_is_cut_and_costs_no_other_field(
-    make: MakeService, sight: RedisView, caplog: pytest.LogCaptureFixture
+    make_service: MakeService, redis_view: RedisView, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It was larger than an event may be, so the whole status was left out, for good."""
-    service = make()
+    service = make_service()
     for n in range(2):
         service.update(done=n, **{"x" * 70_000: n})
-    eventually(lambda: sight.latest == {"done": 1, "x" * 256: 1})
+    eventually(lambda: redis_view.latest == {"done": 1, "x" * 256: 1})
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "cut to 256 characters" in caplog.text
 
 
-def test_a_status_of_too_many_fields_says_so_instead(make: MakeService, sight: RedisView) -> None:
-    service = make()
+def test_a_status_of_too_many_fields_says_so_instead(
+    make_service: MakeService, redis_view: RedisView
+) -> None:
+    service = make_service()
     service.replace({f"field-{n}": n for n in range(20_000)})
-    eventually(lambda: list(sight.latest) == ["status"])
+    eventually(lambda: list(redis_view.latest) == ["status"])
 
 
 def test_a_status_that_grew_too_large_does_not_keep_the_goodbye_back(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
     """Without it a service that stopped in order looked lost, and woke somebody."""
-    service = make()
+    service = make_service()
     service.update(log="x" * MAX_EVENT_BYTES)
     service.stop()
-    assert sight.events[-1]["stopped"] is True
+    assert redis_view.events[-1]["stopped"] is True
 
 
 @pytest.mark.parametrize("name", ["", "Balance", "logs", "a/b", "x" * 65, "a\n"])
@@ -312,12 +332,12 @@ def test_redis_away_at_the_start_is_told_once_and_the_service_appears_when_it_co
             service.update(n=n)
         eventually(lambda: "cannot reach Redis" in caplog.text)
         with run_valkey(port), redis.Redis(port=port) as raw:
-            sight = RedisView(raw, keys)
-            eventually(lambda: sight.latest == {"n": 499})
-            assert len(sight.events) == 1, "nobody watched the steps; only the latest matters"
-            eventually(lambda: sight.heartbeats)
+            redis_view = RedisView(raw, keys)
+            eventually(lambda: redis_view.latest == {"n": 499})
+            assert len(redis_view.events) == 1, "nobody watched the steps; only the latest matters"
+            eventually(lambda: redis_view.heartbeats)
             service.stop()
-            assert sight.events[-1]["stopped"] is True
+            assert redis_view.events[-1]["stopped"] is True
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
 
@@ -331,33 +351,35 @@ def test_a_restart_of_redis_costs_nothing_but_time(
         ) as service,
         redis.Redis(port=own_valkey.address.port) as raw,
     ):
-        sight = RedisView(raw, keys)
+        redis_view = RedisView(raw, keys)
         service.update(n=1)
-        eventually(lambda: sight.latest == {"n": 1})
+        eventually(lambda: redis_view.latest == {"n": 1})
         own_valkey.stop()
         service.update(n=2)
         service.update(n=3)
         eventually(lambda: "cannot reach Redis" in caplog.text)
         with EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port):
-            eventually(lambda: sight.latest == {"n": 3})
+            eventually(lambda: redis_view.latest == {"n": 3})
             service.stop()
 
 
 def test_data_that_redis_lost_is_sent_again_by_the_next_beat(
-    make: MakeService, sight: RedisView, raw: redis.Redis, keys: Keys
+    make_service: MakeService, redis_view: RedisView, raw: redis.Redis, keys: Keys
 ) -> None:
-    service = make(heartbeat_s=0.1, instance="w-1")
+    service = make_service(heartbeat_s=0.1, instance="w-1")
     service.update(n=1)
-    eventually(lambda: sight.latest == {"n": 1})
+    eventually(lambda: redis_view.latest == {"n": 1})
     raw.delete(keys.board)
-    eventually(lambda: sight.board.get("balance-sync/w-1", {}).get("status") == {"n": 1})
+    eventually(lambda: redis_view.board.get("balance-sync/w-1", {}).get("status") == {"n": 1})
 
 
-def test_two_services_of_one_name_are_two_instances(make: MakeService, sight: RedisView) -> None:
-    one, two = make(), make()
+def test_two_services_of_one_name_are_two_instances(
+    make_service: MakeService, redis_view: RedisView
+) -> None:
+    one, two = make_service(), make_service()
     assert one.instance != two.instance
     assert all(f":{os.getpid()}" in service.instance for service in (one, two))
-    eventually(lambda: len(sight.board) == 2)
+    eventually(lambda: len(redis_view.board) == 2)
 
 
 def test_a_service_for_each_job_does_not_fill_the_board(
@@ -373,17 +395,17 @@ def test_a_service_for_each_job_does_not_fill_the_board(
 
 
 def test_beats_come_in_their_rhythm_while_the_event_loop_is_blocked(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
     async def blocked() -> None:
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:  # the host computes, and never gives the loop a turn
             sum(range(1_000))
 
-    make(heartbeat_s=0.1)
-    eventually(lambda: sight.heartbeats)
+    make_service(heartbeat_s=0.1)
+    eventually(lambda: redis_view.heartbeats)
     asyncio.run(blocked())
-    times = [ms for ms, _ in sight.heartbeats]
+    times = [ms for ms, _ in redis_view.heartbeats]
     assert len(times) >= 5
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 1_000
 
@@ -419,18 +441,20 @@ def test_stop_is_quick_while_redis_is_away(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_a_flood_of_updates_is_bounded_and_ends_with_the_latest(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make()
+    service = make_service()
     for n in range(20_000):
         service.update(n=n)
-    eventually(lambda: sight.latest == {"n": 19_999})
-    numbers = [status["n"] for status in sight.statuses if status]
+    eventually(lambda: redis_view.latest == {"n": 19_999})
+    numbers = [status["n"] for status in redis_view.statuses if status]
     assert numbers == sorted(set(numbers)), "in order and none twice"
 
 
-def test_updates_of_many_threads_lose_no_field(make: MakeService, sight: RedisView) -> None:
-    service = make()
+def test_updates_of_many_threads_lose_no_field(
+    make_service: MakeService, redis_view: RedisView
+) -> None:
+    service = make_service()
 
     def work(worker: int) -> None:
         for n in range(200):
@@ -441,13 +465,13 @@ def test_updates_of_many_threads_lose_no_field(make: MakeService, sight: RedisVi
         thread.start()
     for thread in threads:
         thread.join()
-    eventually(lambda: sight.latest == {f"w{worker}": 199 for worker in range(8)})
+    eventually(lambda: redis_view.latest == {f"w{worker}": 199 for worker in range(8)})
 
 
 def test_a_signal_at_any_moment_neither_deadlocks_nor_loses_the_latest(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make()
+    service = make_service()
     seen = 0
     updating = False
 
@@ -470,7 +494,7 @@ def test_a_signal_at_any_moment_neither_deadlocks_nor_loses_the_latest(
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    eventually(lambda: sight.latest == {"n": n, "signals": seen})
+    eventually(lambda: redis_view.latest == {"n": n, "signals": seen})
 
 
 def test_the_environment_says_where_and_under_which_names(
@@ -478,7 +502,7 @@ def test_the_environment_says_where_and_under_which_names(
     monkeypatch: pytest.MonkeyPatch,
     namespace: str,
     prefix: str,
-    sight: RedisView,
+    redis_view: RedisView,
 ) -> None:
     monkeypatch.setenv("REDIS_HOST", address.host)
     monkeypatch.setenv("REDIS_PORT", str(address.port))
@@ -486,4 +510,4 @@ def test_the_environment_says_where_and_under_which_names(
     monkeypatch.setenv("PULSEBOARD_CHANNEL_PREFIX", prefix)
     with Service("balance-sync") as service:
         service.update(n=1)
-    assert sight.latest == {"n": 1}
+    assert redis_view.latest == {"n": 1}

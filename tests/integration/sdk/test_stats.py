@@ -4,7 +4,7 @@ import dataclasses
 import time
 
 import pytest
-from tests.support.sdk import MakeService, RedisView, RunHost, eventually
+from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 from tests.support.valkey import free_port
 
 from pulseboard import Service, ServiceStats
@@ -28,13 +28,13 @@ def test_a_service_that_was_not_started_has_nothing_to_tell() -> None:
 
 
 def test_each_event_is_counted_as_sent_once_redis_has_it(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make()
+    service = make_service()
     service.update(n=1)
     service.update(n=2)
     eventually(lambda: service.stats().sent == 3)
-    assert len(sight.events) == 3
+    assert len(redis_view.events) == 3
     stats = service.stats()
     assert (stats.connected, stats.offered, stats.dropped, stats.waiting, stats.waiting_bytes) == (
         True,
@@ -49,8 +49,8 @@ def test_each_event_is_counted_as_sent_once_redis_has_it(
     eventually(lambda: service.stats().sent == 5)
 
 
-def test_an_outage_shows_in_the_stats(make: MakeService) -> None:
-    service = make(redis_url=f"redis://127.0.0.1:{free_port()}")
+def test_an_outage_shows_in_the_stats(make_service: MakeService) -> None:
+    service = make_service(redis_url=f"redis://127.0.0.1:{free_port()}")
     eventually(lambda: service.stats().failures >= 2)
     for n in range(300):
         service.update(n=n)
@@ -64,8 +64,8 @@ def test_an_outage_shows_in_the_stats(make: MakeService) -> None:
     assert stats.dropped == stats.overflowed + stats.coalesced
 
 
-def test_the_stats_are_a_value_that_does_not_change(make: MakeService) -> None:
-    service = make()
+def test_the_stats_are_a_value_that_does_not_change(make_service: MakeService) -> None:
+    service = make_service()
     eventually(lambda: service.stats().sent == 1)
     stats = service.stats()
     service.update(n=1)
@@ -74,16 +74,16 @@ def test_the_stats_are_a_value_that_does_not_change(make: MakeService) -> None:
         stats.sent = 2  # type: ignore[misc]
 
 
-def test_asking_costs_microseconds(make: MakeService) -> None:
-    service = make()
+def test_asking_costs_microseconds(make_service: MakeService) -> None:
+    service = make_service()
     started = time.thread_time()  # of this thread alone: a busy machine adds nothing to it
     for _ in range(1_000):
         service.stats()
     assert time.thread_time() - started < 1
 
 
-def test_a_forked_child_counts_its_own(run_host: RunHost) -> None:
-    host = run_host(
+def test_a_forked_child_counts_its_own(run_program: RunProgram) -> None:
+    host = run_program(
         """
         import os, time
         service.start()

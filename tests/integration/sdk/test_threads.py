@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.support.sdk import MakeService, RedisView, eventually, held_up
+from tests.support.sdk import MakeService, RedisView, eventually, interrupt_before_line
 
 from pulseboard import Service
 from pulseboard.sdk.lifecycle import Lifecycle
@@ -54,9 +54,9 @@ def in_order(statuses: list[dict[str, Any]], field: str) -> list[int]:
 
 
 def test_several_loops_in_several_threads_share_one_service(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
-    service = make()
+    service = make_service()
 
     async def work(worker: int) -> None:
         service.watch_loop()
@@ -69,14 +69,18 @@ def test_several_loops_in_several_threads_share_one_service(
     stats = service.stats()
     expected = THREADS * TASKS * UPDATES + 2
     assert (stats.offered, stats.sent, stats.dropped, stats.waiting) == (expected, expected, 0, 0)
-    assert len(sight.events) == expected
+    assert len(redis_view.events) == expected
     for worker in range(THREADS):
         for task in range(TASKS):
-            assert in_order(sight.statuses, f"w{worker}t{task}") == [*range(UPDATES)]
+            assert in_order(redis_view.statuses, f"w{worker}t{task}") == [*range(UPDATES)]
 
 
-def test_each_loop_has_a_service_of_its_own(make: MakeService, sight: RedisView) -> None:
-    services = [make(f"worker-{worker}", start=False, heartbeat_s=0.1) for worker in range(THREADS)]
+def test_each_loop_has_a_service_of_its_own(
+    make_service: MakeService, redis_view: RedisView
+) -> None:
+    services = [
+        make_service(f"worker-{worker}", start=False, heartbeat_s=0.1) for worker in range(THREADS)
+    ]
 
     async def work(worker: int) -> None:
         async with services[worker] as service:
@@ -87,7 +91,7 @@ def test_each_loop_has_a_service_of_its_own(make: MakeService, sight: RedisView)
 
     run_loops(work)
     for worker, service in enumerate(services):
-        own = [event for event in sight.events if event["service"] == f"worker-{worker}"]
+        own = [event for event in redis_view.events if event["service"] == f"worker-{worker}"]
         assert len(own) == service.stats().sent == TASKS * UPDATES + 2
         assert [event.get("stopped", False) for event in own] == [False] * (TASKS * UPDATES + 1) + [
             True
@@ -97,10 +101,10 @@ def test_each_loop_has_a_service_of_its_own(make: MakeService, sight: RedisView)
 
 
 def test_threads_may_start_and_stop_one_service_as_they_like(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
     """Two couriers of one service overtook each other: a goodbye could be the last word of one that was running."""
-    service = make(start=False)
+    service = make_service(start=False)
 
     def work() -> None:
         for n in range(10):
@@ -115,9 +119,9 @@ def test_threads_may_start_and_stop_one_service_as_they_like(
         thread.join()
     service.start()
     service.update(last=True)
-    eventually(lambda: sight.latest.get("last") is True)
+    eventually(lambda: redis_view.latest.get("last") is True)
     eventually(lambda: not service.stats().waiting)
-    assert not sight.events[-1].get("stopped")
+    assert not redis_view.events[-1].get("stopped")
     stats = service.stats()
     assert stats.offered == stats.sent + stats.dropped
     assert (
@@ -138,20 +142,20 @@ def test_threads_may_start_and_stop_one_service_as_they_like(
     ids=lambda function: function.__qualname__,
 )
 def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
-    make: MakeService, sight: RedisView, function: Callable[..., object]
+    make_service: MakeService, redis_view: RedisView, function: Callable[..., object]
 ) -> None:
     """Another run of it says the status; what is put in for the one before is not sent any more."""
-    service = make()
+    service = make_service()
 
     def restart() -> None:
         service.stop()
         service.start()
 
     def is_told(n: int) -> bool:
-        return sight.latest.get("n") == n
+        return redis_view.latest.get("n") == n
 
     for line in itertools.count():
-        with held_up(function, line, restart) as was_held_up:
+        with interrupt_before_line(function, line, restart) as was_held_up:
             service.update(n=line)
         eventually(partial(is_told, line))
         if not was_held_up():
@@ -160,17 +164,17 @@ def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
 
 
 def test_an_update_that_is_torn_away_in_the_middle_is_told_with_the_next_beat(
-    make: MakeService, sight: RedisView
+    make_service: MakeService, redis_view: RedisView
 ) -> None:
     """A signal handler raised, as that of a soft time limit does, when the status was made and not put in yet."""
-    service = make(heartbeat_s=0.2)
+    service = make_service(heartbeat_s=0.2)
 
     def tear_away() -> None:
         raise TimeoutError
 
-    with pytest.raises(TimeoutError), held_up(Outbox.put_current, 1, tear_away):
+    with pytest.raises(TimeoutError), interrupt_before_line(Outbox.put_current, 1, tear_away):
         service.update(n=1)
-    eventually(lambda: sight.latest == {"n": 1})
+    eventually(lambda: redis_view.latest == {"n": 1})
 
 
 def starts(service: Service) -> bool:
@@ -194,15 +198,15 @@ def stops(service: Service) -> bool:
     "function", [Lifecycle.ensure_running, Lifecycle._start_sender, BackgroundSender.start]
 )
 def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
-    make: MakeService,
-    sight: RedisView,
+    make_service: MakeService,
+    redis_view: RedisView,
     function: Callable[..., object],
     handle: Callable[[Service], bool],
 ) -> None:
     """Two couriers of one service waited for each other's end: nothing was told any more, and a stop took its two seconds."""
 
     def is_told(name: str, n: int) -> bool:
-        return name in sight.board and sight.board[name]["status"] == {"n": n}
+        return name in redis_view.board and redis_view.board[name]["status"] == {"n": n}
 
     handled: list[bool] = []
 
@@ -211,15 +215,15 @@ def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
 
     for line in itertools.count():
         handled.clear()
-        service = make(start=False, instance=f"line-{line}")
+        service = make_service(start=False, instance=f"line-{line}")
         name = f"balance-sync/{service.instance}"
-        with held_up(function, line, partial(do, service)) as was_held_up:
+        with interrupt_before_line(function, line, partial(do, service)) as was_held_up:
             service.start()
         service.update(n=line)
         if handled in ([], [True]):
             eventually(partial(is_told, name, line))
         service.stop()
-        assert name not in sight.board or sight.board[name]["stopped"]
+        assert name not in redis_view.board or redis_view.board[name]["stopped"]
         assert not any(
             thread.name == "pulseboard-sender-balance-sync" for thread in threading.enumerate()
         )
@@ -229,14 +233,14 @@ def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
 
 
 def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
-    make: MakeService, sight: RedisView, monkeypatch: pytest.MonkeyPatch
+    make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One thread starts, another stops in the middle of that and starts again: the first had undone the second start as well."""
     start_sender = Lifecycle._start_sender
     stopped: list[Lifecycle] = []
 
     def is_told(name: str, n: int) -> bool:
-        return name in sight.board and sight.board[name]["status"] == {"n": n}
+        return name in redis_view.board and redis_view.board[name]["status"] == {"n": n}
 
     def start_and_stop(lifecycle: Lifecycle) -> bool:
         started = start_sender(lifecycle)
@@ -248,7 +252,7 @@ def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
     monkeypatch.setattr(Lifecycle, "_start_sender", start_and_stop)
     tried = 0
     for line in itertools.count():
-        service = make(start=False, instance=f"line-{line}")
+        service = make_service(start=False, instance=f"line-{line}")
         again = threading.Thread(target=service.start)
 
         def start_again(service: Service = service, again: threading.Thread = again) -> None:
@@ -258,7 +262,7 @@ def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
                     partial(getattr, service._lifecycle, "_should_run")
                 )  # from here on it waits for this one
 
-        with held_up(Lifecycle.ensure_running, line, start_again) as was_held_up:
+        with interrupt_before_line(Lifecycle.ensure_running, line, start_again) as was_held_up:
             service.start()
         if not was_held_up():
             break

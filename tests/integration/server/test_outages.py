@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 import redis
-from tests.support.server import EXPECTED, Message, Publisher, ServeFixture, Server, eventually
+from tests.support.server import (
+    EXPECTED,
+    ExternalPublisher,
+    Message,
+    ServeFixture,
+    Server,
+    eventually,
+)
 from tests.support.valkey import free_port, run_valkey
 
 from pulseboard import Service
@@ -51,7 +58,7 @@ async def test_without_redis_it_serves_says_that_it_cannot_see_and_recovers_when
                 "one line for an outage, not one for each attempt"
             )
             with redis.Redis(port=port) as raw:
-                update = Publisher(raw, prefix)("balance-sync", n=1)
+                update = ExternalPublisher(raw, prefix)("balance-sync", n=1)
             assert (await stream.until(lambda message: message.event == "status")).data[
                 "status"
             ] == {"n": 1}
@@ -99,7 +106,7 @@ async def test_a_frozen_redis_is_noticed_and_its_return_too(
                 os.kill(valkey.pid, signal.SIGCONT)
             await stream.until(sees)
             await eventually(server.is_ready)
-            Publisher(raw, prefix)("balance-sync", n=1)
+            ExternalPublisher(raw, prefix)("balance-sync", n=1)
             assert (await stream.until(lambda message: message.event == "status")).data[
                 "status"
             ] == {"n": 1}
@@ -113,14 +120,14 @@ async def test_a_crash_of_the_embedded_redis_is_survived_with_all_that_was_known
         server = serve(valkey.address)
         await eventually(server.is_ready)
         async with await server.open() as stream:
-            Publisher(raw, prefix)("balance-sync", n=1)
+            ExternalPublisher(raw, prefix)("balance-sync", n=1)
             await stream.until(lambda message: message.event == "status")
             os.kill(valkey.pid, signal.SIGKILL)
             await stream.until(is_blind)
             await stream.until(sees)
             await eventually(server.is_ready)
             assert server.get("/api/services/status").json()["balanceSync"] == {"n": 1}
-            Publisher(raw, prefix)("balance-sync", n=2)
+            ExternalPublisher(raw, prefix)("balance-sync", n=2)
             status = await stream.until(lambda message: message.event in ("status", "reset"))
             assert (status.event, status.data["status"]) == ("status", {"n": 2})
 
@@ -132,7 +139,7 @@ async def test_a_redis_that_lost_its_data_is_a_reset_and_not_a_silent_gap(
         server = serve(valkey.address)
         await eventually(server.is_ready)
         async with await server.open() as stream:
-            Publisher(raw, prefix)("balance-sync", n=1)
+            ExternalPublisher(raw, prefix)("balance-sync", n=1)
             await stream.until(lambda message: message.event == "status")
             raw.flushall()
             raw.client_kill_filter(_type="normal", skipme=True)
@@ -143,7 +150,11 @@ async def test_a_redis_that_lost_its_data_is_a_reset_and_not_a_silent_gap(
 
 
 async def test_two_servers_show_the_same_board_and_a_plain_publish_once(
-    serve: ServeFixture, address: RedisAddress, raw: redis.Redis, publish: Publisher, namespace: str
+    serve: ServeFixture,
+    address: RedisAddress,
+    raw: redis.Redis,
+    publish: ExternalPublisher,
+    namespace: str,
 ) -> None:
     servers: list[Server] = [serve(address), serve(address)]
     for server in servers:
@@ -218,7 +229,7 @@ async def test_readers_are_told_at_once_when_plain_publishes_are_not_heard_and_f
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
         server = serve(valkey.address, ping_s=3_600.0)
         await eventually(server.is_ready)
-        publish = Publisher(raw, prefix)
+        publish = ExternalPublisher(raw, prefix)
         async with await server.open() as stream:
             first = await stream.next()
             assert (first.event, first.data["gap"]) == ("board", None)
@@ -272,7 +283,7 @@ async def test_what_another_server_heard_is_not_called_missing(
             raw.client_kill_filter(
                 _id=min(int(client["id"]) for client in raw.client_list(_type="pubsub"))
             )
-            Publisher(raw, prefix)("balance-sync", n=1)
+            ExternalPublisher(raw, prefix)("balance-sync", n=1)
             await eventually(lambda: any(server.health()["coverage_gaps"] for server in servers))
             gap = one if servers[0].health()["coverage_gaps"] else other
             messages = [await gap.next()]

@@ -21,9 +21,9 @@ from tests.support.topology import (
     redis_program,
     valkey_program,
 )
-from tests.support.topology.node import PATIENCE_S, Node, Program, Topology
+from tests.support.topology.node import TIMEOUT_S, Node, ProgramLocator, Topology
 from tests.support.topology.replicated import Replicated
-from tests.support.valkey import provide
+from tests.support.valkey import start_or_skip
 
 from pulseboard import Service
 from pulseboard.bus.connection.address import RedisAddress
@@ -55,7 +55,7 @@ def users(namespace: str, prefix: str, more: str = "") -> dict[str, str]:
     return known | {"plain": f"&{prefix}* +publish"}
 
 
-ARRANGEMENTS: dict[str, Callable[[str, Program], Topology]] = {
+ARRANGEMENTS: dict[str, Callable[[str, ProgramLocator], Topology]] = {
     "standalone": lambda _, program: Standalone(program),
     "unix socket": lambda _, program: UnixSocket(program),
     "sentinel": lambda _, program: Sentinel(program, password="secret", sentinel_password="other"),
@@ -67,38 +67,38 @@ PROGRAMS = {"valkey": valkey_program, "redis": redis_program}
 @pytest.fixture(params=[f"{program} {name}" for program in PROGRAMS for name in ARRANGEMENTS])
 def topology(request: pytest.FixtureRequest, namespace: str) -> Iterator[Topology]:
     program, _, name = request.param.partition(" ")
-    with provide(ARRANGEMENTS[name](namespace, PROGRAMS[program])) as topology:
+    with start_or_skip(ARRANGEMENTS[name](namespace, PROGRAMS[program])) as topology:
         yield topology
 
 
 @pytest.fixture(params=["tls", "mutual tls"])
 def tls(request: pytest.FixtureRequest) -> Iterator[Tls]:
-    with provide(Tls(mutual=request.param == "mutual tls")) as topology:
+    with start_or_skip(Tls(mutual=request.param == "mutual tls")) as topology:
         yield topology
 
 
 @pytest.fixture(params=PROGRAMS)
 def guarded(request: pytest.FixtureRequest, namespace: str, prefix: str) -> Iterator[WithUsers]:
-    with provide(WithUsers(users(namespace, prefix), PROGRAMS[request.param])) as topology:
+    with start_or_skip(WithUsers(users(namespace, prefix), PROGRAMS[request.param])) as topology:
         yield topology
 
 
 @pytest.fixture(params=["sentinel", "cluster"])
 def replicated(request: pytest.FixtureRequest, namespace: str) -> Iterator[Replicated]:
     arrangement: Replicated = Sentinel() if request.param == "sentinel" else Cluster(namespace)
-    with provide(arrangement) as topology:
+    with start_or_skip(arrangement) as topology:
         yield topology
 
 
 @pytest.fixture
 def sentinel() -> Iterator[Sentinel]:
-    with provide(Sentinel()) as topology:
+    with start_or_skip(Sentinel()) as topology:
         yield topology
 
 
 @pytest.fixture
 def cluster(namespace: str) -> Iterator[Cluster]:
-    with provide(Cluster(namespace)) as topology:
+    with start_or_skip(Cluster(namespace)) as topology:
         yield topology
 
 
@@ -304,7 +304,7 @@ class Follower:
 
     async def follow_to(self, last: Callable[[], int]) -> None:
         """Read until the number is shown that `last` gives at that moment."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             while True:
                 message = await self._stream.next()
                 self.resets += message.event == "reset"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import redis
-from tests.support.commands import RunHost, Till
-from tests.support.server import Publisher, Server, eventually
+from tests.support.commands import RunInstance, TillClient
+from tests.support.server import ExternalPublisher, Server, eventually
 
 
 def now_ms(raw: redis.Redis) -> int:
@@ -33,7 +33,7 @@ async def pass_on(raw: redis.Redis, moment: int) -> None:
 
 
 async def test_statuses_and_lines_are_those_of_then(
-    server: Server, publish: Publisher, raw: redis.Redis, prefix: str
+    server: Server, publish: ExternalPublisher, raw: redis.Redis, prefix: str
 ) -> None:
     before = now_ms(raw)
     await pass_on(raw, before)
@@ -69,10 +69,10 @@ async def test_statuses_and_lines_are_those_of_then(
 
 
 async def test_states_are_told_by_what_came_before_and_after(
-    server: Server, run_host: RunHost, till: Till, raw: redis.Redis
+    server: Server, run_instance: RunInstance, till: TillClient, raw: redis.Redis
 ) -> None:
-    lost, stopped = run_host("a"), run_host("b")
-    await till.listens("a", "b")
+    lost, stopped = run_instance("a"), run_instance("b")
+    await till.wait_until_listening("a", "b")
     both = now_ms(raw)
     await pass_on(raw, both + 400)  # each has beaten since
     lost.kill()
@@ -82,8 +82,8 @@ async def test_states_are_told_by_what_came_before_and_after(
     await eventually(lambda: server.get("/api/incidents").json()["incidents"])
     over = now_ms(raw)
     await pass_on(raw, over)
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     again = now_ms(raw)
     await pass_on(raw, again + 400)
     assert states(board_at(server, both)) == {"till/a": "alive", "till/b": "alive"}
@@ -94,11 +94,11 @@ async def test_states_are_told_by_what_came_before_and_after(
 
 
 async def test_one_that_was_lost_and_beats_again_is_alive_from_then_on(
-    server: Server, run_host: RunHost, till: Till, raw: redis.Redis
+    server: Server, run_instance: RunInstance, till: TillClient, raw: redis.Redis
 ) -> None:
     """It says nothing of its own accord: of its return nothing would be kept."""
-    host = run_host("a")
-    await till.listens("a")
+    host = run_instance("a")
+    await till.wait_until_listening("a")
 
     def losses() -> int:
         return len(server.get("/api/incidents").json()["incidents"])
@@ -121,16 +121,16 @@ async def test_one_that_was_lost_and_beats_again_is_alive_from_then_on(
 
 
 async def test_commands_in_work_then_are_told(
-    server: Server, run_host: RunHost, till: Till, raw: redis.Redis
+    server: Server, run_instance: RunInstance, till: TillClient, raw: redis.Redis
 ) -> None:
-    run_host("a", "service.command('slow')(lambda: time.sleep(0.5))")
-    await till.listens("a")
+    run_instance("a", "service.command('slow')(lambda: time.sleep(0.5))")
+    await till.wait_until_listening("a")
     before = now_ms(raw)
     await pass_on(raw, before)
     command_id = till.send("slow", args={})
     await eventually(lambda: till.steps(command_id).get("a") == ["received", "accepted"])
     during = now_ms(raw)
-    await till.settled(command_id, "a")
+    await till.wait_until_final(command_id, "a")
     assert board_at(server, before)["commands"] == []
     (command,) = board_at(server, during)["commands"]
     assert (command["id"], command["command"], command["steps"]) == (

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.support.topology.node import (
     HOST,
     MissingProgram,
-    Program,
+    ProgramLocator,
     Topology,
     pick_port,
     redis_program,
@@ -46,7 +46,7 @@ class WithUsers(Topology):
     ADMIN = "admin-secret"
     PASSWORD = "p@ss/w:rd"  # every character that a URL must quote
 
-    def __init__(self, users: dict[str, str], program: Program = valkey_program) -> None:
+    def __init__(self, users: dict[str, str], program: ProgramLocator = valkey_program) -> None:
         super().__init__(program)
         self._users = users
 
@@ -69,7 +69,7 @@ class WithUsers(Topology):
 class Tls(Topology):
     """One Redis that speaks TLS alone, by a certificate of its own authority; with `mutual` it wants the client's too."""
 
-    def __init__(self, *, mutual: bool = False, program: Program = redis_program) -> None:
+    def __init__(self, *, mutual: bool = False, program: ProgramLocator = redis_program) -> None:
         super().__init__(program)
         self._mutual = mutual
 

@@ -5,7 +5,7 @@ from redis.crc import key_slot
 from tests.support.topology.node import (
     HOST,
     Node,
-    Program,
+    ProgramLocator,
     call,
     pick_port,
     valkey_program,
@@ -20,7 +20,9 @@ SLOTS = 16_384
 class Cluster(Replicated):
     """Three masters with a replica each. Its `master` is the one that owns the slot of `namespace`'s keys."""
 
-    def __init__(self, namespace: str = "pulseboard", program: Program = valkey_program) -> None:
+    def __init__(
+        self, namespace: str = "pulseboard", program: ProgramLocator = valkey_program
+    ) -> None:
         super().__init__(program)
         self.slot = key_slot(namespace.encode())
 

@@ -19,7 +19,7 @@ from pulseboard.embedded.valkey import find_binary
 from pulseboard.process import spawn
 
 HOST = "127.0.0.1"
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 """Sentinel pauses for 30 s when the machine stalls (its TILT mode), so a test must not give up sooner."""
 
 
@@ -49,7 +49,7 @@ def redis_program(folder: Path) -> Path:
     return program
 
 
-Program = Callable[[Path], Path]
+ProgramLocator = Callable[[Path], Path]
 
 
 def pick_port() -> int:
@@ -63,7 +63,7 @@ def pick_port() -> int:
 
 def wait_for(holds: Callable[[], Any], what: str) -> Any:
     """Wait until `holds()` is true, and return it; Redis may be away meanwhile."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     problem: Exception | None = None
     while time.monotonic() < deadline:
         try:
@@ -135,7 +135,7 @@ class Node:
 class Topology:
     """The servers of one arrangement, and the folder they live in."""
 
-    def __init__(self, program: Program = valkey_program) -> None:
+    def __init__(self, program: ProgramLocator = valkey_program) -> None:
         self._program = program
         self._stack = ExitStack()
         self._folder = Path()

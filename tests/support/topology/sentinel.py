@@ -6,7 +6,7 @@ import redis
 from tests.support.topology.node import (
     HOST,
     Node,
-    Program,
+    ProgramLocator,
     call,
     pick_port,
     valkey_program,
@@ -23,7 +23,11 @@ class Sentinel(Replicated):
     """A master, a replica, and three sentinels that watch them. `nodes` are the first two, `sentinels` the others."""
 
     def __init__(
-        self, program: Program = valkey_program, *, password: str = "", sentinel_password: str = ""
+        self,
+        program: ProgramLocator = valkey_program,
+        *,
+        password: str = "",
+        sentinel_password: str = "",
     ) -> None:
         super().__init__(program)
         self._password = password

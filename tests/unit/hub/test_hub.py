@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.examples import examples
-from tests.support.hub import ListSink, attach, entry, eventually, join, lifecycle, messages, reset
+from tests.support.hub import (
+    ListSink,
+    attach,
+    attach_sink,
+    entry,
+    eventually,
+    lifecycle,
+    messages,
+    reset,
+)
 
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.connection.address import RedisAddress
@@ -47,7 +56,7 @@ class TestJoin:
         hub.apply(
             reset(5, entry(3, "b", "i", heartbeat_s=2.0), heartbeats=[Heartbeat("b", "i", 4)])
         )
-        (board,) = messages(join(hub).writes)
+        (board,) = messages(attach_sink(hub).writes)
         assert (board.event, board.id) == ("board", "5-0")
         assert abs(board.data.pop("now") - time.time() * 1000) < 60_000
         assert board.data == {
@@ -83,7 +92,7 @@ class TestJoin:
         self, hub: Hub
     ) -> None:
         hub.apply(reset(0))
-        sink = join(hub, SEED)
+        sink = attach_sink(hub, SEED)
         hub.apply(Batch([entry(1, "balance-sync", "host:1", heartbeat_s=5.0)]))
         first, second = messages(sink.writes)
         assert (first.event, first.data) == ("message", {"a": {}})
@@ -92,14 +101,14 @@ class TestJoin:
 
     def test_an_insecure_server_says_so_on_the_board(self) -> None:
         hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(insecure=True))
-        assert messages(join(hub).writes)[0].data["insecure"] is True
+        assert messages(attach_sink(hub).writes)[0].data["insecure"] is True
 
     def test_what_comes_after_joining_follows_the_board_without_a_gap_or_a_repeat(
         self, hub: Hub
     ) -> None:
         hub.apply(reset(1, entry(1)))
         hub.apply(Batch([entry(2)]))
-        sink = join(hub)
+        sink = attach_sink(hub)
         hub.apply(Batch([entry(3)]))
         board, status = messages(sink.writes)
         assert [each["status"]["n"] for each in board.data["instances"]] == [2]
@@ -109,10 +118,10 @@ class TestJoin:
         self, hub: Hub
     ) -> None:
         hub.apply(reset(1, entry(1)))
-        sinks = [join(hub) for _ in range(10)]
+        sinks = [attach_sink(hub) for _ in range(10)]
         assert len({id(sink.writes[0]) for sink in sinks}) == 1
         hub.apply(Batch([entry(2)]))
-        late = join(hub)
+        late = attach_sink(hub)
         assert [told(sink) for sink in sinks] == [[2]] * 10
         # What was made for those before may serve: then what came since follows it.
         numbers = [
@@ -123,7 +132,7 @@ class TestJoin:
     def test_nobody_is_taken_once_the_hub_is_closed(self, hub: Hub) -> None:
         hub.apply(reset(1))
         hub.close("bye")
-        sink = join(hub)
+        sink = attach_sink(hub)
         assert sink.closed
         assert events(sink) == ["bye"]
         assert hub.clients == 0
@@ -134,11 +143,12 @@ class TestBeats:
         self, hub: Hub
     ) -> None:
         hub.apply(reset(1, entry(1), entry(1, "b", "i"), entry(1, "b", "j"), entry(1, "c")))
-        of_b = [join(hub, View(services=frozenset("b"))) for _ in range(10)]
+        of_b = [attach_sink(hub, View(services=frozenset("b"))) for _ in range(10)]
         of_two, of_all, of_none = (
-            join(hub, View(services=names)) for names in (frozenset("ac"), None, frozenset("z"))
+            attach_sink(hub, View(services=names))
+            for names in (frozenset("ac"), None, frozenset("z"))
         )
-        other_kinds = join(hub, View(kinds=frozenset({"status"}), services=frozenset("b")))
+        other_kinds = attach_sink(hub, View(kinds=frozenset({"status"}), services=frozenset("b")))
         hub.apply(FeedUnavailable("away"))
         for sink in (*of_b, of_two, of_all, of_none, other_kinds):
             sink.writes.clear()
@@ -261,7 +271,7 @@ class TestSlowReader:
         slow, fast = ListSink(room=1), ListSink()
         connection = Connection(View(), slow)
         attach(hub, connection)
-        join(hub, sink=fast)
+        attach_sink(hub, sink=fast)
         for n in range(1, 11):
             hub.apply(Batch([entry(n)]))
             assert told(fast)[-1] == n
@@ -364,7 +374,7 @@ class TestSlowReader:
         self, hub: Hub, at: Callable[[float], None]
     ) -> None:
         hub.apply(reset(0))
-        frozen, lively = join(hub, sink=ListSink(room=1)), join(hub)
+        frozen, lively = attach_sink(hub, sink=ListSink(room=1)), attach_sink(hub)
         at(WRITE_DEADLINE_S + 1)
         hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
         assert frozen.aborted
@@ -394,7 +404,7 @@ class TestSlowReader:
     ) -> None:
         """It was cut off in the middle of its first message, and began anew each time."""
         hub.apply(reset(0))
-        sink = join(hub, sink=ListSink(room=1))
+        sink = attach_sink(hub, sink=ListSink(room=1))
         sink.buffered_bytes = 1_000
         for _ in range(5):
             hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
@@ -406,7 +416,7 @@ class TestSlowReader:
         self, hub: Hub, at: Callable[[float], None]
     ) -> None:
         hub.apply(reset(0))
-        sink = join(hub, sink=ListSink(room=1))
+        sink = attach_sink(hub, sink=ListSink(room=1))
         sink.buffered_bytes = 1_000
         turns = 0
         while not sink.aborted:
@@ -424,7 +434,7 @@ class TestSlices:
         """Events of 20 kB to 500 readers held every other request for seconds."""
         monkeypatch.setattr(fan_out, "SLICE_S", 0.0)
         hub.apply(reset(0))
-        sinks = [join(hub) for _ in range(50)]
+        sinks = [attach_sink(hub) for _ in range(50)]
         turns = 0
         for n in range(1, 4):
             hub.apply(Batch([entry(n)]))
@@ -462,7 +472,7 @@ class TestSharing:
             SEED,
             SEED,
         ]
-        sinks = [join(hub, view) for view in views]
+        sinks = [attach_sink(hub, view) for view in views]
         hub.apply(Batch([entry(1), entry(2)]))
         last = [sink.writes[-1] for sink in sinks]
         for one, other in ((0, 1), (2, 3), (4, 5)):
@@ -471,7 +481,7 @@ class TestSharing:
 
     def test_one_flush_is_one_write(self, hub: Hub) -> None:
         hub.apply(reset(0))
-        sink = join(hub)
+        sink = attach_sink(hub)
         hub.apply(Batch([entry(n) for n in range(1, 20)]))
         assert len(sink.writes) == 2
 
@@ -483,8 +493,8 @@ class TestSharing:
             return b"<" + data + b">"
 
         hub.apply(reset(0))
-        sinks = [join(hub, sink=ListSink(framing=framing)) for _ in range(5)]
-        plainly = join(hub)
+        sinks = [attach_sink(hub, sink=ListSink(framing=framing)) for _ in range(5)]
+        plainly = attach_sink(hub)
         framed.clear()
         hub.apply(Batch([entry(1)]))
         assert len(framed) == 1
@@ -493,7 +503,7 @@ class TestSharing:
     def test_a_reset_gives_all_readers_of_a_view_the_same_board(self, hub: Hub) -> None:
         """A thousand readers each with a board of their own were a thousand times its memory."""
         hub.apply(reset(0))
-        sinks = [join(hub) for _ in range(5)]
+        sinks = [attach_sink(hub) for _ in range(5)]
         hub.apply(reset(9, entry(9), reason="a failover"))
         assert [events(sink) for sink in sinks] == [["board", "reset", "board"]] * 5
         assert len({id(sink.writes[-1]) for sink in sinks}) == 1
@@ -502,7 +512,7 @@ class TestSharing:
 class TestFilters:
     def test_services_are_filtered_on_board_and_stream(self, hub: Hub) -> None:
         hub.apply(reset(2, entry(1, "a"), entry(2, "b")))
-        sink = join(hub, View(services=frozenset({"b"})))
+        sink = attach_sink(hub, View(services=frozenset({"b"})))
         hub.apply(Batch([entry(3, "a"), entry(4, "b")]))
         board, status = messages(sink.writes)
         assert board.data["expect"] == []
@@ -511,19 +521,19 @@ class TestFilters:
 
     def test_kinds_are_filtered_and_pings_always_come(self, hub: Hub) -> None:
         hub.apply(reset(0))
-        sink = join(hub, View(kinds=frozenset()))
+        sink = attach_sink(hub, View(kinds=frozenset()))
         hub.apply(Batch([entry(1)]))
         hub.apply(FeedUnavailable("gone"))
         assert events(sink) == ["board", "ping"]
 
     def test_a_resume_brings_only_the_kinds_that_were_asked_for(self, hub: Hub) -> None:
         hub.apply(reset(0, entry(0)))
-        sink = join(hub, View(kinds=frozenset({"status"})), since=Cursor(0, 0))
+        sink = attach_sink(hub, View(kinds=frozenset({"status"})), since=Cursor(0, 0))
         assert events(sink) == ["ping"]
 
     def test_nothing_is_written_where_a_filter_leaves_nothing(self, hub: Hub) -> None:
         hub.apply(reset(0))
-        sink = join(hub, View(services=frozenset({"z"})))
+        sink = attach_sink(hub, View(services=frozenset({"z"})))
         hub.apply(Batch([entry(1)]))
         assert len(sink.writes) == 1
 
@@ -533,7 +543,7 @@ class TestResume:
         hub.apply(reset(0))
         for n in range(1, 6):
             hub.apply(Batch([entry(n)]))
-        sink = join(hub, since=Cursor(3, 0))
+        sink = attach_sink(hub, since=Cursor(3, 0))
         assert told(sink) == [4, 5]
         assert "board" not in events(sink)
 
@@ -541,7 +551,7 @@ class TestResume:
         hub.apply(reset(1, entry(1)))
         hub.apply(Batch(heartbeats=[Heartbeat("a", "", 7)]))
         hub.apply(FeedUnavailable("gone"))
-        heartbeats, ping = messages(join(hub, since=Cursor(1, 0)).writes)[:2]
+        heartbeats, ping = messages(attach_sink(hub, since=Cursor(1, 0)).writes)[:2]
         assert heartbeats.data["heartbeats"] == [["a", "", 7]]
         assert ping.data["blind"]["reason"] == "gone"
         assert heartbeats.id == ping.id == "1-0"
@@ -549,7 +559,7 @@ class TestResume:
     def test_one_who_asked_for_some_services_is_told_who_of_them_is_alive(self, hub: Hub) -> None:
         hub.apply(reset(1, entry(1), entry(1, "b")))
         heartbeats, _ = messages(
-            join(hub, View(services=frozenset("b")), since=Cursor(1, 0)).writes
+            attach_sink(hub, View(services=frozenset("b")), since=Cursor(1, 0)).writes
         )
         assert heartbeats.data["heartbeats"] == [["b", "", 1]]
 
@@ -568,21 +578,21 @@ class TestResume:
     def test_the_seeds_stream_resumes_with_what_was_missed_and_no_snapshot(self, hub: Hub) -> None:
         hub.apply(reset(0))
         hub.apply(Batch([entry(n) for n in range(1, 4)]))
-        sink = join(hub, SEED, since=Cursor(1, 0))
+        sink = attach_sink(hub, SEED, since=Cursor(1, 0))
         assert sink.writes[0] == b": heartbeat\n\n", "a first byte at once"
         assert [each.data["status"] for each in messages(sink.writes)] == [{"n": 2}, {"n": 3}]
 
     def test_what_became_of_an_instance_is_among_what_was_missed(self, hub: Hub) -> None:
         hub.apply(reset(0, entry(0, "b")))
         hub.apply(Batch([entry(1), lifecycle(2, "gone", "b")]))
-        *_, gone = messages(join(hub, since=Cursor(1, 0)).writes)
+        *_, gone = messages(attach_sink(hub, since=Cursor(1, 0)).writes)
         assert (gone.event, gone.id) == ("lifecycle", "2-0")
         assert gone.data == {"service": "b", "instance": "", "timestamp": 2, "event": "gone"}
 
 
 class TestBlind:
     def test_a_new_hub_is_blind_until_the_feed_speaks(self, hub: Hub) -> None:
-        sink = join(hub)
+        sink = attach_sink(hub)
         hub.apply(reset(1, entry(1)))
         first, second = messages(sink.writes)
         assert first.data["blind"]["reason"]
@@ -595,7 +605,7 @@ class TestBlind:
 
     def test_readers_are_told_at_once_and_only_once(self, hub: Hub) -> None:
         hub.apply(reset(1))
-        sink = join(hub)
+        sink = attach_sink(hub)
         hub.apply(FeedUnavailable("connection refused"))
         hub.apply(FeedUnavailable("connection refused"))
         hub.apply(Batch())
@@ -616,7 +626,7 @@ class TestBlind:
     def test_who_joins_meanwhile_is_told_on_the_board(self, hub: Hub) -> None:
         hub.apply(reset(1, entry(1)))
         hub.apply(FeedUnavailable("gone"))
-        (board,) = messages(join(hub).writes)
+        (board,) = messages(attach_sink(hub).writes)
         assert board.data["blind"]["reason"] == "gone"
         assert len(board.data["instances"]) == 1
 
@@ -639,7 +649,7 @@ class TestBlind:
 class TestReset:
     def test_every_reader_is_told_why_and_given_the_board(self, hub: Hub) -> None:
         hub.apply(reset(5, entry(5)))
-        ours, seeds = join(hub), join(hub, SEED)
+        ours, seeds = attach_sink(hub), attach_sink(hub, SEED)
         hub.apply(reset(2, entry(2, "b"), reason="Redis lost events"))
         assert events(ours) == ["board", "reset", "board"]
         assert messages(ours.writes)[1].data == {"reason": "Redis lost events"}
@@ -661,16 +671,16 @@ class TestReset:
                 observed_until=100,
             )
         )
-        back = join(hub, since=Cursor(5, 0))
+        back = attach_sink(hub, since=Cursor(5, 0))
         assert told(back) == [6, 7, 8]
         # Whoever appeared in what was missed has beaten since, and nobody was there to tell it.
         assert events(back)[-1] == "heartbeats"
         assert messages(back.writes)[-1].data["heartbeats"] == [["a", "", 99]]
-        assert join(hub, since=Cursor(3, 0)).writes
+        assert attach_sink(hub, since=Cursor(3, 0)).writes
         assert not attach(hub, Connection(View(), ListSink()), Cursor(2, 0)), (
             "older than what it read"
         )
-        assert events(join(hub)) == ["board"]
+        assert events(attach_sink(hub)) == ["board"]
 
     def test_what_is_read_of_the_past_must_reach_to_the_board(self, hub: Hub) -> None:
         hub.apply(
@@ -683,7 +693,7 @@ class TestReset:
     ) -> None:
         hub = Hub(Board(max_instances=1), RedisClock(), rejections, HubOptions())
         hub.apply(reset(0))
-        sink = join(hub)
+        sink = attach_sink(hub)
         hub.apply(Batch([entry(1, "a"), entry(2, "b"), entry(3, "a")]))
         assert told(sink) == [1, 2, 3]
         assert rejections.counts == {"board-full": 1}
@@ -694,12 +704,15 @@ class TestReset:
         hub = Hub(Board(max_instances=1), RedisClock(), rejections, HubOptions())
         now = hub.now_ms
         hub.apply(reset(now - 10))
-        before = join(hub)
+        before = attach_sink(hub)
         hub.apply(Batch([entry(now - n, f"s{n}") for n in (5, 4, 3)]))
         hub.report_ping()
         hub.apply(Batch())
         assert [messages(before.writes)[at].data["omitted"] for at in (0, -1)] == [0, 2]
-        assert messages(join(hub, View(services=frozenset({"s5"}))).writes)[0].data["omitted"] == 2
+        assert (
+            messages(attach_sink(hub, View(services=frozenset({"s5"}))).writes)[0].data["omitted"]
+            == 2
+        )
 
 
 class TestSight:
@@ -716,7 +729,7 @@ class TestSight:
                 observed_since=since,
             )
         )
-        return join(hub)
+        return attach_sink(hub)
 
     def test_the_board_says_up_to_when_it_has_heard(self, hub: Hub) -> None:
         sink = self.start(hub, observed_until=7_000)
@@ -775,7 +788,7 @@ class TestSight:
 class TestClose:
     def test_streams_end_with_a_bye_and_a_spread_of_retries(self, hub: Hub) -> None:
         hub.apply(reset(3))
-        sinks = [join(hub) for _ in range(50)]
+        sinks = [attach_sink(hub) for _ in range(50)]
         hub.close("the server is stopping")
         byes = [messages(sink.writes)[-1] for sink in sinks]
         assert all(sink.closed for sink in sinks)
@@ -792,7 +805,7 @@ class TestClose:
         self, hub: Hub
     ) -> None:
         hub.apply(reset(3))
-        sink = join(hub, SEED)
+        sink = attach_sink(hub, SEED)
         hub.close("the server is stopping")
         assert sink.closed
         *writes, last = sink.writes
@@ -805,7 +818,7 @@ class TestClose:
     def test_one_that_is_behind_is_not_told_that_it_has_seen_everything(self, hub: Hub) -> None:
         """Its `bye` carried the id of the last event; so it came back as one that had missed nothing."""
         hub.apply(reset(0))
-        slow = join(hub, sink=ListSink(room=1))
+        slow = attach_sink(hub, sink=ListSink(room=1))
         hub.apply(Batch([entry(1)]))
         hub.close("the server is stopping")
         board, bye = messages(slow.writes)
@@ -821,7 +834,7 @@ class TestLifetime:
 
     def test_streams_end_after_their_lifetime_spread_over_a_fifth_of_it(self, hub: Hub) -> None:
         started = time.monotonic()
-        sinks = [join(hub) for _ in range(50)]
+        sinks = [attach_sink(hub) for _ in range(50)]
         ended = []
         for minute in range(50, 70):
             hub.enforce_deadlines(started + 60 * minute)
@@ -834,19 +847,19 @@ class TestLifetime:
         }
 
     def test_who_comes_back_where_it_ended_has_missed_nothing(self, hub: Hub) -> None:
-        first = join(hub)
+        first = attach_sink(hub)
         hub.enforce_deadlines(time.monotonic() + 4_000)
         hub.apply(Batch([entry(4)]))
         bye = messages(first.writes)[-1]
         assert bye.id is not None
-        second = join(hub, since=Cursor.parse(bye.id))
+        second = attach_sink(hub, since=Cursor.parse(bye.id))
         assert [each.id for each in messages(second.writes) if each.event == "status"] == ["4-0"]
         assert "board" not in events(second)
 
     def test_none_ends_where_no_lifetime_is_set(self) -> None:
         hub = Hub(Board(), RedisClock(), Rejections(), HubOptions())
         hub.apply(reset(3))
-        sink = join(hub)
+        sink = attach_sink(hub)
         hub.enforce_deadlines(time.monotonic() + 1e9)
         assert not sink.closed
 
@@ -858,7 +871,7 @@ class TestTick:
         monkeypatch.setattr(ticker_module, "HEARTBEATS_EVERY_S", 0.01)
         hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(ping_s=0.01, keepalive_s=0.01))
         hub.apply(reset(1, entry(1)))
-        ours, seeds = join(hub), join(hub, SEED)
+        ours, seeds = attach_sink(hub), attach_sink(hub, SEED)
         feed = FeedReader(RedisAddress(), Keys(), RedisClock(), Rejections())
         ticking = asyncio.create_task(ticker_module.Ticker(hub).run(feed))
         hub.apply(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.support.hub import ListSink, attach, entry, join, messages, reset
+from tests.support.hub import ListSink, attach, attach_sink, entry, messages, reset
 
 from pulseboard.bus.feed.entries import Batch
 from pulseboard.hub import connection as connection_module
@@ -87,13 +87,13 @@ def test_readers_of_too_many_different_boards_wait_until_frozen_ones_are_let_go(
     hub: Hub, room: int, at: Callable[[float], None]
 ) -> None:
     frozen = [
-        join(hub, View(services=frozenset(SERVICES) - {service}), sink=ListSink(room=1))
+        attach_sink(hub, View(services=frozenset(SERVICES) - {service}), sink=ListSink(room=1))
         for service in SERVICES
     ]
     waiting = [sink for sink in frozen if not sink.writes]
     assert waiting
     assert in_memory(hub) <= room * 4 / 3
-    lively = join(hub, View(services=frozenset(SERVICES)))
+    lively = attach_sink(hub, View(services=frozenset(SERVICES)))
     assert not lively.writes
     at(fan_out.BOARD_DEADLINE_S + 1)
     hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
@@ -111,7 +111,7 @@ def test_readers_of_too_many_different_boards_wait_until_frozen_ones_are_let_go(
 def test_without_a_crowd_a_frozen_reader_of_a_board_has_the_whole_deadline(
     hub: Hub, room: int, at: Callable[[float], None]
 ) -> None:
-    frozen = join(hub, sink=ListSink(room=1))
+    frozen = attach_sink(hub, sink=ListSink(room=1))
     at(WRITE_DEADLINE_S - 1)
     hub._fan_out.abort_stalled(WRITE_DEADLINE_S)
     assert not frozen.aborted
@@ -149,7 +149,7 @@ def test_a_reset_in_the_middle_of_a_board_comes_after_it(hub: Hub, room: int) ->
 def test_the_end_of_the_server_cuts_a_board_off_rather_than_ending_it_in_the_middle(
     hub: Hub, room: int
 ) -> None:
-    half, whole = join(hub, sink=ListSink(room=1)), join(hub)
+    half, whole = attach_sink(hub, sink=ListSink(room=1)), attach_sink(hub)
     hub.close("stopping")
     assert half.aborted
     assert not half.closed

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.support.examples import examples
-from tests.support.sdk import held_up
+from tests.support.sdk import interrupt_before_line
 
 from pulseboard.sdk.outbox import Outbox, QueuedStatus, RunMarker
 
@@ -163,7 +163,7 @@ def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_i
             send()
 
     outbox.merge({"a": 1})
-    with held_up(Outbox.put_current, line, meanwhile) as was_held_up:
+    with interrupt_before_line(Outbox.put_current, line, meanwhile) as was_held_up:
         outbox.put_current(source)
     assert was_held_up()
     send()
@@ -184,7 +184,7 @@ def test_a_goodbye_is_said_though_its_thread_is_held_up(line: int) -> None:
         sent.extend(drain(outbox))
         outbox.confirm()
 
-    with held_up(Outbox.put_last, line, meanwhile) as was_held_up:
+    with interrupt_before_line(Outbox.put_last, line, meanwhile) as was_held_up:
         outbox.put_last(RunMarker(RUN, stopped=True))
     assert was_held_up()
     sent.extend(drain(outbox))
@@ -199,7 +199,7 @@ def test_it_knows_of_a_status_that_was_made_and_never_put_in() -> None:
         raise TimeoutError
 
     for line, misses in enumerate([False, True, False, False]):
-        with suppress(TimeoutError), held_up(Outbox.put_current, line, tear_away):
+        with suppress(TimeoutError), interrupt_before_line(Outbox.put_current, line, tear_away):
             outbox.put_current(source)
         assert not outbox.misses_latest or misses
         take_all(outbox)
@@ -216,7 +216,7 @@ def test_it_knows_of_a_status_that_came_behind_one_of_an_earlier_run() -> None:
         outbox.put_current(outbox.make_source(RunMarker(1)))
         drain(outbox, 2)
 
-    with held_up(Outbox.put_current, 1, meanwhile):
+    with interrupt_before_line(Outbox.put_current, 1, meanwhile):
         outbox.put_current(outbox.make_source(RunMarker(2)))
     assert drain(outbox, 2) == []
     assert outbox.misses_latest

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from tests.support.bus import Reader, eventually, fail_on_command, outgoing, running
+from tests.support.bus import RecordingReader, eventually, fail_on_command, outgoing, running
 from tests.support.valkey import free_port, run_valkey
 
 from pulseboard.bus.connection.address import RedisAddress
@@ -70,13 +70,13 @@ async def test_a_wrong_password_is_told_and_never_shown(
     assert "password" in str(refusal.value)
     assert WRONG not in f"{refusal.value!r} {refusal.value.__cause__!r}"
 
-    reader = Reader(wrong, Keys("locked"))
+    reader = RecordingReader(wrong, Keys("locked"))
     async with BusClient(wrong, Keys("locked")) as bus:
         ingestor = Ingestor(bus, Rejections(), route_command=fail_on_command)
         async with running(reader.run(), ingestor.run()):
-            await eventually(lambda: len(reader.blinds) >= 3)
-    assert WRONG not in caplog.text + reader.blinds[0].reason
-    assert "password" in reader.blinds[0].reason
+            await eventually(lambda: len(reader.outages) >= 3)
+    assert WRONG not in caplog.text + reader.outages[0].reason
+    assert "password" in reader.outages[0].reason
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) <= 2, (
         "one line for the feed and one for the subscription, however long it lasts"

@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 import redis
-from tests.support.bus import Reader, eventually, ingesting, numbers_of, outgoing, reading, running
+from tests.support.bus import (
+    RecordingReader,
+    eventually,
+    ingesting,
+    numbers_of,
+    open_reader,
+    outgoing,
+    running,
+)
 from tests.support.topology import Cluster, Sentinel, Standalone, Tls, wait_for
 from tests.support.topology.node import Node
-from tests.support.valkey import free_port, provide
+from tests.support.valkey import free_port, start_or_skip
 
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.connection.client import open_async_client, open_client
@@ -29,19 +37,19 @@ SECRET = "hunter2"
 
 @pytest.fixture
 def standalone() -> Iterator[Standalone]:
-    with provide(Standalone()) as topology:
+    with start_or_skip(Standalone()) as topology:
         yield topology
 
 
 @pytest.fixture
 def sentinel() -> Iterator[Sentinel]:
-    with provide(Sentinel(password=SECRET, sentinel_password=SECRET)) as topology:
+    with start_or_skip(Sentinel(password=SECRET, sentinel_password=SECRET)) as topology:
         yield topology
 
 
 @pytest.fixture
 def cluster(namespace: str) -> Iterator[Cluster]:
-    with provide(Cluster(namespace)) as topology:
+    with start_or_skip(Cluster(namespace)) as topology:
         yield topology
 
 
@@ -136,7 +144,7 @@ async def test_a_master_that_does_not_know_that_it_was_replaced_is_left_by_all(
     try:
         async with (
             ingesting(address, keys, prefix) as (ingestor,),
-            reading(address, keys) as reader,
+            open_reader(address, keys) as reader,
         ):
             publisher.publish([outgoing(n=1)])
             await eventually(lambda: reader.numbers == [1])
@@ -197,10 +205,10 @@ async def test_links_show_no_password_and_neither_do_their_failures(
         told = repr(client)
         with contextlib.suppress(redis.ConnectionError):
             client.ping()
-    reader = Reader(address, keys)
+    reader = RecordingReader(address, keys)
     async with running(reader.run()):
         await eventually(lambda: reader.items)
-    told += "".join(blind.reason for blind in reader.blinds) + caplog.text
+    told += "".join(blind.reason for blind in reader.outages) + caplog.text
     assert reason in told
     assert SECRET not in told
     assert "correct-horse" not in told
@@ -257,7 +265,7 @@ async def test_a_cluster_is_found_again_when_all_that_were_named_are_gone(
 
 
 def test_a_certificate_is_checked() -> None:
-    with provide(Tls()) as tls:
+    with start_or_skip(Tls()) as tls:
         plain = tls.url.partition("?")[0]
         with open_client(RedisAddress.parse(plain), None) as client:
             assert "CERTIFICATE_VERIFY_FAILED" in str(fail(client, "PING"))

@@ -11,12 +11,12 @@ import pytest
 import redis
 from tests.support.bus import (
     Proxy,
-    Reader,
+    RecordingReader,
     event,
     eventually,
     numbers_of,
+    open_reader,
     outgoing,
-    reading,
     restart,
     running,
 )
@@ -43,7 +43,7 @@ async def test_the_first_item_is_the_whole_board(
         [outgoing(instance="b", n=1), outgoing(instance="a", n=2), outgoing(instance="b", n=3)]
     )
     publisher.heartbeat("balance-sync", "a")
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         (reset,) = reader.resets
         assert numbers_of(reset.board) == [2, 3], (
             "in the order of the feed, the latest of each instance"
@@ -58,7 +58,7 @@ async def test_the_first_item_is_the_whole_board(
 async def test_every_event_comes_in_order_and_once(
     address: RedisAddress, keys: Keys, publisher: Publisher
 ) -> None:
-    async with reading(address, keys) as reader, reading(address, keys) as other:
+    async with open_reader(address, keys) as reader, open_reader(address, keys) as other:
         total = 0
         while total < 3_000:  # several reads of COUNT entries
             batch = random.randint(1, 400)
@@ -75,7 +75,7 @@ async def test_every_event_comes_in_order_and_once(
 async def test_beats_come_with_redis_time(
     address: RedisAddress, keys: Keys, publisher: Publisher
 ) -> None:
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         await asyncio.to_thread(publisher.heartbeat, "balance-sync", "w-1")
         await eventually(lambda: reader.heartbeats)
         (heartbeat,) = reader.heartbeats
@@ -86,7 +86,7 @@ async def test_silence_still_brings_signs_of_life(
     address: RedisAddress, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         await eventually(lambda: sum(isinstance(item, Batch) for item in reader.items) >= 3)
         quiet = [item for item in reader.items if isinstance(item, Batch)]
         assert all(not item.entries and not item.heartbeats for item in quiet)
@@ -101,7 +101,7 @@ async def test_silence_still_brings_signs_of_life(
 async def test_garbage_in_the_feed_is_dropped_and_counted_and_stops_nothing(
     address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
 ) -> None:
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         rows: list[dict[str | bytes, str | bytes]] = [
             {"x": "y"},
             {"kind": "log", "data": event()},
@@ -144,7 +144,7 @@ async def test_garbage_on_the_board_is_dropped_and_counted(
     }
     for field, value in fields.items():
         raw.hset(keys.board, field, value)
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         assert numbers_of(reader.resets[0].board) == [1]
         assert reader.rejections.counts.total() == 5
 
@@ -155,7 +155,7 @@ async def test_garbage_among_the_beats_stops_nothing(
     raw.xadd(keys.heartbeats, {"x": "y"})
     for name in (keys.seen, keys.lost):
         raw.hset(name, mapping={"a/b": "9" * 5_000, "a": "x", "balance-sync/w-2": "1"})
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         assert reader.resets[0].lost == {("balance-sync", "w-2"): 1}
         raw.xadd(keys.heartbeats, {"service": b"\xff", "instance": b"\x00", "lag": "9" * 5_000})
         await publish(publisher, 1)
@@ -168,10 +168,10 @@ async def test_a_key_of_another_type_blinds_until_it_is_gone(
 ) -> None:
     name = getattr(keys, part)
     raw.set(name, "not ours")
-    reader = Reader(address, keys)
+    reader = RecordingReader(address, keys)
     async with running(reader.run()):
-        await eventually(lambda: reader.blinds)
-        assert "wrong kind of value" in reader.blinds[0].reason
+        await eventually(lambda: reader.outages)
+        assert "wrong kind of value" in reader.outages[0].reason
         raw.delete(name)
         await eventually(lambda: reader.resets)
 
@@ -180,11 +180,11 @@ async def test_no_redis_is_blind_with_one_error_line_until_it_comes(
     keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
-    reader = Reader(RedisAddress("127.0.0.1", port), keys)
+    reader = RecordingReader(RedisAddress("127.0.0.1", port), keys)
     async with running(reader.run()):
-        await eventually(lambda: len(reader.blinds) >= 4)
+        await eventually(lambda: len(reader.outages) >= 4)
         with run_valkey(port):
-            await eventually(lambda: reader.sees)
+            await eventually(lambda: reader.is_available)
             assert [reset.reason for reset in reader.resets] == ["the server started"]
             assert (
                 len(
@@ -202,14 +202,14 @@ async def test_a_restart_that_keeps_its_data_costs_no_event_and_gives_none_twice
     own_valkey: EmbeddedValkey, keys: Keys
 ) -> None:
     publisher = Publisher(own_valkey.address, keys)
-    async with reading(own_valkey.address, keys) as reader:
+    async with open_reader(own_valkey.address, keys) as reader:
         await publish(publisher, *range(50))
         await eventually(lambda: len(reader.entries) == 50)
         with restart(own_valkey):
             await publish(publisher, *range(50, 100))  # perhaps before the reader is back
             await eventually(lambda: len(reader.entries) >= 100)
             assert reader.numbers == list(range(100))
-            assert reader.blinds
+            assert reader.outages
             assert len(reader.resets) == 1
     publisher.close()
 
@@ -218,7 +218,7 @@ async def test_a_restart_without_its_data_is_a_reset(
     own_valkey: EmbeddedValkey, keys: Keys
 ) -> None:
     publisher = Publisher(own_valkey.address, keys)
-    async with reading(own_valkey.address, keys) as reader:
+    async with open_reader(own_valkey.address, keys) as reader:
         await publish(publisher, 1)
         await eventually(lambda: reader.entries)
         with restart(own_valkey, keep=False):
@@ -240,7 +240,7 @@ async def test_an_emptied_redis_is_a_reset_though_no_connection_broke(
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
     publisher = Publisher(own_valkey.address, keys)
     raw = redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port)
-    async with reading(own_valkey.address, keys) as reader:
+    async with open_reader(own_valkey.address, keys) as reader:
         await publish(publisher, *range(20))
         await eventually(lambda: len(reader.entries) == 20)
         looked = len(reader.items)
@@ -249,7 +249,7 @@ async def test_an_emptied_redis_is_a_reset_though_no_connection_broke(
         if goes_on:
             await publish(publisher, 100)
         await eventually(lambda: len(reader.resets) == 2)
-        assert not reader.blinds
+        assert not reader.outages
         assert numbers_of(reader.resets[1].board) == ([100] if goes_on else [])
     raw.close()
     publisher.close()
@@ -265,7 +265,7 @@ async def test_what_was_trimmed_while_the_link_was_down_is_a_reset(
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
-    async with reading(proxy.address, keys) as reader:
+    async with open_reader(proxy.address, keys) as reader:
         await publish(publisher, 1)
         await eventually(lambda: reader.entries)
         proxy.freeze()
@@ -282,7 +282,7 @@ async def test_a_half_open_link_is_condemned_and_nothing_is_lost_over_it(
     """No error ever comes over such a link (redis-py issue 2417); only silence tells."""
     monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
-    async with reading(proxy.address, keys) as reader:
+    async with open_reader(proxy.address, keys) as reader:
         await publish(publisher, 0)
         await eventually(lambda: reader.entries)
         for n in (1, 2):
@@ -290,7 +290,7 @@ async def test_a_half_open_link_is_condemned_and_nothing_is_lost_over_it(
             await publish(publisher, n)
             await eventually(lambda n=n: n in reader.numbers)  # type: ignore[misc]
         assert reader.numbers == [0, 1, 2]
-        assert len(reader.blinds) >= 2
+        assert len(reader.outages) >= 2
         assert len(reader.resets) == 1
 
 
@@ -300,13 +300,13 @@ async def test_a_frozen_redis_is_blind_and_comes_back(
     monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
     assert own_valkey.pid is not None
-    async with reading(own_valkey.address, keys) as reader:
+    async with open_reader(own_valkey.address, keys) as reader:
         os.kill(own_valkey.pid, signal.SIGSTOP)
         try:
-            await eventually(lambda: reader.blinds)
+            await eventually(lambda: reader.outages)
         finally:
             os.kill(own_valkey.pid, signal.SIGCONT)
-        await eventually(lambda: reader.sees)
+        await eventually(lambda: reader.is_available)
         assert len(reader.resets) == 1
 
 
@@ -318,7 +318,7 @@ async def test_a_reader_that_fell_behind_what_is_kept_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.feed.queries.COUNT", 5)
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         await publish(publisher, 0)
         await eventually(lambda: reader.entries)
         # In this tick nobody reads: the loop is busy, while others publish more than is kept.
@@ -337,7 +337,7 @@ async def test_a_reader_leaves_no_connection_behind(
         return len([client for client in clients if client["name"] == "pulseboard"])
 
     before = names()
-    async with reading(address, keys):
+    async with open_reader(address, keys):
         assert names() > before
     await eventually(lambda: names() <= before)
 
@@ -354,7 +354,7 @@ def test_the_clock_follows_redis_and_takes_off_half_the_way() -> None:
 
 
 async def test_the_feed_sets_the_clock(address: RedisAddress, keys: Keys, raw: redis.Redis) -> None:
-    async with reading(address, keys) as reader:
+    async with open_reader(address, keys) as reader:
         seconds, microseconds = raw.time()
         assert abs(reader.clock.now_ms() - (seconds * 1000 + microseconds // 1000)) < 1_000
 
@@ -363,7 +363,7 @@ async def test_what_was_read_when_the_link_broke_is_read_again(
     proxy: Proxy, keys: Keys, publisher: Publisher
 ) -> None:
     """The reader looked whether the feed was whole after each full read; a link that broke there cost it the batch in hand."""
-    async with reading(proxy.address, keys) as reader:
+    async with open_reader(proxy.address, keys) as reader:
         proxy.cut_after(b"EVAL")
         await publish(publisher, *range(700))
         await eventually(lambda: proxy.cuts == 1)
@@ -394,10 +394,10 @@ async def test_a_failover_is_told_also_when_the_first_try_to_read_the_board_fail
     monkeypatch.setattr(FeedQueries, "read_origin", read_origin)
     monkeypatch.setattr(FeedQueries, "read_snapshot", fail_once)
     await publish(publisher, 1)
-    async with Proxy(address) as proxy, reading(proxy.address, keys) as reader:
+    async with Proxy(address) as proxy, open_reader(proxy.address, keys) as reader:
         proxy.cut_after(b"XREAD")
         await eventually(lambda: proxy.cuts == 1)
-        await eventually(lambda: len(reader.blinds) == 2 and reader.sees)
+        await eventually(lambda: len(reader.outages) == 2 and reader.is_available)
         assert [reset.reason[:19] for reset in reader.resets] == [
             "the server started",
             "Redis failed over t",

@@ -10,13 +10,13 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.bus import (
-    PATIENCE_S,
+    TIMEOUT_S,
     Proxy,
     eventually,
+    external_message,
     fail_on_command,
     history,
     ingesting,
-    plain,
     publish,
     restart,
     running,
@@ -71,7 +71,7 @@ async def listening(
             bus, Rejections(), route_command=fail_on_command, prefix=prefix, on_gap=told.append
         )
         await stack.enter_async_context(running(ingestor.run()))
-        await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
+        await asyncio.wait_for(ingestor.subscribed.wait(), TIMEOUT_S)
         yield ingestor, told
 
 
@@ -79,19 +79,19 @@ async def test_what_was_published_while_a_link_was_dead_unnoticed_lies_in_the_sp
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, proxy: Proxy
 ) -> None:
     async with listening(proxy.address, keys, prefix) as (ingestor, told):
-        publish(raw, prefix, plain(0))
+        publish(raw, prefix, external_message(0))
         await proved(raw, keys)
         assert history(raw, keys) == [{"n": 0}]
         assert told == []
         proxy.freeze()
         frozen = now_ms(raw)
-        publish(raw, prefix, plain(1))
+        publish(raw, prefix, external_message(1))
         lost = now_ms(raw)
         await eventually(lambda: told)
         noticed = now_ms(raw)
         await eventually(lambda: has_ended(ingestor))
         observed_until = now_ms(raw)
-        publish(raw, prefix, plain(2))
+        publish(raw, prefix, external_message(2))
         await eventually(lambda: len(history(raw, keys)) == 2)
         first, second = told[:2]
         assert first is not None
@@ -116,7 +116,7 @@ async def test_what_another_server_heard_throughout_is_told_no_more(
     ):
         await proved(raw, keys, 2)
         proxy.freeze()
-        publish(raw, prefix, plain(1))
+        publish(raw, prefix, external_message(1))
         await eventually(lambda: len(told) >= 2)
         assert told[0] is not None, "as long as it does not know, it says so"
         await eventually(lambda: told[-1] is None)
@@ -170,7 +170,7 @@ async def test_a_server_that_starts_tells_since_when_there_was_none(
     async with ingesting(address, keys, prefix):
         await proved(raw, keys)
     ended = now_ms(raw)
-    publish(raw, prefix, plain(1))
+    publish(raw, prefix, external_message(1))
     async with listening(address, keys, prefix) as (_, told):
         started = now_ms(raw)
         await eventually(lambda: told)
@@ -215,8 +215,8 @@ async def test_nothing_is_called_heard_before_it_is_in_the_feed(
 
         monkeypatch.setattr(ingestor, "_script", hold)
         published = now_ms(raw)
-        publish(raw, prefix, plain(1))
-        await asyncio.wait_for(held.wait(), PATIENCE_S)
+        publish(raw, prefix, external_message(1))
+        await asyncio.wait_for(held.wait(), TIMEOUT_S)
         later = now_ms(raw) + 300
         await eventually(lambda: now_ms(raw) > later)  # three proofs
         assert max(proofs(raw, keys).values()) <= published
@@ -244,7 +244,7 @@ async def test_a_redis_that_takes_no_notes_is_complained_of_once_and_plain_publi
     raw.set(keys.coverage, "not ours")
     async with ingesting(address, keys, prefix):
         await eventually(lambda: "cannot record" in caplog.text)
-        publish(raw, prefix, plain(1))
+        publish(raw, prefix, external_message(1))
         await eventually(lambda: history(raw, keys))
         raw.delete(keys.coverage)
         await proved(raw, keys)
@@ -281,7 +281,7 @@ async def test_losses_in_quick_succession_are_told_as_one(
         await proved(raw, keys)
         first = now_ms(raw)
         for _ in range(5):
-            await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
+            await asyncio.wait_for(ingestor.subscribed.wait(), TIMEOUT_S)
             raw.client_kill_filter(_type="pubsub")
             await eventually(lambda: not ingestor.subscribed.is_set())
         await eventually(lambda: has_ended(ingestor) and ingestor.is_coverage_compared)

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import redis
 from tests.support.bus import (
-    PATIENCE_S,
+    TIMEOUT_S,
     Proxy,
     eventually,
+    external_message,
     fail_on_command,
     history,
     ingesting,
+    open_reader,
     outgoing,
-    plain,
     publish,
-    reading,
     restart,
     running,
 )
@@ -36,7 +36,7 @@ from pulseboard.wire.errors import InvalidEvent
 
 async def end(raw: redis.Redis, keys: Keys, prefix: str) -> None:
     """Publish one message more, and wait until it is adopted: then all before it were seen to."""
-    publish(raw, prefix, plain(-1, "the-end"), "the-end")
+    publish(raw, prefix, external_message(-1, "the-end"), "the-end")
     await eventually(lambda: history(raw, keys, "the-end"))
 
 
@@ -44,9 +44,9 @@ async def end(raw: redis.Redis, keys: Keys, prefix: str) -> None:
 async def test_a_plain_publish_is_adopted_once_however_many_servers_run(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, servers: int
 ) -> None:
-    async with ingesting(address, keys, prefix, servers), reading(address, keys) as reader:
+    async with ingesting(address, keys, prefix, servers), open_reader(address, keys) as reader:
         for n in range(200):
-            publish(raw, prefix, plain(n))
+            publish(raw, prefix, external_message(n))
         await eventually(lambda: len(reader.entries) >= 200)
         await end(raw, keys, prefix)
         assert [status["n"] for status in history(raw, keys)] == list(range(200))
@@ -62,7 +62,7 @@ async def test_the_same_bytes_published_three_times_are_three_events(
 ) -> None:
     async with ingesting(address, keys, prefix, servers):
         for _ in range(3):
-            publish(raw, prefix, plain(1))
+            publish(raw, prefix, external_message(1))
         await eventually(lambda: len(history(raw, keys)) >= 3)
         await end(raw, keys, prefix)
         assert len(history(raw, keys)) == 3
@@ -74,7 +74,7 @@ async def test_what_came_from_the_feed_is_not_adopted(
     async with ingesting(address, keys, prefix):
         publisher.publish([outgoing(n=n) for n in range(10)])
         publish(
-            raw, prefix, b'{"id":"1-1",' + plain()[1:]
+            raw, prefix, b'{"id":"1-1",' + external_message()[1:]
         )  # an id where the scripts do not write it
         await end(raw, keys, prefix)
         assert raw.xlen(keys.feed) == 11
@@ -91,9 +91,11 @@ async def test_an_id_that_is_none_of_the_feed_makes_no_less_of_a_plain_publish(
         publish(
             raw,
             prefix,
-            json.dumps(json.loads(plain(1)) | {"id": id}, separators=(",", ":")).encode(),
+            json.dumps(
+                json.loads(external_message(1)) | {"id": id}, separators=(",", ":")
+            ).encode(),
         )
-        publish(raw, prefix, json.dumps({"id": id} | json.loads(plain(2))).encode())
+        publish(raw, prefix, json.dumps({"id": id} | json.loads(external_message(2))).encode())
         await end(raw, keys, prefix)
     assert (history(raw, keys), dict(rejections.counts)) == ([{"n": 1}, {"n": 2}], {})
 
@@ -115,7 +117,7 @@ async def test_a_publisher_may_name_its_instance_and_rhythm(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
 ) -> None:
     async with ingesting(address, keys, prefix):
-        publish(raw, prefix, plain(instance="w-9", heartbeat_s=5))
+        publish(raw, prefix, external_message(instance="w-9", heartbeat_s=5))
         await end(raw, keys, prefix)
         stamped: Any = raw.hget(keys.board, "balance-sync/w-9")
         assert json.loads(stamped)["heartbeat_s"] == 5
@@ -126,11 +128,11 @@ async def test_a_server_that_joins_amid_identical_messages_adds_none(
 ) -> None:
     async with ingesting(address, keys, prefix):
         for _ in range(5):
-            publish(raw, prefix, plain(1))
+            publish(raw, prefix, external_message(1))
         await eventually(lambda: len(history(raw, keys)) == 5)
         async with ingesting(address, keys, prefix):
             for _ in range(5):
-                publish(raw, prefix, plain(1))
+                publish(raw, prefix, external_message(1))
             await end(raw, keys, prefix)
             assert len(history(raw, keys)) == 10
 
@@ -140,7 +142,7 @@ async def test_a_server_that_takes_over_adopts_the_next_identical_message(
 ) -> None:
     for expected in (1, 2, 3):  # three servers, one after the other
         async with ingesting(address, keys, prefix):
-            publish(raw, prefix, plain(1))
+            publish(raw, prefix, external_message(1))
             await end(raw, keys, prefix)
             raw.delete(keys.history("the-end"))
             assert len(history(raw, keys)) == expected
@@ -175,16 +177,16 @@ async def test_a_server_that_joined_late_and_is_slow_swallows_nothing_when_the_o
         async with running(first.run()):
             await first.subscribed.wait()
             for _ in range(5):
-                publish(raw, prefix, plain(1))
+                publish(raw, prefix, external_message(1))
             await eventually(lambda: len(history(raw, keys)) == 5)
             task = asyncio.create_task(second.run())
             await second.subscribed.wait()
             for _ in range(3):
-                publish(raw, prefix, plain(1))
+                publish(raw, prefix, external_message(1))
             await eventually(lambda: len(history(raw, keys)) == 8)
         released.set()
         for _ in range(4):
-            publish(raw, prefix, plain(1))
+            publish(raw, prefix, external_message(1))
         await end(raw, keys, prefix)
         assert len(history(raw, keys)) == 12
         task.cancel()
@@ -197,18 +199,18 @@ async def test_what_was_heard_before_a_link_broke_and_adopted_after_it_stood_aga
     with redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port) as raw:
         async with ingesting(own_valkey.address, keys, prefix) as (ingestor,):
             for _ in range(5):
-                publish(raw, prefix, plain(1))
+                publish(raw, prefix, external_message(1))
             await eventually(lambda: len(history(raw, keys)) == 5)
             released = hold(ingestor, monkeypatch)
             for _ in range(3):
-                publish(raw, prefix, plain(1))
+                publish(raw, prefix, external_message(1))
             await eventually(lambda: ingestor._batch_number > 1)  # they are held
             raw.client_kill_filter(_type="pubsub")
             await eventually(lambda: ingestor.losses == 1)
             await eventually(ingestor.subscribed.is_set)
             released.set()
             for _ in range(4):
-                publish(raw, prefix, plain(1))
+                publish(raw, prefix, external_message(1))
             await end(raw, keys, prefix)
             assert len(history(raw, keys)) == 12
 
@@ -218,7 +220,7 @@ async def test_a_word_on_the_channel_of_epochs_that_is_none_changes_nothing(
 ) -> None:
     async with ingesting(address, keys, prefix, 2):
         for word in (b"", b"\xff" * 16, b"x" * 1_000_000, b"a:b"):
-            publish(raw, prefix, plain(1))
+            publish(raw, prefix, external_message(1))
             raw.publish(keys.epochs, word)
         await end(raw, keys, prefix)
         assert len(history(raw, keys)) == 4
@@ -229,14 +231,14 @@ async def test_adopters_hear_again_after_a_restart_and_still_agree(
 ) -> None:
     raw = redis.Redis(host=own_valkey.address.host, port=own_valkey.address.port)
     async with ingesting(own_valkey.address, keys, prefix, 3) as ingestors:
-        publish(raw, prefix, plain(1))
+        publish(raw, prefix, external_message(1))
         await eventually(lambda: history(raw, keys))
         own_valkey.stop()
         await eventually(lambda: not any(ingestor.subscribed.is_set() for ingestor in ingestors))
         with restart(own_valkey):
             await eventually(lambda: all(ingestor.subscribed.is_set() for ingestor in ingestors))
             for n in (1, 1, 2):  # the first two are the bytes from before the restart
-                publish(raw, prefix, plain(n))
+                publish(raw, prefix, external_message(n))
             await end(raw, keys, prefix)
             assert [status["n"] for status in history(raw, keys)] == [1, 1, 1, 2]
     raw.close()
@@ -247,11 +249,11 @@ async def test_a_lost_answer_does_not_make_two_of_one(
 ) -> None:
     """The script ran, its answer never came: the batch is sent again, and is known to have been counted."""
     async with ingesting(proxy.address, keys, prefix):
-        publish(raw, prefix, plain(0))
+        publish(raw, prefix, external_message(0))
         await eventually(lambda: history(raw, keys))
         for n in (1, 2, 3):
             proxy.cut_after(b"EVALSHA")
-            publish(raw, prefix, plain(n))
+            publish(raw, prefix, external_message(n))
             await eventually(lambda n=n: proxy.cuts == n)  # type: ignore[misc]
         await end(raw, keys, prefix)
         assert [status["n"] for status in history(raw, keys)] == [0, 1, 2, 3]
@@ -272,7 +274,7 @@ async def test_a_half_open_subscription_is_condemned_and_heard_again(
         proxy.freeze()
         await eventually(lambda: not ingestor.subscribed.is_set())
         await eventually(ingestor.subscribed.is_set)
-        publish(raw, prefix, plain(1))
+        publish(raw, prefix, external_message(1))
         await eventually(lambda: history(raw, keys))
 
 
@@ -297,13 +299,13 @@ BAD = {
     "no UTF-8": (b"\xff\xfe\x00", "malformed"),
     "empty": (b"", "malformed"),
     "a list": (b"[]", "wrong-type"),
-    "status is text": (plain(status="running"), "wrong-type"),
-    "timestamp is text": (plain(timestamp="now"), "wrong-type"),
+    "status is text": (external_message(status="running"), "wrong-type"),
+    "timestamp is text": (external_message(timestamp="now"), "wrong-type"),
     "a timestamp beyond all dates": (
         b'{"service":"balance-sync","timestamp":1e308,"status":{}}',
         "wrong-type",
     ),
-    "1 MB": (plain(status={"a": "x" * 1_000_000}), "too-large"),
+    "1 MB": (external_message(status={"a": "x" * 1_000_000}), "too-large"),
     "a raw NUL": (b'{"service":"balance-sync","timestamp":1,"status":{"a":"\x00"}}', "malformed"),
     "raw line breaks": (
         b'{"service":"balance-sync","timestamp":1,"status":{"a":"\r\n"}}',
@@ -314,13 +316,13 @@ BAD = {
         b'{"service":"balance-sync","timestamp":1,"status":' + b'{"a":' * 10_000,
         "too-deep",
     ),
-    "33 levels": (plain(status={"a": json.loads("[" * 31 + "]" * 31)}), "too-deep"),
-    "another service": (plain(service="account-discovery"), "channel-mismatch"),
+    "33 levels": (external_message(status={"a": json.loads("[" * 31 + "]" * 31)}), "too-deep"),
+    "another service": (external_message(service="account-discovery"), "channel-mismatch"),
     "half a surrogate pair": (
         b'{"service":"balance-sync","timestamp":1,"status":{"a":"\\ud800"}}',
         "malformed",
     ),
-    "an instance with a slash": (plain(instance="a/b"), "bad-name"),
+    "an instance with a slash": (external_message(instance="a/b"), "bad-name"),
 }
 
 
@@ -360,7 +362,7 @@ async def test_a_channel_that_names_no_service_is_dropped(
 ) -> None:
     rejections = Rejections()
     async with ingesting(address, keys, prefix, rejections=rejections):
-        raw.publish(prefix.encode() + channel.encode("latin-1"), plain(service=channel))
+        raw.publish(prefix.encode() + channel.encode("latin-1"), external_message(service=channel))
         await end(raw, keys, prefix)
         assert dict(rejections.counts) == {"bad-name": 1}
         assert raw.xlen(keys.feed) == 1
@@ -376,8 +378,8 @@ async def test_a_glob_character_in_the_prefix_is_a_character(
     rejections = Rejections()
     async with ingesting(address, keys, prefix, rejections=rejections):
         for other in ("axxb", "axb", "a", "b", "ab"):
-            publish(raw, prefix.replace(odd, other), plain(7))
-        publish(raw, prefix, plain(1))
+            publish(raw, prefix.replace(odd, other), external_message(7))
+        publish(raw, prefix, external_message(1))
         await end(raw, keys, prefix)
         assert history(raw, keys) == [{"n": 1}]
         assert not rejections.counts
@@ -388,8 +390,8 @@ async def test_two_prefixes_and_namespaces_share_one_redis(
 ) -> None:
     one, two = uuid.uuid4().hex, uuid.uuid4().hex
     async with ingesting(address, Keys(one), f"{one}:"), ingesting(address, Keys(two), f"{two}:"):
-        publish(raw, f"{one}:", plain(1))
-        publish(raw, f"{two}:", plain(2))
+        publish(raw, f"{one}:", external_message(1))
+        publish(raw, f"{two}:", external_message(2))
         await end(raw, Keys(one), f"{one}:")
         await end(raw, Keys(two), f"{two}:")
         assert (history(raw, Keys(one)), history(raw, Keys(two))) == ([{"n": 1}], [{"n": 2}])
@@ -404,10 +406,10 @@ async def test_a_refusal_loses_its_batch_with_an_error_and_the_next_is_adopted(
 ) -> None:
     async with ingesting(address, keys, prefix):
         raw.set(keys.feed, "not ours")
-        publish(raw, prefix, plain(1))
+        publish(raw, prefix, external_message(1))
         await eventually(lambda: "which are lost" in caplog.text)
         raw.delete(keys.feed)
-        publish(raw, prefix, plain(2))
+        publish(raw, prefix, external_message(2))
         await end(raw, keys, prefix)
         assert history(raw, keys) == [{"n": 2}]
 
@@ -418,7 +420,7 @@ async def test_a_flood_of_more_than_the_queue_holds_is_adopted_whole(
     async with ingesting(address, keys, prefix, 2):
         with raw.pipeline(transaction=False) as pipeline:
             for n in range(3_000):
-                pipeline.publish(f"{prefix}balance-sync", plain(n))
+                pipeline.publish(f"{prefix}balance-sync", external_message(n))
             pipeline.execute()
         await end(raw, keys, prefix)
         await eventually(lambda: raw.xlen(keys.feed) >= 3_001)
@@ -431,8 +433,8 @@ async def test_adoptions_and_batches_expire(
 ) -> None:
     async with ingesting(address, keys, prefix, 2):
         for n in range(5):
-            publish(raw, prefix, plain(n))
-            publish(raw, prefix, plain(n))
+            publish(raw, prefix, external_message(n))
+            publish(raw, prefix, external_message(n))
         await end(raw, keys, prefix)
         names: Any = raw.keys(f"{{{keys.namespace}}}:ingest*")
         assert len(names) >= 7
@@ -462,7 +464,7 @@ async def test_no_redis_is_waited_out_with_one_error_line(
         await stack.enter_async_context(running(ingestor.run()))
         await eventually(lambda: "Redis subscription lost" in caplog.text)
         with restart(own_valkey):
-            await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
+            await asyncio.wait_for(ingestor.subscribed.wait(), TIMEOUT_S)
             assert caplog.text.count("Redis subscription lost") == 1
 
 
@@ -477,7 +479,7 @@ async def test_each_outage_of_a_quiet_subscription_is_told(
             await eventually(
                 lambda outage=outage: caplog.text.count("Redis subscription lost") == outage  # type: ignore[misc]
             )
-            await asyncio.wait_for(ingestor.subscribed.wait(), PATIENCE_S)
+            await asyncio.wait_for(ingestor.subscribed.wait(), TIMEOUT_S)
             await eventually(ingestor.subscribed.is_set)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 from jsonschema import Draft202012Validator
-from tests.support.commands import RunHost, Till
+from tests.support.commands import RunInstance, TillClient
 from tests.support.server import ServeFixture, Server, eventually
 from tests.support.valkey import run_valkey
 
@@ -29,11 +29,11 @@ def validate(kind: str, data: dict[str, Any]) -> None:
 
 
 async def test_all_instances_do_it_once_and_each_says_so(
-    till: Till, run_host: RunHost, server: Server
+    till: TillClient, run_instance: RunInstance, server: Server
 ) -> None:
     for name in "abc":
-        run_host(name)
-    await till.listens("a", "b", "c")
+        run_instance(name)
+    await till.wait_until_listening("a", "b", "c")
     async with await server.open("/api/stream?kinds=command,receipt") as stream:
         await stream.next()
         command_id = till.send("count", args={"by": 2})
@@ -47,23 +47,25 @@ async def test_all_instances_do_it_once_and_each_says_so(
     validate("command", sent.data)
     for receipt in live:
         validate("receipt", receipt.data)
-    told = await till.settled(command_id, "a", "b", "c")
+    told = await till.wait_until_final(command_id, "a", "b", "c")
     assert till.steps(command_id) == {name: ["received", "accepted", "done"] for name in "abc"}
     assert sorted((each.data["instance"], each.data["receipt"]) for each in live) == sorted(
         (name, each["receipt"]) for name, receipts in told.items() for each in receipts
     )
     assert told["b"][-1]["result"] == 2
-    assert till.counted() == {"a": 2, "b": 2, "c": 2}
+    assert till.run_counts() == {"a": 2, "b": 2, "c": 2}
 
 
-async def test_one_instance_does_what_only_it_was_told(till: Till, run_host: RunHost) -> None:
+async def test_one_instance_does_what_only_it_was_told(
+    till: TillClient, run_instance: RunInstance
+) -> None:
     for name in "ab":
-        run_host(name)
-    await till.listens("a", "b")
+        run_instance(name)
+    await till.wait_until_listening("a", "b")
     command_id = till.send("count", instance="b")
-    await till.settled(command_id, "b")
+    await till.wait_until_final(command_id, "b")
     assert till.steps(command_id) == {"b": ["received", "accepted", "done"]}
-    assert till.counted() == {"b": 1}
+    assert till.run_counts() == {"b": 1}
 
 
 ACCEPTED_FIRST = """
@@ -106,28 +108,30 @@ KILLED = {
 
 
 @pytest.mark.parametrize("stage", KILLED)
-async def test_of_three_instances_one_is_killed(till: Till, run_host: RunHost, stage: str) -> None:
+async def test_of_three_instances_one_is_killed(
+    till: TillClient, run_instance: RunInstance, stage: str
+) -> None:
     program, steps, reason = KILLED[stage]
-    killed = run_host("a", ACCEPTED_FIRST + textwrap.dedent(program))
-    run_host("b")
-    run_host("c")
-    await till.listens("a", "b", "c")
+    killed = run_instance("a", ACCEPTED_FIRST + textwrap.dedent(program))
+    run_instance("b")
+    run_instance("c")
+    await till.wait_until_listening("a", "b", "c")
     command_id = till.send("count", deadline_s=1)
     assert killed.wait() == -signal.SIGKILL
     # It comes back under its name at once, as under any supervisor.
-    run_host("a")
-    told = await till.settled(command_id, "a", "b", "c")
+    run_instance("a")
+    told = await till.wait_until_final(command_id, "a", "b", "c")
     assert till.steps(command_id) == {
         "a": steps,
         "b": ["received", "accepted", "done"],
         "c": ["received", "accepted", "done"],
     }
     assert told["a"][-1]["reason"] in (reason, "restarted" if reason == "lost" else reason)
-    await till.listens("a", "b", "c")
+    await till.wait_until_listening("a", "b", "c")
     again = till.send("count")
-    await till.settled(again, "a", "b", "c")
+    await till.wait_until_final(again, "a", "b", "c")
     did = stage in ("while it does it", "before it says that it is done")
-    assert till.counted() == {"a": 1 + did, "b": 2, "c": 2}
+    assert till.run_counts() == {"a": 1 + did, "b": 2, "c": 2}
 
 
 BAD: list[tuple[dict[str, Any], int, str]] = [
@@ -148,10 +152,10 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
 
 
 async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
-    till: Till, run_host: RunHost, server: Server
+    till: TillClient, run_instance: RunInstance, server: Server
 ) -> None:
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     for body, status, code in BAD:
         answer = server.request("POST", "/api/services/till/commands", json=body)
         assert (answer.status_code, answer.json()["code"]) == (status, code), body
@@ -175,7 +179,7 @@ async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
         )
         assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert server.get("/api/commands/nothing").json()["code"] == "unknown-command-id"
-    assert till.counted() == {}
+    assert till.run_counts() == {}
 
 
 @pytest.mark.parametrize(
@@ -188,18 +192,20 @@ async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
     ],
 )
 async def test_a_page_of_another_site_commands_nothing(
-    till: Till, run_host: RunHost, headers: dict[str, str]
+    till: TillClient, run_instance: RunInstance, headers: dict[str, str]
 ) -> None:
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     answer = till.post("count", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (403, "cross-site")
     assert till.post("count", headers={"sec-fetch-site": "same-origin"}).status_code == 202
 
 
-async def test_the_same_idempotency_key_sends_once(till: Till, run_host: RunHost) -> None:
-    run_host("a")
-    await till.listens("a")
+async def test_the_same_idempotency_key_sends_once(
+    till: TillClient, run_instance: RunInstance
+) -> None:
+    run_instance("a")
+    await till.wait_until_listening("a")
     key = {"idempotency-key": "order-66"}
     first, second = till.post("count", headers=key), till.post("count", headers=key)
     assert (first.status_code, second.status_code) == (202, 200)
@@ -210,13 +216,15 @@ async def test_the_same_idempotency_key_sends_once(till: Till, run_host: RunHost
         till.post("count", headers={"idempotency-key": "x" * 300}).json()["code"]
         == "bad-idempotency-key"
     )
-    await till.settled(first.json()["id"], "a")
-    assert till.counted() == {"a": 1}
+    await till.wait_until_final(first.json()["id"], "a")
+    assert till.run_counts() == {"a": 1}
 
 
-async def test_that_nobody_listens_is_said_at_once(till: Till, run_host: RunHost) -> None:
-    host = run_host("a")
-    await till.listens("a")
+async def test_that_nobody_listens_is_said_at_once(
+    till: TillClient, run_instance: RunInstance
+) -> None:
+    host = run_instance("a")
+    await till.wait_until_listening("a")
     host.kill(signal.SIGTERM)
     host.wait()
     await eventually(lambda: till.post("count").status_code == 409)
@@ -226,62 +234,66 @@ async def test_that_nobody_listens_is_said_at_once(till: Till, run_host: RunHost
 
 
 async def test_what_a_run_that_was_killed_listened_for_is_not_heard_by_the_next(
-    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+    till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
-    first = run_host("a")
-    await till.listens("a")
+    first = run_instance("a")
+    await till.wait_until_listening("a")
     first.kill()
     first.wait()
-    run_host("a", "CommandReceiver.start = lambda self: time.sleep(60)\nservice.update(run=2)")
+    run_instance("a", "CommandReceiver.start = lambda self: time.sleep(60)\nservice.update(run=2)")
     await eventually(lambda: b'"run":2' in (raw.hget(keys.board, "till/a") or b""))
     await eventually(lambda: till.post("count").json()["states"] == {"a": "alive"})
     assert till.post("count").json()["code"] == "no-listener"
 
 
 async def test_what_was_sent_to_a_run_that_was_killed_is_not_waited_for_once_the_next_listens(
-    till: Till, run_host: RunHost
+    till: TillClient, run_instance: RunInstance
 ) -> None:
-    first = run_host("a")
-    await till.listens("a")
+    first = run_instance("a")
+    await till.wait_until_listening("a")
     first.kill(signal.SIGSTOP)
     sent = till.send("count", deadline_s=300)
     first.kill()
     first.wait()
-    run_host("a")
-    receipts = await till.settled(sent, "a")
+    run_instance("a")
+    receipts = await till.wait_until_final(sent, "a")
     assert [(each["receipt"], each["reason"]) for each in receipts["a"]] == [
         ("expired", "not-started")
     ]
     assert "restarted" in receipts["a"][0]["error"]
-    assert till.counted() == {}
+    assert till.run_counts() == {}
 
 
 async def test_what_is_not_begun_in_time_expires_and_is_never_begun(
-    till: Till, run_host: RunHost
+    till: TillClient, run_instance: RunInstance
 ) -> None:
-    host = run_host("a")
-    await till.listens("a")
+    host = run_instance("a")
+    await till.wait_until_listening("a")
     host.kill(signal.SIGSTOP)
     command_id = till.send("count", deadline_s=0.5)
-    await till.settled(command_id, "a")
+    await till.wait_until_final(command_id, "a")
     host.kill(signal.SIGCONT)
-    await till.listens("a")
+    await till.wait_until_listening("a")
     later = till.send("count")
-    await till.settled(later, "a")
+    await till.wait_until_final(later, "a")
     assert till.steps(command_id) == {"a": ["expired"]}
-    assert till.counted() == {"a": 1}
+    assert till.run_counts() == {"a": 1}
 
 
 async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_gone(
-    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    till: TillClient,
+    run_instance: RunInstance,
+    raw: redis.Redis,
+    keys: Keys,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settling = sys.modules[ExpiryCheck.__module__]
     monkeypatch.setattr(settling, "NOT_LISTENING_MS", 500)
     monkeypatch.setattr("pulseboard.bus.commands.sender.OPEN_PAGE_SIZE", 2)
     monkeypatch.setattr(settling, "OPEN_PAGE_SIZE", 2)
-    host = run_host("a", "service.command('slow')(lambda: time.sleep(60))")
-    run_host("b")
-    await till.listens("a", "b")
+    host = run_instance("a", "service.command('slow')(lambda: time.sleep(60))")
+    run_instance("b")
+    await till.wait_until_listening("a", "b")
     begun = [
         till.send("slow", deadline_s=80_000) for _ in range(4)
     ]  # more than are looked at in one go
@@ -290,7 +302,7 @@ async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_go
     command_id = till.send("count", deadline_s=80_000)
     host.kill()
     raw.delete(keys.listener("till", "a"))  # which ends by itself, 12 s after it was said last
-    told = await till.settled(command_id, "a", "b")
+    told = await till.wait_until_final(command_id, "a", "b")
     assert (told["a"][-1]["receipt"], told["a"][-1]["error"]) == (
         "expired",
         "the instance is no longer listening",
@@ -299,14 +311,14 @@ async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_go
 
 
 async def test_an_instance_that_was_taken_for_lost_has_the_last_word(
-    till: Till, run_host: RunHost
+    till: TillClient, run_instance: RunInstance
 ) -> None:
-    host = run_host("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
-    await till.listens("a")
+    host = run_instance("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
+    await till.wait_until_listening("a")
     command_id = till.send("slow")
     await eventually(lambda: "accepted" in till.steps(command_id).get("a", ()))
     host.kill(signal.SIGSTOP)
-    told = await till.settled(command_id, "a")
+    told = await till.wait_until_final(command_id, "a")
     assert told["a"][-1]["reason"] == "lost"
     host.kill(signal.SIGCONT)
     await eventually(lambda: till.steps(command_id)["a"][-1] == "done")
@@ -314,8 +326,8 @@ async def test_an_instance_that_was_taken_for_lost_has_the_last_word(
 
 
 async def test_a_plain_publish_commands_as_the_seed_says(
-    till: Till,
-    run_host: RunHost,
+    till: TillClient,
+    run_instance: RunInstance,
     raw: redis.Redis,
     prefix: str,
     serve: ServeFixture,
@@ -323,15 +335,15 @@ async def test_a_plain_publish_commands_as_the_seed_says(
 ) -> None:
     await eventually(serve(address).is_ready)  # two servers hear it, and it is sent once
     for name in "ab":
-        run_host(name)
-    await till.listens("a", "b")
+        run_instance(name)
+    await till.wait_until_listening("a", "b")
     raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "till"}))
-    await eventually(lambda: till.counted() == {"a": 1, "b": 1})
+    await eventually(lambda: till.run_counts() == {"a": 1, "b": 1})
     raw.publish(
         f"{prefix}commands",
         json.dumps({"command": "count", "service": "till", "instance": "b", "args": {"by": 5}}),
     )
-    await eventually(lambda: till.counted() == {"a": 1, "b": 6})
+    await eventually(lambda: till.run_counts() == {"a": 1, "b": 6})
     await eventually(
         lambda: (
             [each["receipt"] for kind, each in till.audit() if kind == "receipt"].count("done") == 3
@@ -343,7 +355,7 @@ async def test_a_plain_publish_commands_as_the_seed_says(
 
 
 async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_reason(
-    till: Till, server: Server, raw: redis.Redis, prefix: str
+    till: TillClient, server: Server, raw: redis.Redis, prefix: str
 ) -> None:
     raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"}))
     raw.publish(f"{prefix}commands", json.dumps({"command": "count"}))
@@ -354,7 +366,7 @@ async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_rea
 
 
 async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_did(
-    till: Till, server: Server, raw: redis.Redis, keys: Keys, prefix: str
+    till: TillClient, server: Server, raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
     for n in range(300):
         command = {
@@ -373,7 +385,7 @@ async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_d
 
 
 async def test_refused_plain_commands_that_are_not_written_down_are_counted_all_the_same(
-    till: Till, server: Server, raw: redis.Redis, keys: Keys, prefix: str
+    till: TillClient, server: Server, raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
     """Servers pass over different ones: were these not counted, the command might be lost when it can be obeyed again."""
     for _ in range(15):
@@ -388,10 +400,10 @@ async def test_refused_plain_commands_that_are_not_written_down_are_counted_all_
 
 
 async def test_records_of_many_large_commands_go_soon(
-    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+    till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     assert raw.ttl(keys.command(till.send("count"))) > 86_400
     for _ in range(150):
         raw.xadd(keys.commands, {"service": "other", "data": "x" * 15_000, "signature": ""})
@@ -408,9 +420,9 @@ HOSTILE = [  # more of them in test_arguments
 
 @pytest.mark.parametrize("schema", HOSTILE)
 async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
-    till: Till,
+    till: TillClient,
     server: Server,
-    run_host: RunHost,
+    run_instance: RunInstance,
     raw: redis.Redis,
     keys: Keys,
     prefix: str,
@@ -432,23 +444,23 @@ async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
 
 
 async def test_what_somebody_puts_in_redis_among_the_open_commands_keeps_none_from_its_end(
-    till: Till, server: Server, run_host: RunHost, raw: redis.Redis, keys: Keys
+    till: TillClient, server: Server, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
-    host = run_host("a")
-    await till.listens("a")
+    host = run_instance("a")
+    await till.wait_until_listening("a")
     raw.set(keys.command("c0ffee"), "no hash")
     raw.zadd(keys.open_commands, {b"\xff\xfe": 0, b"c0ffee": 1, b"nobody knows it": 2})
     host.kill(signal.SIGSTOP)
-    await till.settled(till.send("count", deadline_s=0.5), "a")
+    await till.wait_until_final(till.send("count", deadline_s=0.5), "a")
     assert server.is_ready()
     await eventually(lambda: not raw.zcard(keys.open_commands))
 
 
 async def test_an_idempotency_key_that_stands_for_nothing_sensible_is_refused(
-    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+    till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     till.post("count", headers={"idempotency-key": "k"})
     (key,) = raw.keys(keys.idempotency("*"))
     raw.set(key, b"\xff")
@@ -459,7 +471,7 @@ async def test_an_idempotency_key_that_stands_for_nothing_sensible_is_refused(
 
 
 async def test_arguments_that_nest_too_deep_to_be_read_are_refused(
-    till: Till, server: Server
+    till: TillClient, server: Server
 ) -> None:
     body = b'{"command": "count", "args": {"by": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}"
     answer = server.request(
@@ -475,7 +487,7 @@ KEY = "a key of good length"
 
 
 async def test_with_a_key_only_signed_commands_are_obeyed(
-    run_host: RunHost,
+    run_instance: RunInstance,
     serve: ServeFixture,
     address: RedisAddress,
     raw: redis.Redis,
@@ -484,11 +496,11 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
 ) -> None:
     server = serve(address, command_key=KEY)
     await eventually(server.is_ready)
-    till = Till(server, raw, keys)
-    run_host("a", PULSEBOARD_COMMAND_KEY=KEY)
-    await till.listens("a")
+    till = TillClient(server, raw, keys)
+    run_instance("a", PULSEBOARD_COMMAND_KEY=KEY)
+    await till.wait_until_listening("a")
     command_id = till.send("count")
-    assert [each["receipt"] for each in (await till.settled(command_id, "a"))["a"]] == [
+    assert [each["receipt"] for each in (await till.wait_until_final(command_id, "a"))["a"]] == [
         "received",
         "accepted",
         "done",
@@ -517,62 +529,64 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
     for fields in forged:
         raw.xadd(keys.commands, fields)
     last = till.send("count")
-    await till.settled(last, "a")
+    await till.wait_until_final(last, "a")
     refusals = [
         each["reason"].split(":")[0] for _, each in till.audit() if each.get("receipt") == "refused"
     ]
-    assert till.counted() == {"a": 2}
+    assert till.run_counts() == {"a": 2}
     assert refusals == ["bad-signature"]  # of the others the first command's last word stands
 
 
-async def test_a_server_without_the_key_commands_nothing(till: Till, run_host: RunHost) -> None:
-    run_host("a", PULSEBOARD_COMMAND_KEY=KEY)
-    await till.listens("a")
-    told = await till.settled(till.send("count"), "a")
+async def test_a_server_without_the_key_commands_nothing(
+    till: TillClient, run_instance: RunInstance
+) -> None:
+    run_instance("a", PULSEBOARD_COMMAND_KEY=KEY)
+    await till.wait_until_listening("a")
+    told = await till.wait_until_final(till.send("count"), "a")
     assert [each["receipt"] for each in told["a"]] == ["refused"]
     assert told["a"][0]["reason"].startswith("unsigned")
 
 
 async def test_commands_are_heard_again_after_redis_was_away(
-    run_host: RunHost, serve: ServeFixture, keys: Keys
+    run_instance: RunInstance, serve: ServeFixture, keys: Keys
 ) -> None:
     with run_valkey() as valkey:
         server = serve(valkey.address)
         await eventually(server.is_ready)
         with redis.Redis(port=valkey.address.port) as raw:
-            till = Till(server, raw, keys)
-            run_host("a", redis_url=valkey.address.url)
-            await till.listens("a")
+            till = TillClient(server, raw, keys)
+            run_instance("a", redis_url=valkey.address.url)
+            await till.wait_until_listening("a")
             first = till.send("count")
-            await till.settled(first, "a")
+            await till.wait_until_final(first, "a")
             valkey.stop()
             await eventually(lambda: not server.is_ready())
             valkey.start()
             await eventually(server.is_ready)
-            await till.listens("a")
-            await till.settled(till.send("count"), "a")
+            await till.wait_until_listening("a")
+            await till.wait_until_final(till.send("count"), "a")
             # What was read before is not read again.
-            assert till.counted() == {"a": 2}
+            assert till.run_counts() == {"a": 2}
 
 
 async def test_what_a_command_is_told_does_not_say_how_long_it_is_kept(
-    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+    till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
-    run_host("a", "service.command('note')(lambda expires: expires)")
-    await till.listens("a")
+    run_instance("a", "service.command('note')(lambda expires: expires)")
+    await till.wait_until_listening("a")
     command_id = till.send("note", args={"expires": 9_999_999_999_999})
     assert raw.ttl(keys.command(command_id)) <= 7 * 86_400 + 31
-    told = await till.settled(command_id, "a")
+    told = await till.wait_until_final(command_id, "a")
     assert told["a"][-1]["result"] == 9_999_999_999_999
 
 
 async def test_the_audit_says_who_did_what_and_what_came_of_it(
-    till: Till, run_host: RunHost
+    till: TillClient, run_instance: RunInstance
 ) -> None:
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     command_id = till.send("count")
-    await till.settled(command_id, "a")
+    await till.wait_until_final(command_id, "a")
     (kind, deed), *outcomes = till.audit()
     assert (kind, deed["command_id"], deed["command"], deed["origin"], deed["source"]) == (
         "command",
@@ -589,10 +603,10 @@ async def test_the_audit_says_who_did_what_and_what_came_of_it(
 
 
 async def test_there_is_an_end_to_what_may_be_open(
-    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys, server: Server
+    till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys, server: Server
 ) -> None:
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     # Their records are gone, so the servers will let go of them.
     raw.zadd(keys.open_commands, {f"{n:032x}": n for n in range(1_000)})
     refused = till.post("count")
@@ -602,10 +616,10 @@ async def test_there_is_an_end_to_what_may_be_open(
 
 
 async def test_of_many_commands_the_records_go_sooner(
-    till: Till, run_host: RunHost, raw: redis.Redis, keys: Keys
+    till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
-    run_host("a")
-    await till.listens("a")
+    run_instance("a")
+    await till.wait_until_listening("a")
     week_s = 7 * 86_400
     first = till.send("ping", deadline_s=100)
     assert week_s + 90 < raw.ttl(keys.command(first)) <= week_s + 101

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from tests.support.server import Publisher, ServeFixture, Server, Shout, eventually
+from tests.support.server import ExternalPublisher, LogPublisher, ServeFixture, Server, eventually
 from tests.support.valkey import run_valkey
 
 from pulseboard.bus.keys import Keys
@@ -22,7 +22,7 @@ def lines_of(text: str) -> list[Any]:
 
 
 async def test_a_history_is_exported_whole_and_the_oldest_first(
-    server: Server, publish: Publisher
+    server: Server, publish: ExternalPublisher
 ) -> None:
     for n in range(450):
         publish("balance-sync", n=n)
@@ -43,9 +43,11 @@ async def test_a_history_is_exported_whole_and_the_oldest_first(
     assert between == [event for event in events if start <= event["id"].split("-")[0] <= end]
 
 
-async def test_logs_are_exported_as_they_are_filtered(server: Server, shout: Shout) -> None:
+async def test_logs_are_exported_as_they_are_filtered(
+    server: Server, publish_log: LogPublisher
+) -> None:
     for n in range(250):
-        shout(f"line {n}", level="error" if n % 5 == 0 else "info")
+        publish_log(f"line {n}", level="error" if n % 5 == 0 else "info")
     path = "/api/services/report/logs?format=jsonl&level=error&contains=LINE"
     await eventually(lambda: server.get(path).text.count("\n") == 50)
     assert [line["message"] for line in lines_of(server.get(path).text)] == [
@@ -54,10 +56,10 @@ async def test_logs_are_exported_as_they_are_filtered(server: Server, shout: Sho
 
 
 async def test_the_logs_of_all_services_are_merged_in_the_order_they_came(
-    server: Server, shout: Shout
+    server: Server, publish_log: LogPublisher
 ) -> None:
     for n in range(120):
-        shout(f"{n}", service=f"service-{n % 3}" if n < 100 else "service-0")
+        publish_log(f"{n}", service=f"service-{n % 3}" if n < 100 else "service-0")
     await eventually(lambda: len(server.get("/api/logs?limit=1000").json().get("lines", [])) == 120)
     exported = lines_of(server.get("/api/logs?format=jsonl").text)
     assert [line["message"] for line in exported] == [f"{n}" for n in range(120)]
@@ -93,7 +95,9 @@ async def test_what_cannot_be_exported_is_a_problem(server: Server, query: str) 
         )
 
 
-async def test_the_head_of_an_export_has_no_body(server: Server, publish: Publisher) -> None:
+async def test_the_head_of_an_export_has_no_body(
+    server: Server, publish: ExternalPublisher
+) -> None:
     publish("balance-sync", n=1)
     answer = server.request("HEAD", "/api/services/balance-sync/history?format=jsonl")
     assert (answer.status_code, answer.content) == (200, b"")

@@ -3,17 +3,19 @@
 from typing import Any
 
 import pytest
-from tests.support.server import Message, Server, Shout, eventually
+from tests.support.server import LogPublisher, Message, Server, eventually
 
 
 def said(message: Message) -> list[str]:
     return [line["message"] for line in message.data["lines"]]
 
 
-async def test_a_line_is_streamed_with_an_id_of_its_own(server: Server, shout: Shout) -> None:
+async def test_a_line_is_streamed_with_an_id_of_its_own(
+    server: Server, publish_log: LogPublisher
+) -> None:
     async with await server.open("/api/stream?kinds=log") as stream:
         assert (await stream.next()).event == "board"
-        shout("no such user", level="WARN", user=7, logger="auth")
+        publish_log("no such user", level="WARN", user=7, logger="auth")
         log = await stream.until(lambda message: message.event == "log")
     assert log.data == {
         "service": "report",
@@ -43,18 +45,18 @@ async def test_a_line_is_streamed_with_an_id_of_its_own(server: Server, shout: S
     ],
 )
 async def test_the_filters_hold_live_when_resuming_and_in_history(
-    server: Server, shout: Shout, query: str, wanted: list[str]
+    server: Server, publish_log: LogPublisher, query: str, wanted: list[str]
 ) -> None:
     async with (
         await server.open(f"/api/stream?{query}") as stream,
         await server.open() as everything,
     ):
         start = (await stream.next()).id
-        shout("disk ok")
-        shout("slow", level="warning", note="Seven seconds")
-        shout("disk full", level="error")
-        shout("elsewhere", service="other")
-        shout("the end", service="other", level="critical", note="disk", contains="seven")
+        publish_log("disk ok")
+        publish_log("slow", level="warning", note="Seven seconds")
+        publish_log("disk full", level="error")
+        publish_log("elsewhere", service="other")
+        publish_log("the end", service="other", level="critical", note="disk", contains="seven")
         end = await everything.until(
             lambda message: message.event == "log" and said(message) == ["the end"]
         )
@@ -72,10 +74,10 @@ async def test_the_filters_hold_live_when_resuming_and_in_history(
 
 
 async def test_history_is_read_page_by_page_without_gap_or_repeat(
-    server: Server, shout: Shout
+    server: Server, publish_log: LogPublisher
 ) -> None:
     for n in range(25):
-        shout(f"line {n}")
+        publish_log(f"line {n}")
     await eventually(
         lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 25
     )
@@ -91,13 +93,13 @@ async def test_history_is_read_page_by_page_without_gap_or_repeat(
 
 
 async def test_a_filter_that_takes_next_to_nothing_says_where_to_go_on(
-    server: Server, shout: Shout, monkeypatch: pytest.MonkeyPatch
+    server: Server, publish_log: LogPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.history.reader.SCAN_MAX_ENTRIES", 20)
     monkeypatch.setattr("pulseboard.bus.history.reader.PAGE", 10)
-    shout("the needle")
+    publish_log("the needle")
     for n in range(50):
-        shout(f"hay {n}")
+        publish_log(f"hay {n}")
     await eventually(
         lambda: server.get("/api/services/report/logs?contains=49").json().get("lines", [])
     )
@@ -117,9 +119,9 @@ async def test_a_filter_that_takes_next_to_nothing_says_where_to_go_on(
     "before", ["0-0", "0-18446744073709551615", "18446744073709551615-18446744073709551615"]
 )
 async def test_any_place_that_can_be_is_one_to_go_back_from(
-    server: Server, shout: Shout, before: str
+    server: Server, publish_log: LogPublisher, before: str
 ) -> None:
-    shout("said")
+    publish_log("said")
     await eventually(lambda: server.get("/api/services/report/logs").json().get("lines", []))
     logs = server.get(f"/api/services/report/logs?before={before}.0")
     history = server.get(f"/api/services/report/history?before={before}")
@@ -127,12 +129,14 @@ async def test_any_place_that_can_be_is_one_to_go_back_from(
     assert len(logs.json()["lines"]) == (0 if before.startswith("0-") else 1)
 
 
-async def test_history_is_read_between_two_moments(server: Server, shout: Shout) -> None:
-    shout("before")
+async def test_history_is_read_between_two_moments(
+    server: Server, publish_log: LogPublisher
+) -> None:
+    publish_log("before")
     await eventually(lambda: server.get("/api/services/report/logs").json().get("lines", []))
     (first,) = server.get("/api/services/report/logs").json()["lines"]
     after_ms = int(first["id"].split("-")[0]) + 1
-    shout("after")
+    publish_log("after")
     await eventually(
         lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 2
     )

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import redis
-from tests.support.server import EXPECTED, Publisher, ServeFixture, Server, eventually
+from tests.support.server import EXPECTED, ExternalPublisher, ServeFixture, Server, eventually
 from tests.support.valkey import run_valkey
 
 
@@ -13,7 +13,7 @@ def services(server: Server) -> dict[str, Any]:
 
 
 async def test_every_service_stands_there_by_name_expected_or_not(
-    server: Server, publish: Publisher
+    server: Server, publish: ExternalPublisher
 ) -> None:
     assert [*services(server)] == sorted(EXPECTED)
     assert services(server)["balance-sync"] == {

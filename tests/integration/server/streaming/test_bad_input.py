@@ -5,7 +5,7 @@ import logging
 
 import pytest
 import redis
-from tests.support.server import Publisher, Server, eventually
+from tests.support.server import ExternalPublisher, Server, eventually
 
 
 def event(service: object = "balance-sync", **changes: object) -> str:
@@ -62,7 +62,7 @@ async def test_bad_publishes_are_dropped_counted_and_told_once_a_reason(
     server: Server,
     raw: redis.Redis,
     prefix: str,
-    publish: Publisher,
+    publish: ExternalPublisher,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "pulseboard.rejections")
@@ -113,7 +113,7 @@ async def test_odd_but_valid_publishes_arrive_as_they_are(
 
 
 async def test_what_others_write_into_the_feed_itself_breaks_no_stream(
-    server: Server, raw: redis.Redis, namespace: str, publish: Publisher
+    server: Server, raw: redis.Redis, namespace: str, publish: ExternalPublisher
 ) -> None:
     feed, heartbeats, board = (
         f"{{{namespace}}}:{name}" for name in ("feed", "heartbeats", "board")

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 from tests.support.server import (
-    Publisher,
+    ExternalPublisher,
     ServeFixture,
     Server,
     Stream,
@@ -92,7 +92,9 @@ def _shows(message: tuple[str | None, Any], number: int) -> bool:
     return event in ("board", "status") and f'"n": {number},' in str(data).replace("'", '"')
 
 
-async def test_two_hundred_readers_all_see_the_same(server: Server, publish: Publisher) -> None:
+async def test_two_hundred_readers_all_see_the_same(
+    server: Server, publish: ExternalPublisher
+) -> None:
     streams = await asyncio.gather(
         *[server.open("/api/services/status/stream") for _ in range(200)]
     )
@@ -109,7 +111,7 @@ async def test_two_hundred_readers_all_see_the_same(server: Server, publish: Pub
 
 
 async def test_an_update_reaches_an_open_stream_without_waiting_for_anything(
-    server: Server, publish: Publisher
+    server: Server, publish: ExternalPublisher
 ) -> None:
     async with await server.open("/api/services/status/stream") as stream:
         await stream.next()

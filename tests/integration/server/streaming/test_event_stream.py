@@ -5,14 +5,14 @@ import contextlib
 from typing import Any
 
 import pytest
-from tests.support.server import EXPECTED, Publisher, ServeFixture, Server, eventually
+from tests.support.server import EXPECTED, ExternalPublisher, ServeFixture, Server, eventually
 
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.sdk.service import Service
 
 
 async def test_the_board_comes_first_and_then_each_status(
-    any_server: Server, publish: Publisher
+    any_server: Server, publish: ExternalPublisher
 ) -> None:
     publish("report", n=0)
     await eventually(lambda: any_server.health()["instances"] == 1)
@@ -114,7 +114,7 @@ async def test_pings_come_in_the_rhythm_that_the_board_declares(
 class TestResume:
     @pytest.mark.parametrize("how", ["header", "query"])
     async def test_what_was_missed_follows_once(
-        self, any_server: Server, publish: Publisher, how: str
+        self, any_server: Server, publish: ExternalPublisher, how: str
     ) -> None:
         async with await any_server.open() as stream:
             publish("balance-sync", n=1)
@@ -136,7 +136,7 @@ class TestResume:
         assert [message.data["status"]["n"] for message in messages[2:]] == [2, 3, 4, 5]
 
     async def test_the_header_wins_over_the_older_address(
-        self, server: Server, publish: Publisher
+        self, server: Server, publish: ExternalPublisher
     ) -> None:
         async with await server.open() as stream:
             ids = []
@@ -153,7 +153,7 @@ class TestResume:
         "since", ["1-0", "99999999999999-7"], ids=["forgotten", "of another Redis"]
     )
     async def test_an_id_that_nobody_knows_is_answered_with_a_reset_and_the_board(
-        self, any_server: Server, publish: Publisher, since: str
+        self, any_server: Server, publish: ExternalPublisher, since: str
     ) -> None:
         publish("balance-sync", n=1)
         await eventually(lambda: any_server.health()["instances"] == 1)
@@ -164,7 +164,7 @@ class TestResume:
         assert board.data["instances"][0]["status"] == {"n": 1}
 
     async def test_a_reader_that_reconnects_all_the_time_misses_nothing(
-        self, server: Server, publish: Publisher
+        self, server: Server, publish: ExternalPublisher
     ) -> None:
         seen: list[int] = []
         last: str | None = None
@@ -192,7 +192,9 @@ class TestResume:
         assert seen == list(range(300))
 
 
-async def test_filters_leave_only_what_was_asked_for(server: Server, publish: Publisher) -> None:
+async def test_filters_leave_only_what_was_asked_for(
+    server: Server, publish: ExternalPublisher
+) -> None:
     async with await server.open("/api/stream?services=report,balance-sync&kinds=status") as stream:
         board = await stream.next()
         assert board.data["expect"] == ["balance-sync"]
@@ -220,7 +222,7 @@ async def test_a_question_that_cannot_be_meant_is_a_problem_document(server: Ser
 
 
 async def test_two_requests_sent_at_once_are_answered_one_after_the_other(
-    server: Server, publish: Publisher
+    server: Server, publish: ExternalPublisher
 ) -> None:
     """The stream took the state of the connection's latest request for its own, and wrote without chunks."""
     paths = ("/api/services/status/stream", "/healthz")
@@ -237,7 +239,7 @@ async def test_two_requests_sent_at_once_are_answered_one_after_the_other(
 
 
 async def test_a_body_that_is_sent_along_does_no_harm(
-    any_server: Server, publish: Publisher
+    any_server: Server, publish: ExternalPublisher
 ) -> None:
     async with await any_server.open(head="Content-Length: 300000\r\n") as stream:
         stream.send(b"x" * 300_000)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.support.server import Publisher, ServeFixture, eventually
+from tests.support.server import ExternalPublisher, ServeFixture, eventually
 
 from pulseboard.bus.connection.address import RedisAddress
 
@@ -10,7 +10,7 @@ COUNT = 60
 
 
 async def test_a_reader_that_goes_on_where_its_stream_ended_misses_nothing(
-    serve: ServeFixture, address: RedisAddress, publish: Publisher
+    serve: ServeFixture, address: RedisAddress, publish: ExternalPublisher
 ) -> None:
     server = serve(address, stream_lifetime_s=0.3, ping_s=0.02)
     await eventually(server.is_ready)

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.server import LIMIT_S, Publisher, Server, eventually
+from tests.support.server import LIMIT_S, ExternalPublisher, Server, eventually
 
 from pulseboard.server.streaming import uvicorn_protocol
 
@@ -71,7 +71,7 @@ async def test_each_request_has_its_own_time(
             assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_stream_goes_on(server: Server, publish: Publisher) -> None:
+async def test_a_stream_goes_on(server: Server, publish: ExternalPublisher) -> None:
     async with (
         await server.open("/api/services/status/stream") as stream,
         await server.open() as other,

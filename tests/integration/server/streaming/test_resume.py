@@ -13,8 +13,8 @@ import pytest
 import redis
 from tests.support.server import (
     LIMIT_S,
+    ExternalPublisher,
     Message,
-    Publisher,
     ServeFixture,
     Server,
     Stream,
@@ -39,7 +39,9 @@ async def read_status(stream: Stream, count: int) -> list[Message]:
     return [await stream.until(is_status) for _ in range(count)]
 
 
-async def ids_of(server: Server, publish: Publisher, count: int, first: int = 0) -> list[str]:
+async def ids_of(
+    server: Server, publish: ExternalPublisher, count: int, first: int = 0
+) -> list[str]:
     """Publish so many events and return their ids."""
     async with await server.open() as stream:
         await stream.next()
@@ -59,7 +61,7 @@ def nothing_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def fresh(
     server: Server,
-    publish: Publisher,
+    publish: ExternalPublisher,
     serve: ServeFixture,
     address: RedisAddress,
     http: Any,
@@ -73,7 +75,7 @@ async def fresh(
 
 
 async def test_a_server_that_started_since_resumes_from_redis(
-    fresh: tuple[list[str], Server], publish: Publisher
+    fresh: tuple[list[str], Server], publish: ExternalPublisher
 ) -> None:
     ids, other = fresh
     async with await other.open(f"/api/stream?since={ids[3]}") as stream:
@@ -86,7 +88,7 @@ async def test_a_server_that_started_since_resumes_from_redis(
 
 
 async def test_the_seeds_stream_resumes_from_redis_as_well(
-    fresh: tuple[list[str], Server], publish: Publisher
+    fresh: tuple[list[str], Server], publish: ExternalPublisher
 ) -> None:
     ids, other = fresh
     async with await other.open(
@@ -101,7 +103,7 @@ async def test_the_seeds_stream_resumes_from_redis_as_well(
 
 
 async def test_one_that_missed_nothing_is_sent_nothing_twice(
-    fresh: tuple[list[str], Server], publish: Publisher
+    fresh: tuple[list[str], Server], publish: ExternalPublisher
 ) -> None:
     ids, other = fresh
     async with await other.open(f"/api/stream?since={ids[-1]}") as stream:
@@ -112,7 +114,11 @@ async def test_one_that_missed_nothing_is_sent_nothing_twice(
 
 
 async def test_a_crowd_that_comes_back_after_a_restart_asks_redis_nothing(
-    server: Server, publish: Publisher, serve: ServeFixture, address: RedisAddress, raw: redis.Redis
+    server: Server,
+    publish: ExternalPublisher,
+    serve: ServeFixture,
+    address: RedisAddress,
+    raw: redis.Redis,
 ) -> None:
     ids = await ids_of(server, publish, 10)
     other = serve(address)
@@ -134,7 +140,7 @@ async def test_a_crowd_that_comes_back_after_a_restart_asks_redis_nothing(
 
 @pytest.mark.usefixtures("nothing_read_ahead")
 async def test_filters_hold_for_what_is_read_from_redis(
-    server: Server, publish: Publisher, serve: ServeFixture
+    server: Server, publish: ExternalPublisher, serve: ServeFixture
 ) -> None:
     (start,) = await ids_of(server, publish, 1)
     for n in range(1, 7):
@@ -154,7 +160,7 @@ async def test_filters_hold_for_what_is_read_from_redis(
     "since", ["yesterday", "1-0\r\nevil: 1", "9" * 400, "1-0-0", "-1", "1-0", "99999999999999-7"]
 )
 async def test_no_id_whatever_it_is_gives_a_silent_gap_or_an_error(
-    server: Server, publish: Publisher, raw: redis.Redis, keys: Keys, since: str, way: str
+    server: Server, publish: ExternalPublisher, raw: redis.Redis, keys: Keys, since: str, way: str
 ) -> None:
     """An EventSource takes an error for the last word and never comes back."""
     await ids_of(server, publish, 3)
@@ -204,7 +210,7 @@ async def test_more_than_is_worth_reading_is_a_reset(
 
 
 async def test_a_crowd_that_comes_back_at_once_gets_all_of_it_each(
-    fresh: tuple[list[str], Server], publish: Publisher
+    fresh: tuple[list[str], Server], publish: ExternalPublisher
 ) -> None:
     ids, other = fresh
 
@@ -235,7 +241,7 @@ def fill(raw: redis.Redis, prefix: str, count: int) -> Callable[[], None]:
 
 async def test_a_reader_that_is_slow_to_take_what_it_missed_gets_it_and_one_that_is_frozen_is_let_go(
     server: Server,
-    publish: Publisher,
+    publish: ExternalPublisher,
     serve: ServeFixture,
     raw: redis.Redis,
     prefix: str,

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from tests.support.server import Publisher, ServeFixture, Server, Stream, eventually
+from tests.support.server import ExternalPublisher, ServeFixture, Server, Stream, eventually
 
 from pulseboard.bus.connection.address import RedisAddress
 
@@ -23,7 +23,7 @@ async def test_snapshot_holds_the_expected_services_before_they_are_seen(server:
 
 
 async def test_snapshot_holds_the_last_status_of_each_service(
-    server: Server, publish: Publisher
+    server: Server, publish: ExternalPublisher
 ) -> None:
     publish("balance-sync", done=1)
     publish("balance-sync", done=2, queue={"high": []})
@@ -45,7 +45,7 @@ async def test_stream_has_the_seeds_headers(any_server: Server) -> None:
 
 
 async def test_first_message_is_the_snapshot_and_then_comes_every_update_as_it_was_published(
-    any_server: Server, publish: Publisher
+    any_server: Server, publish: ExternalPublisher
 ) -> None:
     async with await any_server.open(PATH) as stream:
         first = await stream.next()
@@ -61,7 +61,7 @@ async def test_first_message_is_the_snapshot_and_then_comes_every_update_as_it_w
 
 
 async def test_a_burst_of_a_thousand_publishes_arrives_whole_and_in_order(
-    any_server: Server, publish: Publisher
+    any_server: Server, publish: ExternalPublisher
 ) -> None:
     async with await any_server.open(PATH) as stream:
         await stream.next()
@@ -81,7 +81,9 @@ async def test_heartbeats_keep_a_quiet_stream_open(
             comments += (await stream.next(comments=True)).comment == "heartbeat"
 
 
-async def test_who_hangs_up_is_cleaned_up_after(any_server: Server, publish: Publisher) -> None:
+async def test_who_hangs_up_is_cleaned_up_after(
+    any_server: Server, publish: ExternalPublisher
+) -> None:
     streams = [await any_server.open(path) for path in (PATH, PATH, "/api/stream", "/api/stream")]
     await eventually(lambda: any_server.health()["clients"] == 4)
     for stream, end in zip(streams, (Stream.close, Stream.reset) * 2, strict=True):
@@ -92,7 +94,7 @@ async def test_who_hangs_up_is_cleaned_up_after(any_server: Server, publish: Pub
 
 
 async def test_an_http_1_0_client_gets_plain_bytes_to_the_end_of_the_connection(
-    any_server: Server, publish: Publisher
+    any_server: Server, publish: ExternalPublisher
 ) -> None:
     """It knows no chunks: their sizes stood between the messages."""
     async with await any_server.open(PATH, version="1.0") as stream:
