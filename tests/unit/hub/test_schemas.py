@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
-from tests.support.hub import ListSink, attach, entry, join, lifecycle, messages, reset
+from tests.support.hub import ListSink, attach, attach_sink, entry, lifecycle, messages, reset
 
 from pulseboard.bus.clock import RedisClock
 from pulseboard.bus.feed.entries import Batch, FeedUnavailable, Heartbeat
@@ -24,7 +24,7 @@ SPEC = Path(__file__).parents[3] / "spec"
 @pytest.mark.parametrize("event", ["board", "status", "heartbeats", "ping", "lifecycle"])
 def test_a_message_matches_its_schema(hub: Hub, event: str) -> None:
     hub.apply(reset(2, entry(1, "a", "i", heartbeat_s=5.0), entry(2, "b")))
-    sink = join(hub)
+    sink = attach_sink(hub)
     hub.apply(
         Batch([entry(3, "a", "i", heartbeat_s=5.0), entry(4, "b"), lifecycle(5, "lost", "b")])
     )
@@ -32,7 +32,7 @@ def test_a_message_matches_its_schema(hub: Hub, event: str) -> None:
     hub.report_gap(CoverageGapView(1, None))
     hub.apply(FeedUnavailable("connection refused"))
     hub.apply(Batch(heartbeats=[Heartbeat("a", "i", 8), Heartbeat("c", "", 8, 2_000)]))
-    late = join(hub)
+    late = attach_sink(hub)
     check([*sink.writes, *late.writes], event)
 
 
