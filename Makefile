@@ -55,6 +55,6 @@ lock: ## lock the newest dependencies that fit pyproject.toml
 	@scripts/lock
 
 clean: ## remove whatever was made here
-	@rm -rf .venv .venv-* .uv dist build web/node_modules tests/compatibility/node_modules src/pulseboard/server/static \
+	@rm -rf .venv .venv-* .uv dist build web/node_modules docs/node_modules tests/compatibility/node_modules src/pulseboard/server/static \
 	  .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find src tests scripts benchmarks chaos -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

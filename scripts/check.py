@@ -37,6 +37,8 @@ LINTERS = {
     "ruff format": [str(BIN / "ruff"), "format", "--check", "--quiet", "."],
     "import-linter": [str(BIN / "lint-imports"), "--no-logo"],
     "mypy": [str(BIN / "mypy"), "--no-error-summary"],
+    "language": [str(BIN / "python"), "scripts/check_language.py"],
+    "textlint": [*NPM, "run", "--silent", "--prefix", str(ROOT / "docs"), "check"],
     "generated shapes": [str(BIN / "python"), "scripts/generate_shapes.py", "--check"],
     "biome": [*NPM, "run", "--silent", "check"],
     "tsc": [*NPM, "run", "--silent", "typecheck"],

@@ -59,8 +59,10 @@ def main() -> int:
             install_node()
         build_page()
         install_project()
+        if purpose in ("check", "test"):
+            install_npm("docs", "textlint for the documents")
         if purpose == "test":
-            install_compatibility()
+            install_npm("tests/compatibility", "React and ioredis for the tests")
             make_further_environments()
             find_or_install_redis()
             find_or_install_promtool()
@@ -337,18 +339,18 @@ def python_version(python: str | Path) -> str | None:
     return answer(python, "-c", "import sys; print('{}.{}'.format(*sys.version_info))")
 
 
-def install_compatibility() -> None:
-    """Install the dependencies of the original specification's TypeScript, which only tests run."""
-    folder = ROOT / "tests" / "compatibility"
-    state = digest(folder / "package.json", folder / "package-lock.json")
-    if (folder / "node_modules").is_dir() and is_done("compatibility", state):
+def install_npm(folder: str, purpose: str) -> None:
+    """Install the npm packages that a folder locks, if they differ from the installed ones."""
+    path, stamp = ROOT / folder, folder.replace("/", "-")
+    state = digest(path / "package.json", path / "package-lock.json")
+    if (path / "node_modules").is_dir() and is_done(stamp, state):
         return
-    report("Installing React and ioredis for the tests (tests/compatibility/)")
+    report(f"Installing {purpose} ({folder}/)")
     run(
-        *(PYTHON, "hatch_build.py", "npm", "ci", "--silent", "--prefix", folder),
-        failure="could not install the packages of tests/compatibility/package-lock.json",
+        *(PYTHON, "hatch_build.py", "npm", "ci", "--silent", "--prefix", path),
+        failure=f"could not install the packages of {folder}/package-lock.json",
     )
-    mark_done("compatibility", state)
+    mark_done(stamp, state)
 
 
 # ---------------------------------------------------------------- the browser

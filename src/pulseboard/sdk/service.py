@@ -67,7 +67,7 @@ class Service:
         InvalidName: The name of the service or instance is invalid.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - public keyword arguments
         self,
         name: str,
         *,
