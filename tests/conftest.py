@@ -1,4 +1,4 @@
-"""Fixtures of every test: surroundings of its own and a namespace that no other test uses."""
+"""Fixtures of every test: an isolated environment and a namespace that no other test uses."""
 
 import os
 import signal
@@ -12,20 +12,20 @@ from tests.support.examples import THOROUGH, examples
 from pulseboard.bus.connection.address import ENVIRONMENT
 from pulseboard.bus.keys import Keys
 
-# A shell that is not interactive starts background jobs with SIGINT ignored, and every child inherits that. Tests send
-# SIGINT to children, so the test run takes the disposition that it has in the foreground.
+# A non-interactive shell starts background jobs with SIGINT ignored, and every child process
+# inherits that. Tests send SIGINT to children, so the test run restores the default disposition.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The machine's load decides how long an example takes, so that no example has a deadline.
+# The load of the machine decides how long an example takes, so no example has a deadline.
 settings.register_profile("quick", max_examples=examples(100), deadline=None)
 settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.load_profile("thorough" if THOROUGH else "quick")
 
 
 @pytest.fixture(autouse=True)
-def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let no test see the options, the Redis or the data of whoever runs it."""
+def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the options, the Redis and the data of the user who runs the tests."""
     for name in os.environ:
         if name in ENVIRONMENT or (
             name.startswith("PULSEBOARD_") and name != "PULSEBOARD_CHROMIUM"

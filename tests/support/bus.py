@@ -1,4 +1,4 @@
-"""A link that can be frozen or cut, readers and adopters that run, and waiting for what must come."""
+"""Helpers for tests of the bus: a proxy that fails, feed readers, ingestors, and waiting."""
 
 import asyncio
 import contextlib
@@ -32,21 +32,25 @@ async def eventually(condition: Callable[[], object]) -> None:
     """Wait until `condition` holds."""
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"the condition did not hold within {TIMEOUT_S:.0f} s"
         await asyncio.sleep(0.01)
 
 
-class _LinkEnd(Exception):
-    """One side of a link closed."""
+class _ConnectionClosed(Exception):
+    """One side of a connection was closed."""
 
 
 class Proxy:
-    """A TCP relay to Redis, to be frozen (no error, no byte) or cut between a request and its answer."""
+    """A TCP proxy in front of Redis that can freeze or cut connections.
+
+    A frozen connection stays open and carries no more bytes. A cut falls between a request and its
+    response.
+    """
 
     def __init__(self, target: RedisAddress) -> None:
         self._target = target
         self._server: asyncio.Server | None = None
-        self._links: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._frozen: set[asyncio.Task[None]] = set()
         self._cut_after: bytes | None = None
         self.cuts = 0
@@ -58,10 +62,10 @@ class Proxy:
     async def __aexit__(self, *exc: object) -> None:
         assert self._server is not None
         self._server.close()
-        links = list(self._links)
-        for link in links:
-            link.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
+        connections = list(self._connections)
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
     @property
     def address(self) -> RedisAddress:
@@ -69,63 +73,75 @@ class Proxy:
         return RedisAddress(host="127.0.0.1", port=self._server.sockets[0].getsockname()[1])
 
     @property
-    def links(self) -> int:
-        """How many links are open and flowing."""
-        return len(self._links - self._frozen)
+    def connections(self) -> int:
+        """The number of open connections that are not frozen."""
+        return len(self._connections - self._frozen)
 
     def freeze(self) -> None:
-        """Swallow what comes on the links there are, as a router that forgot them does. New links flow."""
-        self._frozen |= self._links
+        """Discard all further data on the open connections; new connections work.
+
+        A router that lost its connection table behaves like this.
+        """
+        self._frozen |= self._connections
 
     def cut_after(self, request: bytes) -> None:
-        """Cut the link on which `request` is seen next, once Redis has answered it and before the answer is passed on."""
+        """Cut the next connection that sends `request`, instead of forwarding its response.
+
+        Redis has executed the request by then.
+        """
         self._cut_after = request
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.current_task()
-        assert link is not None
-        self._links.add(link)
-        back: asyncio.StreamWriter | None = None
-        doomed = asyncio.Event()
+        connection = asyncio.current_task()
+        assert connection is not None
+        self._connections.add(connection)
+        upstream: asyncio.StreamWriter | None = None
+        cut_response = asyncio.Event()
         try:
-            answers, back = await asyncio.open_connection(self._target.host, self._target.port)
+            responses, upstream = await asyncio.open_connection(
+                self._target.host, self._target.port
+            )
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._forward(link, reader, back, doomed, asking=True))
-                tasks.create_task(self._forward(link, answers, writer, doomed, asking=False))
-        except* (OSError, _LinkEnd):
+                tasks.create_task(
+                    self._forward(connection, reader, upstream, cut_response, is_request=True)
+                )
+                tasks.create_task(
+                    self._forward(connection, responses, writer, cut_response, is_request=False)
+                )
+        except* (OSError, _ConnectionClosed):
             pass
         finally:
-            self._links.discard(link)
-            self._frozen.discard(link)
-            for side in (writer, back):
+            self._connections.discard(connection)
+            self._frozen.discard(connection)
+            for side in (writer, upstream):
                 if side is not None:
                     side.close()
 
     async def _forward(
         self,
-        link: asyncio.Task[None],
+        connection: asyncio.Task[None],
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
-        doomed: asyncio.Event,
+        cut_response: asyncio.Event,
         *,
-        asking: bool,
+        is_request: bool,
     ) -> None:
         while data := await source.read(1 << 20):
-            if link in self._frozen:
+            if connection in self._frozen:
                 continue
-            if asking and self._cut_after is not None and self._cut_after in data:
+            if is_request and self._cut_after is not None and self._cut_after in data:
                 self._cut_after = None
-                doomed.set()
-            elif doomed.is_set() and not asking:
+                cut_response.set()
+            elif cut_response.is_set() and not is_request:
                 self.cuts += 1
                 break
             sink.write(data)
             await sink.drain()
-        raise _LinkEnd
+        raise _ConnectionClosed
 
 
 def numbers_of(entries: Iterable[Entry]) -> list[int]:
-    """Return the `n` of each status among these."""
+    """Return the `n` of each status event among these entries."""
     events = [entry.event for entry in entries]
     return [
         json.loads(bytes(event.status))["n"] for event in events if isinstance(event, StatusEvent)
@@ -133,7 +149,7 @@ def numbers_of(entries: Iterable[Entry]) -> list[int]:
 
 
 class RecordingReader:
-    """A feed being read, and all that it gave."""
+    """A feed reader that records every item."""
 
     def __init__(self, address: RedisAddress, keys: Keys) -> None:
         self.clock = RedisClock()
@@ -143,7 +159,7 @@ class RecordingReader:
 
     @property
     def entries(self) -> list[Entry]:
-        """Every event since the last reset, that one's board not included."""
+        """Every event since the last reset, without the board of the reset."""
         return [
             entry
             for item in self._since_reset()
@@ -175,7 +191,7 @@ class RecordingReader:
 
     @property
     def is_available(self) -> bool:
-        """Whether the last item was a sign of life."""
+        """Whether the last item shows that the feed is available."""
         return bool(self.items) and not isinstance(self.items[-1], FeedUnavailable)
 
     async def run(self) -> None:
@@ -184,18 +200,18 @@ class RecordingReader:
                 self.items.append(item)
 
     def _since_reset(self) -> list[Batch | Reset | FeedUnavailable]:
-        resets = [place for place, item in enumerate(self.items) if isinstance(item, Reset)]
+        resets = [index for index, item in enumerate(self.items) if isinstance(item, Reset)]
         return self.items[resets[-1] + 1 :] if resets else self.items
 
 
 @asynccontextmanager
 async def running(*loops: Any) -> AsyncIterator[None]:
-    """Run coroutines beside the test, and let none of them outlive it or fail unseen."""
+    """Run coroutines during the test; cancel them at its end, and fail if one ended before."""
     tasks = [asyncio.create_task(loop) for loop in loops]
     try:
         yield
         for task in tasks:
-            assert not task.done(), f"it ended by itself: {task}"
+            assert not task.done(), f"the task ended before the test: {task}"
     finally:
         for task in tasks:
             task.cancel()
@@ -204,7 +220,7 @@ async def running(*loops: Any) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def open_reader(address: RedisAddress, keys: Keys) -> AsyncIterator[RecordingReader]:
-    """Read the feed while the context is entered; entered once the first board came."""
+    """Read the feed within the context, which is entered after the first board."""
     reader = RecordingReader(address, keys)
     async with running(reader.run()):
         await eventually(lambda: reader.resets)
@@ -224,7 +240,7 @@ async def ingesting(
     count: int = 1,
     rejections: Rejections | None = None,
 ) -> AsyncIterator[list[Ingestor]]:
-    """Run as many adopters as servers would; entered once all of them hear."""
+    """Run `count` ingestors; the context is entered after all of them have subscribed."""
     async with contextlib.AsyncExitStack() as clients:
         ingestors = [
             Ingestor(
@@ -277,13 +293,16 @@ async def proxy(address: RedisAddress) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def own_valkey() -> Iterator[EmbeddedValkey]:
-    """A Valkey that this test may stop, freeze and empty."""
+    """Run a Valkey that the test may stop, freeze and empty."""
     with run_valkey() as server:
         yield server
 
 
 def restart(valkey: EmbeddedValkey, *, keep: bool = True) -> EmbeddedValkey:
-    """Stop the server and start it at the same place, with its data or without. The caller enters what is returned."""
+    """Stop the server and return its successor at the same port, with or without its data.
+
+    The caller enters the returned server.
+    """
     valkey.stop()
     if not keep:
         for file in sorted(valkey.data_dir.rglob("*"), reverse=True):
@@ -301,7 +320,7 @@ def history(raw: redis.Redis, keys: Keys, service: str = "balance-sync") -> list
 
 
 def external_message(n: int = 0, service: str = "balance-sync", **more: Any) -> bytes:
-    """Return the seed's message."""
+    """Return an external message in the shape of the original specification."""
     return json.dumps(
         {"service": service, "timestamp": 1_765_584_000_000, "status": {"n": n}} | more
     ).encode()

@@ -1,4 +1,4 @@
-"""Small programs to supervise, and a console that a test can wait for."""
+"""Small programs to supervise, and a console whose output a test can wait for."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ QUICK = Backoff(first_s=0.05, longest_s=0.2, healthy_s=30)
 
 
 class Output(io.StringIO):
-    """What a console wrote, to be waited for."""
+    """The output of a console; a test can wait for a line in it."""
 
     def lines(self, name: str) -> list[str]:
-        """All lines of one program."""
+        """Return all lines of one program."""
         rows = (row.split(" | ", 1) for row in self.getvalue().splitlines())
-        return [text for who, text in rows if who.strip() == name]
+        return [text for label, text in rows if label.strip() == name]
 
     async def until(self, name: str, text: str, times: int = 1) -> None:
-        """Wait until a program said something so often."""
+        """Wait until a program has printed a text at least `times` times."""
         await until(lambda: sum(text in line for line in self.lines(name)) >= times, LIMIT_S)
 
 

@@ -1,4 +1,4 @@
-"""The command as its user runs it: a program with arguments, an environment and a folder."""
+"""The `pulseboard` command as a user runs it, with arguments, an environment and a folder."""
 
 import contextlib
 import fcntl
@@ -31,7 +31,7 @@ LIMIT_S = 20.0
 
 
 class Program:
-    """A running command; its output is kept as it comes."""
+    """A running command, whose output is recorded."""
 
     def __init__(self, arguments: tuple[str, ...], folder: Path, env: dict[str, str]) -> None:
         self._out = (folder / "stdout").open("w+b")
@@ -55,10 +55,10 @@ class Program:
 
     @property
     def url(self) -> str:
-        """Where the board is, once it is said."""
+        """The address of the board, once the server has printed it."""
         until(
             lambda: "  board  " in self.out or self.process.poll() is not None,
-            "no address was announced",
+            "the server printed no address",
         )
         assert "  board  " in self.out, self.err
         return self.out.split("  board  ")[1].split("\n")[0].removesuffix("/services")
@@ -82,16 +82,16 @@ def _read(file: Any) -> str:
     return os.pread(file.fileno(), 1 << 26, 0).decode()
 
 
-def until(holds: Callable[[], object], what: str, within_s: float = LIMIT_S) -> None:
-    """Wait until something holds."""
+def until(condition: Callable[[], object], failure: str, within_s: float = LIMIT_S) -> None:
+    """Wait until a condition holds; fail with this message after `within_s`."""
     deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, what
+    while not condition():
+        assert time.monotonic() < deadline, failure
         time.sleep(0.02)
 
 
 class CommandResult(NamedTuple):
-    """What became of a command that ended."""
+    """The exit code and the output of a command that ended."""
 
     code: int
     out: str
@@ -103,7 +103,7 @@ class CommandResult(NamedTuple):
 
 
 class ServedBoard:
-    """A board that is served, and whoever speaks to it: publishers, and commands that ask it."""
+    """A board with a server, programs that publish to it, and commands that read it."""
 
     def __init__(
         self,
@@ -121,17 +121,17 @@ class ServedBoard:
 
     @property
     def program(self) -> Program:
-        """The server, where it is a program of its own."""
+        """The server, if it is a separate process."""
         assert self._program is not None, "use the fixture `stoppable_server`"
         return self._program
 
     def serve(self, *arguments: str) -> None:
-        """Serve it again at its address, after it ended."""
+        """Start the server again at its address, after it ended."""
         port = self.url.rpartition(":")[2]
         self._program = self._start(
             "serve", "--port", port, "--expect", "balance-sync", *arguments, **self._env
         )
-        until(lambda: is_ready(self.url), "it did not become ready again")
+        until(lambda: is_ready(self.url), "the server did not become ready again")
 
     def publish(
         self, service: str, instance: str = "", status: dict[str, Any] | None = None, **more: Any
@@ -149,7 +149,7 @@ class ServedBoard:
         self._raw.publish(f"{self._env['PULSEBOARD_CHANNEL_PREFIX']}logs", json.dumps(line))
 
     def service(self, name: str, **options: Any) -> Service:
-        """A service of this test's own process, not started yet."""
+        """Return a service in the process of the test, not started yet."""
         return Service(
             name,
             redis_url=self._env["REDIS_URL"],
@@ -162,26 +162,26 @@ class ServedBoard:
         return httpx.get(f"{self.url}{path}").json()
 
     def start(self, *arguments: str) -> Program:
-        """Start a command that asks it."""
+        """Start a command that connects to this board."""
         return self._start(*arguments, PULSEBOARD_SERVER=self.url)
 
     def run_command(self, *arguments: str) -> CommandResult:
-        """Run a command that asks it to its end."""
+        """Run a command that connects to this board, and wait for its end."""
         program = self.start(*arguments)
         return CommandResult(program.wait(), program.out, program.err)
 
     def run_in_terminal(self, *arguments: str, width: int = 100, height: int = 30) -> str:
-        """Run one on a terminal, and return all that it wrote there."""
+        """Run a command in a terminal and return all its output."""
         with Terminal(arguments, self.url, width, height) as terminal:
             return terminal.rest()
 
 
 class Terminal:
-    """A command on a terminal of its own."""
+    """A command that runs in its own pseudo-terminal."""
 
     def __init__(self, arguments: Sequence[str], url: str, width: int, height: int) -> None:
-        self._fd, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        self._fd, command_fd = pty.openpty()
+        fcntl.ioctl(command_fd, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         env = {
             name: value
             for name, value in os.environ.items()
@@ -190,28 +190,29 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pulseboard", *arguments],
             env=env | {"TERM": "xterm-256color", "PULSEBOARD_SERVER": url},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=command_fd,
+            stdout=command_fd,
+            stderr=command_fd,
             start_new_session=True,
         )
-        os.close(theirs)
+        os.close(command_fd)
         os.set_blocking(self._fd, False)
         self.shown = ""
 
     def until(self, text: str) -> None:
-        """Wait until it has shown a text."""
+        """Wait until the command has shown a text."""
         until(lambda: text in self._read(), f"{text!r} was not shown")
 
     def rest(self) -> str:
-        """Wait for its end, and return all that it showed."""
+        """Wait for the end of the command and return all its output."""
         until(
-            lambda: self._read() is not None and self.process.poll() is not None, "it did not end"
+            lambda: self._read() is not None and self.process.poll() is not None,
+            "the command did not end",
         )
         return self._read()
 
     def _read(self) -> str:
-        with contextlib.suppress(OSError):  # the other side is gone, or has nothing to say
+        with contextlib.suppress(OSError):  # the command has ended, or has written nothing more
             while data := os.read(self._fd, 65_536):
                 self.shown += data.decode("utf-8", "replace")
         return self.shown
@@ -232,8 +233,11 @@ def is_ready(url: str) -> bool:
     return False
 
 
-def steady_port() -> int:
-    """Return a free port that nobody is given while its server is away: from below those that the kernel hands out (ip(7))."""
+def reserved_port() -> int:
+    """Return a free port that stays free while its server restarts.
+
+    It is below the range that the kernel assigns to outgoing connections (ip(7)).
+    """
     while True:
         with socket.socket() as sock, contextlib.suppress(OSError):
             port = random.randint(20_000, 32_000)
@@ -246,7 +250,7 @@ Pulseboard = Callable[..., Program]
 
 @pytest.fixture
 def pulseboard(tmp_path: Path) -> Iterator[Pulseboard]:
-    """Start `pulseboard` with these arguments; `env` is added to the environment. It ends with the test."""
+    """Start `pulseboard` with arguments and more environment variables; it ends with the test."""
     programs: list[Program] = []
 
     def start(*arguments: str, **env: str) -> Program:
@@ -262,7 +266,7 @@ def pulseboard(tmp_path: Path) -> Iterator[Pulseboard]:
 
 @pytest.fixture
 def redis_env(address: RedisAddress, namespace: str, prefix: str) -> dict[str, str]:
-    """The environment of a command that uses this test's corner of the session's Valkey."""
+    """Return the environment of a command that uses the namespace of the test."""
     return {
         "REDIS_URL": address.url,
         "PULSEBOARD_NAMESPACE": namespace,
@@ -272,7 +276,7 @@ def redis_env(address: RedisAddress, namespace: str, prefix: str) -> dict[str, s
 
 @pytest.fixture
 def stoppable_server() -> None:
-    """Ask for it where a test stops the server of the board, which is then a program of its own."""
+    """Run the server of the board as a separate process, which the test can stop."""
 
 
 @pytest.fixture
@@ -282,15 +286,15 @@ def board(
     raw: redis.Redis,
     request: pytest.FixtureRequest,
 ) -> Iterator[ServedBoard]:
-    """A board that is ready, and expects `balance-sync`.
+    """Serve a board that is ready and expects `balance-sync`.
 
-    Its server runs in this process: a program of its own takes a second to start.
+    Its server runs in this process, because a separate process takes a second to start.
     """
     if "stoppable_server" in request.fixturenames:
         program = pulseboard(
-            "serve", "--port", str(steady_port()), "--expect", "balance-sync", **redis_env
+            "serve", "--port", str(reserved_port()), "--expect", "balance-sync", **redis_env
         )
-        until(lambda: is_ready(program.url), "it did not become ready")
+        until(lambda: is_ready(program.url), "the server did not become ready")
         yield ServedBoard(program.url, pulseboard, redis_env, raw, program)
         return
     settings = Settings.load(
@@ -300,7 +304,7 @@ def board(
         expect=("balance-sync",),
     )
     with Server(settings) as server:
-        until(server.is_ready, "it did not become ready")
+        until(server.is_ready, "the server did not become ready")
         yield ServedBoard(f"http://127.0.0.1:{server.port}", pulseboard, redis_env, raw)
 
 
@@ -311,13 +315,13 @@ RunCommand = Callable[..., CommandResult]
 def run_in_process(
     board: ServedBoard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> RunCommand:
-    """Run commands that end at once in this process: a dozen of them would take long to start."""
+    """Run short commands in this process, because a dozen processes would start slowly."""
     monkeypatch.setenv("PULSEBOARD_SERVER", board.url)
     monkeypatch.setenv("COLUMNS", "200")
 
     def run_here(*arguments: str) -> CommandResult:
         code = run(arguments)
-        said = capsys.readouterr()
-        return CommandResult(code, said.out, said.err)
+        output = capsys.readouterr()
+        return CommandResult(code, output.out, output.err)
 
     return run_here

@@ -47,7 +47,7 @@ with service:
 
 
 class InstanceProcess:
-    """One instance of the service `till`, a process of its own."""
+    """A process that runs one instance of the service `till`."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
@@ -64,8 +64,11 @@ RunInstance = Callable[..., InstanceProcess]
 
 @pytest.fixture
 def run_instance(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunInstance]:
-    """Run an instance, with more program before it starts; it is killed when the test ends."""
-    hosts: list[InstanceProcess] = []
+    """Run instances of `till`; they are killed when the test ends.
+
+    `program` is more code, which runs before the instance starts.
+    """
+    processes: list[InstanceProcess] = []
 
     def run(
         instance: str, program: str = "", *, redis_url: str | None = None, **environment: str
@@ -82,35 +85,35 @@ def run_instance(address: RedisAddress, namespace: str, prefix: str) -> Iterator
             PROGRAM_HEAD + textwrap.dedent(program) + PROGRAM_TAIL,
             instance,
         ]
-        host = InstanceProcess(
+        process = InstanceProcess(
             subprocess.Popen(argv, env=os.environ | environment, stderr=subprocess.DEVNULL)
         )
-        hosts.append(host)
-        return host
+        processes.append(process)
+        return process
 
     yield run
-    for host in hosts:
-        host.kill(signal.SIGCONT)
-        host.kill()
-        host.wait()
+    for process in processes:
+        process.kill(signal.SIGCONT)
+        process.kill()
+        process.wait()
 
 
 class TillClient:
-    """Whoever commands the service `till`, and looks what it did."""
+    """A client that sends commands to the service `till` and reads the receipts."""
 
     def __init__(self, server: Server, raw: redis.Redis, keys: Keys) -> None:
         self._server, self._raw, self._keys = server, raw, keys
 
     async def wait_until_listening(self, *instances: str) -> None:
-        """Wait until these instances, and no others, can be commanded."""
+        """Wait until exactly these instances listen for commands."""
 
-        def all_listen() -> bool:
+        def all_are_listening() -> bool:
             listening = {
                 name for name in instances if self._raw.exists(self._keys.listener("till", name))
             }
             return listening == set(instances) and self._on_board() >= set(instances)
 
-        await eventually(all_listen)
+        await eventually(all_are_listening)
 
     def _on_board(self) -> set[str]:
         return {
@@ -129,29 +132,29 @@ class TillClient:
 
     def send(self, command: str, **more: Any) -> str:
         """Send a command; return its id."""
-        answer = self.post(command, **more)
-        assert answer.status_code == 202, answer.text
-        record: dict[str, Any] = answer.json()
-        assert answer.headers["location"].endswith(record["id"])
+        response = self.post(command, **more)
+        assert response.status_code == 202, response.text
+        record: dict[str, Any] = response.json()
+        assert response.headers["location"].endswith(record["id"])
         return str(record["id"])
 
     def receipts(self, command_id: str) -> dict[str, list[dict[str, Any]]]:
-        """Return the receipts of each instance, in the order in which they came."""
-        told: dict[str, list[dict[str, Any]]] = {}
+        """Return the receipts of each instance, in order of arrival."""
+        receipts_by_instance: dict[str, list[dict[str, Any]]] = {}
         for receipt in self._server.get(f"/api/commands/{command_id}").json()["receipts"]:
-            told.setdefault(receipt["instance"], []).append(receipt)
-        return told
+            receipts_by_instance.setdefault(receipt["instance"], []).append(receipt)
+        return receipts_by_instance
 
     def steps(self, command_id: str) -> dict[str, list[str]]:
         return {
-            name: [each["receipt"] for each in told]
-            for name, told in self.receipts(command_id).items()
+            name: [each["receipt"] for each in receipts_by_instance]
+            for name, receipts_by_instance in self.receipts(command_id).items()
         }
 
     async def wait_until_final(
         self, command_id: str, *instances: str
     ) -> dict[str, list[dict[str, Any]]]:
-        """Wait until the last word of each of these is there; return all receipts."""
+        """Wait for the final receipt of each of these instances; return all receipts."""
         await eventually(
             lambda: all(
                 FINAL & set(self.steps(command_id).get(instance, ())) for instance in instances
@@ -160,7 +163,7 @@ class TillClient:
         return self.receipts(command_id)
 
     def run_counts(self) -> dict[str, int]:
-        """Return how often each instance did it."""
+        """Return how many times each instance has run `count`."""
         run_counts: Any = self._raw.hgetall(f"{self._keys.namespace}:counted")
         return {name.decode(): int(value) for name, value in run_counts.items()}
 

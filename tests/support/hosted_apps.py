@@ -1,4 +1,4 @@
-"""Other people's applications with a board mounted in them; run by uvicorn, as their owners do."""
+"""Host applications that mount a board; tests run them with uvicorn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def hello(_: Request) -> Response:
 
 
 class HoldHead:
-    """As middleware does that may yet change the head, one that compresses for example."""
+    """Middleware that holds back the response head, as a compressing middleware does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -39,10 +39,12 @@ class HoldHead:
         await self.app(scope, receive, hold)
 
 
-# It forwards no lifespan: nothing but requests ever reaches the board.
+# This application forwards no lifespan events: only requests reach the board.
 starlette_app = Starlette(routes=[Route("/hello", hello), Mount("/ops", Pulseboard())])
 
-holding = Starlette(routes=[Mount("/ops", Pulseboard())], middleware=[Middleware(HoldHead)])
+app_with_held_head = Starlette(
+    routes=[Mount("/ops", Pulseboard())], middleware=[Middleware(HoldHead)]
+)
 
 board = Pulseboard()
 
@@ -55,14 +57,14 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
 
 with_lifespan = Starlette(routes=[Mount("/ops", board)], lifespan=lifespan)
 
-guest = Pulseboard()
+mounted_board = Pulseboard()
 
 
 @asgi("/ops", is_mount=True, copy_scope=False)
 async def ops(
     scope: litestar.types.Scope, receive: litestar.types.Receive, send: litestar.types.Send
 ) -> None:
-    await guest(scope, receive, send)
+    await mounted_board(scope, receive, send)
 
 
 @get("/hello", sync_to_thread=False)

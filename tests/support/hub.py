@@ -1,4 +1,4 @@
-"""A hub without Redis or sockets: events are given by hand, readers are lists of bytes."""
+"""A hub without Redis and sockets: tests supply the events, clients are lists of bytes."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ def unframed(data: bytes) -> bytes:
 
 
 class ListSink:
-    """A reader that keeps each write it was given. `room` is how many more writes it takes before it is full."""
+    """A client that records every write. It accepts `room` more writes before it is full."""
 
     def __init__(self, room: int | None = None, framing: Framing = unframed) -> None:
         self.framing = framing
@@ -69,20 +69,20 @@ class Message:
 
 
 def messages(writes: Iterable[bytes]) -> list[Message]:
-    """Parse what a reader was given, comments left out."""
+    """Parse the messages that a client was sent, without the comments."""
     blocks = b"".join(writes).decode().split("\n\n")
     assert blocks[-1] == "", "the last message is not complete"
     return [Message(block) for block in blocks[:-1] if not block.startswith(":")]
 
 
 def entry(n: int, service: str = "a", instance: str = "", **more: Any) -> Entry:
-    """The event number `n`: its cursor is (n, 0) and its status {"n": n}."""
+    """Return event number `n`: its cursor is (n, 0) and its status {"n": n}."""
     event = StatusEvent(service, n, msgspec.Raw(encode({"n": n})), instance, **more)
     return Entry(Cursor(n, 0), event)
 
 
 def lifecycle(n: int, event: str, service: str = "a", instance: str = "", seen: int = 0) -> Entry:
-    """What became of an instance, told at (n, 0)."""
+    """Return a lifecycle event of an instance, with the cursor (n, 0)."""
     incident = Incident(f"{n}-0", service, instance, seen, n, "silent") if event == "lost" else None
     return Entry(Cursor(n, 0), LifecycleEvent(service, instance, n, event, incident))
 
@@ -95,7 +95,10 @@ def reset(
 
 @pytest.fixture(autouse=True)
 def unsliced_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no flush be cut into slices for a machine that is busy: most of these tests have no loop to go on in."""
+    """Keep each flush in one slice, also on a busy machine.
+
+    Most of these tests have no event loop in which a flush could continue.
+    """
     monkeypatch.setattr("pulseboard.hub.fan_out.SLICE_S", float("inf"))
 
 
@@ -106,17 +109,17 @@ def rejections() -> Rejections:
 
 @pytest.fixture
 def hub(rejections: Rejections) -> Hub:
-    """A hub that expects the service `a`, before its feed said anything."""
+    """Return a hub that expects the service `a` and has no board yet."""
     options = HubOptions(version="1.2.3")
     return Hub(Board(["a"]), RedisClock(), rejections, options, replay=SilentReplay())
 
 
 class SilentReplay:
-    """A past of the feed that never answers."""
+    """A feed replay that never returns."""
 
     async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
         await _Suspended()
-        raise AssertionError("it never answers")
+        raise AssertionError("the replay never returns")
 
 
 class _Suspended:
@@ -138,14 +141,14 @@ def attach(hub: Hub, connection: Connection, since: Cursor | None = None) -> boo
 def attach_sink(
     hub: Hub, view: View | None = None, *, since: Cursor | None = None, sink: ListSink | None = None
 ) -> ListSink:
-    """Connect one more reader and return where its bytes go."""
+    """Attach one more client and return the sink that receives its bytes."""
     sink = sink or ListSink()
     attach(hub, Connection(view or View(), sink), since)
     return sink
 
 
-async def eventually(holds: Callable[[], bool], *, within_s: float = 5.0) -> None:
-    """Wait until something holds."""
+async def eventually(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    """Wait until a condition holds."""
     async with asyncio.timeout(within_s):
-        while not holds():  # noqa: ASYNC110  (what it watches is no event)
+        while not condition():  # noqa: ASYNC110  (the condition has no event)
             await asyncio.sleep(0.002)

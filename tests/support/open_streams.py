@@ -1,4 +1,4 @@
-"""A crowd of readers in one thread: some read all, some a little at a time, some nothing."""
+"""Many stream clients in one thread: some read all, some slowly, some nothing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-SIP_BYTES = 64
-SIP_EVERY_S = 0.02
+SLOW_READ_BYTES = 64
+SLOW_READ_INTERVAL_S = 0.02
 
 
-class Reader:
-    """One connection and what came on it."""
+class StreamClient:
+    """One connection and the data received on it."""
 
     def __init__(self, port: int, path: str, *, buffer_bytes: int | None = None) -> None:
         self.sock = socket.socket()
@@ -27,10 +27,10 @@ class Reader:
         self.ended = False
         self.broken = False
 
-    def read(self, most: int) -> None:
-        """Take what is there."""
+    def read(self, max_bytes: int) -> None:
+        """Read at most `max_bytes` of the available data, without waiting."""
         try:
-            data = self.sock.recv(most)
+            data = self.sock.recv(max_bytes)
         except BlockingIOError:
             return
         except OSError:
@@ -40,60 +40,65 @@ class Reader:
 
     @property
     def retry_ms(self) -> int | None:
-        """When it was last told to come back."""
+        """The last reconnection delay that the server sent."""
         found = re.findall(rb"^retry: (\d+)$", self.data, re.MULTILINE)
         return int(found[-1]) if found else None
 
 
-class Crowd:
-    """All of them. `frozen` read nothing and `slow` next to nothing; their own buffers are small, so the server's fill."""
+class ClientSet:
+    """Clients of one server: `fast` read all, `slow` a few bytes at a time, `frozen` nothing.
+
+    The socket buffers of slow and frozen clients are small, so that those of the server fill.
+    """
 
     def __init__(self) -> None:
-        self.readers: list[Reader] = []
-        self.slow: list[Reader] = []
-        self.frozen: list[Reader] = []
+        self.fast: list[StreamClient] = []
+        self.slow: list[StreamClient] = []
+        self.frozen: list[StreamClient] = []
         self._selector = selectors.DefaultSelector()
-        self._sipped = 0.0
+        self._last_slow_read = 0.0
 
-    def join(self, port: int, path: str, count: int) -> None:
+    def add(self, port: int, path: str, count: int) -> None:
         for _ in range(count):
-            reader = Reader(port, path)
-            self.readers.append(reader)
-            self._selector.register(reader.sock, selectors.EVENT_READ, reader)
+            client = StreamClient(port, path)
+            self.fast.append(client)
+            self._selector.register(client.sock, selectors.EVENT_READ, client)
 
-    def join_slow(self, port: int, path: str, count: int) -> None:
-        self.slow += [Reader(port, path, buffer_bytes=4_096) for _ in range(count)]
+    def add_slow(self, port: int, path: str, count: int) -> None:
+        self.slow += [StreamClient(port, path, buffer_bytes=4_096) for _ in range(count)]
 
-    def join_frozen(self, port: int, path: str, count: int) -> None:
-        self.frozen += [Reader(port, path, buffer_bytes=4_096) for _ in range(count)]
+    def add_frozen(self, port: int, path: str, count: int) -> None:
+        self.frozen += [StreamClient(port, path, buffer_bytes=4_096) for _ in range(count)]
 
-    def read_until(self, holds: Callable[[], object], what: str, within_s: float = 20.0) -> None:
-        """Read, each in its way, until something holds."""
+    def read_until(
+        self, condition: Callable[[], object], failure: str, within_s: float = 20.0
+    ) -> None:
+        """Read with the fast and slow clients until a condition holds."""
         deadline = time.monotonic() + within_s
-        while not holds():
-            assert time.monotonic() < deadline, what
+        while not condition():
+            assert time.monotonic() < deadline, failure
             for key, _ in self._selector.select(0.02):
-                reader: Reader = key.data
-                reader.read(65_536)
-                if reader.ended:
-                    self._selector.unregister(reader.sock)
-            if time.monotonic() - self._sipped > SIP_EVERY_S:
-                self._sipped = time.monotonic()
+                client: StreamClient = key.data
+                client.read(65_536)
+                if client.ended:
+                    self._selector.unregister(client.sock)
+            if time.monotonic() - self._last_slow_read > SLOW_READ_INTERVAL_S:
+                self._last_slow_read = time.monotonic()
                 for each in self.slow:
                     if not each.ended:
-                        each.read(SIP_BYTES)
+                        each.read(SLOW_READ_BYTES)
 
     def close(self) -> None:
-        for each in (*self.readers, *self.slow, *self.frozen):
+        for each in (*self.fast, *self.slow, *self.frozen):
             each.sock.close()
         self._selector.close()
 
 
 @contextlib.contextmanager
-def gather() -> Iterator[Crowd]:
-    """Have a crowd, and let it go."""
-    crowd = Crowd()
+def open_client_set() -> Iterator[ClientSet]:
+    """Yield an empty set of clients; close all of them at the end."""
+    clients = ClientSet()
     try:
-        yield crowd
+        yield clients
     finally:
-        crowd.close()
+        clients.close()

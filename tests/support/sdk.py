@@ -1,4 +1,4 @@
-"""Services that never outlive their test, and what Redis and its listeners see of them."""
+"""Services and host programs that end with their test, and a view of their data in Redis."""
 
 import json
 import os
@@ -24,34 +24,38 @@ from pulseboard.embedded.valkey import EmbeddedValkey
 TIMEOUT_S = 20.0
 SOURCE = Path(__file__).parents[2] / "src"
 FORK_ENV = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
-"""From Python 3.12 on a fork of a process with threads warns; what becomes of a service in it is what these tests ask."""
+"""Silences the warning that Python 3.12 and later give for a fork of a process with threads.
+
+These tests check how a service behaves after such a fork.
+"""
 
 
 def eventually(condition: Callable[[], object]) -> None:
     """Wait until `condition` holds."""
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"the condition did not hold within {TIMEOUT_S:.0f} s"
         time.sleep(0.01)
 
 
 @contextmanager
 def interrupt_before_line(
-    function: Callable[..., object], line: int, meanwhile: Callable[[], object]
+    function: Callable[..., object], line: int, interruption: Callable[[], object]
 ) -> Iterator[Callable[[], bool]]:
-    """Do `meanwhile` before this line that a function runs, as a thread or a signal handler would that gets its turn there.
+    """Call `interruption` before the line with index `line` that a function executes.
 
-    Yields a function that says whether it came to that.
+    Another thread or a signal handler could run at that point. Yields a function that returns
+    whether that line was reached.
     """
-    code, left = function.__code__, line
+    code, remaining = function.__code__, line
 
     def at_line(_: FrameType, event: str, __: object) -> Any:
-        nonlocal left
+        nonlocal remaining
         if event == "line":
-            left -= 1
-            if left < 0:
+            remaining -= 1
+            if remaining < 0:
                 sys.settrace(before)
-                meanwhile()
+                interruption()
                 return None
         return at_line
 
@@ -61,13 +65,13 @@ def interrupt_before_line(
     before = sys.gettrace()
     sys.settrace(at_call)
     try:
-        yield lambda: left < 0
+        yield lambda: remaining < 0
     finally:
         sys.settrace(before)
 
 
 class RedisView:
-    """What is to be seen of the services of one namespace."""
+    """The data of the services of one namespace in Redis."""
 
     def __init__(self, raw: redis.Redis, keys: Keys) -> None:
         self._raw = raw
@@ -80,7 +84,7 @@ class RedisView:
 
     @property
     def lifecycle(self) -> list[dict[str, Any]]:
-        """What became of instances, in order."""
+        """Every lifecycle event in the feed, in order."""
         return self._read("lifecycle")
 
     @property
@@ -106,13 +110,13 @@ class RedisView:
 
     @property
     def heartbeats(self) -> list[tuple[int, str]]:
-        """Each beat as (ms, instance)."""
+        """Each heartbeat as (ms, instance)."""
         rows: Any = self._raw.xrange(self._keys.heartbeats)
         return [(int(id.split(b"-")[0]), fields[b"instance"].decode()) for id, fields in rows]
 
     @property
     def lags(self) -> list[int]:
-        """For how many ms the event loop had not answered, at each beat."""
+        """The delay of the event loop in ms that each heartbeat reports."""
         rows: Any = self._raw.xrange(self._keys.heartbeats)
         return [int(fields.get(b"lag", 0)) for _, fields in rows]
 
@@ -130,7 +134,7 @@ def redis_view(raw: redis.Redis, keys: Keys) -> RedisView:
 
 @pytest.fixture
 def own_valkey() -> Iterator[EmbeddedValkey]:
-    """A Valkey that this test may stop and freeze."""
+    """Run a Valkey that the test may stop and freeze."""
     with run_valkey() as server:
         yield server
 
@@ -140,7 +144,7 @@ MakeService = Callable[..., Service]
 
 @pytest.fixture
 def make_service(address: RedisAddress, namespace: str, prefix: str) -> Iterator[MakeService]:
-    """Make a service of this test's namespace, started unless `start=False`."""
+    """Make services in the namespace of the test, started unless `start=False`."""
     made: list[Service] = []
 
     def make_service(name: str = "balance-sync", *, start: bool = True, **options: Any) -> Service:
@@ -161,7 +165,8 @@ def make_service(address: RedisAddress, namespace: str, prefix: str) -> Iterator
 WAIT = """
 import time
 def wait():
-    # Not in one blocking call: a signal that comes just before it is handled when it is over, whatever Python program it is.
+    # One blocking call would not do: Python handles a signal that arrives just before the call
+    # only after the call returns.
     while True:
         time.sleep(0.02)
 """
@@ -170,15 +175,18 @@ RunProgram = Callable[[str], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def run_program(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunProgram]:
-    """Run a program that has `Service`, `wait`, and `service`, not started yet; it is killed when the test ends."""
-    hosts: list[subprocess.Popen[str]] = []
+    """Run programs as host applications; they are killed when the test ends.
+
+    A program can use `Service`, `wait()`, and `service`, which is not started yet.
+    """
+    processes: list[subprocess.Popen[str]] = []
 
     def run(program: str) -> subprocess.Popen[str]:
         head = (
             'from pulseboard import Service\nservice = Service("balance-sync", heartbeat_s=0.2)\n'
             + WAIT
         )
-        host = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", head + textwrap.dedent(program)],
             env=os.environ
             | FORK_ENV
@@ -193,10 +201,10 @@ def run_program(address: RedisAddress, namespace: str, prefix: str) -> Iterator[
             stderr=subprocess.PIPE,
             text=True,
         )
-        hosts.append(host)
-        return host
+        processes.append(process)
+        return process
 
     yield run
-    for host in hosts:
-        host.kill()
-        host.communicate()
+    for process in processes:
+        process.kill()
+        process.communicate()

@@ -1,4 +1,7 @@
-"""`pulseboard serve` as a process of its own, forked from one that has imported it: the start is then a tenth of the cost."""
+"""`pulseboard serve` as a separate process, forked from a process that has imported it.
+
+A fork costs a tenth of the start of a new interpreter.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from tests.support.valkey import free_port
 
-import pulseboard.cli.serve  # noqa: F401 - for whoever is forked from here
+import pulseboard.cli.serve  # noqa: F401 - forked processes need it
 from pulseboard.cli.app import run
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ _forks.set_forkserver_preload(["pytest", __name__])
 
 
 class ServerProcess:
-    """One server, on a port that stays the same when it is started again."""
+    """One server, which keeps its port when it is started again."""
 
     def __init__(self, address: RedisAddress, namespace: str, *options: str) -> None:
         self.port = free_port()
@@ -54,11 +57,11 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """The output so far."""
         return self._log.read().decode()
 
     def start(self) -> Self:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         arguments = (["serve", *self._options], self._log.name, dict(os.environ))
         self._process = _forks.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
@@ -66,20 +69,20 @@ class ServerProcess:
         return self
 
     def wait_until_ready(self) -> None:
-        """Wait until it sees Redis, and hears plain publishes."""
+        """Wait until the server reads Redis and receives external messages."""
         self._wait_for("readyz")
 
     def stop(self) -> None:
-        """End it in order, as a deployment does."""
+        """Stop the server gracefully, as a deployment does."""
         assert self._end(signal.SIGTERM) == 0, self.log
 
     def kill(self) -> None:
-        """End it with no word of goodbye."""
+        """Kill the server without a graceful stop."""
         assert self._end(signal.SIGKILL) == -signal.SIGKILL
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let it stand still while the context is entered, its connections open."""
+        """Freeze the server within the context; its connections stay open."""
         self._signal(signal.SIGSTOP)
         try:
             yield
@@ -87,7 +90,7 @@ class ServerProcess:
             self._signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """End it, if it still runs, and drop its log."""
+        """Kill the server if it still runs, and remove its log."""
         if self._process is not None:
             self._end(signal.SIGKILL)
         self._log.close()
@@ -114,7 +117,7 @@ class ServerProcess:
                 if isinstance(error, urllib.error.HTTPError):
                     error.close()
                 assert self._process is not None
-                assert self._process.is_alive(), f"the server ended by itself: {self.log}"
+                assert self._process.is_alive(), f"the server ended unexpectedly: {self.log}"
                 assert time.monotonic() < deadline, f"no 200 from /{path} within {START_S:.0f} s"
                 time.sleep(0.02)
 

@@ -1,4 +1,4 @@
-"""A server on a real socket with a real Redis, and raw clients of it: what arrives is looked at byte by byte."""
+"""A server on a real socket with a real Redis, and raw clients that read its bytes."""
 
 import asyncio
 import contextlib
@@ -22,13 +22,12 @@ from pulseboard.server.settings import Settings
 from pulseboard.server.streaming.uvicorn_protocol import StreamProtocol
 
 LIMIT_S = 10.0
-_NO_TLS = ssl.SSLContext(
-    ssl.PROTOCOL_TLS_CLIENT
-)  # or each client would load all certificates of the machine
+# Without it each client would load all certificates of the machine.
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Message:
-    """One SSE block: its fields as they stood there, or the text of a comment."""
+    """One SSE block: its raw fields, or the text of a comment."""
 
     def __init__(self, block: bytes) -> None:
         lines = block.decode().split("\n")
@@ -44,7 +43,7 @@ class Message:
 
 
 class Stream:
-    """A raw HTTP connection: request bytes out, response bytes in, and only as fast as it is read."""
+    """A raw HTTP connection, which receives only as fast as the test reads."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -95,12 +94,12 @@ class Stream:
             return data[:-2]
 
     async def read_body(self) -> bytes:
-        """Return the whole body of an answer that says how long it is."""
+        """Return the whole body of a response with a Content-Length."""
         async with asyncio.timeout(LIMIT_S):
             return await self._reader.readexactly(int(self.headers["content-length"]))
 
     def send(self, data: bytes) -> None:
-        """Send more bytes, whatever they mean."""
+        """Send raw bytes."""
         self._writer.write(data)
 
     async def next(self, *, comments: bool = False) -> Message:
@@ -119,15 +118,15 @@ class Stream:
                 raise EOFError
             self._body += data
 
-    async def until(self, holds: Callable[[Message], bool]) -> Message:
-        """Read on to the first message for which something holds."""
+    async def until(self, condition: Callable[[Message], bool]) -> Message:
+        """Return the next message that fulfils a condition."""
         while True:
             message = await self.next()
-            if holds(message):
+            if condition(message):
                 return message
 
     async def rest(self) -> list[Message]:
-        """Read all messages to the end of the stream."""
+        """Return all messages until the end of the stream."""
         messages = []
         with contextlib.suppress(EOFError):
             while True:
@@ -138,7 +137,7 @@ class Stream:
         self._writer.close()
 
     def reset(self) -> None:
-        """Hang up without a word, as a client that was killed on a far machine."""
+        """Reset the connection, as happens when the machine of a client crashes."""
         self._writer.transport.abort()
 
     async def __aenter__(self) -> Self:
@@ -149,7 +148,7 @@ class Stream:
 
 
 class Server:
-    """A server in a thread of its own, with an event loop of its own."""
+    """A server in a separate thread with its own event loop."""
 
     def __init__(self, settings: Settings, http: Any = StreamProtocol) -> None:
         self.runtime = Runtime(settings)
@@ -179,21 +178,21 @@ class Server:
         self._client.close()
         self._server.should_exit = True
         self._thread.join(LIMIT_S)
-        assert not self._thread.is_alive(), "the server hangs on its streams"
+        assert not self._thread.is_alive(), "open streams keep the server from ending"
         self._sock.close()
 
     @property
     def connections(self) -> set[Any]:
-        """The connections that are open, streams or not."""
+        """All open connections, including those without a stream."""
         return self._server.server_state.connections
 
     def health(self) -> dict[str, Any]:
-        """Return what /healthz says."""
+        """Return the document of /healthz."""
         document: dict[str, Any] = self.get("/healthz").json()
         return document
 
     def is_ready(self) -> bool:
-        """Whether /readyz says yes."""
+        """Return whether /readyz answers 200."""
         return self.get("/readyz").status_code == 200
 
     async def open(self, path: str = "/api/stream", **more: Any) -> Stream:
@@ -201,10 +200,10 @@ class Server:
         return await Stream.open(self.port, path, **more)
 
 
-async def eventually(holds: Callable[[], object], *, within_s: float = LIMIT_S) -> None:
-    """Wait until something holds."""
+async def eventually(condition: Callable[[], object], *, within_s: float = LIMIT_S) -> None:
+    """Wait until a condition holds."""
     async with asyncio.timeout(within_s):
-        while not await asyncio.to_thread(holds):  # noqa: ASYNC110  (what it watches is no event)
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  (the condition has no event)
             await asyncio.sleep(0.01)
 
 
@@ -214,7 +213,7 @@ EXPECTED = ("balance-sync", "account-discovery", "account-enrichment")
 
 @pytest.fixture
 def serve(namespace: str, prefix: str) -> Iterator[ServeFixture]:
-    """Start servers on a Redis, all of this test's namespace; they end with the test."""
+    """Start servers in the namespace of the test; they are stopped when the test ends."""
     with contextlib.ExitStack() as stack:
 
         def start(address: RedisAddress, *, http: Any = StreamProtocol, **options: Any) -> Server:
@@ -231,13 +230,13 @@ def serve(namespace: str, prefix: str) -> Iterator[ServeFixture]:
 
 @pytest.fixture(params=["ours", "h11"])
 def http(request: pytest.FixtureRequest) -> Any:
-    """Our protocol, which lets streams write to the socket, and a foreign server, where they cannot."""
+    """Run the test with our protocol, whose streams write to the socket directly, and with h11."""
     return StreamProtocol if request.param == "ours" else "h11"
 
 
 @pytest.fixture
 async def server(serve: ServeFixture, address: RedisAddress) -> Server:
-    """A server that is ready."""
+    """Start a server and wait until it is ready."""
     server = serve(address)
     await eventually(server.is_ready)
     return server
@@ -245,14 +244,14 @@ async def server(serve: ServeFixture, address: RedisAddress) -> Server:
 
 @pytest.fixture
 async def any_server(serve: ServeFixture, address: RedisAddress, http: Any) -> Server:
-    """A server that is ready, by our protocol and again by a foreign one."""
+    """Start a server with each HTTP protocol and wait until it is ready."""
     server = serve(address, http=http)
     await eventually(server.is_ready)
     return server
 
 
 class ExternalPublisher:
-    """Any program with a Redis client: it publishes plainly, in the seed's shape."""
+    """A program with a Redis client that publishes in the shape of the status stream."""
 
     def __init__(self, raw: redis.Redis, prefix: str) -> None:
         self._raw, self._prefix = raw, prefix
@@ -269,7 +268,7 @@ def publish(raw: redis.Redis, prefix: str) -> ExternalPublisher:
 
 
 class LogPublisher:
-    """Publishes plain log lines."""
+    """A program with a Redis client that publishes log lines."""
 
     def __init__(self, raw: redis.Redis, prefix: str) -> None:
         self._raw = raw
@@ -293,7 +292,10 @@ def publish_log(raw: redis.Redis, prefix: str) -> LogPublisher:
 
 
 def open_frozen(port: int, path: str = "/api/stream") -> socket.socket:
-    """A client that asks for a stream and never reads it. Its own buffer is small, so that the server's fills."""
+    """Open a stream and never read it.
+
+    The socket buffer of this client is small, so that the buffers of the server fill.
+    """
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     sock.connect(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""uvicorn, as anybody starts it, with an application of hosts.py or of ours."""
+"""A uvicorn process that serves a host application or our own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ ROOT = Path(__file__).parents[2]
 
 
 START_S = 40.0
-"""Interpreters that import all this, several at once, on a machine that has other things to do."""
+"""Several interpreters may import the application at once on a busy machine."""
 _STARTED = "Started server process"
-"""Said by each worker once it takes signals as its own: before that SIGTERM finds uvicorn's parent waiting for its answer."""
+"""Each worker logs this after it has installed its signal handlers.
+
+A SIGTERM before that reaches a parent process that still waits for the answer of the worker.
+"""
 
 
 class UvicornProcess:
-    """A server on a free port, with a board below a prefix of it."""
+    """A server on a free port with a board below a path prefix."""
 
     def __init__(self, app: str, *options: str, env: dict[str, str], prefix: str) -> None:
         self.port = free_port()
@@ -41,35 +44,35 @@ class UvicornProcess:
             env={**os.environ, **env},
             stderr=self._log,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # its workers do not end with it by themselves
+            start_new_session=True,  # close() kills the group: workers outlive their parent
         )
 
     @property
-    def said(self) -> str:
-        """What it has written to its standard error so far."""
+    def log(self) -> str:
+        """The standard error output so far."""
         return Path(self._log.name).read_text("utf-8")
 
     def is_ready(self) -> bool:
-        """Whether all its workers take signals, and the board of one sees Redis."""
+        """Return whether all workers handle signals and a board has a connection to Redis."""
         with contextlib.suppress(httpx.TransportError):
             return (
-                self.said.count(_STARTED) >= self._workers
+                self.log.count(_STARTED) >= self._workers
                 and httpx.get(f"{self.url}/readyz").status_code == 200
             )
         return False
 
     async def wait(self) -> str:
-        """Wait for its end; return what it said."""
+        """Wait for the end of the process; return its standard error output."""
         await asyncio.to_thread(self.process.wait, 20)
-        return self.said
+        return self.log
 
     async def stop(self, kind: signal.Signals = signal.SIGTERM) -> str:
-        """Stop it, which must not take 3 s; return what it said."""
+        """Stop the process, which must take less than 3 s; return its standard error output."""
         started = time.monotonic()
         self.process.send_signal(kind)
-        said = await self.wait()
+        output = await self.wait()
         assert time.monotonic() - started < 3
-        return said
+        return output
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""A real Valkey, and a corner of it that is the test's own."""
+"""A real Valkey server for the session, servers for single tests, and free ports."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ AnyTopology = TypeVar("AnyTopology", bound=Topology)
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on at the moment."""
+    """Return a loopback port on which no program listens at the moment."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def run_valkey(port: int | None = None) -> Iterator[EmbeddedValkey]:
-    """Run a Valkey of the caller's own, to stop, freeze or fill as it likes."""
+    """Run a Valkey server that the caller may stop, freeze or fill."""
     with (
         tempfile.TemporaryDirectory(prefix="pulseboard-test-") as folder,
         EmbeddedValkey(Path(folder), port=port or free_port()) as valkey,
@@ -39,7 +39,10 @@ def run_valkey(port: int | None = None) -> Iterator[EmbeddedValkey]:
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[EmbeddedValkey]:
-    """A real Valkey on a private port, shared by the session: keep to your own namespace and prefix."""
+    """Run a real Valkey on a private port, shared by the session.
+
+    A test uses only its own namespace and prefix.
+    """
     with run_valkey() as server:
         yield server
 
@@ -51,14 +54,17 @@ def address(valkey: EmbeddedValkey) -> RedisAddress:
 
 @pytest.fixture
 def raw(address: RedisAddress) -> Iterator[redis.Redis]:
-    """A plain client of the session's Valkey, as any other program has."""
+    """Open a redis-py client of the session's Valkey, as any other program would."""
     with redis.Redis(host=address.host, port=address.port, protocol=2) as client:
         yield client
 
 
 @contextlib.contextmanager
 def start_or_skip(topology: AnyTopology) -> Iterator[AnyTopology]:
-    """Run servers in some arrangement; skip the test where a program for it is missing, but never in CI."""
+    """Run the servers of a topology.
+
+    If a program that it needs is not installed, skip the test; in CI, fail it.
+    """
     try:
         topology.__enter__()
     except MissingProgram as missing:

@@ -11,7 +11,7 @@ import pytest
 import redis
 from tests.acceptance.cli.test_demo import alive, children
 from tests.support.cli import Program, Pulseboard, is_ready, until
-from tests.support.open_streams import gather
+from tests.support.open_streams import open_client_set
 
 from pulseboard.hub.hub import RETRY_MS
 from pulseboard.server.hosting.socket import raise_file_limit
@@ -39,9 +39,9 @@ def test_a_thousand_streams_end_with_a_spread_of_retries_and_the_process_within_
     program, port = serve(pulseboard, redis_env, "--workers", str(workers))
     pids = {program.process.pid, *children(program.process.pid)}
     assert len(pids) == (1 if workers == 1 else 1 + workers)
-    with gather() as crowd, redis.Redis.from_url(redis_env["REDIS_URL"]) as raw:
-        crowd.join_slow(port, "/api/stream?services=loud", 10)
-        crowd.join_frozen(port, "/api/stream?services=loud", 10)
+    with open_client_set() as clients, redis.Redis.from_url(redis_env["REDIS_URL"]) as raw:
+        clients.add_slow(port, "/api/stream?services=loud", 10)
+        clients.add_frozen(port, "/api/stream?services=loud", 10)
         for n in range(80):  # more than the kernel's buffers hold for one that reads nothing
             update = {"service": "loud", "timestamp": 1, "status": {"n": n, "text": "x" * 60_000}}
             raw.publish(f"{prefix}loud", json.dumps(update))
@@ -49,26 +49,26 @@ def test_a_thousand_streams_end_with_a_spread_of_retries_and_the_process_within_
             until(
                 lambda: read_status(program).get("loud", {}).get("n") == 79, "not every status came"
             )
-        crowd.join_slow(port, "/api/stream", 240)
-        crowd.join_frozen(port, "/api/stream", 240)
-        crowd.join(port, "/api/stream", 400)
-        crowd.join(port, "/api/services/status/stream", 100)
-        ours, seeds = crowd.readers[:400], crowd.readers[400:]
-        crowd.read_until(
-            lambda: all(reader.data.endswith(b"\n\n\r\n") for reader in crowd.readers),
+        clients.add_slow(port, "/api/stream", 240)
+        clients.add_frozen(port, "/api/stream", 240)
+        clients.add(port, "/api/stream", 400)
+        clients.add(port, "/api/services/status/stream", 100)
+        ours, seeds = clients.fast[:400], clients.fast[400:]
+        clients.read_until(
+            lambda: all(reader.data.endswith(b"\n\n\r\n") for reader in clients.fast),
             "not all came",
         )
 
         started = time.monotonic()
         program.process.send_signal(signal.SIGTERM)
-        crowd.read_until(lambda: program.process.poll() is not None, "it did not end")
+        clients.read_until(lambda: program.process.poll() is not None, "it did not end")
         assert time.monotonic() - started < 3
         assert program.process.returncode == 0
-        crowd.read_until(
-            lambda: all(reader.ended for reader in crowd.readers), "a stream was left open"
+        clients.read_until(
+            lambda: all(reader.ended for reader in clients.fast), "a stream was left open"
         )
 
-    for reader in crowd.readers:
+    for reader in clients.fast:
         assert not reader.broken
         assert reader.data.endswith(b"\n\n\r\n0\r\n\r\n")
         assert reader.retry_ms is not None

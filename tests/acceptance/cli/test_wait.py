@@ -12,7 +12,7 @@ from tests.support.cli import (
     RunCommand,
     ServedBoard,
     is_ready,
-    steady_port,
+    reserved_port,
     until,
 )
 
@@ -90,7 +90,7 @@ def test_what_does_not_hold_in_time_is_told_with_what_was_last_seen(board: Serve
 def test_a_server_that_is_not_there_yet_is_waited_for(
     pulseboard: Pulseboard, redis_env: dict[str, str], board: ServedBoard
 ) -> None:
-    port = steady_port()
+    port = reserved_port()
     waiting = pulseboard("wait", "balance-sync=missing", "--server", f"http://127.0.0.1:{port}")
     server: Program = pulseboard(
         "serve", "--port", str(port), "--expect", "balance-sync", **redis_env

@@ -185,7 +185,7 @@ async def test_what_the_documentation_says_about_mounting_is_true(
 
 async def test_the_head_of_a_stream_comes_first_though_a_middleware_holds_it_back(run: Run) -> None:
     """Under our own protocol the first message was written past it, before the status line."""
-    host = run("tests.support.hosted_apps:holding", "--http", OUR_PROTOCOL)
+    host = run("tests.support.hosted_apps:app_with_held_head", "--http", OUR_PROTOCOL)
     await eventually(host.is_ready, within_s=START_S)
     streams = await open_streams(host)
     await host.stop()

@@ -1,7 +1,7 @@
-"""Redis as people run it, on loopback: alone, behind TLS, an ACL or a socket, with Sentinel, as a cluster.
+"""Redis topologies on loopback: standalone, TLS, ACL users, unix socket, Sentinel, Cluster.
 
-Each is a context manager whose `url` is a REDIS_URL. Nothing here knows pytest, so other programs may use it too.
-Invariant: no server outlives the block it was started in, nor the process.
+Each is a context manager whose `url` is a REDIS_URL. Nothing here imports pytest, so other programs
+may use it too. Invariant: no server outlives the block in which it was started, nor the process.
 """
 
 from tests.support.topology.alone import Standalone, Tls, UnixSocket, WithUsers

@@ -1,4 +1,4 @@
-"""One server: open, on a socket, with users, behind TLS."""
+"""Topologies of one server: without access control, on a unix socket, with users, with TLS."""
 
 import subprocess
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.topology.node import (
 
 
 class Standalone(Topology):
-    """One server, open to all."""
+    """One server without access control."""
 
     @property
     def url(self) -> str:
@@ -26,7 +26,7 @@ class Standalone(Topology):
 
 
 class UnixSocket(Topology):
-    """One server that listens on a unix socket alone."""
+    """One server that listens only on a unix socket."""
 
     @property
     def path(self) -> Path:
@@ -41,10 +41,13 @@ class UnixSocket(Topology):
 
 
 class WithUsers(Topology):
-    """One server that knows `users`, each given as the words after `ACL SETUSER <name>`, and nobody else but its admin."""
+    """One server that admits only `users` and its admin.
+
+    A user is given as the words after `ACL SETUSER <name>`.
+    """
 
     ADMIN = "admin-secret"
-    PASSWORD = "p@ss/w:rd"  # every character that a URL must quote
+    PASSWORD = "p@ss/w:rd"  # contains characters that a URL must quote
 
     def __init__(self, users: dict[str, str], program: ProgramLocator = valkey_program) -> None:
         super().__init__(program)
@@ -67,7 +70,10 @@ class WithUsers(Topology):
 
 
 class Tls(Topology):
-    """One Redis that speaks TLS alone, by a certificate of its own authority; with `mutual` it wants the client's too."""
+    """One Redis that accepts only TLS, with a self-signed certificate.
+
+    With `mutual` it also requires a certificate of the client.
+    """
 
     def __init__(self, *, mutual: bool = False, program: ProgramLocator = redis_program) -> None:
         super().__init__(program)
@@ -75,7 +81,7 @@ class Tls(Topology):
 
     @property
     def certificate(self) -> Path:
-        """The certificate, which is its own authority."""
+        """The self-signed certificate."""
         return self._folder / "cert.pem"
 
     @property
@@ -84,8 +90,10 @@ class Tls(Topology):
 
     @property
     def url(self) -> str:
-        own = f"&ssl_certfile={self.certificate}&ssl_keyfile={self.key}" if self._mutual else ""
-        return f"rediss://{HOST}:{self.nodes[0].port}?ssl_ca_certs={self.certificate}{own}"
+        client_options = (
+            f"&ssl_certfile={self.certificate}&ssl_keyfile={self.key}" if self._mutual else ""
+        )
+        return f"rediss://{HOST}:{self.nodes[0].port}?ssl_ca_certs={self.certificate}{client_options}"
 
     def _start(self) -> None:
         make_certificate(self.certificate, self.key)
@@ -110,7 +118,7 @@ class Tls(Topology):
 
 
 def make_certificate(certificate: Path, key: Path) -> None:
-    """Make a certificate for loopback that is its own authority; raise MissingProgram without openssl."""
+    """Make a self-signed certificate for loopback; raise MissingProgram without openssl."""
     command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     command += [
@@ -124,6 +132,4 @@ def make_certificate(certificate: Path, key: Path) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
-        raise MissingProgram(
-            "openssl is not installed, which makes the certificate for TLS"
-        ) from None
+        raise MissingProgram("openssl, which makes the TLS certificate, is not installed") from None

@@ -1,4 +1,4 @@
-"""A cluster of three masters, with a replica each."""
+"""A cluster of three masters with one replica each."""
 
 import redis
 from redis.crc import key_slot
@@ -18,7 +18,10 @@ SLOTS = 16_384
 
 
 class Cluster(Replicated):
-    """Three masters with a replica each. Its `master` is the one that owns the slot of `namespace`'s keys."""
+    """Three masters with one replica each.
+
+    `master` is the owner of the slot that holds the keys of `namespace`.
+    """
 
     def __init__(
         self, namespace: str = "pulseboard", program: ProgramLocator = valkey_program
@@ -32,20 +35,20 @@ class Cluster(Replicated):
 
     @property
     def masters(self) -> list[Node]:
-        """The servers that own slots, in the order of their slots, as most of those that run see it."""
+        """The servers that own slots, in the order of their slots, by majority of running nodes."""
         views = [_owners(node) for node in self.nodes if node.running]
         ports = max(views, key=views.count)
         return [self._node_at(port) for _, _, port in ports]
 
     @property
     def master(self) -> Node:
-        # The whole cluster must agree, or some would still be sent to the one that is gone.
+        # All nodes must agree, or some would still redirect clients to the dead master.
         views = [_owners(node) for node in self.nodes if node.running]
         owners = {
             port for view in views for first, last, port in view if first <= self.slot <= last
         }
         if len(owners) != 1:
-            raise redis.ConnectionError("the cluster does not agree yet on the owner of the slot")
+            raise redis.ConnectionError("the nodes do not agree yet on the owner of the slot")
         return self._node_at(owners.pop())
 
     @property
@@ -54,19 +57,20 @@ class Cluster(Replicated):
         master_id = call(self.master, "CLUSTER", "MYID").decode()
         for node in self.nodes:
             if node.running and any(
-                "myself" in flags and of == master_id for _, _, flags, of, *_ in _describe(node)
+                "myself" in flags and master_of_node == master_id
+                for _, _, flags, master_of_node, *_ in _describe(node)
             ):
                 return node
         raise redis.ConnectionError("the master has no replica")
 
     def fail_over(self) -> Node:
-        """Let the master's replica take over in order, as for maintenance, and return it."""
+        """Let the replica take over gracefully, as for maintenance, and return it."""
         old = self.master
         call(self.replica, "CLUSTER", "FAILOVER")
         return self.wait_failover(old)
 
     def move_slot(self) -> Node:
-        """Move the slot to another master, keys and all, as a resharding does; return the new owner."""
+        """Move the slot with its keys to another master, as resharding does; return the new owner."""
         source = self.master
         target = next(node for node in self.masters if node is not source)
         ids = {node: call(node, "CLUSTER", "MYID").decode() for node in (source, target)}
@@ -109,37 +113,37 @@ class Cluster(Replicated):
         )
         for master, replica in zip(masters, replicas, strict=True):
             call(replica, "CLUSTER", "REPLICATE", call(master, "CLUSTER", "MYID").decode())
-        wait_for(self._is_settled, "the cluster to be whole")
+        wait_for(self._is_stable, "the cluster to be complete")
 
-    def _is_settled(self) -> bool:
+    def _is_stable(self) -> bool:
         return (
-            all(map(_is_whole, self.nodes))
+            all(map(_is_complete, self.nodes))
             and all(role(node) == "master" or is_in_sync(node) for node in self.nodes)
-            # Until a node has heard how far a replica is, it tells clients nothing of that replica.
+            # A node does not list a replica for clients before it knows the replica's offset.
             and all(
-                _told_ports(node) == {other.port for other in self.nodes} for node in self.nodes
+                _listed_ports(node) == {other.port for other in self.nodes} for node in self.nodes
             )
         )
 
 
 def _owners(node: Node) -> list[tuple[int, int, int]]:
-    """Return (first slot, last slot, port of the master) of each range, as one node sees it."""
+    """Return (first slot, last slot, port of the master) of each range, from one node."""
     return sorted(
         (first, last, master[1]) for first, last, master, *_ in call(node, "CLUSTER", "SLOTS")
     )
 
 
-def _told_ports(node: Node) -> set[int]:
-    """Return the ports of the masters and replicas that one node tells a client of."""
+def _listed_ports(node: Node) -> set[int]:
+    """Return the ports of the masters and replicas that one node lists for clients."""
     return {server[1] for _, _, *servers in call(node, "CLUSTER", "SLOTS") for server in servers}
 
 
 def _describe(node: Node) -> list[list[str]]:
-    """Return what a node of a cluster knows of each node, itself included (the Redis command CLUSTER NODES)."""
+    """Return the fields of CLUSTER NODES for each node, from one node."""
     return [line.split() for line in call(node, "CLUSTER", "NODES").decode().splitlines()]
 
 
-def _is_whole(node: Node) -> bool:
+def _is_complete(node: Node) -> bool:
     facts = call(node, "CLUSTER", "INFO").decode().splitlines()
     return (
         "cluster_state:ok" in facts

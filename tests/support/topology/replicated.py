@@ -1,24 +1,27 @@
-"""What arrangements of a master and replicas have in common: the master can be killed, and another takes over."""
+"""Common parts of topologies with replicas: the master can be killed and a replica takes over."""
 
 from tests.support.topology.node import Node, Topology, call, wait_for
 
 
 class Replicated(Topology):
-    """A master with replicas which take over when it dies. Who is master is asked of those who decide it."""
+    """A master with replicas that take over when it dies.
+
+    `master` asks the servers that decide on a failover.
+    """
 
     @property
     def master(self) -> Node:
-        """The server that is master at this moment, in the eyes of those who decide it."""
+        """The current master, according to the servers that decide on a failover."""
         raise NotImplementedError
 
     def kill_master(self) -> Node:
-        """Kill the master as a power cut would, and return it. `wait_failover` waits for the next one."""
+        """Kill the master and return it; `wait_failover` waits for the next master."""
         node = self.master
         node.kill()
         return node
 
     def wait_failover(self, old: Node) -> Node:
-        """Wait until another server than `old` is master and takes writes; return it."""
+        """Wait until another server than `old` is master and accepts writes; return it."""
 
         def find() -> Node | None:
             node = self.master
@@ -30,14 +33,14 @@ class Replicated(Topology):
         return found
 
     def revive(self, node: Node) -> None:
-        """Start a killed server again, with the data it left on disk, and wait until all is in order again.
+        """Restart a killed server with its data on disk, and wait until the topology is stable.
 
-        It comes back as the master that it was, until those who decide tell it better: with Sentinel some 10 s.
+        It starts as a master and becomes a replica on a later order: with Sentinel after about 10 s.
         """
         node.start()
-        wait_for(self._is_settled, f"the server at port {node.port} to find its place")
+        wait_for(self._is_stable, f"the server at port {node.port} to become a replica")
 
-    def _is_settled(self) -> bool:
+    def _is_stable(self) -> bool:
         raise NotImplementedError
 
     def _node_at(self, port: int) -> Node:
@@ -45,11 +48,11 @@ class Replicated(Topology):
 
 
 def role(node: Node) -> str:
-    """Return what a server takes itself for: `master` or `slave`."""
+    """Return the role that a server reports: `master` or `slave`."""
     return str(call(node, "ROLE")[0].decode())
 
 
 def is_in_sync(node: Node) -> bool:
-    """Say whether a server is a replica that follows its master."""
+    """Return whether a server is a replica that follows its master."""
     role = call(node, "ROLE")
     return bool(role[0] in (b"slave", b"replica") and role[3] == b"connected")

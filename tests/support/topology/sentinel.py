@@ -1,4 +1,4 @@
-"""A master and a replica that three sentinels watch."""
+"""A master and a replica that three sentinels monitor."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ FAILOVER_TIMEOUT_MS = 2_000
 
 
 class Sentinel(Replicated):
-    """A master, a replica, and three sentinels that watch them. `nodes` are the first two, `sentinels` the others."""
+    """A master, a replica (`nodes`), and three `sentinels` that monitor them."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class Sentinel(Replicated):
     @property
     def url(self) -> str:
         hosts = ",".join(f"{HOST}:{node.port}" for node in self.sentinels)
-        who = f":{self._password}@" if self._password else ""
+        credentials = f":{self._password}@" if self._password else ""
         options = f"?sentinel_password={self._sentinel_password}" if self._sentinel_password else ""
-        return f"redis+sentinel://{who}{hosts}/{MASTER_NAME}{options}"
+        return f"redis+sentinel://{credentials}{hosts}/{MASTER_NAME}{options}"
 
     @property
     def master(self) -> Node:
@@ -54,19 +54,19 @@ class Sentinel(Replicated):
         raise problem
 
     def fail_over(self) -> Node:
-        """Let the sentinels hand over in order, as for maintenance, and return the new master."""
+        """Fail over gracefully, as for maintenance, and return the new master."""
         old = self.master
-        # Refused while a replica has just come, or a failover before this one is not over.
+        # Sentinel refuses while a replica is new or an earlier failover has not ended.
         wait_for(
             lambda: call(self.sentinels[0], "SENTINEL", "FAILOVER", MASTER_NAME) == b"OK",
-            "a replica to hand to",
+            "a replica that can take over",
         )
         new = self.wait_failover(old)
-        # Until the old one is told, it goes on as a master, and loses what it takes.
-        wait_for(self._is_settled, "the old master to follow the new one")
+        # Until the old master becomes a replica, it accepts writes that will be lost.
+        wait_for(self._is_stable, "the old master to follow the new one")
         return new
 
-    def _is_settled(self) -> bool:
+    def _is_stable(self) -> bool:
         master = self.master
         return role(master) == "master" and all(
             is_in_sync(node) for node in self.nodes if node is not master
@@ -78,14 +78,16 @@ class Sentinel(Replicated):
             if self._password
             else []
         )
-        known: dict[str, Any] = {"password": self._password or None}
+        client_options: dict[str, Any] = {"password": self._password or None}
         common = [*secrets, "--repl-diskless-sync-delay", "0"]
-        master = self._launch(*common, **known)
-        replica = self._launch(*common, "--replicaof", HOST, str(master.port), **known)
-        wait_for(lambda: is_in_sync(replica), "the replica to follow")
+        master = self._launch(*common, **client_options)
+        replica = self._launch(*common, "--replicaof", HOST, str(master.port), **client_options)
+        wait_for(lambda: is_in_sync(replica), "the replica to synchronise")
         for number in range(3):
             self._launch_sentinel(number, master.port)
-        wait_for(lambda: all(map(_sees_all, self.sentinels)), "the sentinels to see each other")
+        wait_for(
+            lambda: all(map(_knows_all, self.sentinels)), "the sentinels to discover each other"
+        )
 
     def _launch_sentinel(self, number: int, master_port: int) -> None:
         folder = self._folder / f"sentinel-{number}"
@@ -107,7 +109,7 @@ class Sentinel(Replicated):
                 f"requirepass {self._sentinel_password}",
                 f"sentinel sentinel-pass {self._sentinel_password}",
             ]
-        config = folder / "sentinel.conf"  # rewritten by the sentinel itself, with what it learns
+        config = folder / "sentinel.conf"  # the sentinel rewrites it with its discoveries
         config.write_text("\n".join(lines) + "\n", "utf-8")
         options = [str(config), "--sentinel"]
         node = Node(
@@ -133,7 +135,7 @@ class Sentinel(Replicated):
             node.close()
 
 
-def _sees_all(sentinel: Node) -> bool:
+def _knows_all(sentinel: Node) -> bool:
     flat = [part.decode() for part in call(sentinel, "SENTINEL", "MASTER", MASTER_NAME)]
     facts = dict(zip(flat[::2], flat[1::2], strict=True))
     return (facts["num-other-sentinels"], facts["num-slaves"], facts["flags"]) == (

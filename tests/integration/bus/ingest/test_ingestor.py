@@ -269,8 +269,8 @@ async def test_a_half_open_subscription_is_condemned_and_heard_again(
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.ingest.subscription.SILENCE_S", 0.2)
     async with ingesting(proxy.address, keys, prefix) as (ingestor,):
-        links = proxy.links
-        assert links
+        connections = proxy.connections
+        assert connections
         proxy.freeze()
         await eventually(lambda: not ingestor.subscribed.is_set())
         await eventually(ingestor.subscribed.is_set)
