@@ -319,6 +319,12 @@ def history(raw: redis.Redis, keys: Keys, service: str = "balance-sync") -> list
     return [json.loads(fields[b"data"])["status"] for _, fields in rows]
 
 
+def lifecycle_events(raw: redis.Redis, keys: Keys) -> list[dict[str, Any]]:
+    """Return the lifecycle events in the feed."""
+    rows: Any = raw.xrange(keys.feed)
+    return [json.loads(fields[b"data"]) for _, fields in rows if fields[b"kind"] == b"lifecycle"]
+
+
 def external_message(n: int = 0, service: str = "balance-sync", **more: Any) -> bytes:
     """Return an external message in the shape of the original specification."""
     return json.dumps(
@@ -328,3 +334,9 @@ def external_message(n: int = 0, service: str = "balance-sync", **more: Any) -> 
 
 def publish(raw: redis.Redis, prefix: str, payload: bytes, service: str = "balance-sync") -> None:
     raw.publish(f"{prefix}{service}", payload)
+
+
+async def wait_until_ingested(raw: redis.Redis, keys: Keys, prefix: str) -> None:
+    """Publish one more message and wait until it is ingested: then all earlier ones are too."""
+    publish(raw, prefix, external_message(-1, "last-message"), "last-message")
+    await eventually(lambda: history(raw, keys, "last-message"))

@@ -1,4 +1,4 @@
-"""The board's clock: it goes on when Redis' own was set back, and comes back to it."""
+"""The board's clock: it runs on when Redis' clock is set back, and returns to it gradually."""
 
 import asyncio
 import json
@@ -20,131 +20,141 @@ from pulseboard.bus.scripts import read_script
 HOUR_MS = 3_600_000
 
 
-def own_clock(raw: redis.Redis) -> int:
+def redis_clock_ms(raw: redis.Redis) -> int:
+    """Return the time of Redis itself (ms)."""
     answer: Any = raw.time()
     return int(answer[0]) * 1000 + int(answer[1]) // 1000
 
 
 def set_back(raw: redis.Redis, keys: Keys, by_ms: int = HOUR_MS) -> int:
-    """Leave Redis as it is when its clock has been set back: with ids that are ahead of it. Returns when that was (ms)."""
-    was = own_clock(raw) + by_ms
-    raw.xadd(keys.heartbeats, {"service": "x", "instance": "1"}, id=f"{was}-7")
-    return was
+    """Put Redis into the state after its clock was set back: it has ids ahead of its clock.
+
+    Returns the time before the clock was set back (ms).
+    """
+    before_ms = redis_clock_ms(raw) + by_ms
+    raw.xadd(keys.heartbeats, {"service": "x", "instance": "1"}, id=f"{before_ms}-7")
+    return before_ms
 
 
-def look_at(raw: redis.Redis, keys: Keys) -> int:
+def sync_clock(raw: redis.Redis, keys: Keys) -> int:
+    """Run sync_clock.lua and return the board's time (ms)."""
     answer: Any = raw.eval(read_script("sync_clock"), 3, keys.feed, keys.clock, keys.heartbeats)
     return int(answer)
 
 
 def script_time(raw: redis.Redis, keys: Keys) -> int:
-    """Return what the scripts take for the time (ms)."""
+    """Return the time that the scripts use (ms)."""
     source = read_script("clock")
     answer: Any = raw.eval(source + "return (read_clock(KEYS[1]))", 1, keys.clock)
     return int(answer)
 
 
 def last_ms(raw: redis.Redis, key: str) -> int:
+    """Return the time in the last id of a stream (ms)."""
     rows: Any = raw.xrevrange(key, count=1)
     return int(rows[0][0].split(b"-")[0])
 
 
-def test_a_clock_that_goes_forwards_is_redis_own(
+def test_clock_is_that_of_redis_while_it_runs_forwards(
     raw: redis.Redis, keys: Keys, publisher: Publisher
 ) -> None:
     publisher.publish([outgoing()])
     publisher.heartbeat("balance-sync", "w-1")
-    before = own_clock(raw)
-    assert before <= look_at(raw, keys) <= own_clock(raw)
+    before = redis_clock_ms(raw)
+    assert before <= sync_clock(raw, keys) <= redis_clock_ms(raw)
     assert not raw.exists(keys.clock)
 
 
 @pytest.mark.parametrize("stream", ["heartbeats", "feed"])
-def test_set_back_by_an_hour_it_goes_on_from_where_it_was(
+def test_clock_runs_on_when_redis_was_set_back_by_an_hour(
     raw: redis.Redis, keys: Keys, publisher: Publisher, stream: str
 ) -> None:
-    was = own_clock(raw) + HOUR_MS
+    before_ms = redis_clock_ms(raw) + HOUR_MS
     fields: Any = {"kind": "status", "data": "{}", "service": "x", "instance": "1"}
-    raw.xadd(getattr(keys, stream), fields, id=f"{was}-0")
-    assert was <= look_at(raw, keys) <= was + 1_000
-    began = own_clock(raw)
+    raw.xadd(getattr(keys, stream), fields, id=f"{before_ms}-0")
+    assert before_ms <= sync_clock(raw, keys) <= before_ms + 1_000
+    started_ms = redis_clock_ms(raw)
     cursors = publisher.publish([outgoing(n=n) for n in range(70)])
     publisher.heartbeat("balance-sync", "w-1")
-    took = own_clock(raw) - began + 1_000
+    elapsed_ms = redis_clock_ms(raw) - started_ms + 1_000
     assert cursors == sorted(set(cursors))
-    assert was <= cursors[0].ms <= was + took
-    assert was <= last_ms(raw, keys.heartbeats) <= was + took
-    assert was <= int(raw.hget(keys.seen, "balance-sync/w-1") or 0) <= was + took
+    assert before_ms <= cursors[0].ms <= before_ms + elapsed_ms
+    assert before_ms <= last_ms(raw, keys.heartbeats) <= before_ms + elapsed_ms
+    assert before_ms <= int(raw.hget(keys.seen, "balance-sync/w-1") or 0) <= before_ms + elapsed_ms
     statuses: Any = raw.xrange(keys.history("balance-sync"))
     assert len(statuses) == 70
 
 
-def test_what_stands_still_before_the_first_look_moves_on_with_it(
+def test_ids_advance_again_after_the_first_clock_sync(
     raw: redis.Redis, keys: Keys, publisher: Publisher
 ) -> None:
-    was = set_back(raw, keys)
+    before_ms = set_back(raw, keys)
     publisher.heartbeat("balance-sync", "w-1")
-    assert last_ms(raw, keys.heartbeats) == was
-    look_at(raw, keys)
-    began = time.monotonic()
-    while last_ms(raw, keys.heartbeats) == was:
+    assert last_ms(raw, keys.heartbeats) == before_ms
+    sync_clock(raw, keys)
+    started = time.monotonic()
+    while last_ms(raw, keys.heartbeats) == before_ms:
         publisher.heartbeat("balance-sync", "w-1")
-        assert time.monotonic() < began + 10, "the ids stand still"
+        assert time.monotonic() < started + 10, "the ids do not advance"
 
 
-def test_an_hour_is_given_back_a_little_at_a_time(raw: redis.Redis, keys: Keys) -> None:
-    was = set_back(raw, keys, HOUR_MS - 60_000)  # when something was written last
-    own = own_clock(raw)
-    raw.hset(
-        keys.clock, mapping={"at": own - 5_000, "ahead": HOUR_MS}
-    )  # the last look was five seconds ago
-    assert look_at(raw, keys) - own == HOUR_MS - 100, "a fiftieth of them is given back"
-    assert look_at(raw, keys) >= was
-
-
-def test_what_nobody_looked_at_is_given_back_at_once(raw: redis.Redis, keys: Keys) -> None:
-    """No server ran for half an hour: nobody was told what time it is, and nothing is judged by it."""
-    was = set_back(raw, keys, 60_000)
-    own = own_clock(raw)
-    raw.hset(keys.clock, mapping={"at": own - HOUR_MS // 2, "ahead": HOUR_MS // 2})
-    assert was <= look_at(raw, keys) <= was + 10_000
-
-
-@pytest.mark.parametrize("looked", [True, False])
-def test_a_clock_that_is_set_back_and_right_again_is_not_further_ahead_each_time(
-    raw: redis.Redis, keys: Keys, looked: bool
-) -> None:
-    """What it had been behind was added to it when it was right: after +1 h, right, -1 h, right it was 2 h ahead."""
-    was = set_back(raw, keys)  # it was an hour ahead once, and then right
-    for dip in range(1, 6):
-        own = own_clock(raw)
-        # At the last look it was an hour behind, and now it is right.
-        ahead = int(raw.hget(keys.clock, "ahead") or HOUR_MS)
-        raw.hset(keys.clock, mapping={"at": own - HOUR_MS, "ahead": ahead + HOUR_MS})
-        if looked:
-            assert was <= look_at(raw, keys) <= was + dip * 10_000
-        stamp = script_time(raw, keys)
-        assert was <= stamp <= was + dip * 10_000
-        look_at(raw, keys)
-
-
-def test_between_two_looks_it_does_not_go_back(raw: redis.Redis, keys: Keys) -> None:
-    own = own_clock(raw)
-    raw.hset(
-        keys.clock, mapping={"at": own + HOUR_MS, "ahead": HOUR_MS}
-    )  # an hour back since that look, and once before
-    assert script_time(raw, keys) == own + 2 * HOUR_MS
-
-
-def test_a_clock_that_was_set_right_again_is_the_boards_at_once(
+def test_clock_returns_to_redis_by_a_fiftieth_of_the_elapsed_time(
     raw: redis.Redis, keys: Keys
 ) -> None:
-    own = own_clock(raw)
-    raw.xadd(keys.heartbeats, {"service": "x", "instance": "1"}, id=f"{own - 5_000}-0")
-    raw.hset(
-        keys.clock, mapping={"at": own - HOUR_MS, "ahead": HOUR_MS}
-    )  # it was an hour behind until just now
-    pairs: Any = raw.eval(
+    before_ms = set_back(raw, keys, HOUR_MS - 60_000)  # the time of the last write
+    redis_ms = redis_clock_ms(raw)
+    # The last sync was 5 seconds ago.
+    raw.hset(keys.clock, mapping={"at": redis_ms - 5_000, "ahead": HOUR_MS})
+    assert sync_clock(raw, keys) - redis_ms == HOUR_MS - 100, (
+        "a fiftieth of the 5 seconds is made up"
+    )
+    assert sync_clock(raw, keys) >= before_ms
+
+
+def test_clock_returns_to_redis_at_once_if_no_server_ran(raw: redis.Redis, keys: Keys) -> None:
+    """No server ran for half an hour, so nothing was judged by the board's clock meanwhile."""
+    before_ms = set_back(raw, keys, 60_000)
+    redis_ms = redis_clock_ms(raw)
+    raw.hset(keys.clock, mapping={"at": redis_ms - HOUR_MS // 2, "ahead": HOUR_MS // 2})
+    assert before_ms <= sync_clock(raw, keys) <= before_ms + 10_000
+
+
+@pytest.mark.parametrize("synced", [True, False], ids=["synced", "not synced"])
+def test_clock_that_is_set_back_repeatedly_does_not_run_further_ahead_each_time(
+    raw: redis.Redis, keys: Keys, synced: bool
+) -> None:
+    """The scripts added the time that Redis had been behind when its clock was right again.
+
+    After +1 h, right, -1 h, right the board's clock was 2 h ahead.
+    """
+    before_ms = set_back(raw, keys)  # Redis' clock was an hour ahead once, and then right
+    for dip in range(1, 6):
+        redis_ms = redis_clock_ms(raw)
+        # Redis' clock was an hour behind at the last sync, and is right again.
+        ahead = int(raw.hget(keys.clock, "ahead") or HOUR_MS)
+        raw.hset(keys.clock, mapping={"at": redis_ms - HOUR_MS, "ahead": ahead + HOUR_MS})
+        if synced:
+            assert before_ms <= sync_clock(raw, keys) <= before_ms + dip * 10_000
+        stamp = script_time(raw, keys)
+        assert before_ms <= stamp <= before_ms + dip * 10_000
+        sync_clock(raw, keys)
+
+
+def test_clock_does_not_run_backwards_between_two_syncs(raw: redis.Redis, keys: Keys) -> None:
+    redis_ms = redis_clock_ms(raw)
+    # Set back by an hour since that sync, and by an hour before it.
+    raw.hset(keys.clock, mapping={"at": redis_ms + HOUR_MS, "ahead": HOUR_MS})
+    assert script_time(raw, keys) == redis_ms + 2 * HOUR_MS
+
+
+def test_board_uses_the_clock_of_redis_at_once_when_it_is_right_again(
+    raw: redis.Redis, keys: Keys
+) -> None:
+    redis_ms = redis_clock_ms(raw)
+    raw.xadd(keys.heartbeats, {"service": "x", "instance": "1"}, id=f"{redis_ms - 5_000}-0")
+    # Redis' clock was an hour behind until this moment.
+    raw.hset(keys.clock, mapping={"at": redis_ms - HOUR_MS, "ahead": HOUR_MS})
+    is_known: Any = raw.eval(
         read_script("heartbeat"),
         5,
         keys.heartbeats,
@@ -158,19 +168,19 @@ def test_a_clock_that_was_set_right_again_is_the_boards_at_once(
         "0",
         "",
     )
-    assert pairs == 0
-    assert own <= last_ms(raw, keys.heartbeats) <= own_clock(raw), "not an hour ahead"
-    assert own <= look_at(raw, keys) <= own_clock(raw)
+    assert is_known == 0
+    assert redis_ms <= last_ms(raw, keys.heartbeats) <= redis_clock_ms(raw), "not an hour ahead"
+    assert redis_ms <= sync_clock(raw, keys) <= redis_clock_ms(raw)
     assert not raw.exists(keys.clock)
 
 
-async def test_a_feed_that_reads_while_the_clock_is_set_back_hears_on(
+async def test_feed_reader_continues_while_the_clock_is_set_back(
     address: RedisAddress, raw: redis.Redis, keys: Keys, publisher: Publisher
 ) -> None:
     await asyncio.to_thread(publisher.publish, [outgoing(n=1)])
     async with open_reader(address, keys) as reader:
-        # An hour ahead by the ids, then Redis' own clock again, which is behind them.
-        was = set_back(raw, keys)
+        # The ids are an hour ahead of the clock of Redis.
+        before_ms = set_back(raw, keys)
         await eventually(lambda: raw.exists(keys.clock))
         await asyncio.to_thread(publisher.publish, [outgoing(n=2)])
         await asyncio.to_thread(publisher.heartbeat, "balance-sync", "w-1")
@@ -178,43 +188,43 @@ async def test_a_feed_that_reads_while_the_clock_is_set_back_hears_on(
         await eventually(
             lambda: any(heartbeat.instance == "w-1" for heartbeat in reader.heartbeats)
         )
-        assert all(was <= entry.cursor.ms < was + 30_000 for entry in reader.entries)
+        assert all(before_ms <= entry.cursor.ms < before_ms + 30_000 for entry in reader.entries)
         observed_until = reader.items[-1].observed_until  # type: ignore[union-attr]
         await eventually(lambda: reader.items[-1].observed_until > observed_until + 1_000)  # type: ignore[union-attr]
-        assert was <= reader.clock.now_ms() < was + 30_000
+        assert before_ms <= reader.clock.now_ms() < before_ms + 30_000
         assert not reader.outages
         assert len(reader.resets) == 1
 
 
-async def test_silence_before_a_clock_was_set_back_proves_nothing(
+async def test_silence_before_a_clock_was_set_back_is_not_counted(
     address: RedisAddress, raw: redis.Redis, keys: Keys
 ) -> None:
     async with open_reader(address, keys) as reader:
         set_back(raw, keys)
         await eventually(lambda: raw.exists(keys.clock))
         ahead = reader.clock.now_ms()
-        # The other way round: it is set right again, an hour back for us who were ahead.
+        # Redis' clock is set right again: an hour back for this reader, which was ahead.
         raw.delete(keys.heartbeats, keys.clock)
         await eventually(lambda: any(item.observed_since for item in reader.items[1:]))  # type: ignore[union-attr]
         await eventually(lambda: reader.clock.now_ms() < ahead - HOUR_MS // 2)
 
 
-async def test_every_asker_is_told_the_same(
+async def test_every_caller_of_fetch_time_gets_the_same_clock(
     address: RedisAddress, raw: redis.Redis, keys: Keys
 ) -> None:
-    was = set_back(raw, keys)
+    before_ms = set_back(raw, keys)
     client = open_async_client(address, keys)
     times = [await fetch_time(client, keys) for _ in range(5)]
     await client.aclose()
     assert times == sorted(times)
-    assert was <= times[0] <= times[-1] <= was + 10_000
+    assert before_ms <= times[0] <= times[-1] <= before_ms + 10_000
 
 
-def test_a_loss_is_declared_at_the_boards_time(
+def test_loss_is_declared_at_the_time_of_the_board(
     raw: redis.Redis, keys: Keys, publisher: Publisher
 ) -> None:
-    was = set_back(raw, keys)
-    look_at(raw, keys)
+    before_ms = set_back(raw, keys)
+    sync_clock(raw, keys)
     (cursor,) = publisher.publish([outgoing()])
     names = (*keys.shared, keys.incidents)
     args: list[Any] = [
@@ -229,10 +239,10 @@ def test_a_loss_is_declared_at_the_boards_time(
     rows: Any = raw.xrange(keys.feed)
     event = json.loads(rows[-1][1][b"data"])
     assert event["event"] == "lost"
-    assert was <= event["timestamp"] == event["incident"]["declared"] <= was + 10_000
+    assert before_ms <= event["timestamp"] == event["incident"]["declared"] <= before_ms + 10_000
 
 
-async def test_what_was_adopted_while_the_clock_was_behind_is_known_when_it_is_set_right(
+async def test_ingested_messages_stay_known_after_the_clock_is_set_right(
     address: RedisAddress, raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
     async with open_reader(address, keys), ingesting(address, keys, prefix):
@@ -240,6 +250,7 @@ async def test_what_was_adopted_while_the_clock_was_behind_is_known_when_it_is_s
         await eventually(lambda: raw.exists(keys.clock))
         raw.publish(f"{prefix}report", '{"service":"report","timestamp":1,"status":{"n":1}}')
         await eventually(lambda: raw.keys(f"{{{keys.namespace}}}:ingested:*"))
-        (adopted,) = raw.keys(f"{{{keys.namespace}}}:ingested:*")
-        # Set right again, Redis' clock jumps by an hour: what one server has adopted another may still have to report.
-        assert raw.pttl(adopted) > HOUR_MS
+        (ingested,) = raw.keys(f"{{{keys.namespace}}}:ingested:*")
+        # When it is set right, Redis' clock jumps by an hour. Another server may still report
+        # the message that one server has ingested, so the key must outlive the jump.
+        assert raw.pttl(ingested) > HOUR_MS

@@ -1,4 +1,4 @@
-"""Clients: how long they wait, what they log, and that a password is in none of it."""
+"""Redis clients: their delays and timeouts, what they log, and that passwords stay hidden."""
 
 import asyncio
 import logging
@@ -24,12 +24,12 @@ from pulseboard.bus.rejections import Rejections
 from pulseboard.wire.errors import BusUnavailable, ConfigError
 
 SECRET = "hunter2"
-WRONG = "correct-horse"
+WRONG_SECRET = "correct-horse"
 
 
 @pytest.fixture(scope="module")
-def locked() -> Iterator[RedisAddress]:
-    """A Valkey that wants a password; the address has it."""
+def locked_address() -> Iterator[RedisAddress]:
+    """Return the address, with the password, of a Valkey that requires one."""
     with (
         run_valkey() as server,
         redis.Redis(host=server.address.host, port=server.address.port) as raw,
@@ -38,7 +38,7 @@ def locked() -> Iterator[RedisAddress]:
         yield RedisAddress(server.address.host, server.address.port, password=SECRET)
 
 
-def test_the_pause_before_reconnecting_is_the_seeds() -> None:
+def test_delay_before_reconnecting_follows_the_original_specification() -> None:
     assert [retry_delay_s(attempt) for attempt in (0, 1, 2, 39, 40, 41, 10_000)] == [
         0,
         0.05,
@@ -50,52 +50,54 @@ def test_the_pause_before_reconnecting_is_the_seeds() -> None:
     ]
 
 
-def test_a_password_opens_the_door(locked: RedisAddress) -> None:
-    with open_client(locked, None) as client:
+def test_clients_log_in_with_the_password_of_the_address(locked_address: RedisAddress) -> None:
+    with open_client(locked_address, None) as client:
         assert client.ping()
-    publisher = Publisher(locked, Keys("locked"))
+    publisher = Publisher(locked_address, Keys("locked"))
     assert publisher.publish([outgoing()])
     publisher.close()
 
 
-async def test_a_wrong_password_is_told_and_never_shown(
-    locked: RedisAddress, caplog: pytest.LogCaptureFixture
+async def test_wrong_password_is_reported_and_never_shown(
+    locked_address: RedisAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    wrong = RedisAddress(locked.host, locked.port, username="default", password=WRONG)
+    wrong = RedisAddress(
+        locked_address.host, locked_address.port, username="default", password=WRONG_SECRET
+    )
     publisher = Publisher(wrong, Keys("locked"))
     with pytest.raises(BusUnavailable) as refusal:
         await asyncio.to_thread(publisher.publish, [outgoing()])
     publisher.close()
     assert "password" in str(refusal.value)
-    assert WRONG not in f"{refusal.value!r} {refusal.value.__cause__!r}"
+    assert WRONG_SECRET not in f"{refusal.value!r} {refusal.value.__cause__!r}"
 
     reader = RecordingReader(wrong, Keys("locked"))
     async with BusClient(wrong, Keys("locked")) as bus:
         ingestor = Ingestor(bus, Rejections(), route_command=fail_on_command)
         async with running(reader.run(), ingestor.run()):
             await eventually(lambda: len(reader.outages) >= 3)
-    assert WRONG not in caplog.text + reader.outages[0].reason
+    assert WRONG_SECRET not in caplog.text + reader.outages[0].reason
     assert "password" in reader.outages[0].reason
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) <= 2, (
-        "one line for the feed and one for the subscription, however long it lasts"
+        "one line for the feed and one for the subscription, for the whole outage"
     )
 
 
-def test_a_client_shows_no_password(locked: RedisAddress) -> None:
-    with open_client(locked, None) as client:
+def test_repr_of_a_client_hides_the_password(locked_address: RedisAddress) -> None:
+    with open_client(locked_address, None) as client:
         client.ping()
         assert SECRET not in repr(client)
 
 
-def test_one_line_describes_any_failure() -> None:
+def test_any_failure_is_described_in_one_line() -> None:
     assert describe_error(OSError("a\nb")) == "a"
     assert describe_error(TimeoutError()) == "TimeoutError"
     assert len(describe_error(OSError("x" * 10_000))) == 200
 
 
-def test_only_an_answer_that_stays_no_is_a_refusal() -> None:
+def test_only_a_lasting_error_answer_is_a_refusal() -> None:
     assert is_refusal(redis.ResponseError("WRONGTYPE"))
     assert not is_refusal(redis.OutOfMemoryError())
     assert not is_refusal(redis.ReadOnlyError())
@@ -103,7 +105,7 @@ def test_only_an_answer_that_stays_no_is_a_refusal() -> None:
     assert not is_refusal(TimeoutError())
 
 
-async def test_the_seeds_client_makes_each_connection_once_and_again_after_close(
+async def test_redis_client_opens_each_connection_once_and_again_after_close(
     address: RedisAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "pulseboard.bus")
@@ -121,26 +123,29 @@ async def test_the_seeds_client_makes_each_connection_once_and_again_after_close
     await client.close()
 
 
-def test_the_seeds_client_reads_the_seeds_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_client_reads_the_redis_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_HOST", "cache")
     monkeypatch.setenv("REDIS_PORT", "6380")
     assert RedisClient().address == RedisAddress("cache", 6380)
 
 
-async def test_the_seeds_publisher_waits_out_an_outage_with_one_error_line(
+async def test_publisher_of_redis_client_waits_for_redis_and_logs_one_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     port = free_port()
     async with RedisClient(RedisAddress("127.0.0.1", port)) as client:
-        asking = asyncio.ensure_future(client.get_publisher().publish("service:x", "{}"))
+        publishing = asyncio.ensure_future(client.get_publisher().publish("service:x", "{}"))
         await eventually(lambda: "trying again" in caplog.text)
         with run_valkey(port):
-            assert await asking == 0
+            assert await publishing == 0
         assert caplog.text.count("trying again") == 1
 
 
-def test_no_client_waits_for_ever_in_a_handshake() -> None:
-    """A subscriber's socket had no deadline: a Redis that froze while it connected left it deaf for good."""
+def test_each_client_has_a_deadline_for_its_handshake() -> None:
+    """A subscriber's socket had no deadline.
+
+    If Redis froze while the subscriber connected, the subscriber never received a message again.
+    """
     for client in (
         RedisClient().get_subscriber(),
         RedisClient().get_publisher(),
@@ -151,12 +156,12 @@ def test_no_client_waits_for_ever_in_a_handshake() -> None:
         assert options["socket_connect_timeout"]
 
 
-def test_the_probe_tells_redis_from_nobody_and_from_somebody_else(
-    address: RedisAddress, locked: RedisAddress
+def test_probe_finds_redis_also_where_a_password_is_required(
+    address: RedisAddress, locked_address: RedisAddress
 ) -> None:
     assert answers(address)
-    assert answers(RedisAddress(locked.host, locked.port)), (
-        "one that wants a password is there as well"
+    assert answers(RedisAddress(locked_address.host, locked_address.port)), (
+        "a Redis that requires a password counts as present"
     )
     assert not answers(RedisAddress("127.0.0.1", free_port()))
 
@@ -175,15 +180,19 @@ async def test_the_probe_refuses_a_web_server() -> None:
     server.close()
 
 
-def test_every_failure_of_the_link_is_among_failures() -> None:
+def test_redis_errors_include_every_failure_of_a_connection() -> None:
     assert all(
         issubclass(kind, REDIS_ERRORS)
         for kind in (redis.ConnectionError, redis.TimeoutError, TimeoutError, OSError)
     )
 
 
-def test_connecting_imports_nothing_that_a_fork_could_cut_in_half() -> None:
-    """A child of multiprocessing that was forked while the SDK's thread connected could never connect itself."""
+def test_connecting_imports_no_module_that_a_fork_could_interrupt() -> None:
+    """Connecting imported modules for the first time.
+
+    A child that multiprocessing forked during such an import, in the SDK's thread, could
+    never connect.
+    """
     program = """
 import sys, threading
 from pulseboard.bus.connection.address import RedisAddress
@@ -200,17 +209,17 @@ print(sorted(set(sys.modules) - before))
 """
     with run_valkey() as valkey:
         for port in (valkey.address.port, 1):
-            done = subprocess.run(
+            result = subprocess.run(
                 [sys.executable, "-c", program, str(port)],
                 capture_output=True,
                 text=True,
                 check=True,
                 timeout=60,
             )
-            assert done.stdout == "[]\n"
+            assert result.stdout == "[]\n"
 
 
-async def test_more_commands_than_connections_wait_for_their_turn(
+async def test_more_commands_than_connections_wait_for_a_free_connection(
     address: RedisAddress, keys: Keys
 ) -> None:
     async with BusClient(address, keys, concurrent_commands=2) as bus:
@@ -223,11 +232,11 @@ async def test_more_commands_than_connections_wait_for_their_turn(
         assert len(bus.redis.connection_pool._available_connections) <= 2
 
 
-async def test_command_without_a_free_connection_fails_in_time(
+async def test_command_without_a_free_connection_fails_at_the_timeout(
     address: RedisAddress, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with BusClient(address, keys, concurrent_commands=1) as bus:
-        # Only the wait for a connection: the client took its answer timeout over when it was made.
+        # This changes only the wait for a connection: the client has its answer timeout already.
         monkeypatch.setattr("pulseboard.bus.connection.client.ANSWER_TIMEOUT_S", 0.1)
         waiting = asyncio.ensure_future(bus.redis.blpop([keys.feed], timeout=1))
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Links end when they learn that their node is the wrong one, by its answers or by those who know better."""
+"""Connections are closed when an answer, a sentinel or the cluster shows a wrong node."""
 
 import asyncio
 import contextlib
@@ -54,13 +54,13 @@ def cluster(namespace: str) -> Iterator[Cluster]:
 
 
 def fail(client: redis.Redis, *command: Any) -> redis.RedisError:
-    """Send a command that is refused, and return the error."""
+    """Send a command that fails, and return the error."""
     with pytest.raises(redis.RedisError) as failure:
         client.execute_command(*command)  # type: ignore[no-untyped-call]
     return failure.value
 
 
-def test_an_answer_that_means_another_node_or_another_time_ends_the_link(
+def test_answer_that_means_another_node_or_a_later_time_closes_the_connection(
     standalone: Standalone,
 ) -> None:
     (node,) = standalone.nodes
@@ -75,7 +75,7 @@ def test_an_answer_that_means_another_node_or_another_time_ends_the_link(
             assert isinstance(error, redis.ConnectionError)
             assert not is_refusal(error)
             assert word in describe_error(error)
-            assert client.client_id() != before, "the next command has a link of its own"
+            assert client.client_id() != before, "the next command has a new connection"
 
         admin.config_set("min-replicas-to-write", 1)
         check("NOREPLICAS", *write)
@@ -89,7 +89,7 @@ def test_an_answer_that_means_another_node_or_another_time_ends_the_link(
         assert "MasterDownError" in describe_error(error)
 
 
-async def test_a_read_that_waits_on_a_master_which_becomes_a_replica_ends_its_link(
+async def test_blocking_read_ends_when_its_master_becomes_a_replica(
     standalone: Standalone,
 ) -> None:
     address = RedisAddress.parse(standalone.url)
@@ -104,7 +104,7 @@ async def test_a_read_that_waits_on_a_master_which_becomes_a_replica_ends_its_li
     await client.aclose()
 
 
-def test_a_no_that_stays_a_no_keeps_its_link(standalone: Standalone) -> None:
+def test_lasting_refusal_keeps_the_connection(standalone: Standalone) -> None:
     with open_client(RedisAddress.parse(standalone.url), None) as client:
         before = client.client_id()
         client.set("k", "no list")
@@ -113,7 +113,7 @@ def test_a_no_that_stays_a_no_keeps_its_link(standalone: Standalone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "lasting"),
+    ("text", "is_lasting"),
     [
         ("WRONGTYPE Operation against a key", True),
         ("MISCONF Redis is configured to save RDB snapshots, but it is unable to persist", False),
@@ -122,21 +122,24 @@ def test_a_no_that_stays_a_no_keeps_its_link(standalone: Standalone) -> None:
         ("Error running script (call to f_1): @user_script:1: -READONLY You can't write", False),
     ],
 )
-def test_whether_trying_again_is_in_vain(text: str, lasting: bool) -> None:
-    assert is_refusal(redis.ResponseError(text)) is lasting
+def test_only_lasting_error_answers_are_refusals(text: str, is_lasting: bool) -> None:
+    assert is_refusal(redis.ResponseError(text)) is is_lasting
 
 
 def isolate(node: Node) -> None:
-    """Let a server refuse to become a replica: whoever is connected to it goes on as if nothing had happened."""
+    """Let a server refuse to become a replica, so that its connections stay open."""
     node.client.execute_command(  # type: ignore[no-untyped-call]
         "ACL", "SETUSER", "default", "-replicaof", "-slaveof"
     )
 
 
-async def test_a_master_that_does_not_know_that_it_was_replaced_is_left_by_all(
+async def test_all_clients_leave_a_master_that_does_not_know_that_it_was_replaced(
     sentinel: Sentinel, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes what it is given, and loses it; and who listens to it hears nobody, without any error."""
+    """Such a master accepts writes and loses them, and its subscribers receive no message.
+
+    Neither shows as an error.
+    """
     monkeypatch.setattr(Locator, "check_every_s", 0.2)
     address = RedisAddress.parse(sentinel.url)
     publisher = Publisher(address, keys, prefix=prefix)
@@ -153,13 +156,13 @@ async def test_a_master_that_does_not_know_that_it_was_replaced_is_left_by_all(
             new = await asyncio.to_thread(sentinel.wait_failover, old)
             old.thaw()
 
-            def reach_the_new_one() -> bool:
+            def is_published_to_the_new_master() -> bool:
                 with contextlib.suppress(BusUnavailable):
                     publisher.publish([outgoing(n=2)])
                 return bool(new.client.xlen(keys.feed) >= 2)
 
-            await eventually(reach_the_new_one)
-            # As part of a reset: of what the old one took nobody knows how much was passed on.
+            await eventually(is_published_to_the_new_master)
+            # The event is part of a reset: how much the old master replicated is unknown.
             await eventually(lambda: 2 in numbers_of(reader.resets[-1].board))
             assert "failed over" in reader.resets[-1].reason
             await eventually(lambda: ingestor.subscribed.is_set() and new.client.pubsub_numpat())
@@ -169,13 +172,11 @@ async def test_a_master_that_does_not_know_that_it_was_replaced_is_left_by_all(
         publisher.close()
 
 
-def test_a_replica_that_a_sentinel_takes_for_the_master_is_none(
-    sentinel: Sentinel, keys: Keys
-) -> None:
+def test_replica_that_a_sentinel_names_as_master_is_refused(sentinel: Sentinel, keys: Keys) -> None:
     master = sentinel.master
     (replica,) = (node for node in sentinel.nodes if node is not master)
     for node in sentinel.sentinels:
-        node.kill()  # nobody sets it right
+        node.kill()  # no sentinel corrects the replication
     master.client.replicaof("127.0.0.1", str(replica.port))
     sentinel.sentinels[0].start()
     publisher = Publisher(RedisAddress.parse(sentinel.url), keys)
@@ -189,10 +190,10 @@ def test_a_replica_that_a_sentinel_takes_for_the_master_is_none(
     [
         ((SECRET, SECRET), ""),
         ((SECRET, "correct-horse"), "no sentinel says where the master 'pulse' is"),
-        (("/pulse", "/nobody"), "it watches no master named 'nobody'"),
+        (("/pulse", "/absent"), "it watches no master named 'absent'"),
     ],
 )
-async def test_links_show_no_password_and_neither_do_their_failures(
+async def test_connections_and_their_failures_show_no_password(
     sentinel: Sentinel,
     keys: Keys,
     caplog: pytest.LogCaptureFixture,
@@ -202,22 +203,25 @@ async def test_links_show_no_password_and_neither_do_their_failures(
     caplog.set_level(logging.DEBUG)
     address = RedisAddress.parse(sentinel.url.replace(*changed))
     with open_client(address, keys) as client:
-        told = repr(client)
+        shown = repr(client)
         with contextlib.suppress(redis.ConnectionError):
             client.ping()
     reader = RecordingReader(address, keys)
     async with running(reader.run()):
         await eventually(lambda: reader.items)
-    told += "".join(blind.reason for blind in reader.outages) + caplog.text
-    assert reason in told
-    assert SECRET not in told
-    assert "correct-horse" not in told
+    shown += "".join(blind.reason for blind in reader.outages) + caplog.text
+    assert reason in shown
+    assert SECRET not in shown
+    assert "correct-horse" not in shown
 
 
-async def test_the_seeds_client_publishes_and_subscribes_in_a_cluster(
+async def test_redis_client_publishes_and_subscribes_in_a_cluster(
     cluster: Cluster, prefix: str
 ) -> None:
-    """Its two links go to one node, and the cluster's bus brings what is published at any other."""
+    """Both connections go to one node.
+
+    The cluster's own bus forwards messages that are published at another node.
+    """
     address = RedisAddress.parse(cluster.url)
     assert answers(address)
     async with RedisClient(address) as client, client.get_subscriber().pubsub() as pubsub:
@@ -225,8 +229,8 @@ async def test_the_seeds_client_publishes_and_subscribes_in_a_cluster(
         await pubsub.get_message(timeout=5)
         for node in cluster.nodes:
             node.client.publish(f"{prefix}x", node.port)
-        observed_until = [await pubsub.get_message(timeout=5) for _ in cluster.nodes]
-        assert {int(message["data"]) for message in observed_until if message} == {
+        received = [await pubsub.get_message(timeout=5) for _ in cluster.nodes]
+        assert {int(message["data"]) for message in received if message} == {
             node.port for node in cluster.nodes
         }
         assert await client.get_publisher().publish(f"{prefix}x", "1") is not None
@@ -236,7 +240,7 @@ def is_replaced(cluster: Cluster, node: Node) -> bool:
     return node not in cluster.masters
 
 
-async def test_a_cluster_is_found_again_when_all_that_were_named_are_gone(
+async def test_cluster_is_found_when_all_nodes_of_the_address_are_gone(
     cluster: Cluster, keys: Keys
 ) -> None:
     publisher = Publisher(RedisAddress.parse(cluster.url), keys)
@@ -248,26 +252,26 @@ async def test_a_cluster_is_found_again_when_all_that_were_named_are_gone(
             wait_for, functools.partial(is_replaced, cluster, node), "its replica to take over"
         )
 
-    said: list[BusUnavailable] = []
+    failures: list[BusUnavailable] = []
 
     def is_published() -> bool:
         try:
             return bool(publisher.publish([outgoing(n=2)]))
         except BusUnavailable as error:
-            said.append(error)
+            failures.append(error)
             return False
 
     try:
         await eventually(is_published)
     except AssertionError:
-        raise said[-1]  # noqa: B904 - why it was in vain
+        raise failures[-1]  # noqa: B904 - the last failure says why
     publisher.close()
 
 
-def test_a_certificate_is_checked() -> None:
+def test_certificate_and_host_name_are_checked() -> None:
     with start_or_skip(Tls()) as tls:
-        plain = tls.url.partition("?")[0]
-        with open_client(RedisAddress.parse(plain), None) as client:
+        without_ca = tls.url.partition("?")[0]
+        with open_client(RedisAddress.parse(without_ca), None) as client:
             assert "CERTIFICATE_VERIFY_FAILED" in str(fail(client, "PING"))
         other_name = tls.url.replace("127.0.0.1", "127.0.0.2")
         with open_client(RedisAddress.parse(other_name), None) as client:

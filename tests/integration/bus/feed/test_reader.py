@@ -1,4 +1,4 @@
-"""The feed: every event in order, each once, or a Reset that says why not."""
+"""The feed reader: every event in order and once, or a Reset with a reason."""
 
 import asyncio
 import os
@@ -33,10 +33,11 @@ from pulseboard.embedded.valkey import EmbeddedValkey
 
 
 async def publish(publisher: Publisher, *numbers: int) -> None:
+    """Publish one event for each number, in one batch."""
     await asyncio.to_thread(publisher.publish, [outgoing(n=n) for n in numbers])
 
 
-async def test_the_first_item_is_the_whole_board(
+async def test_first_item_is_a_reset_with_the_whole_board(
     address: RedisAddress, keys: Keys, publisher: Publisher
 ) -> None:
     publisher.publish(
@@ -46,7 +47,7 @@ async def test_the_first_item_is_the_whole_board(
     async with open_reader(address, keys) as reader:
         (reset,) = reader.resets
         assert numbers_of(reset.board) == [2, 3], (
-            "in the order of the feed, the latest of each instance"
+            "the latest event of each instance, in the order of the feed"
         )
         assert [(heartbeat.service, heartbeat.instance) for heartbeat in reset.heartbeats] == [
             ("balance-sync", "a")
@@ -55,7 +56,7 @@ async def test_the_first_item_is_the_whole_board(
         assert reader.entries == []
 
 
-async def test_every_event_comes_in_order_and_once(
+async def test_every_event_is_read_in_order_and_once(
     address: RedisAddress, keys: Keys, publisher: Publisher
 ) -> None:
     async with open_reader(address, keys) as reader, open_reader(address, keys) as other:
@@ -72,7 +73,7 @@ async def test_every_event_comes_in_order_and_once(
         assert len(reader.resets) == 1
 
 
-async def test_beats_come_with_redis_time(
+async def test_heartbeats_carry_the_time_of_redis(
     address: RedisAddress, keys: Keys, publisher: Publisher
 ) -> None:
     async with open_reader(address, keys) as reader:
@@ -82,23 +83,23 @@ async def test_beats_come_with_redis_time(
         assert abs(heartbeat.seen - reader.clock.now_ms()) < 10_000
 
 
-async def test_silence_still_brings_signs_of_life(
+async def test_quiet_feed_still_gives_empty_batches_that_advance_observed_until(
     address: RedisAddress, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
     async with open_reader(address, keys) as reader:
         await eventually(lambda: sum(isinstance(item, Batch) for item in reader.items) >= 3)
-        quiet = [item for item in reader.items if isinstance(item, Batch)]
-        assert all(not item.entries and not item.heartbeats for item in quiet)
+        empty = [item for item in reader.items if isinstance(item, Batch)]
+        assert all(not item.entries and not item.heartbeats for item in empty)
         assert (
-            quiet[0].observed_until
-            < quiet[1].observed_until
-            < quiet[2].observed_until
+            empty[0].observed_until
+            < empty[1].observed_until
+            < empty[2].observed_until
             <= reader.clock.now_ms() + 50
         )
 
 
-async def test_garbage_in_the_feed_is_dropped_and_counted_and_stops_nothing(
+async def test_invalid_feed_entries_are_dropped_and_counted_and_reading_continues(
     address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
 ) -> None:
     async with open_reader(address, keys) as reader:
@@ -131,7 +132,7 @@ async def test_garbage_in_the_feed_is_dropped_and_counted_and_stops_nothing(
         }
 
 
-async def test_garbage_on_the_board_is_dropped_and_counted(
+async def test_invalid_board_entries_are_dropped_and_counted(
     address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
 ) -> None:
     publisher.publish([outgoing(n=1)])
@@ -149,7 +150,7 @@ async def test_garbage_on_the_board_is_dropped_and_counted(
         assert reader.rejections.counts.total() == 5
 
 
-async def test_garbage_among_the_beats_stops_nothing(
+async def test_invalid_heartbeats_do_not_stop_reading(
     address: RedisAddress, keys: Keys, publisher: Publisher, raw: redis.Redis
 ) -> None:
     raw.xadd(keys.heartbeats, {"x": "y"})
@@ -163,7 +164,7 @@ async def test_garbage_among_the_beats_stops_nothing(
 
 
 @pytest.mark.parametrize("part", ["feed", "board", "heartbeats"])
-async def test_a_key_of_another_type_blinds_until_it_is_gone(
+async def test_key_of_another_type_makes_the_reader_blind_until_it_is_deleted(
     address: RedisAddress, keys: Keys, raw: redis.Redis, part: str
 ) -> None:
     name = getattr(keys, part)
@@ -176,7 +177,7 @@ async def test_a_key_of_another_type_blinds_until_it_is_gone(
         await eventually(lambda: reader.resets)
 
 
-async def test_no_redis_is_blind_with_one_error_line_until_it_comes(
+async def test_unreachable_redis_makes_the_reader_blind_and_logs_one_error(
     keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
@@ -198,7 +199,7 @@ async def test_no_redis_is_blind_with_one_error_line_until_it_comes(
             )
 
 
-async def test_a_restart_that_keeps_its_data_costs_no_event_and_gives_none_twice(
+async def test_restart_that_keeps_its_data_loses_and_repeats_no_event(
     own_valkey: EmbeddedValkey, keys: Keys
 ) -> None:
     publisher = Publisher(own_valkey.address, keys)
@@ -214,7 +215,7 @@ async def test_a_restart_that_keeps_its_data_costs_no_event_and_gives_none_twice
     publisher.close()
 
 
-async def test_a_restart_without_its_data_is_a_reset(
+async def test_restart_that_loses_its_data_gives_a_reset(
     own_valkey: EmbeddedValkey, keys: Keys
 ) -> None:
     publisher = Publisher(own_valkey.address, keys)
@@ -231,11 +232,14 @@ async def test_a_restart_without_its_data_is_a_reset(
     publisher.close()
 
 
-@pytest.mark.parametrize("goes_on", [False, True], ids=["and then silence", "and then more events"])
-async def test_an_emptied_redis_is_a_reset_though_no_connection_broke(
-    own_valkey: EmbeddedValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+@pytest.mark.parametrize("more_events", [False, True], ids=["then silence", "then more events"])
+async def test_emptied_redis_gives_a_reset_although_no_connection_was_lost(
+    own_valkey: EmbeddedValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch, more_events: bool
 ) -> None:
-    """After a FLUSHDB the feed went on from nothing, and each server showed what it happened to remember."""
+    """After a FLUSHDB the feed started from empty without a reset.
+
+    Each server went on showing the board that it had in memory.
+    """
     monkeypatch.setattr("pulseboard.bus.feed.clock_observer.CLOCK_CHECK_EVERY_S", 0.05)
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 50)
     publisher = Publisher(own_valkey.address, keys)
@@ -243,19 +247,19 @@ async def test_an_emptied_redis_is_a_reset_though_no_connection_broke(
     async with open_reader(own_valkey.address, keys) as reader:
         await publish(publisher, *range(20))
         await eventually(lambda: len(reader.entries) == 20)
-        looked = len(reader.items)
-        await eventually(lambda: len(reader.items) > looked + 3)
+        items_read = len(reader.items)
+        await eventually(lambda: len(reader.items) > items_read + 3)
         raw.flushdb()
-        if goes_on:
+        if more_events:
             await publish(publisher, 100)
         await eventually(lambda: len(reader.resets) == 2)
         assert not reader.outages
-        assert numbers_of(reader.resets[1].board) == ([100] if goes_on else [])
+        assert numbers_of(reader.resets[1].board) == ([100] if more_events else [])
     raw.close()
     publisher.close()
 
 
-async def test_what_was_trimmed_while_the_link_was_down_is_a_reset(
+async def test_events_trimmed_while_the_connection_was_down_give_a_reset(
     address: RedisAddress,
     keys: Keys,
     proxy: Proxy,
@@ -276,10 +280,10 @@ async def test_what_was_trimmed_while_the_link_was_down_is_a_reset(
         assert numbers_of(reader.resets[1].board) == [4]
 
 
-async def test_a_half_open_link_is_condemned_and_nothing_is_lost_over_it(
+async def test_half_open_connection_is_closed_and_no_event_is_lost(
     keys: Keys, proxy: Proxy, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No error ever comes over such a link (redis-py issue 2417); only silence tells."""
+    """Such a connection never reports an error (redis-py issue 2417): only its silence shows it."""
     monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
     monkeypatch.setattr("pulseboard.bus.feed.reader.BLOCK_MS", 100)
     async with open_reader(proxy.address, keys) as reader:
@@ -294,7 +298,7 @@ async def test_a_half_open_link_is_condemned_and_nothing_is_lost_over_it(
         assert len(reader.resets) == 1
 
 
-async def test_a_frozen_redis_is_blind_and_comes_back(
+async def test_reader_is_blind_while_redis_is_frozen_and_sees_again_after_it(
     own_valkey: EmbeddedValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.feed.reader.DEADLINE_S", 0.6)
@@ -310,7 +314,7 @@ async def test_a_frozen_redis_is_blind_and_comes_back(
         assert len(reader.resets) == 1
 
 
-async def test_a_reader_that_fell_behind_what_is_kept_is_told(
+async def test_reader_that_fell_behind_the_retention_gets_a_reset(
     address: RedisAddress,
     keys: Keys,
     publisher: Publisher,
@@ -321,7 +325,8 @@ async def test_a_reader_that_fell_behind_what_is_kept_is_told(
     async with open_reader(address, keys) as reader:
         await publish(publisher, 0)
         await eventually(lambda: reader.entries)
-        # In this tick nobody reads: the loop is busy, while others publish more than is kept.
+        # These calls block the event loop, so the reader cannot read while more events are
+        # published than the feed keeps.
         publisher.publish([outgoing(n=n) for n in range(1, 40)])
         raw.xtrim(keys.feed, maxlen=10, approximate=False)
         publisher.publish([outgoing(n=40)])
@@ -329,40 +334,45 @@ async def test_a_reader_that_fell_behind_what_is_kept_is_told(
         assert numbers_of(reader.resets[1].board) == [40]
 
 
-async def test_a_reader_leaves_no_connection_behind(
+async def test_reader_leaves_no_connection_behind(
     address: RedisAddress, keys: Keys, raw: redis.Redis
 ) -> None:
-    def names() -> int:
+    def count_connections() -> int:
         clients = raw.client_list()
         return len([client for client in clients if client["name"] == "pulseboard"])
 
-    before = names()
+    before = count_connections()
     async with open_reader(address, keys):
-        assert names() > before
-    await eventually(lambda: names() <= before)
+        assert count_connections() > before
+    await eventually(lambda: count_connections() <= before)
 
 
-def test_the_clock_follows_redis_and_takes_off_half_the_way() -> None:
+def test_clock_follows_redis_and_subtracts_half_of_the_round_trip() -> None:
     clock = RedisClock()
     assert abs(clock.now_ms() - time.time() * 1000) < 1_000, (
-        "before the first look it is this machine's"
+        "before the first answer it is the clock of this machine"
     )
-    asked_at = time.monotonic() - 10
-    clock.set(1_000_000_000, asked_at)
+    requested_at = time.monotonic() - 10
+    clock.set(1_000_000_000, requested_at)
     assert 1_000_005_000 <= clock.now_ms() < 1_000_006_000
     assert clock.now_ms() <= clock.now_ms()
 
 
-async def test_the_feed_sets_the_clock(address: RedisAddress, keys: Keys, raw: redis.Redis) -> None:
+async def test_reader_sets_the_clock_from_redis(
+    address: RedisAddress, keys: Keys, raw: redis.Redis
+) -> None:
     async with open_reader(address, keys) as reader:
         seconds, microseconds = raw.time()
         assert abs(reader.clock.now_ms() - (seconds * 1000 + microseconds // 1000)) < 1_000
 
 
-async def test_what_was_read_when_the_link_broke_is_read_again(
+async def test_batch_in_progress_is_read_again_after_a_lost_connection(
     proxy: Proxy, keys: Keys, publisher: Publisher
 ) -> None:
-    """The reader looked whether the feed was whole after each full read; a link that broke there cost it the batch in hand."""
+    """After each full read the reader checks that the feed is continuous.
+
+    If the connection was lost during that check, the batch that was just read was lost too.
+    """
     async with open_reader(proxy.address, keys) as reader:
         proxy.cut_after(b"EVAL")
         await publish(publisher, *range(700))
@@ -373,7 +383,7 @@ async def test_what_was_read_when_the_link_broke_is_read_again(
         assert len(reader.resets) == 1
 
 
-async def test_a_failover_is_told_also_when_the_first_try_to_read_the_board_fails(
+async def test_failover_gives_a_reset_although_the_first_read_of_the_board_fails(
     address: RedisAddress, keys: Keys, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origins = iter(["one", "another"])

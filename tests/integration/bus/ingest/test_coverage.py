@@ -1,4 +1,4 @@
-"""What no server heard is told, from when to when; and what another one heard is not."""
+"""Coverage gaps: a period that no server covered is reported, with its beginning and its end."""
 
 import asyncio
 import contextlib
@@ -43,16 +43,22 @@ def now_ms(raw: redis.Redis) -> int:
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
-def proofs(raw: redis.Redis, keys: Keys) -> dict[bytes, int]:
-    """Up to when each subscription is known to have heard."""
-    noted: Any = raw.hgetall(keys.coverage)
-    return {ear: int(text.split()[1]) for ear, text in noted.items() if len(ear) == 16}
+def coverage_ends(raw: redis.Redis, keys: Keys) -> dict[bytes, int]:
+    """Return up to when each subscription is known to have been connected (ms)."""
+    recorded: Any = raw.hgetall(keys.coverage)
+    return {
+        subscription: int(text.split()[1])
+        for subscription, text in recorded.items()
+        if len(subscription) == 16
+    }
 
 
-async def proved(raw: redis.Redis, keys: Keys, ears: int = 1) -> None:
-    """Wait until so many subscriptions have noted that they heard until after now."""
+async def wait_until_covered(raw: redis.Redis, keys: Keys, subscriptions: int = 1) -> None:
+    """Wait until `subscriptions` subscriptions have recorded coverage beyond this moment."""
     now = now_ms(raw)
-    await eventually(lambda: sum(until > now for until in proofs(raw, keys).values()) >= ears)
+    await eventually(
+        lambda: sum(until > now for until in coverage_ends(raw, keys).values()) >= subscriptions
+    )
 
 
 def has_ended(ingestor: Ingestor) -> bool:
@@ -60,77 +66,77 @@ def has_ended(ingestor: Ingestor) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def listening(
+async def ingesting_and_recording_gaps(
     address: RedisAddress, keys: Keys, prefix: str
 ) -> AsyncIterator[tuple[Ingestor, list[CoverageGap | None]]]:
-    """Run an adopter, and keep what it tells of its deafness."""
-    told: list[CoverageGap | None] = []
+    """Run an ingestor and record the coverage gaps that it reports."""
+    reported: list[CoverageGap | None] = []
     async with contextlib.AsyncExitStack() as stack:
         bus = await stack.enter_async_context(BusClient(address, keys))
         ingestor = Ingestor(
-            bus, Rejections(), route_command=fail_on_command, prefix=prefix, on_gap=told.append
+            bus, Rejections(), route_command=fail_on_command, prefix=prefix, on_gap=reported.append
         )
         await stack.enter_async_context(running(ingestor.run()))
         await asyncio.wait_for(ingestor.subscribed.wait(), TIMEOUT_S)
-        yield ingestor, told
+        yield ingestor, reported
 
 
-async def test_what_was_published_while_a_link_was_dead_unnoticed_lies_in_the_span_that_is_told(
+async def test_gap_covers_messages_that_were_published_over_a_dead_connection(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, proxy: Proxy
 ) -> None:
-    async with listening(proxy.address, keys, prefix) as (ingestor, told):
+    async with ingesting_and_recording_gaps(proxy.address, keys, prefix) as (ingestor, reported):
         publish(raw, prefix, external_message(0))
-        await proved(raw, keys)
+        await wait_until_covered(raw, keys)
         assert history(raw, keys) == [{"n": 0}]
-        assert told == []
+        assert reported == []
         proxy.freeze()
         frozen = now_ms(raw)
         publish(raw, prefix, external_message(1))
         lost = now_ms(raw)
-        await eventually(lambda: told)
+        await eventually(lambda: reported)
         noticed = now_ms(raw)
         await eventually(lambda: has_ended(ingestor))
-        observed_until = now_ms(raw)
+        resumed = now_ms(raw)
         publish(raw, prefix, external_message(2))
         await eventually(lambda: len(history(raw, keys)) == 2)
-        first, second = told[:2]
+        first, second = reported[:2]
         assert first is not None
         assert second is not None
         assert first == CoverageGap(second.since, None)
         assert frozen - 5_000 < first.since <= frozen
         assert second.until is not None
         assert lost <= noticed <= second.until
-        assert second.until < observed_until + 5_000
-        # Nor does it take that back when the others, of whom there are none, have had time to speak.
+        assert second.until < resumed + 5_000
+        # No other server runs, so the comparison with others does not withdraw the gap.
         await eventually(lambda: ingestor.is_coverage_compared)
         assert ingestor.gap == second
         assert history(raw, keys) == [{"n": 0}, {"n": 2}]
 
 
-async def test_what_another_server_heard_throughout_is_told_no_more(
+async def test_gap_is_withdrawn_when_another_server_was_subscribed_throughout(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis, proxy: Proxy
 ) -> None:
     async with (
-        listening(address, keys, prefix) as (_, of_other),
-        listening(proxy.address, keys, prefix) as (_, told),
+        ingesting_and_recording_gaps(address, keys, prefix) as (_, reported_by_other),
+        ingesting_and_recording_gaps(proxy.address, keys, prefix) as (_, reported),
     ):
-        await proved(raw, keys, 2)
+        await wait_until_covered(raw, keys, 2)
         proxy.freeze()
         publish(raw, prefix, external_message(1))
-        await eventually(lambda: len(told) >= 2)
-        assert told[0] is not None, "as long as it does not know, it says so"
-        await eventually(lambda: told[-1] is None)
+        await eventually(lambda: len(reported) >= 2)
+        assert reported[0] is not None, "until the comparison, the gap is reported"
+        await eventually(lambda: reported[-1] is None)
         assert history(raw, keys) == [{"n": 1}]
-        assert of_other == []
+        assert reported_by_other == []
 
 
-async def test_two_who_lost_their_links_together_tell_the_same_span(
+async def test_two_servers_that_lose_their_connections_together_report_the_same_gap(
     own_valkey: EmbeddedValkey, keys: Keys, prefix: str
 ) -> None:
-    where = own_valkey.address
-    with redis.Redis(host=where.host, port=where.port) as raw:
-        async with ingesting(where, keys, prefix, 2) as ingestors:
-            await proved(raw, keys, 2)
+    address = own_valkey.address
+    with redis.Redis(host=address.host, port=address.port) as raw:
+        async with ingesting(address, keys, prefix, 2) as ingestors:
+            await wait_until_covered(raw, keys, 2)
             killed = now_ms(raw)
             raw.client_kill_filter(_type="pubsub")
             await eventually(lambda: all(ingestor.gap is not None for ingestor in ingestors))
@@ -146,13 +152,13 @@ async def test_two_who_lost_their_links_together_tell_the_same_span(
             assert one.since <= killed <= one.until
 
 
-async def test_an_outage_is_told_though_redis_lost_what_was_noted(
+async def test_outage_is_reported_although_redis_lost_the_recorded_coverage(
     own_valkey: EmbeddedValkey, keys: Keys, prefix: str
 ) -> None:
-    where = own_valkey.address
-    async with ingesting(where, keys, prefix) as (ingestor,):
-        with redis.Redis(host=where.host, port=where.port) as raw:
-            await proved(raw, keys)
+    address = own_valkey.address
+    async with ingesting(address, keys, prefix) as (ingestor,):
+        with redis.Redis(host=address.host, port=address.port) as raw:
+            await wait_until_covered(raw, keys)
             stopped = now_ms(raw)
         own_valkey.stop()
         await eventually(lambda: ingestor.gap is not None)
@@ -164,77 +170,78 @@ async def test_an_outage_is_told_though_redis_lost_what_was_noted(
             assert ingestor.gap.since <= stopped <= ingestor.gap.until
 
 
-async def test_a_server_that_starts_tells_since_when_there_was_none(
+async def test_starting_server_reports_since_when_no_server_was_subscribed(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
 ) -> None:
     async with ingesting(address, keys, prefix):
-        await proved(raw, keys)
+        await wait_until_covered(raw, keys)
     ended = now_ms(raw)
     publish(raw, prefix, external_message(1))
-    async with listening(address, keys, prefix) as (_, told):
+    async with ingesting_and_recording_gaps(address, keys, prefix) as (_, reported):
         started = now_ms(raw)
-        await eventually(lambda: told)
-        (gap,) = told
+        await eventually(lambda: reported)
+        (gap,) = reported
         assert gap is not None
         assert gap.until is not None
         assert gap.since <= ended <= gap.until < started + 5_000
-        async with listening(address, keys, prefix) as (
-            second,
-            _,
-        ):  # and so does any that comes later
+        # A server that starts later reports the same gap.
+        async with ingesting_and_recording_gaps(address, keys, prefix) as (second, _):
             await eventually(lambda: second.gap == gap)
     assert 0 < raw.ttl(keys.coverage) <= COVERAGE_TTL_S
 
 
-async def test_a_first_server_has_nothing_to_tell(
+async def test_first_server_reports_no_gap(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
 ) -> None:
-    async with listening(address, keys, prefix) as (ingestor, told):
+    async with ingesting_and_recording_gaps(address, keys, prefix) as (ingestor, reported):
         await eventually(lambda: ingestor.is_coverage_compared)
-        await proved(raw, keys)
-        assert told == []
+        await wait_until_covered(raw, keys)
+        assert reported == []
 
 
-async def test_nothing_is_called_heard_before_it_is_in_the_feed(
+async def test_coverage_is_not_recorded_before_the_messages_are_in_the_feed(
     address: RedisAddress,
     keys: Keys,
     prefix: str,
     raw: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A server that dies with what it heard has lost it as if it had not heard."""
+    """If a server dies with received messages in memory, those messages are lost.
+
+    So the server may record coverage only up to the last message that it ingested.
+    """
     async with ingesting(address, keys, prefix) as (ingestor,):
-        await proved(raw, keys)
-        adopt: Any = ingestor._script
-        held, go = asyncio.Event(), asyncio.Event()
+        await wait_until_covered(raw, keys)
+        run_script: Any = ingestor._script
+        held, released = asyncio.Event(), asyncio.Event()
 
         async def hold(**arguments: Any) -> object:
             held.set()
-            await go.wait()
-            return await adopt(**arguments)
+            await released.wait()
+            return await run_script(**arguments)
 
         monkeypatch.setattr(ingestor, "_script", hold)
         published = now_ms(raw)
         publish(raw, prefix, external_message(1))
         await asyncio.wait_for(held.wait(), TIMEOUT_S)
         later = now_ms(raw) + 300
-        await eventually(lambda: now_ms(raw) > later)  # three proofs
-        assert max(proofs(raw, keys).values()) <= published
-        go.set()
-        await proved(raw, keys)
+        await eventually(lambda: now_ms(raw) > later)  # the time of three recordings
+        assert max(coverage_ends(raw, keys).values()) <= published
+        released.set()
+        await wait_until_covered(raw, keys)
 
 
-async def test_what_anybody_else_wrote_there_is_passed_over_and_old_spans_go(
+async def test_invalid_coverage_entries_are_ignored_and_old_ones_removed(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
 ) -> None:
     raw.hset(keys.coverage, mapping={b"\xff": b"1", "a": "x y", "b": "9" * 5_000, "old": "5 6"})
-    async with listening(address, keys, prefix) as (_, told):
+    async with ingesting_and_recording_gaps(address, keys, prefix) as (_, reported):
         await eventually(lambda: not raw.hexists(keys.coverage, "old"))
-        await proved(raw, keys)
-        assert told == []
+        await wait_until_covered(raw, keys)
+        assert reported == []
 
 
-async def test_a_redis_that_takes_no_notes_is_complained_of_once_and_plain_publishes_go_on(
+async def test_failure_to_record_coverage_is_logged_once_and_ingestion_continues(
     address: RedisAddress,
     keys: Keys,
     prefix: str,
@@ -247,7 +254,7 @@ async def test_a_redis_that_takes_no_notes_is_complained_of_once_and_plain_publi
         publish(raw, prefix, external_message(1))
         await eventually(lambda: history(raw, keys))
         raw.delete(keys.coverage)
-        await proved(raw, keys)
+        await wait_until_covered(raw, keys)
         assert caplog.text.count("cannot record") == 1
 
 
@@ -255,7 +262,7 @@ SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted), 
 
 
 @given(SPANS)
-def test_the_latest_gap_is_what_no_span_has_at_last_and_little_before(
+def test_latest_gap_is_the_last_uncovered_period_joined_with_near_ones(
     spans: list[list[int]],
 ) -> None:
     covered = {at for since, until in spans for at in range(since, until)}
@@ -269,16 +276,16 @@ def test_the_latest_gap_is_what_no_span_has_at_last_and_little_before(
         return
     first = gaps[-1]
     for at in reversed(gaps):
-        if first - at <= JOIN_MS // 1000:  # less than that was heard in between
+        if first - at <= JOIN_MS // 1000:  # the covered time between them is shorter
             first = at
     assert found == CoverageGap(first * 1000, (gaps[-1] + 1) * 1000)
 
 
-async def test_losses_in_quick_succession_are_told_as_one(
+async def test_connection_losses_in_quick_succession_are_reported_as_one_gap(
     address: RedisAddress, keys: Keys, prefix: str, raw: redis.Redis
 ) -> None:
-    async with listening(address, keys, prefix) as (ingestor, _):
-        await proved(raw, keys)
+    async with ingesting_and_recording_gaps(address, keys, prefix) as (ingestor, _):
+        await wait_until_covered(raw, keys)
         first = now_ms(raw)
         for _ in range(5):
             await asyncio.wait_for(ingestor.subscribed.wait(), TIMEOUT_S)

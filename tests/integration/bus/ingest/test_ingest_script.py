@@ -1,4 +1,4 @@
-"""ingest.lua against servers that join, hear, report late, report twice and die in any order: each publish once."""
+"""ingest.lua ingests each external message once, for any order of joins, reports and deaths."""
 
 import uuid
 from collections.abc import Iterator
@@ -16,35 +16,38 @@ from pulseboard.bus.scripts import read_script
 PAYLOADS = ("a", "b")
 
 
-class Told:
-    """What Redis tells its subscribers, in its one order: publishes of a payload, and the words that begin epochs."""
+class Channel:
+    """The messages that Redis delivers to every subscriber in one order.
+
+    Each is an external message with a payload, or the marker that begins an epoch.
+    """
 
     def __init__(self) -> None:
-        self.words: list[tuple[str, str]] = []
+        self.messages: list[tuple[str, str]] = []
 
     def publish(self, payload: str) -> None:
-        self.words.append(("plain", payload))
+        self.messages.append(("external", payload))
 
     def mark(self) -> None:
-        self.words.append(("epoch", uuid.uuid4().hex[:16]))
+        self.messages.append(("epoch", uuid.uuid4().hex[:16]))
 
 
-class Ear:
-    """A server: it hears all since its own word, and reports it in order, when it comes to that."""
+class SimulatedServer:
+    """A server that receives every message after its own marker and reports them in order."""
 
-    def __init__(self, told: Told, raw: redis.Redis, keys: Keys) -> None:
+    def __init__(self, channel: Channel, raw: redis.Redis, keys: Keys) -> None:
         self.server = uuid.uuid4().hex[:16]
-        self.at = len(told.words)
-        told.mark()
+        self.position = len(channel.messages)
+        channel.mark()
         self.reported: set[int] = set()
-        self._told, self._keys = told, keys
+        self._channel, self._keys = channel, keys
         self._script = raw.register_script(read_script("ingest"))
         self._epoch = ""
         self._batches = 0
         self._last: tuple[list[str], list[str | bytes | int]] | None = None
 
-    def report(self, most: int) -> None:
-        """Report up to so many of what it heard and did not report yet."""
+    def report(self, max_messages: int) -> None:
+        """Report at most `max_messages` received messages that were not reported yet."""
         self._batches += 1
         keys = [
             *self._keys.shared,
@@ -53,25 +56,25 @@ class Ear:
             self._keys.audit,
         ]
         args: list[str | bytes | int] = [DEFAULT_LIMITS, self.server, 60_000, self._batches, 60_000]
-        while most and self.at < len(self._told.words):
-            kind, word = self._told.words[self.at]
+        while max_messages and self.position < len(self._channel.messages):
+            kind, value = self._channel.messages[self.position]
             if kind == "epoch":
-                self._epoch = word
+                self._epoch = value
             else:
                 keys += [
                     self._keys.history("x"),
                     self._keys.planned_returns("x"),
-                    self._keys.ingested(self._epoch, word),
+                    self._keys.ingested(self._epoch, value),
                 ]
                 args += ["status", "x/", '{"status":{}}', ""]
-                self.reported.add(self.at)
-                most -= 1
-            self.at += 1
+                self.reported.add(self.position)
+                max_messages -= 1
+            self.position += 1
         self._last = keys, args
         self.report_again()
 
     def report_again(self) -> None:
-        """Send the last batch, as after a lost answer."""
+        """Send the last batch again, as after a lost answer."""
         if self._last is not None:
             self._script(keys=self._last[0], args=self._last[1])
 
@@ -89,12 +92,12 @@ STEPS = st.lists(
 
 
 @pytest.fixture
-def names(raw: redis.Redis) -> Iterator[list[str]]:
-    """The namespaces that a test used, to be emptied after it."""
+def namespaces(raw: redis.Redis) -> Iterator[list[str]]:
+    """Return a list for the namespaces that a test uses; their keys are deleted after it."""
     used: list[str] = []
     yield used
-    for name in used:
-        if found := list(raw.scan_iter(f"{{{name}}}:*", count=1_000)):
+    for namespace in used:
+        if found := list(raw.scan_iter(f"{{{namespace}}}:*", count=1_000)):
             raw.delete(*found)
 
 
@@ -104,32 +107,32 @@ def names(raw: redis.Redis) -> Iterator[list[str]]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
-def test_what_any_server_heard_and_lived_to_report_is_adopted_once(
-    raw: redis.Redis, names: list[str], steps: list[tuple[str, int, int]]
+def test_each_message_that_any_server_reports_is_ingested_once(
+    raw: redis.Redis, namespaces: list[str], steps: list[tuple[str, int, int]]
 ) -> None:
-    names.append(uuid.uuid4().hex)
-    keys, told = Keys(names[-1]), Told()
-    ears: list[Ear] = []
-    dead: list[Ear] = []
+    namespaces.append(uuid.uuid4().hex)
+    keys, channel = Keys(namespaces[-1]), Channel()
+    servers: list[SimulatedServer] = []
+    dead: list[SimulatedServer] = []
 
     def check() -> None:
-        reported: set[int] = set().union(*(ear.reported for ear in (*ears, *dead)))
+        reported: set[int] = set().union(*(server.reported for server in (*servers, *dead)))
         assert raw.xlen(keys.feed) == len(reported)
 
-    for what, which, count in steps:
-        if what == "join":
-            ears.append(Ear(told, raw, keys))
-        elif what == "publish":
+    for action, number, count in steps:
+        if action == "join":
+            servers.append(SimulatedServer(channel, raw, keys))
+        elif action == "publish":
             for _ in range(count):
-                told.publish(PAYLOADS[which])
-        elif which < len(ears):
-            if what == "report":
-                ears[which].report(count)
-            elif what == "again":
-                ears[which].report_again()
+                channel.publish(PAYLOADS[number])
+        elif number < len(servers):
+            if action == "report":
+                servers[number].report(count)
+            elif action == "again":
+                servers[number].report_again()
             else:
-                dead.append(ears.pop(which))
+                dead.append(servers.pop(number))
         check()
-    for ear in ears:
-        ear.report(1_000)
+    for server in servers:
+        server.report(1_000)
         check()
