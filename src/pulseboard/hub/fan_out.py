@@ -162,8 +162,8 @@ class FanOut:
             yield
 
     def _serve_group(self, group: Group, view: View, framing: Framing) -> Iterator[None]:
-        # Between two yields, members may detach and new frames may arrive. Nobody joins the group
-        # meanwhile, since its position is not yet that of the ring's end. A group that has lost
+        # Between two yields, members may detach and new frames may arrive. No connection joins the
+        # group meanwhile, since its position is not yet the end of the ring. A group that has lost
         # all members is not used again.
         while group.members and group.position < self._ring.end:
             if group.position < self._ring.first:

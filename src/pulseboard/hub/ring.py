@@ -150,7 +150,7 @@ class Ring:
     def mark(self, position: int, choice: Choice, before: Mark | None = None) -> Mark:
         """Return how many selected events precede a position in the ring.
 
-        Counts forward from `before`, or back from the end, whichever is nearer.
+        Counts forward from `before`, or back from the end: from the nearer of the two.
         """
         if (
             before is not None

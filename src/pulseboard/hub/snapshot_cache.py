@@ -2,8 +2,8 @@
 
 When many clients attach at once, or are reset, they receive the same bytes instead of a copy each.
 A client reads a large board piece by piece, and a client that stops reading keeps it in memory.
-Invariant: all boards in memory take at most BOARDS_MAX_BYTES and the size of one board, however
-many clients have stopped reading, whenever they attached, and whatever they selected.
+Invariant: all boards in memory take at most BOARDS_MAX_BYTES and the size of one board, for any
+number of clients that have stopped reading, at any time and with any selection.
 """
 
 import time

@@ -93,7 +93,9 @@ class Tls(Topology):
         client_options = (
             f"&ssl_certfile={self.certificate}&ssl_keyfile={self.key}" if self._mutual else ""
         )
-        return f"rediss://{HOST}:{self.nodes[0].port}?ssl_ca_certs={self.certificate}{client_options}"
+        return (
+            f"rediss://{HOST}:{self.nodes[0].port}?ssl_ca_certs={self.certificate}{client_options}"
+        )
 
     def _start(self) -> None:
         make_certificate(self.certificate, self.key)
