@@ -1,4 +1,4 @@
-"""Periodic work: what it logs, what it survives, and how it ends."""
+"""Periodic tasks: their log, the errors that they survive, and their end."""
 
 import asyncio
 import logging
@@ -61,7 +61,7 @@ async def test_first_call_follows_one_interval_after_the_start_unless_it_starts_
     assert len(called) == calls
 
 
-async def test_cancellation_that_nothing_asked_for_is_an_error() -> None:
+async def test_cancellation_that_no_caller_requested_is_an_error() -> None:
     async def end() -> None:
         raise asyncio.CancelledError
 

@@ -1,4 +1,4 @@
-"""Positions in the feed."""
+"""Cursors: positions in the feed, as text and in order."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ CURSORS = st.builds(Cursor, PARTS, PARTS)
 
 
 @given(CURSORS)
-def test_a_cursor_survives_its_text(cursor: Cursor) -> None:
+def test_cursor_is_unchanged_after_formatting_and_parsing(cursor: Cursor) -> None:
     assert Cursor.parse(str(cursor)) == Cursor.parse(str(cursor).encode()) == cursor
 
 
@@ -21,7 +21,7 @@ def test_cursors_are_ordered_by_time_then_by_sequence(one: Cursor, other: Cursor
     assert one >= ZERO
 
 
-def test_ids_are_ordered_as_numbers_not_as_text() -> None:
+def test_cursors_are_ordered_as_numbers_and_not_as_text() -> None:
     assert Cursor.parse("9-10") < Cursor.parse("10-9")
     assert Cursor.parse("1-9") < Cursor.parse("1-10")
 
@@ -45,7 +45,7 @@ def test_ids_are_ordered_as_numbers_not_as_text() -> None:
         "9" * 21 + "-0",
     ],
 )
-def test_what_is_no_feed_id_is_refused(text: str) -> None:
+def test_text_that_is_not_a_feed_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a feed id"):
         Cursor.parse(text)
     with pytest.raises(ValueError, match="not a feed id"):
@@ -53,7 +53,7 @@ def test_what_is_no_feed_id_is_refused(text: str) -> None:
 
 
 @given(st.binary())
-def test_any_bytes_are_a_cursor_or_a_value_error(data: bytes) -> None:
+def test_any_bytes_give_a_cursor_or_a_value_error(data: bytes) -> None:
     try:
         cursor = Cursor.parse(data)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The golden fixtures of `spec/`, which the page's tests read too."""
+"""The golden fixtures of `spec/`, which the tests of the page use too."""
 
 import json
 from pathlib import Path
@@ -19,13 +19,13 @@ def load(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", load("state.json"), ids=lambda case: case["name"])
-def test_state_is_judged_as_the_fixture_says(case: dict[str, Any]) -> None:
+def test_state_matches_the_fixture(case: dict[str, Any]) -> None:
     signs = {name: value for name, value in case.items() if name not in ("name", "state")}
     assert judge(Signs(**signs)) == case["state"]
 
 
 @pytest.mark.parametrize("case", load("events.json"), ids=lambda case: case["name"])
-def test_message_is_taken_or_dropped_as_the_fixture_says(case: dict[str, Any]) -> None:
+def test_external_status_is_accepted_or_refused_as_in_the_fixture(case: dict[str, Any]) -> None:
     payload = case["payload"].encode("utf-8", "surrogatepass")
     if case["valid"]:
         parse_external_status(case["channel"], payload)

@@ -1,4 +1,4 @@
-"""The registry of event kinds, and every place that repeats a name of a kind."""
+"""The registry of event kinds, and the places that repeat the names of kinds."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_names_channels_and_events_of_kinds_are_unique() -> None:
     assert len({history.key for history in HISTORIES.values()}) == len(HISTORIES)
 
 
-def test_the_event_union_and_the_history_names_repeat_the_registry() -> None:
+def test_event_union_and_history_names_match_the_registry() -> None:
     assert set(get_args(Event)) == {kind.event for kind in EVENT_KINDS}
     assert set(get_args(HistoryKind)) == set(HISTORIES)
 
@@ -59,14 +59,14 @@ def test_reserved_names_are_the_channels_of_the_registry() -> None:
 
 
 @each_kind
-def test_a_kind_is_complete(kind: EventKind[Any]) -> None:
+def test_kind_is_complete(kind: EventKind[Any]) -> None:
     assert (kind.channel is None) == (kind.parse_external is None)
     assert kind.public or kind.channel is None
     assert kind is STATUS or kind.status_stream_view is None
 
 
 @each_kind
-def test_each_event_becomes_a_frame_of_its_kind(kind: EventKind[Any]) -> None:
+def test_event_becomes_a_frame_of_its_kind(kind: EventKind[Any]) -> None:
     event = kind.parse(EXAMPLES[kind.name].encode())
     assert kind_of(event) is kind
     frame = event_frame(Entry(Cursor(5, 0), event))
@@ -78,13 +78,13 @@ def test_each_event_becomes_a_frame_of_its_kind(kind: EventKind[Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", STREAM_KINDS, ids=lambda kind: kind.name)
-def test_the_data_of_each_sse_event_has_a_schema(kind: EventKind[Any]) -> None:
+def test_data_of_each_sse_event_has_a_schema(kind: EventKind[Any]) -> None:
     schema = json.loads((SPEC / f"{kind.sse_event}.schema.json").read_text("utf-8"))
     assert schema["$schema"].endswith("2020-12/schema")
 
 
 @each_kind
-def test_each_public_kind_has_a_schema_of_its_messages(kind: EventKind[Any]) -> None:
+def test_each_public_kind_has_a_schema_for_its_messages(kind: EventKind[Any]) -> None:
     assert (SPEC / f"{kind.name}-event.schema.json").exists() == kind.public
 
 
@@ -99,7 +99,7 @@ def test_each_history_has_a_key_default_limits_and_an_option(kind: HistoryKind) 
     assert getattr(changed, kind).entries == 500
 
 
-def test_views_are_encoded_without_the_members_that_have_their_default() -> None:
+def test_view_is_encoded_without_members_that_have_their_default() -> None:
     event = STATUS.parse(EXAMPLES["status"].encode())
     view = json.loads(encode(STATUS.view(event, Cursor(5, 0))))
     assert view == {

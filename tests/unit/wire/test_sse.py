@@ -1,4 +1,4 @@
-"""The bytes of a frame, read back as a browser reads them."""
+"""SSE frames: their bytes, parsed as a browser parses them."""
 
 import json
 from typing import Any
@@ -16,7 +16,10 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 def read_stream(stream: bytes) -> list[dict[str, str]]:
-    """Return the messages that an EventSource dispatches (WHATWG HTML, 9.2.6), with their `id` and `retry`."""
+    """Return the messages that an EventSource dispatches, with their `id` and `retry`.
+
+    Source: WHATWG HTML, 9.2.6.
+    """
     messages: list[dict[str, str]] = []
     fields: dict[str, str] = {}
     for line in stream.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n"):
@@ -34,20 +37,20 @@ def read_stream(stream: bytes) -> list[dict[str, str]]:
 
 
 @given(JSON, st.sampled_from(["\n", "\r\n", "\r", "\n\n", ""]))
-def test_json_of_any_shape_arrives_whole_in_one_message(value: object, line_break: str) -> None:
+def test_any_json_is_one_complete_message(value: object, line_break: str) -> None:
     text = json.dumps(value, indent=1).replace("\n", line_break)
     (message,) = read_stream(format_frame(text.encode(), event="status", id="1765584000000-3"))
     assert json.loads(message["data"]) == value
     assert (message["event"], message["id"]) == ("status", "1765584000000-3")
 
 
-def test_raw_line_breaks_can_not_start_another_frame() -> None:
+def test_raw_line_breaks_cannot_start_another_frame() -> None:
     hostile = b'{"a":\r\n\r\nevent: bye\ndata: {}\n\r\r1}'
     messages = read_stream(format_frame(hostile) + format_frame(b"{}"))
     assert [message.get("event") for message in messages] == [None, None]
 
 
-def test_a_frame_has_only_the_lines_that_were_asked_for() -> None:
+def test_frame_has_only_the_requested_lines() -> None:
     assert format_frame(b"{}") == b"data: {}\n\n"
     assert (
         format_frame(b"{}", event="bye", id="1-0", retry_ms=500)
@@ -55,6 +58,6 @@ def test_a_frame_has_only_the_lines_that_were_asked_for() -> None:
     )
 
 
-def test_a_heartbeat_is_no_message() -> None:
+def test_keepalive_is_not_a_message() -> None:
     assert read_stream(KEEPALIVE) == []
     assert KEEPALIVE.endswith(b"\n\n")

@@ -1,4 +1,4 @@
-"""Where Redis is, and that its password is never told."""
+"""Redis addresses: every form of URL, the environment variables, and hidden passwords."""
 
 import traceback
 from dataclasses import replace
@@ -80,7 +80,7 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
         ),
     ],
 )
-def test_every_form_of_url_is_read(url: str, expected: RedisAddress) -> None:
+def test_every_form_of_url_is_parsed(url: str, expected: RedisAddress) -> None:
     assert RedisAddress.parse(url) == expected
     assert RedisAddress.parse(expected.url) == expected
 
@@ -98,7 +98,7 @@ def test_every_form_of_url_is_read(url: str, expected: RedisAddress) -> None:
     ),
     sentinel_password=st.none() | TEXT,
 )
-def test_an_address_survives_its_url(
+def test_address_is_unchanged_after_formatting_and_parsing_its_url(
     host: str,
     port: int,
     db: int,
@@ -109,14 +109,17 @@ def test_an_address_survives_its_url(
     nodes: list[Endpoint],
     sentinel_password: str | None,
 ) -> None:
-    alone = RedisAddress(host, port, db, username, password, tls)
-    assert RedisAddress.parse(alone.url) == alone
-    several = replace(alone, nodes=(alone.endpoint, *nodes))
+    standalone = RedisAddress(host, port, db, username, password, tls)
+    assert RedisAddress.parse(standalone.url) == standalone
+    multi_node = replace(standalone, nodes=(standalone.endpoint, *nodes))
     if master is None:
-        address = replace(several, db=0)
+        address = replace(multi_node, db=0)
     else:
         address = replace(
-            several, master=master, sentinel_username=username, sentinel_password=sentinel_password
+            multi_node,
+            master=master,
+            sentinel_username=username,
+            sentinel_password=sentinel_password,
         )
     assert RedisAddress.parse(address.url) == address
 
@@ -161,12 +164,15 @@ def test_an_address_survives_its_url(
         "",
     ],
 )
-def test_a_bad_url_is_refused_without_its_password(url: str) -> None:
-    """A '/' in a password ends the host: the rest was shown as the port or the database, and in the error's cause."""
+def test_invalid_url_is_refused_without_showing_its_password(url: str) -> None:
+    """A '/' in a password ends the host part of a URL.
+
+    The rest of the password was shown as the port or the database, and in the error's cause.
+    """
     with pytest.raises(ConfigError) as refusal:
         RedisAddress.parse(url)
-    told = "".join(traceback.format_exception(refusal.value))
-    assert SECRET not in told.replace(f'parse("{url}")', "")
+    shown = "".join(traceback.format_exception(refusal.value))
+    assert SECRET not in shown.replace(f'parse("{url}")', "")
     assert "REDIS_URL" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -181,7 +187,7 @@ def test_a_bad_url_is_refused_without_its_password(url: str) -> None:
         f"redis+sentinel://one,two/pulse?sentinel_password={SECRET}",
     ],
 )
-def test_an_address_never_shows_its_password(url: str) -> None:
+def test_address_never_shows_its_password(url: str) -> None:
     address = RedisAddress.parse(url)
     for shown in (str(address), repr(address), f"{address}", "%s" % address, f"{[address]}"):  # noqa: UP031
         assert SECRET not in shown
@@ -189,17 +195,17 @@ def test_an_address_never_shows_its_password(url: str) -> None:
     assert SECRET in address.url
 
 
-def test_nothing_set_means_a_guess_at_localhost() -> None:
+def test_address_without_any_variable_is_a_guess_at_localhost() -> None:
     address = RedisAddress.from_env({})
     assert (str(address), address.given) == ("redis://localhost:6379", False)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
-def test_an_empty_variable_is_none(name: str) -> None:
+def test_empty_variable_counts_as_absent(name: str) -> None:
     assert not RedisAddress.from_env({name: ""}).given
 
 
-def test_the_seeds_variables_name_an_address() -> None:
+def test_variables_of_the_original_specification_give_an_address() -> None:
     env = {
         "REDIS_HOST": "cache",
         "REDIS_PORT": "6380",
@@ -210,24 +216,24 @@ def test_the_seeds_variables_name_an_address() -> None:
     assert RedisAddress.from_env(env) == RedisAddress("cache", 6380, 3, "u", SECRET)
 
 
-def test_an_argument_wins_over_the_url_which_wins_over_host_and_port() -> None:
+def test_argument_overrides_redis_url_which_overrides_host_and_port() -> None:
     env = {"REDIS_URL": "redis://second", "REDIS_HOST": "third", "REDIS_PORT": "nonsense"}
     assert RedisAddress.from_env(env, url="redis://first").host == "first"
     assert RedisAddress.from_env(env).host == "second"
 
 
-def test_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_HOST", "cache")
     assert RedisAddress.from_env() == RedisAddress("cache")
 
 
 @pytest.mark.parametrize(
-    ("env", "named"),
+    ("env", "variable"),
     [
         (
             {"REDIS_PORT": "tcp://10.0.0.1:6379"},
             "REDIS_PORT",
-        ),  # what Kubernetes sets for a service named redis
+        ),  # Kubernetes sets this for a service named redis
         ({"REDIS_PORT": "0"}, "REDIS_PORT"),
         ({"REDIS_PORT": "65536"}, "REDIS_PORT"),
         ({"REDIS_DB": "-1"}, "REDIS_DB"),
@@ -235,7 +241,7 @@ def test_the_environment_of_the_process_is_read(monkeypatch: pytest.MonkeyPatch)
         ({"REDIS_URL": "cache"}, "REDIS_URL"),
     ],
 )
-def test_a_bad_variable_is_named(env: dict[str, str], named: str) -> None:
-    with pytest.raises(ConfigError, match=named) as refusal:
+def test_invalid_variable_is_named_in_the_error(env: dict[str, str], variable: str) -> None:
+    with pytest.raises(ConfigError, match=variable) as refusal:
         RedisAddress.from_env(env)
     assert SECRET not in str(refusal.value)

@@ -1,4 +1,4 @@
-"""How much is kept, as people write it."""
+"""Retention limits as text, and the memory that the default limits allow."""
 
 import pytest
 
@@ -18,7 +18,7 @@ DEFAULT = Limit(1_000, 2 * MB, 7 * DAY_S)
         ("500, 90m", Limit(500, 2 * MB, 5_400)),
     ],
 )
-def test_what_is_named_is_taken_and_the_rest_stays(text: str, limit: Limit) -> None:
+def test_named_limits_are_set_and_the_others_keep_their_default(text: str, limit: Limit) -> None:
     assert Limit.parse(text, DEFAULT) == limit
     assert Limit.parse(str(limit), DEFAULT) == limit
 
@@ -43,16 +43,19 @@ def test_what_is_named_is_taken_and_the_rest_stays(text: str, limit: Limit) -> N
         "1.5d",
     ],
 )
-def test_what_cannot_be_meant_is_refused(text: str) -> None:
+def test_invalid_limits_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         Limit.parse(text, DEFAULT)
 
 
-def test_by_default_fifty_services_fit_into_256_mb_whatever_they_say() -> None:
-    """As far as the bounds go; that Redis keeps to them is measured by benchmarks/history_memory.py."""
+def test_default_limits_of_fifty_services_add_up_to_at_most_256_mb() -> None:
+    """This adds up the limits; benchmarks/history_memory.py measures that Redis keeps to them."""
     limits = Limits()
-    each = limits.status.size_bytes + limits.log.size_bytes + limits.metric.size_bytes
+    per_service = limits.status.size_bytes + limits.log.size_bytes + limits.metric.size_bytes
     assert (
-        50 * each + limits.feed.size_bytes + limits.audit.size_bytes + limits.incident.size_bytes
+        50 * per_service
+        + limits.feed.size_bytes
+        + limits.audit.size_bytes
+        + limits.incident.size_bytes
         <= 256 * MB
     )

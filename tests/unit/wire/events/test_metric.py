@@ -1,4 +1,4 @@
-"""Metrics as they travel: what is taken, what is dropped and why, and names with labels."""
+"""Metric events: valid and invalid external messages, and metric names with labels."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def message(metrics: Any, **more: Any) -> bytes:
     return json.dumps({"service": "report", "metrics": metrics} | more).encode()
 
 
-def test_the_seeds_shape_is_taken() -> None:
+def test_message_of_the_original_specification_is_accepted() -> None:
     event = parse_external_metric(b'{"service": "report", "metrics": {"duration": 123}}')
     assert event is not None
     assert (event.service, event.instance, event.timestamp, event.metrics) == (
@@ -37,7 +37,7 @@ def test_the_seeds_shape_is_taken() -> None:
     assert parse_metric_event(encode(event)) == event
 
 
-def test_kinds_say_what_a_number_is_and_a_histogram_says_it_itself() -> None:
+def test_kinds_apply_to_numbers_and_a_distribution_is_always_a_histogram() -> None:
     kinds = {"n": "counter", "g": "gauge", "h": "counter", "none": "counter"}
     event = parse_external_metric(
         message(
@@ -53,7 +53,7 @@ def test_kinds_say_what_a_number_is_and_a_histogram_says_it_itself() -> None:
     assert "none" not in event.kinds
 
 
-def test_what_carries_the_id_of_the_feed_is_there_already() -> None:
+def test_message_with_a_feed_id_is_not_ingested_again() -> None:
     assert parse_external_metric(message({"n": 1}, id="1765584000000-0")) is None
     assert parse_external_metric(message({"n": 1}, id="mine")) is not None
 
@@ -61,12 +61,12 @@ def test_what_carries_the_id_of_the_feed_is_there_already() -> None:
 BAD: dict[str, tuple[bytes, str]] = {
     "no metrics": (b'{"service":"report"}', "wrong-type"),
     "metrics are a list": (message([1]), "wrong-type"),
-    "text": (message({"n": "5"}), "wrong-type"),
-    "true": (message({"n": True}), "wrong-type"),
-    "null": (message({"n": None}), "wrong-type"),
+    "a text value": (message({"n": "5"}), "wrong-type"),
+    "a boolean value": (message({"n": True}), "wrong-type"),
+    "a null value": (message({"n": None}), "wrong-type"),
     "NaN": (b'{"service":"report","metrics":{"n":NaN}}', "malformed"),
     "infinite": (b'{"service":"report","metrics":{"n":1e999}}', "wrong-type"),
-    "larger than any sum could bear": (message({"n": 1e301}), "wrong-type"),
+    "too large to be summed": (message({"n": 1e301}), "wrong-type"),
     "an integer of 400 digits": (
         b'{"service":"report","metrics":{"n":' + b"9" * 400 + b"}}",
         "wrong-type",
@@ -74,20 +74,20 @@ BAD: dict[str, tuple[bytes, str]] = {
     "an unknown kind": (message({"n": 1}, kinds={"n": "ratio"}), "wrong-type"),
     "a name with a space": (message({"a b": 1}), "bad-name"),
     "an empty name": (message({"": 1}), "bad-name"),
-    "a name of 257": (message({"a" * 257: 1}), "bad-name"),
-    "a line end in a label": (message({'a{b="c\n"}': 1}), "bad-name"),
-    "a service that is none": (message({"n": 1}, service="Report"), "bad-name"),
-    "an instance that is none": (message({"n": 1}, instance="a/b"), "bad-name"),
-    "too many": (message({f"n{n}": 1 for n in range(MAX_METRICS + 1)}), "too-large"),
-    "too large": (message({"n": 1}, more="x" * 70_000), "too-large"),
-    "too deep": (
+    "a name of 257 characters": (message({"a" * 257: 1}), "bad-name"),
+    "a line break in a label": (message({'a{b="c\n"}': 1}), "bad-name"),
+    "an invalid service name": (message({"n": 1}, service="Report"), "bad-name"),
+    "an invalid instance name": (message({"n": 1}, instance="a/b"), "bad-name"),
+    "too many metrics": (message({f"n{n}": 1 for n in range(MAX_METRICS + 1)}), "too-large"),
+    "a message that is too large": (message({"n": 1}, more="x" * 70_000), "too-large"),
+    "nesting that is too deep": (
         b'{"service":"report","metrics":{},"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
         "too-deep",
     ),
-    "a histogram without sum": (message({"h": {"count": 1}}), "wrong-type"),
+    "a histogram without a sum": (message({"h": {"count": 1}}), "wrong-type"),
     "a negative count": (message({"h": {"count": -1, "sum": 1}}), "wrong-type"),
-    "one extreme": (message({"h": {"count": 1, "sum": 1, "min": 1}}), "wrong-type"),
-    "extremes the wrong way": (
+    "a minimum without a maximum": (message({"h": {"count": 1, "sum": 1, "min": 1}}), "wrong-type"),
+    "a minimum above the maximum": (
         message({"h": {"count": 1, "sum": 1, "min": 2, "max": 1}}),
         "wrong-type",
     ),
@@ -95,11 +95,11 @@ BAD: dict[str, tuple[bytes, str]] = {
         message({"h": {"count": 9, "sum": 1, "buckets": [[2, 1], [1, 2]]}}),
         "wrong-type",
     ),
-    "buckets that shrink": (
+    "bucket counts that decrease": (
         message({"h": {"count": 9, "sum": 1, "buckets": [[1, 2], [2, 1]]}}),
         "wrong-type",
     ),
-    "more in a bucket than there are": (
+    "a bucket count above the total": (
         message({"h": {"count": 1, "sum": 1, "buckets": [[1, 2]]}}),
         "wrong-type",
     ),
@@ -108,7 +108,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_metric_has_a_reason(name: str) -> None:
+def test_invalid_metric_message_is_refused_with_its_reason(name: str) -> None:
     payload, reason = BAD[name]
     with pytest.raises(InvalidEvent) as refusal:
         parse_external_metric(payload)
@@ -122,6 +122,6 @@ keys = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.]{0,5}", fullmatch=True)
 
 
 @given(labels=st.dictionaries(keys, texts, max_size=4))
-def test_labels_come_out_of_a_name_as_they_went_in(labels: dict[str, str]) -> None:
+def test_labels_are_unchanged_after_joining_and_splitting_a_name(labels: dict[str, str]) -> None:
     name = check_metric_name(join_name("http.requests", labels))
     assert split_name(name) == ("http.requests", labels)

@@ -1,4 +1,4 @@
-"""What makes bytes an event, and what does not."""
+"""Status events: which bytes are valid, and the reason for which others are refused."""
 
 import contextlib
 import json
@@ -38,28 +38,31 @@ STATUSES = st.dictionaries(st.text(), VALUES, max_size=6)
 
 
 def message(**fields: object) -> bytes:
-    whole: dict[str, object] = {
+    """Return an external status message as JSON."""
+    complete: dict[str, object] = {
         "service": "balance-sync",
         "timestamp": 1_765_584_000_000,
         "status": {"isRunning": True},
     }
-    return json.dumps(whole | fields).encode()
+    return json.dumps(complete | fields).encode()
 
 
-def adopt(payload: bytes, channel: str = CHANNEL) -> bytes:
+def ingest(payload: bytes, channel: str = CHANNEL) -> bytes:
+    """Parse an external message and return the event that the feed stores."""
     event = parse_external_status(channel, payload)
     assert event is not None
     return event
 
 
 def reason_of(payload: bytes, channel: str = CHANNEL) -> str:
+    """Return the reason for which an external message is refused."""
     with pytest.raises(InvalidEvent) as refusal:
         parse_external_status(channel, payload)
     return refusal.value.reason
 
 
 def nested(levels: int, opening: str = '{"a":', closing: str = "}", core: str = "{}") -> bytes:
-    """Return a message that nests `levels` deep, itself included."""
+    """Return a message with `levels` levels of nesting, including the message itself."""
     inner = opening * (levels - 2) + core + closing * (levels - 2)
     return f'{{"service":"balance-sync","timestamp":1,"status":{inner}}}'.encode()
 
@@ -73,13 +76,15 @@ def nested(levels: int, opening: str = '{"a":', closing: str = "}", core: str = 
     heartbeat_s=st.none() | st.floats(0.001, 86_400),
     stopped=st.booleans(),
 )
-def test_a_message_keeps_all_it_says(
+def test_event_keeps_every_field_of_the_message(
     status: dict[str, Any], timestamp: int, instance: str, heartbeat_s: float | None, stopped: bool
 ) -> None:
-    more = {"heartbeat_s": heartbeat_s} if heartbeat_s is not None else {}
+    optional = {"heartbeat_s": heartbeat_s} if heartbeat_s is not None else {}
     event = parse_status_event(
-        adopt(
-            message(status=status, timestamp=timestamp, instance=instance, stopped=stopped, **more)
+        ingest(
+            message(
+                status=status, timestamp=timestamp, instance=instance, stopped=stopped, **optional
+            )
         )
     )
     assert json.loads(bytes(event.status)) == status
@@ -94,14 +99,14 @@ def test_a_message_keeps_all_it_says(
 @example(b'{"service":"balance-sync","timestamp":1,"status":{"a":"\\ud800"}}')
 @example(b'{"service":"balance-sync","timestamp":1,"status":{},"instance":"\\udfff"}')
 @example(b"\xff\xfe{}")
-def test_any_bytes_are_an_event_or_an_invalid_event(payload: bytes) -> None:
-    for read in (
+def test_any_bytes_give_an_event_or_an_invalid_event_error(payload: bytes) -> None:
+    for parse in (
         lambda: parse_external_status(CHANNEL, payload),
         lambda: parse_status_event(payload),
         lambda: parse_status_update(payload),
     ):
         with contextlib.suppress(InvalidEvent):
-            read()
+            parse()
 
 
 @given(
@@ -116,7 +121,7 @@ def test_any_bytes_are_an_event_or_an_invalid_event(payload: bytes) -> None:
         },
     )
 )
-def test_what_was_adopted_can_be_read_and_encodes_to_the_same(fields: dict[str, Any]) -> None:
+def test_ingested_event_can_be_parsed_and_encodes_to_the_same_bytes(fields: dict[str, Any]) -> None:
     try:
         event = parse_external_status(CHANNEL, json.dumps(fields).encode())
     except InvalidEvent:
@@ -126,40 +131,38 @@ def test_what_was_adopted_can_be_read_and_encodes_to_the_same(fields: dict[str, 
 
 
 @given(st.binary(max_size=40), st.integers(0, 60))
-def test_a_damaged_event_is_read_or_refused_and_never_anything_else(
-    damage: bytes, place: int
-) -> None:
-    good = adopt(message(instance="worker-1", heartbeat_s=5, status={"note": "naïve 残高"}))
+def test_damaged_event_is_parsed_or_refused_as_invalid(damage: bytes, position: int) -> None:
+    valid = ingest(message(instance="worker-1", heartbeat_s=5, status={"note": "naïve 残高"}))
     try:
-        event = parse_status_event(good[:place] + damage + good[place:])
+        event = parse_status_event(valid[:position] + damage + valid[position:])
     except InvalidEvent:
         return
     bytes(event.status).decode()
 
 
-def test_an_event_that_carries_a_feed_id_is_in_the_feed_already() -> None:
+def test_message_with_a_feed_id_is_not_ingested_again() -> None:
     assert parse_external_status(CHANNEL, message(id="1765584000000-0")) is None
 
 
 @pytest.mark.parametrize("id", ["latest", "", "1-", 7, None, ["1-1"]])
-def test_an_id_of_somebody_else_is_no_feed_id(id: object) -> None:
-    assert b'"id"' not in adopt(message(id=id))
+def test_id_that_is_not_a_feed_id_is_dropped(id: object) -> None:
+    assert b'"id"' not in ingest(message(id=id))
 
 
-def test_the_largest_event_is_taken_and_one_byte_more_is_too_large() -> None:
-    frame = len(message(status={"a": ""}))
+def test_event_of_the_maximum_size_is_accepted_and_one_byte_more_is_too_large() -> None:
+    envelope = len(message(status={"a": ""}))
     assert (
-        parse_external_status(CHANNEL, message(status={"a": "x" * (MAX_EVENT_BYTES - frame)}))
+        parse_external_status(CHANNEL, message(status={"a": "x" * (MAX_EVENT_BYTES - envelope)}))
         is not None
     )
-    assert reason_of(message(status={"a": "x" * (MAX_EVENT_BYTES - frame + 1)})) == "too-large"
+    assert reason_of(message(status={"a": "x" * (MAX_EVENT_BYTES - envelope + 1)})) == "too-large"
 
 
-def test_a_megabyte_is_refused_by_its_length_alone() -> None:
+def test_invalid_json_of_one_megabyte_is_refused_by_its_length() -> None:
     assert reason_of(b"{" * 1_000_000) == "too-large"
 
 
-def test_the_limit_is_the_callers() -> None:
+def test_caller_sets_the_size_limit() -> None:
     payload = message(status={"a": "x" * 200})
     with pytest.raises(InvalidEvent) as refusal:
         parse_external_status(CHANNEL, payload, max_bytes=200)
@@ -173,26 +176,26 @@ def test_the_limit_is_the_callers() -> None:
 @pytest.mark.parametrize(
     ("opening", "closing", "core"), [('{"a":', "}", "{}"), ('{"a":[', "]}", "[]")]
 )
-def test_depth_is_counted_the_event_included(opening: str, closing: str, core: str) -> None:
+def test_nesting_depth_includes_the_event_itself(opening: str, closing: str, core: str) -> None:
     per_level = 1 + opening.count("[")
     levels = (MAX_DEPTH - 2) // per_level
     deepest = opening * levels + (core if per_level == 1 else '{"a":1}') + closing * levels
-    frame = b'{"service":"balance-sync","timestamp":1,"status":%b}'
-    parse_status_event(adopt(frame % deepest.encode()))
-    too_deep = frame % f'{{"a":{deepest}}}'.encode()
+    template = b'{"service":"balance-sync","timestamp":1,"status":%b}'
+    parse_status_event(ingest(template % deepest.encode()))
+    too_deep = template % f'{{"a":{deepest}}}'.encode()
     assert reason_of(too_deep) == "too-deep"
     with pytest.raises(InvalidEvent) as refusal:
         parse_status_event(too_deep)
     assert refusal.value.reason == "too-deep"
 
 
-def test_many_brackets_side_by_side_are_not_deep() -> None:
+def test_many_brackets_on_one_level_are_not_too_deep() -> None:
     flat = {"rows": [{"n": [n]} for n in range(200)]}
-    parse_status_event(adopt(message(status=flat)))
+    parse_status_event(ingest(message(status=flat)))
 
 
 @pytest.mark.parametrize("levels", [33, 200, 5_000, 10_000])
-def test_deep_nesting_costs_no_stack(levels: int) -> None:
+def test_deep_nesting_is_refused_without_recursion(levels: int) -> None:
     assert reason_of(nested(levels)) == "too-deep"
     with pytest.raises(InvalidEvent) as refusal:
         parse_status_event(nested(levels))
@@ -202,25 +205,25 @@ def test_deep_nesting_costs_no_stack(levels: int) -> None:
 @pytest.mark.parametrize(
     "payload", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000]
 )
-def test_a_hundred_thousand_levels_are_refused_even_where_size_is_no_limit(payload: bytes) -> None:
+def test_100_000_levels_are_refused_even_with_a_large_size_limit(payload: bytes) -> None:
     with pytest.raises(InvalidEvent):
         parse_external_status(CHANNEL, payload, max_bytes=10_000_000)
     with pytest.raises(InvalidEvent):
         parse_status_event(payload, max_bytes=10_000_000)
 
 
-def test_depth_is_walked_without_recursion() -> None:
+def test_depth_check_does_not_recurse() -> None:
     status: dict[str, Any] = {}
     for _ in range(100_000):
         status = {"a": status}
     with pytest.raises(InvalidEvent):
         check_depth(status)
-    while status:  # or its own destructor recurses
+    while status:  # otherwise its destructor would recurse
         status = status.pop("a")
 
 
 @pytest.mark.parametrize("raw", [b"\x00", b"\r", b"\n", b"\x1f"])
-def test_a_raw_control_character_in_a_string_is_malformed(raw: bytes) -> None:
+def test_raw_control_character_in_a_string_is_malformed(raw: bytes) -> None:
     payload = b'{"service":"balance-sync","timestamp":1,"status":{"a":"' + raw + b'"}}'
     assert reason_of(payload) == "malformed"
     with pytest.raises(InvalidEvent) as refusal:
@@ -228,16 +231,19 @@ def test_a_raw_control_character_in_a_string_is_malformed(raw: bytes) -> None:
     assert refusal.value.reason == "malformed"
 
 
-def test_an_escaped_control_character_is_text_like_any_other() -> None:
-    event = adopt(message(status={"a": "\x00\r\n"}))
+def test_escaped_control_character_is_accepted_as_text() -> None:
+    event = ingest(message(status={"a": "\x00\r\n"}))
     assert b"\n" not in event
     assert json.loads(event)["status"] == {"a": "\x00\r\n"}
 
 
-@pytest.mark.parametrize("bad", [b"\xff", b"\xed\xa0\x80", b"\xc3"])
-def test_a_status_that_is_no_utf8_is_refused_from_the_feed_too(bad: bytes) -> None:
-    """The decoder passes over a status unread; the bytes went out as they came and broke readers that decode strictly."""
-    payload = b'{"service":"balance-sync","timestamp":1,"status":{"a":"' + bad + b'"}}'
+@pytest.mark.parametrize("invalid", [b"\xff", b"\xed\xa0\x80", b"\xc3"])
+def test_status_that_is_not_utf8_is_refused_from_the_feed_too(invalid: bytes) -> None:
+    """The decoder skips the contents of a status.
+
+    Invalid bytes were sent on unchanged and broke clients that decode strictly.
+    """
+    payload = b'{"service":"balance-sync","timestamp":1,"status":{"a":"' + invalid + b'"}}'
     assert reason_of(payload) == "malformed"
     with pytest.raises(InvalidEvent) as refusal:
         parse_status_event(payload)
@@ -245,35 +251,38 @@ def test_a_status_that_is_no_utf8_is_refused_from_the_feed_too(bad: bytes) -> No
 
 
 @pytest.mark.parametrize("timestamp", ["1" * 400, "1e308", "8640000000000001", "-8640000000000001"])
-def test_a_time_that_no_date_can_hold_is_refused(timestamp: str) -> None:
-    """One integer of 400 digits is Infinity in a browser; the page then refused the whole board for that instance."""
+def test_timestamp_outside_the_range_of_dates_is_refused(timestamp: str) -> None:
+    """An integer of 400 digits is Infinity in a browser.
+
+    Because of that one instance the page refused the whole board.
+    """
     payload = b'{"service":"balance-sync","timestamp":%b,"status":{}}' % timestamp.encode()
     assert reason_of(payload) == "wrong-type"
     with pytest.raises(InvalidEvent):
         parse_status_event(payload)
 
 
-def test_the_fraction_of_a_timestamp_is_dropped() -> None:
+def test_fraction_of_a_timestamp_is_dropped() -> None:
     assert (
-        parse_status_event(adopt(message(timestamp=1_765_584_000_000.75))).timestamp
+        parse_status_event(ingest(message(timestamp=1_765_584_000_000.75))).timestamp
         == 1_765_584_000_000
     )
     assert parse_status_update(message(timestamp=1.5)).timestamp == 1
 
 
 @pytest.mark.parametrize("heartbeat_s", [0, -1, 86_401, 1e300])
-def test_a_rhythm_outside_its_bounds_is_refused(heartbeat_s: float) -> None:
+def test_heartbeat_interval_outside_its_bounds_is_refused(heartbeat_s: float) -> None:
     assert reason_of(message(heartbeat_s=heartbeat_s)) == "wrong-type"
 
 
-def test_the_feed_takes_no_status_that_is_not_an_object() -> None:
+def test_status_that_is_not_an_object_is_refused_from_the_feed() -> None:
     for status in (b"[]", b"null", b'"x"', b"1"):
         with pytest.raises(InvalidEvent) as refusal:
             parse_status_event(b'{"service":"a","timestamp":1,"status":%b}' % status)
         assert refusal.value.reason == "wrong-type"
 
 
-def test_the_seeds_message_is_read_with_whatever_else_stands_in_it() -> None:
+def test_status_update_is_parsed_and_additional_fields_are_ignored() -> None:
     update = parse_status_update(message(status={"n": [1]}, instance="w", id="1-1", more=True))
     assert update == ServiceStatusUpdate("balance-sync", 1_765_584_000_000, {"n": [1]})
     assert json.loads(msgspec.json.encode(update)) == {
@@ -283,7 +292,7 @@ def test_the_seeds_message_is_read_with_whatever_else_stands_in_it() -> None:
     }
 
 
-def test_every_error_is_of_one_tree_and_says_something() -> None:
+def test_errors_form_one_class_tree_and_have_default_messages() -> None:
     assert issubclass(InvalidName, InvalidEvent)
     assert issubclass(InvalidEvent, PulseboardError)
     assert issubclass(ConfigError, ValueError)
