@@ -1,4 +1,7 @@
-"""A real Celery worker with its children forked ahead: each is an instance of its own, from its first word to its goodbye."""
+"""A real Celery worker with the prefork pool: each child is a separate instance.
+
+Each child stops gracefully.
+"""
 
 import os
 import signal
@@ -39,7 +42,7 @@ StartWorker = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def jobs(address: RedisAddress, namespace: str) -> Iterator[Celery]:
-    """The sending side of the app."""
+    """Return the Celery app that sends the tasks."""
     app = Celery("jobs", broker=address.url)
     app.conf.update(
         broker_transport_options={"global_keyprefix": namespace}, task_ignore_result=True
@@ -116,7 +119,7 @@ def instances(redis_view: RedisView) -> set[int]:
     return {pid_of(event) for event in redis_view.events}
 
 
-def said_goodbye(redis_view: RedisView) -> list[int]:
+def stopped_pids(redis_view: RedisView) -> list[int]:
     return [pid_of(event) for event in redis_view.events if event.get("stopped")]
 
 
@@ -126,10 +129,13 @@ def finish(worker: "subprocess.Popen[str]") -> str:
     return output
 
 
-def test_each_child_of_the_pool_is_an_instance_and_says_goodbye_at_a_warm_shutdown(
+def test_children_of_the_pool_are_instances_and_stop_at_a_warm_shutdown(
     start_worker: StartWorker, jobs: Celery, redis_view: RedisView
 ) -> None:
-    """They end by os._exit(), past every hook of Python's: after each deployment all children stood there as lost."""
+    """All children became lost after each deployment.
+
+    They end by os._exit(), which runs no exit hook of Python.
+    """
     worker = start_worker()
     eventually(lambda: redis_view.events)
     send(jobs, 12)
@@ -147,22 +153,22 @@ def test_each_child_of_the_pool_is_an_instance_and_says_goodbye_at_a_warm_shutdo
             == {worker.pid, *children}
         )
     )
-    assert said_goodbye(redis_view) == []
+    assert stopped_pids(redis_view) == []
     worker.terminate()
     output = finish(worker)
-    assert sorted(said_goodbye(redis_view)) == sorted([worker.pid, *children]), output
+    assert sorted(stopped_pids(redis_view)) == sorted([worker.pid, *children]), output
     assert all(event.get("stopped") for event in redis_view.board.values())
     assert "Traceback" not in output
 
 
-def test_a_child_that_is_replaced_after_so_many_tasks_says_goodbye_and_the_parent_goes_on(
+def test_child_replaced_after_max_tasks_stops_gracefully_and_the_parent_continues(
     start_worker: StartWorker, jobs: Celery, redis_view: RedisView
 ) -> None:
     worker = start_worker("--max-tasks-per-child", "2")
     eventually(lambda: redis_view.events)
     send(jobs, 8)
-    eventually(lambda: len(said_goodbye(redis_view)) >= 3)
-    assert worker.pid not in said_goodbye(redis_view)
+    eventually(lambda: len(stopped_pids(redis_view)) >= 3)
+    assert worker.pid not in stopped_pids(redis_view)
     heartbeats = len([name for _, name in redis_view.heartbeats if name.endswith(f":{worker.pid}")])
     eventually(
         lambda: (
@@ -172,10 +178,10 @@ def test_a_child_that_is_replaced_after_so_many_tasks_says_goodbye_and_the_paren
     )
     worker.terminate()
     finish(worker)
-    assert set(said_goodbye(redis_view)) == instances(redis_view)
+    assert set(stopped_pids(redis_view)) == instances(redis_view)
 
 
-def test_a_cold_shutdown_says_goodbye_as_well(
+def test_cold_shutdown_stops_every_instance_gracefully(
     start_worker: StartWorker, jobs: Celery, redis_view: RedisView
 ) -> None:
     worker = start_worker()
@@ -184,4 +190,4 @@ def test_a_cold_shutdown_says_goodbye_as_well(
     eventually(lambda: len(instances(redis_view)) == 3)
     worker.send_signal(signal.SIGQUIT)
     worker.communicate(timeout=60)
-    eventually(lambda: set(said_goodbye(redis_view)) == instances(redis_view))
+    eventually(lambda: set(stopped_pids(redis_view)) == instances(redis_view))

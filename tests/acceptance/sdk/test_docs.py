@@ -1,4 +1,4 @@
-"""The examples of the documents, run as they stand."""
+"""The SDK examples in the documents run unchanged."""
 
 import os
 import re
@@ -17,7 +17,7 @@ DOCUMENTS = ("README.md", "docs/sdk.md", "docs/commands.md")
 
 
 def examples() -> list[tuple[str, str]]:
-    """Return each example of the SDK with a name."""
+    """Return the name and the code of each example of the SDK."""
     blocks = [
         (
             name,
@@ -27,16 +27,18 @@ def examples() -> list[tuple[str, str]]:
         )
         for name in DOCUMENTS
     ]
-    ours = [(name, [code for code in codes if "import Service" in code]) for name, codes in blocks]
-    return [(f"{name}-{n}", code) for name, codes in ours for n, code in enumerate(codes, 1)]
+    sdk_blocks = [
+        (name, [code for code in codes if "import Service" in code]) for name, codes in blocks
+    ]
+    return [(f"{name}-{n}", code) for name, codes in sdk_blocks for n, code in enumerate(codes, 1)]
 
 
-def test_there_are_examples_in_each_document() -> None:
+def test_each_document_has_examples() -> None:
     assert {name.rpartition("-")[0] for name, _ in examples()} == set(DOCUMENTS)
 
 
 @pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in examples()])
-def test_an_example_runs_and_says_goodbye(
+def test_example_runs_and_stops_gracefully(
     address: RedisAddress, namespace: str, prefix: str, redis_view: RedisView, code: str
 ) -> None:
     env = {"PYTHONPATH": str(SOURCE), "REDIS_URL": address.url}
@@ -46,11 +48,11 @@ def test_an_example_runs_and_says_goodbye(
         env=os.environ | FORK_ENV | env,
         stderr=subprocess.PIPE,
         text=True,
-    ) as host:
+    ) as process:
         if endless := "while True" in code:
             eventually(lambda: redis_view.board)
-            host.terminate()
-        _, said = host.communicate(timeout=60)
-    assert (host.returncode, said) == (-signal.SIGTERM if endless else 0, "")
+            process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (-signal.SIGTERM if endless else 0, "")
     assert redis_view.board
     assert all(event["stopped"] for event in redis_view.board.values())

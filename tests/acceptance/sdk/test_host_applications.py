@@ -1,4 +1,4 @@
-"""Programs with a service in them: how they end, fork and keep the processor to themselves."""
+"""Host applications with a service: how they end, fork and use the processor."""
 
 import itertools
 import os
@@ -9,41 +9,43 @@ import pytest
 from tests.support.sdk import RedisView, RunProgram, eventually
 
 
-def test_a_program_that_ends_says_goodbye_by_itself(
+def test_program_that_ends_stops_its_service_gracefully(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program("service.start()\nservice.update(n=1)")
-    _, errors = host.communicate(timeout=20)
-    assert (host.returncode, errors) == (0, "")
+    process = run_program("service.start()\nservice.update(n=1)")
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
     assert redis_view.statuses[-2:] == [{"n": 1}, {"n": 1}]
     assert redis_view.events[-1]["stopped"] is True
 
 
-def test_a_program_that_fails_says_goodbye_as_well(
+def test_program_that_raises_stops_its_service_gracefully(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program("with service:\n    service.update(n=1)\n    raise ValueError('its own')")
-    _, errors = host.communicate(timeout=20)
-    assert host.returncode == 1
-    assert errors.strip().endswith("ValueError: its own")
+    process = run_program(
+        "with service:\n    service.update(n=1)\n    raise ValueError('of the program')"
+    )
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert errors.strip().endswith("ValueError: of the program")
     assert redis_view.events[-1]["stopped"] is True
 
 
-def test_a_program_that_is_killed_says_nothing(
+def test_killed_program_publishes_no_graceful_stop(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program("service.start()\nservice.update(n=1)\ninput()")
+    process = run_program("service.start()\nservice.update(n=1)\ninput()")
     eventually(lambda: redis_view.latest == {"n": 1} and redis_view.heartbeats)
-    host.kill()
-    host.wait()
+    process.kill()
+    process.wait()
     assert not any(event.get("stopped") for event in redis_view.events)
 
 
-def test_the_exit_waits_for_all_services_together_when_redis_is_frozen(
+def test_exit_waits_once_for_all_services_when_redis_is_frozen(
     run_program: RunProgram,
 ) -> None:
-    """Each waited its own 2 s: a program with ten services took 20 s to end."""
-    host = run_program(
+    """Each service waited 2 s in turn: a program with ten services took 20 s to end."""
+    process = run_program(
         """
         import socket
         silent = socket.create_server(("127.0.0.1", 0))
@@ -52,63 +54,63 @@ def test_the_exit_waits_for_all_services_together_when_redis_is_frozen(
         print(len({service.instance for service in services}), flush=True)
         """
     )
-    assert host.stdout is not None
-    assert host.stdout.readline() == "10\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "10\n"
     started = time.monotonic()
-    host.communicate(timeout=60)
+    process.communicate(timeout=60)
     assert time.monotonic() - started < 10
 
 
-def test_a_forked_child_is_an_instance_of_its_own_once_it_says_something(
+def test_forked_child_is_a_separate_instance_once_it_publishes(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import os
         service.start()
-        service.update(who="parent")
+        service.update(role="parent")
         silent = os.fork()
         if not silent:
             os._exit(0)
         os.waitpid(silent, 0)
         child = os.fork()
         if not child:
-            service.update(who="child")
+            service.update(role="child")
             service.stop()
             os._exit(0)
         os.waitpid(child, 0)
         print(os.getpid(), silent, child, flush=True)
-        service.update(who="parent again")
+        service.update(role="parent again")
         input()
         """
     )
-    assert host.stdout is not None
-    parent, silent, child = host.stdout.readline().split()
-    eventually(lambda: redis_view.latest == {"who": "parent again"})
+    assert process.stdout is not None
+    parent, silent, child = process.stdout.readline().split()
+    eventually(lambda: redis_view.latest == {"role": "parent again"})
     by_instance: dict[str, list[str | None]] = {}
     for event in redis_view.events:
         by_instance.setdefault(event["instance"].rpartition(":")[2], []).append(
-            event["status"].get("who")
+            event["status"].get("role")
         )
     assert by_instance == {parent: [None, "parent", "parent again"], child: ["child", "child"]}
     assert silent not in by_instance
-    goodbyes = [
+    stopped_pids = [
         event["instance"].rpartition(":")[2] for event in redis_view.events if event.get("stopped")
     ]
-    assert goodbyes == [child]
-    seen = len(redis_view.heartbeats)
+    assert stopped_pids == [child]
+    heartbeat_count = len(redis_view.heartbeats)
     eventually(
-        lambda: len(redis_view.heartbeats) > seen
-    )  # the parent's connection was not the child's to close
-    _, errors = host.communicate("\n", timeout=20)
+        lambda: len(redis_view.heartbeats) > heartbeat_count
+    )  # the child has not closed the connection of the parent
+    _, errors = process.communicate("\n", timeout=20)
     assert errors == ""
 
 
-def test_services_made_before_a_fork_and_started_after_it_bear_the_childs_pid(
+def test_service_created_before_and_started_after_a_fork_has_the_childs_pid(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    """As gunicorn does with preload: all workers were one instance, by the pid of the parent."""
-    host = run_program(
+    """With gunicorn's preload, all workers were one instance with the pid of the parent."""
+    process = run_program(
         """
         import os
         children = []
@@ -125,15 +127,15 @@ def test_services_made_before_a_fork_and_started_after_it_bear_the_childs_pid(
         print(*children)
         """
     )
-    output, errors = host.communicate(timeout=20)
+    output, errors = process.communicate(timeout=20)
     assert errors == ""
     assert {name.rpartition(":")[2] for name in redis_view.board} == set(output.split())
 
 
-def test_a_named_instance_keeps_its_name_over_a_fork(
+def test_named_instance_keeps_its_name_after_a_fork(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import os
         service = Service("balance-sync", instance="only-one").start()
@@ -145,17 +147,20 @@ def test_a_named_instance_keeps_its_name_over_a_fork(
         os.waitpid(child, 0)
         """
     )
-    _, errors = host.communicate(timeout=20)
+    _, errors = process.communicate(timeout=20)
     assert errors == ""
     assert set(redis_view.board) == {"balance-sync/only-one"}
 
 
 @pytest.mark.parametrize("package", ["multiprocessing", "billiard"])
-def test_children_of_multiprocessing_are_instances_and_say_goodbye(
+def test_children_of_multiprocessing_are_instances_and_stop_gracefully(
     run_program: RunProgram, redis_view: RedisView, package: str
 ) -> None:
-    """They end past atexit, so each was left behind as lost. The other package is Celery's edition of it."""
-    host = run_program(
+    """Each child became lost, because these children end without running atexit hooks.
+
+    billiard is Celery's fork of multiprocessing.
+    """
+    process = run_program(
         f"""
         import {package}
         service.start()
@@ -170,18 +175,18 @@ def test_children_of_multiprocessing_are_instances_and_say_goodbye(
         print(*(child.pid for child in children))
         """
     )
-    output, errors = host.communicate(timeout=30)
+    output, errors = process.communicate(timeout=30)
     assert errors == ""
     ended = {
         event["instance"].rpartition(":")[2] for event in redis_view.events if event.get("stopped")
     }
-    assert ended == {*output.split(), str(host.pid)}
+    assert ended == {*output.split(), str(process.pid)}
 
 
-def test_a_child_that_starts_a_service_for_each_job_does_not_pile_up_hooks(
+def test_child_that_starts_a_service_for_each_job_accumulates_no_exit_hooks(
     run_program: RunProgram,
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import multiprocessing, multiprocessing.util
         def work():
@@ -194,15 +199,15 @@ def test_a_child_that_starts_a_service_for_each_job_does_not_pile_up_hooks(
         child.join()
         """
     )
-    output, errors = host.communicate(timeout=30)
+    output, errors = process.communicate(timeout=30)
     assert errors == ""
     assert int(output) <= 2
 
 
-def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_the_child(
+def test_fork_during_an_update_of_another_thread_does_not_deadlock_the_child(
     run_program: RunProgram,
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import os, threading
         service.start()
@@ -224,36 +229,39 @@ def test_a_fork_in_the_middle_of_an_update_by_another_thread_does_not_deadlock_t
         thread.join()
         """
     )
-    _, errors = host.communicate(timeout=60)
-    assert (host.returncode, errors) == (0, "")
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
 
 
-def test_the_thread_imports_nothing_that_a_fork_could_leave_half_done(
+def test_sender_thread_imports_no_module_after_start(
     run_program: RunProgram,
 ) -> None:
-    """A child that was forked in the middle of such an import never reached Redis: its module stayed half a one."""
-    host = run_program(
+    """A child that was forked during such an import never reached Redis.
+
+    The module stayed half imported in the child.
+    """
+    process = run_program(
         """
         import sys, threading, time
-        class Watch:
+        class ImportRecorder:
             def find_spec(self, name, path=None, target=None):
                 if threading.current_thread().name.startswith("pulseboard-"):
                     print(name)
-        sys.meta_path.insert(0, Watch())
-        away = Service("away", redis_url="redis://localhost:1").start()
+        sys.meta_path.insert(0, ImportRecorder())
+        unreachable = Service("unreachable", redis_url="redis://localhost:1").start()
         service.start()
-        while not (away.stats().failures and service.stats().connected):
+        while not (unreachable.stats().failures and service.stats().connected):
             time.sleep(0.01)
         service.update(n=1)
         """
     )
-    assert host.communicate(timeout=20)[0] == ""
+    assert process.communicate(timeout=20)[0] == ""
 
 
-def test_beats_go_on_while_the_host_computes(
+def test_heartbeats_continue_while_the_host_application_computes(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         service.start()
         print("ready", flush=True)
@@ -261,19 +269,19 @@ def test_beats_go_on_while_the_host_computes(
             sum(range(10_000))
         """
     )
-    assert host.stdout is not None
-    assert host.stdout.readline() == "ready\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
     eventually(lambda: len(redis_view.heartbeats) >= 8)
     times = [ms for ms, _ in redis_view.heartbeats]
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2_000
-    os.kill(host.pid, signal.SIGKILL)
+    os.kill(process.pid, signal.SIGKILL)
 
 
-def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(
+def test_busy_threads_do_not_prevent_the_graceful_stop(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    """Some of them had the interpreter nearly all of the time that an end may take."""
-    host = run_program(
+    """The graceful stop timed out, because busy threads held the interpreter lock."""
+    process = run_program(
         """
         import threading
         service.start()
@@ -288,17 +296,17 @@ def test_threads_that_never_rest_do_not_take_the_time_for_a_goodbye(
         time.sleep(1)
         """
     )
-    host.communicate(timeout=40)
-    assert host.returncode == 0
+    process.communicate(timeout=40)
+    assert process.returncode == 0
     assert redis_view.events[-1].get("stopped") is True
 
 
-@pytest.mark.parametrize("end", ["sys.exit(0)", "return", "raise ValueError('its own')"])
-def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(
+@pytest.mark.parametrize("end", ["sys.exit(0)", "return", "raise ValueError('of the program')"])
+def test_child_forked_in_a_thread_ends_after_its_graceful_stop(
     run_program: RunProgram, redis_view: RedisView, end: str
 ) -> None:
-    """The service's own thread was the last one, and kept it alive and beating for ever."""
-    host = run_program(
+    """The sender thread was the last thread; it kept the child alive and sent heartbeats forever."""
+    process = run_program(
         f"""
         import os, sys, threading
         service.start()
@@ -306,7 +314,7 @@ def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(
         def work():
             child = os.fork()
             if not child:
-                service.update(who="child")
+                service.update(role="child")
                 {end}
                 return
             os.waitpid(child, 0)
@@ -317,27 +325,29 @@ def test_a_child_forked_in_a_thread_says_goodbye_and_ends_with_it(
         thread.join()
         """
     )
-    out, _ = host.communicate(timeout=30)
-    (child,) = [event for who, event in redis_view.board.items() if who.endswith(f":{out.strip()}")]
-    assert (child["status"], child["stopped"]) == ({"who": "child"}, True)
+    out, _ = process.communicate(timeout=30)
+    (child,) = [
+        event for name, event in redis_view.board.items() if name.endswith(f":{out.strip()}")
+    ]
+    assert (child["status"], child["stopped"]) == ({"role": "child"}, True)
 
 
-def test_a_child_forked_in_a_thread_lives_as_long_as_threads_of_its_own(
+def test_child_forked_in_a_thread_lives_until_its_own_threads_end(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import os, threading
         service.start()
 
         def work_on():
             time.sleep(1.5)
-            service.update(who="the child's thread")
+            service.update(role="the child's thread")
 
         def work():
             child = os.fork()
             if not child:
-                service.update(who="child")
+                service.update(role="child")
                 threading.Thread(target=work_on).start()
                 return
             os.waitpid(child, 0)
@@ -348,6 +358,8 @@ def test_a_child_forked_in_a_thread_lives_as_long_as_threads_of_its_own(
         thread.join()
         """
     )
-    out, _ = host.communicate(timeout=30)
-    (child,) = [event for who, event in redis_view.board.items() if who.endswith(f":{out.strip()}")]
-    assert (child["status"], child["stopped"]) == ({"who": "the child's thread"}, True)
+    out, _ = process.communicate(timeout=30)
+    (child,) = [
+        event for name, event in redis_view.board.items() if name.endswith(f":{out.strip()}")
+    ]
+    assert (child["status"], child["stopped"]) == ({"role": "the child's thread"}, True)

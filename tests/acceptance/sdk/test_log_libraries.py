@@ -1,4 +1,4 @@
-"""structlog and loguru, the real ones, through the handler: what they hold as fields arrives as fields."""
+"""structlog and loguru send lines through the log handler; their fields arrive as fields."""
 
 import json
 from typing import Any
@@ -21,10 +21,11 @@ log = structlog.get_logger("shop").bind(user=7)
 """
 LOGURU = """
 from loguru import logger
-logger.configure(handlers=[{"sink": service.start().log_handler(), "format": lambda _: "{message}", "level": "TRACE"}])
+handler = service.start().log_handler()
+logger.configure(handlers=[{"sink": handler, "format": lambda _: "{message}", "level": "TRACE"}])
 log = logger.bind(user=7)
 """
-TALK = """
+LOG_CALLS = """
 log.debug("started")
 log.warning("slow", took_s=1.5, tags=["a", "b"])
 try:
@@ -34,7 +35,7 @@ except ValueError:
 log.critical("password=hunter2", token="hunter2")
 service.stop()
 """
-SETTINGS = {
+CONFIGURATIONS = {
     "structlog": STRUCTLOG % "structlog.stdlib.render_to_log_kwargs",
     "structlog-with-args": STRUCTLOG % "structlog.stdlib.render_to_log_args_and_kwargs",
     "structlog-for-its-formatter": STRUCTLOG
@@ -43,17 +44,20 @@ SETTINGS = {
         "structlog.stdlib.ProcessorFormatter.wrap_for_formatter"
     ),
     "structlog-with-exceptions-formatted": STRUCTLOG
-    % "structlog.processors.format_exc_info, structlog.stdlib.ProcessorFormatter.wrap_for_formatter",
+    % (
+        "structlog.processors.format_exc_info, "
+        "structlog.stdlib.ProcessorFormatter.wrap_for_formatter"
+    ),
     "loguru": LOGURU,
 }
 
 
-@pytest.mark.parametrize("library", SETTINGS)
-def test_fields_levels_and_tracebacks_arrive_as_such(
+@pytest.mark.parametrize("library", CONFIGURATIONS)
+def test_fields_levels_and_tracebacks_arrive_separately(
     run_program: RunProgram, raw: redis.Redis, keys: Keys, library: str
 ) -> None:
-    host = run_program(SETTINGS[library] + TALK)
-    assert host.wait(30) == 0, host.communicate()
+    process = run_program(CONFIGURATIONS[library] + LOG_CALLS)
+    assert process.wait(30) == 0, process.communicate()
     rows: Any = raw.xrange(keys.history("balance-sync", "log"))
     lines = [line for _, row in rows for line in json.loads(row[b"data"])["lines"]]
     assert [line["level"] for line in lines] == ["debug", "warning", "error", "critical"]
@@ -73,11 +77,11 @@ def test_fields_levels_and_tracebacks_arrive_as_such(
     assert {line["logger"] for line in lines} == {"shop" if "structlog" in library else "__main__"}
 
 
-def test_what_is_raised_elsewhere_is_shown_by_structlog_as_well(
+def test_exception_passed_to_structlog_as_exc_info_is_sent(
     run_program: RunProgram, raw: redis.Redis, keys: Keys
 ) -> None:
-    host = run_program(
-        SETTINGS["structlog-for-its-formatter"]
+    process = run_program(
+        CONFIGURATIONS["structlog-for-its-formatter"]
         + """
 error = ValueError("kept for later")
 log.error("it failed", exc_info=error)
@@ -85,7 +89,7 @@ log.error("nothing was raised", exc_info=True)
 service.stop()
 """
     )
-    assert host.wait(30) == 0, host.communicate()
+    assert process.wait(30) == 0, process.communicate()
     rows: Any = raw.xrange(keys.history("balance-sync", "log"))
     first, second = [line for _, row in rows for line in json.loads(row[b"data"])["lines"]]
     assert first["traceback"] == "ValueError: kept for later"

@@ -1,4 +1,7 @@
-"""SIGTERM: a host that leaves it alone says goodbye and ends as it would have; one that handles it is left alone."""
+"""SIGTERM: a host application without a handler stops gracefully and ends by the signal.
+
+The handler of a host application is never replaced.
+"""
 
 import shutil
 import signal
@@ -12,55 +15,59 @@ from tests.support.sdk import RedisView, RunProgram, eventually
 TERMINATED = -signal.SIGTERM
 
 
-def wait_ready(host: "subprocess.Popen[str]") -> None:
-    assert host.stdout is not None
-    assert host.stdout.readline() == "ready\n"
+def wait_ready(process: "subprocess.Popen[str]") -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
 
 
-def test_a_host_without_a_handler_says_goodbye_and_ends_by_the_signal(
+def test_program_without_a_handler_stops_gracefully_and_ends_by_the_signal(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import atexit
-        atexit.register(print, "never printed: a signal is no exit")
+        atexit.register(print, "never printed: a signal runs no atexit hook")
         service.start()
         service.update(n=1)
         print("ready", flush=True)
         wait()
         """
     )
-    wait_ready(host)
-    host.terminate()
-    assert host.communicate(timeout=20) == ("", "")
-    assert host.returncode == TERMINATED
+    wait_ready(process)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == TERMINATED
     assert (redis_view.latest, redis_view.events[-1]["stopped"]) == ({"n": 1}, True)
 
 
-def test_it_ends_within_its_time_when_redis_is_frozen(run_program: RunProgram) -> None:
-    host = run_program(
+def test_program_ends_within_the_stop_timeout_when_redis_is_frozen(run_program: RunProgram) -> None:
+    process = run_program(
         """
         import socket
         silent = socket.create_server(("127.0.0.1", 0))
-        services = [Service("many", redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}").start() for _ in range(5)]
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        services = [Service("many", redis_url=url).start() for _ in range(5)]
         silent.accept()
         print("ready", flush=True)
         wait()
         """
     )
-    wait_ready(host)
+    wait_ready(process)
     started = time.monotonic()
-    host.terminate()
-    assert host.wait(20) == TERMINATED
-    assert 1 < time.monotonic() - started < 4, "2 s, and what a loaded machine takes"
+    process.terminate()
+    assert process.wait(20) == TERMINATED
+    assert 1 < time.monotonic() - started < 4, "2 s, and a margin for a busy machine"
 
 
-def test_it_says_goodbye_in_the_middle_of_an_update(
+def test_signal_during_an_update_publishes_the_graceful_stop(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    """The handler waited for the courier, and the courier for the lock of the update that the handler stood in."""
-    for turn in range(1, 13):
-        host = run_program(
+    """Handler and sender deadlocked.
+
+    The handler waited for the sender, which waited for the lock of the interrupted update.
+    """
+    for run in range(1, 13):
+        process = run_program(
             """
             service.start()
             print("ready", flush=True)
@@ -70,14 +77,14 @@ def test_it_says_goodbye_in_the_middle_of_an_update(
                 service.update(n=n)
             """
         )
-        wait_ready(host)
-        host.terminate()
-        assert host.wait(20) == TERMINATED
-        assert sum(event.get("stopped", False) for event in redis_view.events) == turn
+        wait_ready(process)
+        process.terminate()
+        assert process.wait(20) == TERMINATED
+        assert sum(event.get("stopped", False) for event in redis_view.events) == run
 
 
-def test_a_second_signal_ends_it_at_once(run_program: RunProgram) -> None:
-    host = run_program(
+def test_second_signal_ends_the_program_at_once(run_program: RunProgram) -> None:
+    process = run_program(
         """
         import socket
         import pulseboard.sdk.process_hooks
@@ -97,67 +104,67 @@ def test_a_second_signal_ends_it_at_once(run_program: RunProgram) -> None:
         wait()
         """
     )
-    wait_ready(host)
-    host.terminate()
+    wait_ready(process)
+    process.terminate()
     started = time.monotonic()
-    assert host.wait(30) == TERMINATED
+    assert process.wait(30) == TERMINATED
     assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_handler_of_the_hosts_own_is_the_one_that_runs(
+def test_handler_of_the_host_application_runs_instead_of_ours(
     run_program: RunProgram, redis_view: RedisView, when: str
 ) -> None:
-    host = run_program(
+    process = run_program(
         f"""
         import signal, sys
-        def own(*_):
+        def handle(*_):
             service.update(stopping=True)
             sys.exit(7)
         if {when == "before"}:
-            signal.signal(signal.SIGTERM, own)
+            signal.signal(signal.SIGTERM, handle)
         service.start()
         if {when == "after"}:
-            signal.signal(signal.SIGTERM, own)
+            signal.signal(signal.SIGTERM, handle)
         print("ready", flush=True)
         wait()
         """
     )
-    wait_ready(host)
-    host.terminate()
-    assert host.communicate(timeout=20) == ("", "")
-    assert host.returncode == 7
+    wait_ready(process)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 7
     assert redis_view.latest == {"stopping": True}
     assert redis_view.events[-1]["stopped"] is True
 
 
-def test_a_handler_that_calls_the_one_it_replaced_gets_what_stood_there_an_end(
+def test_handler_that_calls_the_replaced_handler_ends_with_its_own_status(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import signal
         service.start()
-        def own(*what):
+        def handle(*arguments):
             service.update(stopping=True)
-            replaced(*what)
-        replaced = signal.signal(signal.SIGTERM, own)
+            replaced(*arguments)
+        replaced = signal.signal(signal.SIGTERM, handle)
         print("ready", flush=True)
         wait()
         """
     )
-    wait_ready(host)
-    host.terminate()
-    assert host.communicate(timeout=20) == ("", "")
-    assert host.returncode == TERMINATED
+    wait_ready(process)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == TERMINATED
     assert (redis_view.latest, redis_view.events[-1]["stopped"]) == ({"stopping": True}, True)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_asyncio_host_keeps_its_handler(
+def test_asyncio_program_keeps_its_handler(
     run_program: RunProgram, redis_view: RedisView, when: str
 ) -> None:
-    host = run_program(
+    process = run_program(
         f"""
         import asyncio, signal
         async def main():
@@ -174,18 +181,18 @@ def test_an_asyncio_host_keeps_its_handler(
         asyncio.run(main())
         """
     )
-    wait_ready(host)
-    host.terminate()
-    assert host.communicate(timeout=20) == ("", "")
-    assert host.returncode == 0
+    wait_ready(process)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
     assert redis_view.statuses[-2:] == [{"done": True}, {"done": True}]
     assert redis_view.events[-1]["stopped"] is True
 
 
-def test_an_asyncio_host_without_a_handler_says_goodbye_too(
+def test_asyncio_program_without_a_handler_stops_gracefully(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import asyncio
         async def main():
@@ -195,17 +202,17 @@ def test_an_asyncio_host_without_a_handler_says_goodbye_too(
         asyncio.run(main())
         """
     )
-    wait_ready(host)
-    host.terminate()
-    assert host.communicate(timeout=20) == ("", "")
-    assert host.returncode == TERMINATED
+    wait_ready(process)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == TERMINATED
     assert redis_view.events[-1]["stopped"] is True
 
 
-def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(
+def test_ignored_sigterm_stays_ignored_and_sigint_keeps_pythons_handler(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import signal
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -216,10 +223,10 @@ def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(
         input()
         """
     )
-    wait_ready(host)
-    host.terminate()
-    _, errors = host.communicate("\n", timeout=20)
-    assert (host.returncode, errors) == (0, "")
+    wait_ready(process)
+    process.terminate()
+    _, errors = process.communicate("\n", timeout=20)
+    assert (process.returncode, errors) == (0, "")
     assert redis_view.events[-1]["stopped"] is True
 
 
@@ -227,27 +234,32 @@ def test_an_ignored_signal_stays_ignored_and_ctrl_c_stays_pythons(
     "program",
     [
         'service = Service("balance-sync", stop_on_sigterm=False).start()',
-        "import threading\nthread = threading.Thread(target=service.start)\nthread.start()\nthread.join()",
+        (
+            "import threading\n"
+            "thread = threading.Thread(target=service.start)\n"
+            "thread.start()\n"
+            "thread.join()"
+        ),
         "service.update(n=1)",
     ],
     ids=["opted out", "off the main thread", "not started"],
 )
-def test_nothing_is_installed_unless_asked_on_the_main_thread(
+def test_handler_is_installed_only_by_a_start_on_the_main_thread(
     run_program: RunProgram, redis_view: RedisView, program: str
 ) -> None:
     check = "import signal\nassert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
-    host = run_program(f'{program}\n{check}print("ready", flush=True)\nwait()')
-    wait_ready(host)
-    host.terminate()
-    assert host.communicate(timeout=20) == ("", "")
-    assert host.returncode == TERMINATED
+    process = run_program(f'{program}\n{check}print("ready", flush=True)\nwait()')
+    wait_ready(process)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == TERMINATED
     assert not any(event.get("stopped") for event in redis_view.events)
 
 
-def test_a_forked_child_says_its_own_goodbye_and_one_that_said_nothing_says_none(
+def test_forked_child_stops_gracefully_only_if_it_has_published(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    process = run_program(
         """
         import os, signal, time
         service.start()
@@ -261,29 +273,32 @@ def test_a_forked_child_says_its_own_goodbye_and_one_that_said_nothing_says_none
             os.read(reading, 1)
             os.kill(child, signal.SIGTERM)
             return child, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        talking, code = fork(lambda: service.update(who="child"))
+        publishing, code = fork(lambda: service.update(role="child"))
         assert code == -15, code
         silent, code = fork(lambda: None)
         assert code == -15, code
-        print(talking, flush=True)
-        service.update(who="parent")
+        print(publishing, flush=True)
+        service.update(role="parent")
         wait()
         """
     )
-    assert host.stdout is not None
-    talking = host.stdout.readline().strip()
-    eventually(lambda: redis_view.latest == {"who": "parent"})
-    goodbyes = [
+    assert process.stdout is not None
+    publishing = process.stdout.readline().strip()
+    eventually(lambda: redis_view.latest == {"role": "parent"})
+    stopped_pids = [
         event["instance"].rpartition(":")[2] for event in redis_view.events if event.get("stopped")
     ]
-    assert goodbyes == [talking]
+    assert stopped_pids == [publishing]
 
 
-def test_the_signal_finds_the_host_in_the_middle_of_anything(
+def test_signal_during_any_call_ends_the_program_after_its_graceful_stop(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    """Of an update, a start, a stop: none may keep it from ending, or the goodbye from being the last word."""
-    hosts = [
+    """The signal arrives during an update, a start or a stop.
+
+    None of these calls prevents the end of the program, and the graceful stop is the last event.
+    """
+    processes = [
         run_program(
             f"""
             service.start()
@@ -300,33 +315,38 @@ def test_the_signal_finds_the_host_in_the_middle_of_anything(
         )
         for size in (1, 100, 5_000)
     ]
-    for host in hosts:
-        wait_ready(host)
-        eventually(lambda host=host: any(f":{host.pid}" in name for name in redis_view.board))  # type: ignore[misc]
-        host.terminate()
-    for host in hosts:
-        assert host.communicate(timeout=20) == ("", "")
-        assert host.returncode == TERMINATED
+    for process in processes:
+        wait_ready(process)
+        eventually(
+            lambda process=process: any(f":{process.pid}" in name for name in redis_view.board)
+        )  # type: ignore[misc]
+        process.terminate()
+    for process in processes:
+        assert process.communicate(timeout=20) == ("", "")
+        assert process.returncode == TERMINATED
         assert (
             redis_view.board[
-                next(name for name in redis_view.board if name.endswith(f":{host.pid}"))
+                next(name for name in redis_view.board if name.endswith(f":{process.pid}"))
             ]["stopped"]
             is True
         )
 
 
-def test_the_first_process_of_a_container_ends_as_well(
+def test_first_process_of_a_container_ends_on_sigterm(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    """The kernel spares it a signal that it does not handle: a container took its 10 s to stop, and was killed."""
+    """A container was killed after its stop timeout of 10 s.
+
+    The kernel does not deliver an unhandled SIGTERM to the process with pid 1.
+    """
     unshare = shutil.which("unshare")
     contained = [unshare or "unshare", "--pid", "--fork", "--kill-child"]
     if (
         unshare is None
         or subprocess.run([*contained, "true"], capture_output=True, check=False).returncode
     ):
-        pytest.skip("no right to make a PID namespace")
-    host = run_program(
+        pytest.skip("no permission to create a PID namespace")
+    process = run_program(
         f"""
         import os, subprocess, sys
         inner = '''
@@ -339,7 +359,9 @@ def test_the_first_process_of_a_container_ends_as_well(
         '''
         import textwrap
         contained = subprocess.Popen(
-            [*{contained!r}, {sys.executable!r}, "-c", textwrap.dedent(inner)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*{contained!r}, {sys.executable!r}, "-c", textwrap.dedent(inner)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         contained.stdout.readline()
         children = open(f"/proc/{{contained.pid}}/task/{{contained.pid}}/children").read().split()
@@ -347,6 +369,6 @@ def test_the_first_process_of_a_container_ends_as_well(
         print(contained.wait(), flush=True)
         """
     )
-    output, _ = host.communicate(timeout=30)
+    output, _ = process.communicate(timeout=30)
     assert output == "143\n"
     assert redis_view.events[-1]["stopped"] is True

@@ -1,4 +1,4 @@
-"""Applications that uvicorn serves: the lifespan of the documents says goodbye, whatever ends it."""
+"""Applications that uvicorn serves: the documented lifespan stops the service gracefully."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def server(
     prefix: str,
     tmp_path: Path,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Uvicorn with the example of the guide; it is there once each of its processes is on the board."""
+    """Run uvicorn with the example of the guide, in one process and with two workers."""
     blocks = re.findall(
         r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
@@ -49,7 +49,7 @@ def server(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_in_the_lifespan_of_the_guide_says_goodbye(
+def test_service_in_the_documented_lifespan_stops_gracefully(
     server: "subprocess.Popen[bytes]",
     redis_view: RedisView,
     number: signal.Signals,

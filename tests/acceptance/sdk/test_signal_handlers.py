@@ -1,4 +1,7 @@
-"""Signal handlers of the host's own that stop a service, wherever they find it: the goodbye arrives, and is its last word."""
+"""Signal handlers of the host application that stop a service at any point of a call.
+
+The graceful stop arrives in Redis and is the last event.
+"""
 
 import sys
 import time
@@ -12,47 +15,52 @@ from tests.support.sdk import MakeService, RedisView, RunProgram, eventually
 from pulseboard import Service
 
 
-def interrupted(call: Callable[[], object], step: int, interruption: Callable[[], object]) -> bool:
-    """Do `call`, and `interruption` before its step of that number, as a signal handler would; False when it has no such step.
+def run_interrupted(
+    call: Callable[[], object], step: int, interruption: Callable[[], object]
+) -> bool:
+    """Call `call`, and `interruption` before step number `step`, as a signal handler would run.
 
-    A step is one instruction of our own code: between two of them is every place where Python runs a handler.
+    A step is one instruction of the SDK: Python runs signal handlers only between two instructions.
+    Return False if the call has no such step.
     """
-    left = step
+    remaining = step
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
+        nonlocal remaining
         if "pulseboard/sdk" not in frame.f_code.co_filename:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
-            left -= 1
-            if left == 0:
+            remaining -= 1
+            if remaining == 0:
                 interruption()
         return trace
 
     before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = (
-        True  # Python 3.12 looks whether any frame wants them at settrace() alone
-    )
+    # Python 3.12 checks only in settrace() whether any frame traces opcodes.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
-    return left <= 0
+    return remaining <= 0
 
 
-def test_an_update_at_any_step_of_an_update_costs_neither(
+def test_update_inside_another_update_loses_neither(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
-    """A SIGTERM handler's 'stopping' went out first, and the older status after it stayed on the board."""
+    """The board showed an old status at the end.
+
+    The update of a SIGTERM handler was published first, and the interrupted update after it.
+    """
     service = make_service()
     step = 0
     reached = True
     while reached:
         step += 1
         service.replace({"step": step})
-        reached = interrupted(
+        reached = run_interrupted(
             lambda: service.update(n=1), step, lambda: service.update(stopping=True)
         )
         eventually(lambda: not service.stats().waiting)
@@ -73,43 +81,48 @@ CALLS: dict[str, Callable[[Service], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-async def test_a_stop_at_any_step_of_a_call_gets_its_goodbye_out(
+async def test_stop_at_any_step_of_a_call_publishes_the_graceful_stop(
     make_service: MakeService, redis_view: RedisView, call: Callable[[Service], object]
 ) -> None:
     service = make_service(start=False)
     step = slowest = 0.0
-    goodbyes: list[list[dict[str, Any]]] = []
+    stops_in_handler: list[list[dict[str, Any]]] = []
 
     def stop() -> None:
         nonlocal slowest
         started = time.monotonic()
         service.stop()
         slowest = max(slowest, time.monotonic() - started)
-        goodbyes.append(said())
+        stops_in_handler.append(graceful_stops())
 
-    def said() -> list[dict[str, Any]]:
+    def graceful_stops() -> list[dict[str, Any]]:
         return [event for event in redis_view.events if event.get("stopped")]
 
     reached = True
     while reached:
         step += 1
         service.start()
-        reached = interrupted(lambda: call(service), int(step), stop)
+        reached = run_interrupted(lambda: call(service), int(step), stop)
         service.stop()
-        assert len(said()) == step, "one goodbye a run"
-        assert redis_view.events[-1]["stopped"] is True, "and it is the last word"
+        assert len(graceful_stops()) == step, "each run has one graceful stop"
+        assert redis_view.events[-1]["stopped"] is True, "the graceful stop is the last event"
         if reached:
-            assert len(goodbyes[-1]) == step, "it was out before the handler returned"
+            assert len(stops_in_handler[-1]) == step, (
+                "the stop was published before the handler returned"
+            )
     assert step > 20
     assert slowest < 1.5
 
 
-@pytest.mark.parametrize("others", [0, 2], ids=["alone", "beside threads that update"])
-def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(
-    run_program: RunProgram, others: int
+@pytest.mark.parametrize("updating_threads", [0, 2], ids=["alone", "with threads that update"])
+def test_handler_that_stops_during_an_update_publishes_the_graceful_stop(
+    run_program: RunProgram, updating_threads: int
 ) -> None:
-    """The handler waited for the courier, and the courier for a lock of the update that the handler stood in."""
-    host = run_program(
+    """Handler and sender deadlocked.
+
+    The handler waited for the sender, which waited for a lock of the interrupted update.
+    """
+    process = run_program(
         f"""
         import os, random, signal, threading, time
         import redis
@@ -120,10 +133,10 @@ def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(
         field = f"balance-sync/{{service.instance}}"
         running, slow, lost = False, 0, 0
 
-        def says_goodbye():
+        def is_stopped_on_board():
             return b'"stopped":true' in raw.hget(board, field)
 
-        def own(*_):
+        def stop_service(*_):
             global running, slow
             started = time.monotonic()
             service.stop()
@@ -135,9 +148,9 @@ def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(
                 service.update(**{{name: time.monotonic()}})
                 time.sleep(0)
 
-        for n in range({others}):
+        for n in range({updating_threads}):
             threading.Thread(target=work, args=(f"other-{{n}}",), daemon=True).start()
-        signal.signal(signal.SIGALRM, own)
+        signal.signal(signal.SIGALRM, stop_service)
         n = 0
         rounds = 150
         for _ in range(rounds):
@@ -151,10 +164,10 @@ def test_a_handler_that_stops_in_the_middle_of_an_update_gets_its_goodbye_out(
                 else:
                     service.replace({{"n": n}})
                 service.stats()
-            lost += not says_goodbye()
+            lost += not is_stopped_on_board()
         print(lost, slow)
         os._exit(0)
         """
     )
-    output, errors = host.communicate(timeout=110)
+    output, errors = process.communicate(timeout=110)
     assert (output, errors) == ("0 0\n", "")
