@@ -1,4 +1,4 @@
-"""The short run of the fault table: real processes die and freeze; no loss is unreported."""
+"""The short chaos run: real processes die and freeze, and every loss is reported."""
 
 import subprocess
 import sys

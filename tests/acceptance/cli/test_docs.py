@@ -1,4 +1,4 @@
-"""The examples of docs/cli.md, run as they stand."""
+"""The examples of docs/cli.md run unchanged."""
 
 import re
 import shlex
@@ -18,8 +18,8 @@ def examples() -> list[str]:
 
 
 @pytest.fixture
-def living(board: ServedBoard) -> Iterator[ServedBoard]:
-    """The board of the document: one service, at work."""
+def running_board(board: ServedBoard) -> Iterator[ServedBoard]:
+    """Yield the board of the document, with one running service."""
     service = board.service("balance-sync", instance="web-1:4711", heartbeat_s=1)
 
     @service.command("trigger")
@@ -30,23 +30,25 @@ def living(board: ServedBoard) -> Iterator[ServedBoard]:
     with service:
         service.update(phase="idle", queue={"depth": 0})
         service.log("error", "a timeout")
-        until(lambda: board.read("/api/logs")["lines"], "it did not come")
+        until(lambda: board.read("/api/logs")["lines"], "the log line did not arrive")
         yield board
 
 
-def test_an_example_does_what_it_says(living: ServedBoard, run_in_process: RunCommand) -> None:
+def test_each_example_runs_without_an_error(
+    running_board: ServedBoard, run_in_process: RunCommand
+) -> None:
     for line in examples():
         program, *arguments = shlex.split(line)
         assert program == "pulseboard"
         if {"-f", "--watch"} & {*arguments}:
-            started = living.start(*arguments)
-            until(lambda: started.out, f"{line} showed nothing")  # noqa: B023  (called before the next line)
+            started = running_board.start(*arguments)
+            until(lambda: started.out, f"{line} showed nothing")  # noqa: B023
             assert started.stop(signal.SIGINT) == 130
         else:
             code, out, err = run_in_process(*arguments)
             assert (code, err) in ((0, ""), (0, "(nothing kept)\n")), line
-            assert out or "1h" in arguments  # nothing is that old
+            assert out or "1h" in arguments  # no event is older than an hour
 
 
-def test_every_command_that_asks_is_told_of() -> None:
+def test_every_reading_command_has_an_example() -> None:
     assert {line.split()[1] for line in examples()} == {"status", "logs", "history", "wait", "send"}

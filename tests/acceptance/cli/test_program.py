@@ -1,4 +1,4 @@
-"""`python -m pulseboard` as a program: its name in messages, and the `.env` file of its folder."""
+"""`python -m pulseboard`: its name in messages, and the `.env` file of its folder."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.cli import Pulseboard
 
 
-def test_a_dotenv_file_is_read_but_does_not_win_over_the_environment(
+def test_dotenv_file_is_read_and_the_environment_overrides_it(
     pulseboard: Pulseboard, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("PULSEBOARD_PORT=from-the-file\n")
@@ -17,12 +17,12 @@ def test_a_dotenv_file_is_read_but_does_not_win_over_the_environment(
     program.close()
     (tmp_path / "run1").mkdir()
     (tmp_path / "run1" / ".env").write_text("PULSEBOARD_PORT=from-the-file\n")
-    program = pulseboard("serve", PULSEBOARD_PORT="from-outside")
+    program = pulseboard("serve", PULSEBOARD_PORT="from-environment")
     assert program.wait() == 2
-    assert "from-outside" in program.err
+    assert "from-environment" in program.err
 
 
-def test_the_module_is_the_command(pulseboard: Pulseboard) -> None:
+def test_module_behaves_like_the_command(pulseboard: Pulseboard) -> None:
     program = pulseboard("serve", "--nonsense")
     assert program.wait() == 2
     assert program.err == "pulseboard: No such option: --nonsense (see pulseboard --help)\n"

@@ -1,4 +1,4 @@
-"""`pulseboard send`: a command to a service that runs, and the exit code that says what came of it."""
+"""`pulseboard send`: a command to a running service; the exit code reports the result."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from pulseboard import Service
 
 @pytest.fixture
 def till(board: ServedBoard) -> Iterator[ServedBoard]:
-    """A board on which two instances of the service `till` offer commands."""
+    """Yield a board on which two instances of the service `till` accept commands."""
     services: list[Service] = []
     for name in ("host:1", "host:2"):
         service = board.service("till", instance=name, heartbeat_s=1)
@@ -22,37 +22,43 @@ def till(board: ServedBoard) -> Iterator[ServedBoard]:
             return {"by": by, "at": name}
 
         @service.command("break")
-        def break_down(name: str = name) -> None:
-            """Fail at one of them."""
+        def fail_on_second(name: str = name) -> None:
+            """Fail on one instance."""
             if name == "host:2":
                 raise ValueError("it is stuck")
 
         services.append(service.start())
         service.update(open=True)
 
-    def offered() -> int:
+    def accepting_instances() -> int:
         found = board.read("/api/services/till").get("instances", [])
         return sum("count" in instance["commands"] for instance in found)
 
-    until(lambda: offered() == 2, "they did not offer it")
+    until(lambda: accepting_instances() == 2, "the instances do not accept `count`")
     yield board
     for service in services:
         service.stop()
 
 
-def test_with_wait_each_receipt_is_a_line_and_done_by_all_is_0(till: ServedBoard) -> None:
+def test_wait_prints_each_receipt_and_exits_0_when_all_instances_are_done(
+    till: ServedBoard,
+) -> None:
     code, out, err = till.run_command("send", "till", "count", "by=3", "--wait")
     assert (code, err) == (0, "")
     words = [line.split() for line in out.splitlines()]
-    for host in ("host:1", "host:2"):
-        assert [word[0] for word in words if word[1] == host] == ["received", "accepted", "done"]
+    for instance in ("host:1", "host:2"):
+        assert [word[0] for word in words if word[1] == instance] == [
+            "received",
+            "accepted",
+            "done",
+        ]
     assert {line.split("ms  ")[1] for line in out.splitlines() if line.startswith("done")} == {
         '{"by":3,"at":"host:1"}',
         '{"by":3,"at":"host:2"}',
     }
 
 
-def test_one_that_fails_is_told_and_is_1(till: ServedBoard) -> None:
+def test_failed_receipt_is_printed_and_exits_1(till: ServedBoard) -> None:
     code, out, err = till.run_command("send", "till", "break", "--wait")
     assert (code, err) == (1, "")
     assert [
@@ -63,7 +69,7 @@ def test_one_that_fails_is_told_and_is_1(till: ServedBoard) -> None:
     assert [line for line in out.splitlines() if line.startswith("done      host:1")]
 
 
-def test_without_wait_it_is_enough_that_the_board_took_it(
+def test_without_wait_an_accepted_command_exits_0(
     till: ServedBoard, run_in_process: RunCommand
 ) -> None:
     code, out, err = run_in_process("send", "till", "count", "--instance", "host:2", "--json")
@@ -76,10 +82,10 @@ def test_without_wait_it_is_enough_that_the_board_took_it(
             receipt["receipt"] for receipt in till.read(f"/api/commands/{record['id']}")["receipts"]
         ]
 
-    until(lambda: receipts() == ["received", "accepted", "done"], "it was not done")
+    until(lambda: receipts() == ["received", "accepted", "done"], "the command was not done")
 
 
-def test_the_same_key_does_it_once(till: ServedBoard, run_in_process: RunCommand) -> None:
+def test_same_key_runs_the_command_once(till: ServedBoard, run_in_process: RunCommand) -> None:
     first = run_in_process(
         "send", "till", "count", "--key", "deploy-42", "--json", "--instance", "host:1"
     )
@@ -97,9 +103,9 @@ def test_the_same_key_does_it_once(till: ServedBoard, run_in_process: RunCommand
     ]
 
 
-WRONG: tuple[tuple[list[str], int, str], ...] = (
+INVALID_ARGUMENTS: tuple[tuple[list[str], int, str], ...] = (
     (["till", "dance"], 1, "count"),
-    (["nobody", "count"], 1, "nobody"),
+    (["absent", "count"], 1, "absent"),
     (["balance-sync", "count"], 1, "balance-sync"),
     (["till", "count", "--instance", "host:9"], 1, "host:9"),
     (["till", "count", "by=much"], 2, "by"),
@@ -112,12 +118,12 @@ WRONG: tuple[tuple[list[str], int, str], ...] = (
 )
 
 
-def test_what_cannot_be_sent_is_one_line_and_a_code(
+def test_rejected_command_prints_one_line_and_exits_with_a_code(
     till: ServedBoard, run_in_process: RunCommand
 ) -> None:
-    for arguments, code, said in WRONG:
-        answer = run_in_process("send", *arguments)
-        assert (answer.code, answer.out) == (code, ""), arguments
-        assert answer.err.startswith("pulseboard: ")
-        assert said in answer.err
-        assert answer.err.count("\n") == 1
+    for arguments, code, text in INVALID_ARGUMENTS:
+        result = run_in_process("send", *arguments)
+        assert (result.code, result.out) == (code, ""), arguments
+        assert result.err.startswith("pulseboard: ")
+        assert text in result.err
+        assert result.err.count("\n") == 1

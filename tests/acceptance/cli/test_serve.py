@@ -1,4 +1,4 @@
-"""`pulseboard serve` as a program: what it says, what it serves, and how it ends."""
+"""`pulseboard serve` as a program: its output, its streams and its end."""
 
 import asyncio
 import json
@@ -25,13 +25,13 @@ from pulseboard.embedded.valkey import EmbeddedValkey
 def serve(
     pulseboard: Pulseboard, redis_env: dict[str, str], *arguments: str
 ) -> tuple[Program, int]:
-    """Run one that is ready, on a free port."""
+    """Start a server on a free port and wait until it is ready."""
     program = pulseboard("serve", "--port", "0", *arguments, **redis_env)
-    until(lambda: is_ready(program.url), "it did not become ready")
+    until(lambda: is_ready(program.url), "the server did not become ready")
     return program, int(program.url.rpartition(":")[2])
 
 
-def test_it_says_where_the_board_is_and_which_redis_it_reads(
+def test_server_prints_the_addresses_of_its_board_and_redis(
     pulseboard: Pulseboard, redis_env: dict[str, str]
 ) -> None:
     program, port = serve(pulseboard, redis_env)
@@ -45,30 +45,30 @@ def test_it_says_where_the_board_is_and_which_redis_it_reads(
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_every_stream_with_a_bye_and_the_process_within_3_s(
+async def test_signal_ends_each_stream_with_a_bye_and_the_process_within_3_s(
     pulseboard: Pulseboard, redis_env: dict[str, str], kind: signal.Signals
 ) -> None:
     program, port = serve(pulseboard, redis_env)
-    ours = [await Stream.open(port) for _ in range(20)]
-    seeds = [await Stream.open(port, "/api/services/status/stream") for _ in range(5)]
+    event_streams = [await Stream.open(port) for _ in range(20)]
+    status_streams = [await Stream.open(port, "/api/services/status/stream") for _ in range(5)]
     with open_frozen(port):
         started = time.monotonic()
         code = await asyncio.to_thread(program.stop, kind)
         assert time.monotonic() - started < 3
     assert code == 0
-    for stream in ours:
+    for stream in event_streams:
         messages = await stream.rest()
         assert (messages[0].event, messages[-1].event) == ("board", "bye")
         assert messages[-1].retry is not None
-    for stream in seeds:
+    for stream in status_streams:
         assert all(message.event is None for message in await stream.rest())
-    for stream in (*ours, *seeds):
+    for stream in (*event_streams, *status_streams):
         stream.close()
     assert "Traceback" not in program.err
     assert "ERROR" not in program.err
 
 
-async def test_a_reader_whose_way_is_full_does_not_hold_up_the_end(
+async def test_client_that_reads_nothing_does_not_delay_the_end(
     pulseboard: Pulseboard, redis_env: dict[str, str], prefix: str
 ) -> None:
     program, port = serve(pulseboard, redis_env)
@@ -87,7 +87,7 @@ async def test_a_reader_whose_way_is_full_does_not_hold_up_the_end(
     assert "ERROR" not in program.err
 
 
-async def test_an_insecure_server_says_so_on_its_board(
+async def test_server_without_a_login_reports_it_on_the_board(
     pulseboard: Pulseboard, redis_env: dict[str, str]
 ) -> None:
     program, port = serve(pulseboard, redis_env, "--host", "0.0.0.0", "--insecure-no-auth")
@@ -107,7 +107,7 @@ def test_options_come_from_file_environment_and_flags(
     }
 
 
-def test_it_waits_for_a_redis_that_was_named_and_recovers_when_that_comes(
+def test_server_waits_for_its_configured_redis_and_connects_when_it_starts(
     pulseboard: Pulseboard, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -116,13 +116,13 @@ def test_it_waits_for_a_redis_that_was_named_and_recovers_when_that_comes(
     assert httpx.get(f"{url}/healthz").status_code == 200
     assert httpx.get(f"{url}/readyz").status_code == 503
     with EmbeddedValkey(tmp_path / "late", port=port):
-        # This Valkey knows no password, and says so to one that gives it: told, not hidden, and not fatal.
+        # This Valkey has no password and rejects one. The server reports the error and keeps running.
         assert httpx.get(f"{url}/healthz").status_code == 200
     assert "geheim" not in program.out + program.err
     assert program.stop() == 0
 
 
-def test_an_inherited_socket_is_served(
+def test_server_uses_an_inherited_socket(
     pulseboard: Pulseboard, redis_env: dict[str, str], tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -135,26 +135,29 @@ def test_an_inherited_socket_is_served(
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         ) as program:
-            until(lambda: is_ready(f"http://127.0.0.1:{port}"), "it did not become ready")
+            until(lambda: is_ready(f"http://127.0.0.1:{port}"), "the server did not become ready")
             program.terminate()
             out, _ = program.communicate(timeout=10)
             assert (program.returncode, out) == (0, b"")
 
 
-def test_plain_publishes_are_adopted_once_while_one_of_two_servers_is_killed(
+def test_external_messages_are_ingested_once_while_one_of_two_servers_is_killed(
     pulseboard: Pulseboard, redis_env: dict[str, str], raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
-    """It dies with publishes that it heard and did not adopt yet, and with some that it adopted and the other did not."""
+    """One server dies with received messages that it has not ingested yet.
+
+    It has also ingested messages that the other server has not ingested.
+    """
     servers = [serve(pulseboard, redis_env)[0] for _ in range(2)]
     published: list[int] = []
     for n in range(3_000):
-        # Each third is the same bytes as the one before: another publish all the same.
+        # Each third message repeats the bytes of the one before and still counts separately.
         published.append(n - 1 if n % 3 == 2 else n)
         update = {"service": "balance-sync", "timestamp": 1, "status": {"n": published[-1]}}
         raw.publish(f"{prefix}balance-sync", json.dumps(update))
         if n == 1_500:
             servers[0].process.kill()
-    until(lambda: raw.xlen(keys.feed) >= len(published), "not all were adopted")
+    until(lambda: raw.xlen(keys.feed) >= len(published), "not all messages were ingested")
     rows: Any = raw.xrange(keys.feed)
     assert [json.loads(fields[b"data"])["status"]["n"] for _, fields in rows] == published
     assert servers[1].stop() == 0

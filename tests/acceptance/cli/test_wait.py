@@ -1,4 +1,4 @@
-"""`pulseboard wait`: for scripts that go on when a service is as it must be."""
+"""`pulseboard wait`: scripts wait until services fulfil conditions."""
 
 import signal
 from typing import Any
@@ -33,14 +33,14 @@ def alive(instance: str, status: dict[str, Any]) -> InstanceStateView:
     )
 
 
-def waits(board: ServedBoard) -> bool:
-    """Whether somebody reads the stream."""
+def has_client(board: ServedBoard) -> bool:
+    """Return whether a client reads the event stream."""
     return bool(board.read("/healthz")["clients"])
 
 
-def test_what_holds_already_is_not_waited_for(board: ServedBoard) -> None:
+def test_condition_that_holds_already_ends_at_once(board: ServedBoard) -> None:
     board.publish("report", "host:1", {"phase": "idle", "queue": {"depth": 0}}, heartbeat_s=60)
-    until(lambda: states(board) == ["alive"], "it did not come")
+    until(lambda: states(board) == ["alive"], "the instance did not appear")
     code, out, err = board.run_command(
         "wait", "report=alive,phase=idle,queue.depth=0", "balance-sync=missing"
     )
@@ -50,31 +50,31 @@ def test_what_holds_already_is_not_waited_for(board: ServedBoard) -> None:
     assert second.startswith("balance-sync=missing  held by nobody after ")
 
 
-def test_it_ends_with_the_event_that_makes_all_of_it_hold(board: ServedBoard) -> None:
+def test_wait_ends_with_the_event_that_fulfils_all_conditions(board: ServedBoard) -> None:
     waiting = board.start("wait", "report=alive,done=7", "balance-sync=stopped")
-    until(lambda: waits(board), "it does not listen")
+    until(lambda: has_client(board), "the command does not read the stream")
     board.publish("report", "host:1", {"done": 7}, heartbeat_s=60)
     board.publish("report", "host:2", {"done": 8}, heartbeat_s=60)
-    until(lambda: len(states(board)) == 2, "they did not come")
+    until(lambda: len(states(board)) == 2, "the instances did not appear")
     assert waiting.process.poll() is None
     board.publish("balance-sync", "host:1", stopped=True)
     assert waiting.wait() == 0
     assert "report=alive,done=7  held by host:1" in waiting.out
 
 
-def test_a_death_can_be_waited_for(board: ServedBoard) -> None:
+def test_lost_state_can_be_a_condition(board: ServedBoard) -> None:
     board.publish("report", "host:1", heartbeat_s=0.2)
     assert board.run_command("wait", "report=lost").code == 0
 
 
-def test_what_does_not_hold_in_time_is_told_with_what_was_last_seen(board: ServedBoard) -> None:
+def test_timeout_reports_each_unfulfilled_condition_and_the_last_state(board: ServedBoard) -> None:
     board.publish("report", "host:1", {"phase": "warm up"}, heartbeat_s=60)
-    until(lambda: states(board) == ["alive"], "it did not come")
+    until(lambda: states(board) == ["alive"], "the instance did not appear")
     code, out, err = board.run_command(
         "wait",
         "report=alive,phase=idle",
         "report=alive",
-        "nobody=alive",
+        "absent=alive",
         "balance-sync=alive",
         "--timeout",
         "1",
@@ -82,12 +82,12 @@ def test_what_does_not_hold_in_time_is_told_with_what_was_last_seen(board: Serve
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         'pulseboard: not within 1 s: report=alive,phase=idle: last seen alive, phase="warm up" (host:1)',
-        "pulseboard: not within 1 s: nobody=alive: it was not seen",
+        "pulseboard: not within 1 s: absent=alive: it was not seen",
         "pulseboard: not within 1 s: balance-sync=alive: last seen missing",
     ]
 
 
-def test_a_server_that_is_not_there_yet_is_waited_for(
+def test_wait_retries_until_the_server_starts(
     pulseboard: Pulseboard, redis_env: dict[str, str], board: ServedBoard
 ) -> None:
     port = reserved_port()
@@ -95,11 +95,11 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
     server: Program = pulseboard(
         "serve", "--port", str(port), "--expect", "balance-sync", **redis_env
     )
-    until(lambda: is_ready(server.url), "it did not become ready")
+    until(lambda: is_ready(server.url), "the server did not become ready")
     assert waiting.wait() == 0
 
 
-def test_a_server_that_never_answers_is_another_code(board: ServedBoard) -> None:
+def test_server_that_never_answers_exits_3(board: ServedBoard) -> None:
     code, out, err = board.run_command(
         "wait", "a=alive", "--timeout", "1", "--server", "http://127.0.0.1:1"
     )
@@ -108,23 +108,23 @@ def test_a_server_that_never_answers_is_another_code(board: ServedBoard) -> None
 
 
 @pytest.mark.usefixtures("stoppable_server")
-def test_it_goes_on_when_the_server_is_restarted(board: ServedBoard) -> None:
+def test_wait_continues_after_a_restart_of_the_server(board: ServedBoard) -> None:
     waiting = board.start("wait", "report=alive")
-    until(lambda: waits(board), "it does not listen")
+    until(lambda: has_client(board), "the command does not read the stream")
     board.program.stop(signal.SIGKILL)
     board.serve()
     board.publish("report", "host:1", heartbeat_s=60)
     assert waiting.wait() == 0
 
 
-def test_ctrl_c_ends_it(board: ServedBoard) -> None:
+def test_ctrl_c_ends_the_wait_with_code_130(board: ServedBoard) -> None:
     waiting = board.start("wait", "report=alive")
-    until(lambda: waits(board), "it does not listen")
+    until(lambda: has_client(board), "the command does not read the stream")
     assert waiting.stop(signal.SIGINT) == 130
     assert (waiting.out, waiting.err) == ("", "")
 
 
-WRONG: tuple[tuple[list[str], str], ...] = (
+INVALID_ARGUMENTS: tuple[tuple[list[str], str], ...] = (
     (["report"], "a condition is SERVICE=STATE"),
     (["report=well"], "a condition is SERVICE=STATE"),
     (["Report=alive"], "cannot name a service"),
@@ -133,15 +133,15 @@ WRONG: tuple[tuple[list[str], str], ...] = (
 )
 
 
-def test_a_bad_condition_is_one_line_and_code_2(
+def test_invalid_condition_prints_one_line_and_exits_2(
     board: ServedBoard, run_in_process: RunCommand
 ) -> None:
-    for arguments, said in WRONG:
-        answer = run_in_process("wait", *arguments)
-        assert (answer.code, answer.out) == (2, ""), arguments
-        assert answer.err.startswith("pulseboard: ")
-        assert answer.err.count("\n") == 1
-        assert said in answer.err
+    for arguments, text in INVALID_ARGUMENTS:
+        result = run_in_process("wait", *arguments)
+        assert (result.code, result.out) == (2, ""), arguments
+        assert result.err.startswith("pulseboard: ")
+        assert result.err.count("\n") == 1
+        assert text in result.err
 
 
 class TestCondition:
@@ -168,17 +168,17 @@ class TestCondition:
             ("a=x=y", {"a": "x=y"}, True),
         ],
     )
-    def test_a_field_has_a_value(self, fields: str, status: dict[str, Any], holds: bool) -> None:
+    def test_field_equals_a_value(self, fields: str, status: dict[str, Any], holds: bool) -> None:
         instance = alive("i", status)
         condition = Condition.parse(f"a=alive,{fields}")
         assert (condition.find_holder([instance]) == "i") is holds
 
-    def test_all_fields_must_be_those_of_one_instance(self) -> None:
+    def test_all_fields_must_match_in_one_instance(self) -> None:
         one, other = (alive(f"{n}", {"n": n, "m": 3 - n}) for n in (1, 2))
         assert Condition.parse("a=alive,n=1,m=2").find_holder([one, other]) == "1"
         assert Condition.parse("a=alive,n=1,m=1").find_holder([one, other]) is None
 
-    def test_what_is_not_there_is_no_value(self) -> None:
+    def test_missing_field_has_no_value(self) -> None:
         assert find({"a": {}}, "a.b") is find(1, "a")
         with pytest.raises(ConfigError):
             Condition.parse("=alive")

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 Program = asyncio.subprocess.Process
-LIMIT_S = 30  # for a start on a busy machine
+LIMIT_S = 30  # a start may be slow on a busy machine
 
 
 @contextlib.asynccontextmanager

@@ -25,13 +25,13 @@ WORKER = (sys.executable, "-m", "pulseboard.demo.worker")
 async def run_worker(
     name: str, bank: Bank, database_url: str, **env: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    given = {
+    worker_env = {
         "PULSEBOARD_DEMO_BANK_URL": bank.url,
         "PULSEBOARD_DEMO_DATABASE_URL": database_url,
         **env,
     }
     process = await asyncio.create_subprocess_exec(
-        *WORKER, name, stdout=asyncio.subprocess.PIPE, env={**os.environ, **given}
+        *WORKER, name, stdout=asyncio.subprocess.PIPE, env={**os.environ, **worker_env}
     )
     try:
         yield process
@@ -49,7 +49,7 @@ async def read_status(process: asyncio.subprocess.Process) -> dict[str, Any] | N
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_sigterm_ends_with_a_last_status_and_exit_code_0(
+async def test_sigterm_ends_a_worker_with_a_last_status_and_code_0(
     name: str, bank: Bank, database_url: str
 ) -> None:
     async with run_worker(name, bank, database_url, PULSEBOARD_DEMO_PRINT_STATUS="1") as worker:
