@@ -1,4 +1,4 @@
-"""What is shipped and how it is run: the wheel, the lock files, the compose file, the example environment."""
+"""The wheel, the lock files, the compose file, the Dockerfile and the example environment."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from email.message import Message
 
 ROOT = Path(__file__).resolve().parents[2]
-# What the example shows for these depends on the installation; for all others it shows the default.
+# The example values of these depend on the installation; all others are the defaults.
 EXAMPLES_ONLY = {"PULSEBOARD_EXPECT", "PULSEBOARD_DATA_DIR"}
-SEED_SERVICES = ["balance-sync", "account-discovery", "account-enrichment"]
-SEED_REDIS = {
+SPECIFIED_SERVICES = ["balance-sync", "account-discovery", "account-enrichment"]
+SPECIFIED_REDIS = {
     "image": "redis:7-alpine",
     "container_name": "service_manager_redis",
     "command": "redis-server --appendonly yes",
@@ -61,19 +61,19 @@ def compose() -> dict[str, Any]:
 
 @cache
 def example_environment() -> dict[str, str]:
-    """Return the names and values in .env.example, those commented out included."""
+    """Return the names and values in .env.example, including commented lines."""
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     return dict(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=(.*)$", text, re.MULTILINE))
 
 
 def setting_names() -> set[str]:
     """Return the environment name of every setting."""
-    own = {
+    names = {
         f"PULSEBOARD_{field}".upper()
         for field in Settings.model_fields
         if not field.startswith("redis_")
     }
-    return own | set(REDIS_NAMES)
+    return names | set(REDIS_NAMES)
 
 
 def lock_entries() -> dict[str, str]:
@@ -110,21 +110,21 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
 
 
 class TestWheel:
-    def test_holds_the_page_and_whatever_the_page_loads(self, wheel: zipfile.ZipFile) -> None:
+    def test_contains_the_page_and_the_files_that_it_loads(self, wheel: zipfile.ZipFile) -> None:
         static = "pulseboard/server/static/"
         page = wheel.read(static + "index.html").decode()
         loaded = re.findall(r'(?:src|href)="(?:/services/|\./)([^"]+)"', page)
         assert any(name.endswith(".js") for name in loaded)
         assert {static + name for name in loaded} <= set(wheel.namelist())
 
-    def test_holds_what_the_code_reads_beside_itself(self, wheel: zipfile.ZipFile) -> None:
+    def test_contains_the_data_files_of_the_code(self, wheel: zipfile.ZipFile) -> None:
         shipped = set(wheel.namelist())
         assert "pulseboard/py.typed" in shipped
         source = ROOT / "src"
         for script in source.rglob("*.lua"):
             assert script.relative_to(source).as_posix() in shipped
 
-    def test_holds_nothing_but_the_package(self, wheel: zipfile.ZipFile) -> None:
+    def test_contains_only_the_package(self, wheel: zipfile.ZipFile) -> None:
         assert {name.split("/")[0].split("-")[0] for name in wheel.namelist()} == {"pulseboard"}
         assert not [
             name
@@ -132,7 +132,7 @@ class TestWheel:
             if "node_modules" in name or "/." in name or ".map" in name
         ]
 
-    def test_base_install_needs_redis_and_msgspec_and_no_more(self, metadata: Message) -> None:
+    def test_base_install_requires_only_redis_and_msgspec(self, metadata: Message) -> None:
         requirements = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
         assert {
             r.name for r in requirements if not r.marker or r.marker.evaluate({"extra": ""})
@@ -141,7 +141,7 @@ class TestWheel:
             "msgspec",
         }
 
-    def test_demo_extra_brings_the_server_too(self, metadata: Message) -> None:
+    def test_demo_extra_includes_the_server_extra(self, metadata: Message) -> None:
         requirements = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
 
         def names(extra: str) -> set[str]:
@@ -158,7 +158,7 @@ class TestWheel:
         )
         assert "pulseboard = pulseboard.cli:main" in wheel.read(name).decode()
 
-    def test_carries_its_licence_and_readme(self, metadata: Message) -> None:
+    def test_contains_its_licence_and_readme(self, metadata: Message) -> None:
         assert metadata["License-Expression"] == "MIT"
         assert metadata["License-File"] == "LICENSE"
         assert "Pulseboard" in metadata.get_payload()
@@ -172,22 +172,22 @@ class TestLocks:
             assert re.match(r"[a-z0-9-]+==[^\s;]+( ; [^\\\n]+)? \\\n", entry), name
             assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), name
 
-    def test_no_lock_names_a_host(self) -> None:
+    def test_lock_names_no_host(self) -> None:
         text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
         assert not re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host", text)
         assert not re.search(r"[\w.-]+ @ ", text), "an address instead of a version"
 
-    def test_no_node_package_names_where_it_came_from(self) -> None:
+    def test_node_lock_names_no_download_address(self) -> None:
         lock = json.loads((ROOT / "web" / "package-lock.json").read_text(encoding="utf-8"))
         locked = {path: package for path, package in lock["packages"].items() if path}
         assert locked
         assert not [path for path, package in locked.items() if "resolved" in package]
         assert not [path for path, package in locked.items() if "integrity" not in package]
 
-    def test_lock_fits_what_is_asked_for(self) -> None:
+    def test_lock_satisfies_every_requirement(self) -> None:
         entries = lock_entries()
         groups = project()["dependency-groups"]
-        asked = [
+        required = [
             *project()["build-system"]["requires"],
             *project()["project"]["dependencies"],
             *(
@@ -197,7 +197,7 @@ class TestLocks:
             ),
             *(line for group in groups.values() for line in group if isinstance(line, str)),
         ]
-        for requirement in map(Requirement, asked):
+        for requirement in map(Requirement, required):
             if requirement.name == "pulseboard":
                 continue
             assert requirement.name in entries, f"{requirement.name} is not locked: make lock"
@@ -215,7 +215,7 @@ class TestEnvironment:
     def test_every_name_in_compose_is_a_setting(self) -> None:
         assert set(compose()["services"]["pulseboard"]["environment"]) <= setting_names()
 
-    def test_example_names_every_setting_and_nothing_else(self) -> None:
+    def test_example_names_exactly_the_settings(self) -> None:
         assert set(example_environment()) == setting_names()
 
     def test_example_states_the_defaults(
@@ -230,7 +230,7 @@ class TestEnvironment:
                 monkeypatch.setenv(name, value)
         assert Settings() == default
 
-    def test_example_points_at_the_seeds_redis(self) -> None:
+    def test_example_sets_the_redis_of_the_original_specification(self) -> None:
         text = (ROOT / ".env.example").read_text(encoding="utf-8")
         assert re.findall(r"^[A-Z].*$", text, re.MULTILINE) == [
             "REDIS_HOST=localhost",
@@ -239,21 +239,21 @@ class TestEnvironment:
 
 
 class TestCompose:
-    def test_redis_is_the_seeds(self) -> None:
-        assert compose()["services"]["redis"] == SEED_REDIS
+    def test_redis_service_is_that_of_the_original_specification(self) -> None:
+        assert compose()["services"]["redis"] == SPECIFIED_REDIS
         assert "service_manager_network" in compose()["networks"]
 
-    def test_server_waits_for_redis_and_finds_it(self) -> None:
+    def test_server_waits_for_redis_and_connects_to_it(self) -> None:
         server = compose()["services"]["pulseboard"]
         assert server["depends_on"] == {"redis": {"condition": "service_healthy"}}
         assert server["networks"] == ["service_manager_network"]
         environment = server["environment"]
         assert environment["REDIS_HOST"] in compose()["services"]
-        assert SEED_REDIS["ports"] == [f"{environment['REDIS_PORT']}:6379"]
+        assert SPECIFIED_REDIS["ports"] == [f"{environment['REDIS_PORT']}:6379"]
 
-    def test_server_expects_the_seeds_three(self) -> None:
+    def test_server_expects_the_services_of_the_original_specification(self) -> None:
         environment = compose()["services"]["pulseboard"]["environment"]
-        assert environment["PULSEBOARD_EXPECT"].split(",") == SEED_SERVICES
+        assert environment["PULSEBOARD_EXPECT"].split(",") == SPECIFIED_SERVICES
 
     def test_server_without_a_login_is_published_on_loopback_only(self) -> None:
         server = compose()["services"]["pulseboard"]
@@ -267,28 +267,27 @@ class TestCompose:
         assert f"http://127.0.0.1:{port}/readyz" in server["healthcheck"]["test"][-1]
         assert f"EXPOSE {port}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
-    def test_health_check_is_a_program_that_fails_when_nobody_answers(self) -> None:
+    def test_health_check_program_fails_without_a_server(self) -> None:
         command, python, *arguments = compose()["services"]["pulseboard"]["healthcheck"]["test"]
         assert (command, python) == ("CMD", "python")
-        program = arguments[1].replace(
-            str(Settings.model_fields["port"].default), "9"
-        )  # the discard port: refused
-        done = subprocess.run(
+        # Port 9, discard, refuses connections.
+        program = arguments[1].replace(str(Settings.model_fields["port"].default), "9")
+        process = subprocess.run(
             [sys.executable, arguments[0], program], capture_output=True, check=False
         )
-        assert done.returncode == 1
-        assert b"URLError" in done.stderr
+        assert process.returncode == 1
+        assert b"URLError" in process.stderr
 
 
 class TestDockerfile:
-    def test_image_runs_the_server_as_its_own_user_and_ends_on_sigterm(self) -> None:
+    def test_image_runs_the_server_without_root_and_stops_on_sigterm(self) -> None:
         final = (ROOT / "Dockerfile").read_text(encoding="utf-8").rpartition("\nFROM ")[2]
         assert 'ENTRYPOINT ["pulseboard", "serve"]' in final
         assert "STOPSIGNAL SIGTERM" in final
         assert re.search(r"^USER (?!root)\w+$", final, re.MULTILINE)
 
-    def test_build_sees_every_file_that_it_copies_or_reads(self) -> None:
-        admitted = re.findall(
+    def test_build_context_contains_every_file_of_the_build(self) -> None:
+        included = re.findall(
             r"^!(.+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE
         )
         assert {
@@ -298,8 +297,8 @@ class TestDockerfile:
             "hatch_build.py",
             "pyproject.toml",
             "requirements.lock",
-        } <= set(admitted)
+        } <= set(included)
         metadata = project()["project"]
-        assert {metadata["readme"], *metadata["license-files"]} <= set(admitted)
-        for path in admitted:
+        assert {metadata["readme"], *metadata["license-files"]} <= set(included)
+        for path in included:
             assert (ROOT / path).exists(), path

@@ -41,7 +41,7 @@ def test_each_instance_is_one_line_of_columns_in_a_pipe(board: ServedBoard) -> N
     assert "\x1b" not in out
     head, *rows = out.splitlines()
     columns = [re.split(r" {2,}", row) for row in rows]
-    assert head.split() == ["STATE", "SERVICE", "INSTANCE", "SEEN", "BEAT", "STATUS"]
+    assert head.split() == ["STATE", "SERVICE", "INSTANCE", "SEEN", "INTERVAL", "STATUS"]
     assert [row[:3] for row in columns] == [
         ["silent", "a" * 64, "host:1"],
         ["missing", "balance-sync", "-"],

@@ -47,7 +47,7 @@ def test_condition_that_holds_already_ends_at_once(board: ServedBoard) -> None:
     assert (code, err) == (0, "")
     first, second = out.splitlines()
     assert first.startswith("report=alive,phase=idle,queue.depth=0  held by host:1 after ")
-    assert second.startswith("balance-sync=missing  held by nobody after ")
+    assert second.startswith("balance-sync=missing  held by no instance after ")
 
 
 def test_wait_ends_with_the_event_that_fulfils_all_conditions(board: ServedBoard) -> None:
@@ -82,7 +82,7 @@ def test_timeout_reports_each_unfulfilled_condition_and_the_last_state(board: Se
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         'pulseboard: not within 1 s: report=alive,phase=idle: last seen alive, phase="warm up" (host:1)',
-        "pulseboard: not within 1 s: absent=alive: it was not seen",
+        "pulseboard: not within 1 s: absent=alive: not seen",
         "pulseboard: not within 1 s: balance-sync=alive: last seen missing",
     ]
 

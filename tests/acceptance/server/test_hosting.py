@@ -1,4 +1,4 @@
-"""The board under other people's servers and in other people's applications: it serves there, and holds up nobody's end."""
+"""The board on other ASGI servers and in host applications: it works and delays no shutdown."""
 
 from __future__ import annotations
 
@@ -34,46 +34,49 @@ Run = Callable[..., UvicornProcess]
 
 @pytest.fixture
 def run(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Run]:
-    """Start hosts whose board reads this test's corner of Redis; they end with the test."""
+    """Start uvicorn processes whose board uses the namespace of the test."""
     env = {
         "REDIS_URL": address.url,
         "PULSEBOARD_NAMESPACE": namespace,
         "PULSEBOARD_CHANNEL_PREFIX": prefix,
         "PULSEBOARD_EXPECT": "a",
     }
-    hosts: list[UvicornProcess] = []
+    processes: list[UvicornProcess] = []
 
     def start(app: str, *options: str, prefix: str = "/ops", **more: str) -> UvicornProcess:
-        hosts.append(UvicornProcess(app, *options, env=env | more, prefix=prefix))
-        return hosts[-1]
+        processes.append(UvicornProcess(app, *options, env=env | more, prefix=prefix))
+        return processes[-1]
 
     yield start
-    for host in hosts:
-        host.close()
+    for uvicorn in processes:
+        uvicorn.close()
 
 
-async def open_streams(host: UvicornProcess) -> tuple[list[Stream], list[Stream]]:
-    ours = [await Stream.open(host.port, f"{host.prefix}/api/stream") for _ in range(10)]
-    seeds = [
-        await Stream.open(host.port, f"{host.prefix}/api/services/status/stream") for _ in range(3)
+async def open_streams(uvicorn: UvicornProcess) -> tuple[list[Stream], list[Stream]]:
+    event_streams = [
+        await Stream.open(uvicorn.port, f"{uvicorn.prefix}/api/stream") for _ in range(10)
     ]
-    for stream in (*ours, *seeds):
+    status_streams = [
+        await Stream.open(uvicorn.port, f"{uvicorn.prefix}/api/services/status/stream")
+        for _ in range(3)
+    ]
+    for stream in (*event_streams, *status_streams):
         assert stream.status == 200
         await stream.next()
-    return ours, seeds
+    return event_streams, status_streams
 
 
-async def check_ends(ours: list[Stream], seeds: list[Stream]) -> None:
-    """Every stream ended in order, and was told when to come back."""
-    for stream in ours:
+async def check_ends(event_streams: list[Stream], status_streams: list[Stream]) -> None:
+    """Check that every stream ended gracefully with a reconnection delay."""
+    for stream in event_streams:
         bye = (await stream.rest())[-1]
         assert bye.event == "bye"
         assert bye.retry is not None
-    for stream in seeds:
+    for stream in status_streams:
         last = (await stream.rest())[-1]
         assert (last.event, last.data) == (None, None)
         assert last.retry is not None
-    for stream in (*ours, *seeds):
+    for stream in (*event_streams, *status_streams):
         stream.close()
 
 
@@ -91,24 +94,24 @@ TERM, INT = signal.SIGTERM, signal.SIGINT
         pytest.param(TERM, ("--workers", "2"), id="workers"),
     ],
 )
-async def test_open_streams_do_not_hold_up_the_end_of_somebody_elses_server(
+async def test_open_streams_do_not_delay_the_shutdown_of_another_server(
     run: Run, kind: signal.Signals, options: tuple[str, ...]
 ) -> None:
-    host = run(ALONE, *options, prefix="")
-    await eventually(host.is_ready, within_s=START_S)
-    streams = await open_streams(host)
-    said = await host.stop(kind)
+    uvicorn = run(ALONE, *options, prefix="")
+    await eventually(uvicorn.is_ready, within_s=START_S)
+    streams = await open_streams(uvicorn)
+    output = await uvicorn.stop(kind)
     await check_ends(*streams)
-    assert "ERROR" not in said
+    assert "ERROR" not in output
 
 
-async def test_options_that_are_wrong_are_one_line_in_the_servers_own_words(run: Run) -> None:
-    host = run(ALONE, prefix="", PULSEBOARD_PING_S="often")
-    said = await host.wait()
-    assert host.process.returncode == 3
-    (complaint,) = [line for line in said.splitlines() if "ping_s" in line]
-    assert "pulseboard: ping_s: " in complaint
-    assert "Traceback" not in said
+async def test_wrong_option_is_logged_in_one_line(run: Run) -> None:
+    uvicorn = run(ALONE, prefix="", PULSEBOARD_PING_S="often")
+    output = await uvicorn.wait()
+    assert uvicorn.process.returncode == 3
+    (logged,) = [line for line in output.splitlines() if "ping_s" in line]
+    assert "pulseboard: ping_s: " in logged
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize(
@@ -116,79 +119,83 @@ async def test_options_that_are_wrong_are_one_line_in_the_servers_own_words(run:
     [("--http", OUR_PROTOCOL), ("--http", "httptools", "--timeout-graceful-shutdown", "1")],
     ids=["our-protocol", "httptools"],
 )
-async def test_neither_does_a_reader_that_takes_nothing(
+async def test_client_that_reads_nothing_does_not_delay_the_shutdown(
     run: Run, raw: redis.Redis, prefix: str, options: tuple[str, ...]
 ) -> None:
-    host = run(ALONE, *options, prefix="")
-    await eventually(host.is_ready, within_s=START_S)
-    with open_frozen(host.port), open_frozen(host.port, "/api/services/status/stream"):
-        await eventually(lambda: httpx.get(f"{host.url}/healthz").json()["clients"] == 2)
-        publish_large(raw, prefix, 150)  # more than the kernel's buffers hold
+    uvicorn = run(ALONE, *options, prefix="")
+    await eventually(uvicorn.is_ready, within_s=START_S)
+    with (
+        open_frozen(uvicorn.port),
+        open_frozen(uvicorn.port, "/api/services/status/stream"),
+    ):
+        await eventually(lambda: httpx.get(f"{uvicorn.url}/healthz").json()["clients"] == 2)
+        publish_large(raw, prefix, 150)  # more than the buffers of the kernel hold
         await eventually(
             lambda: (
-                httpx.get(f"{host.url}/api/services/status").json().get("balanceSync", {}).get("n")
+                httpx.get(f"{uvicorn.url}/api/services/status")
+                .json()
+                .get("balanceSync", {})
+                .get("n")
                 == 149
             )
         )
-        said = await host.stop()
-    assert "Traceback" not in said
+        output = await uvicorn.stop()
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("app", ["starlette_app", "with_lifespan", "litestar_app"])
-async def test_all_of_it_works_below_a_prefix(
+async def test_page_api_and_streams_work_below_a_prefix(
     run: Run, publish: ExternalPublisher, app: str
 ) -> None:
-    host = run(f"tests.support.hosted_apps:{app}")
-    await eventually(host.is_ready, within_s=START_S)
+    uvicorn = run(f"tests.support.hosted_apps:{app}")
+    await eventually(uvicorn.is_ready, within_s=START_S)
     async with httpx.AsyncClient(follow_redirects=True) as client:
         for path in ("", "/", "/services/"):
-            assert str((await client.get(host.url + path)).url) == f"{host.url}/services"
-        page = await client.get(f"{host.url}/services")
+            assert str((await client.get(uvicorn.url + path)).url) == f"{uvicorn.url}/services"
+        page = await client.get(f"{uvicorn.url}/services")
         assert page.status_code == 200
         if (STATIC / "index.html").is_file():
             loaded = re.findall(r'(?:src|href)="([^"]+\.(?:js|css|svg))"', page.text)
             assert len(loaded) == 3
             for name in loaded:
                 assert (await client.get(urljoin(str(page.url), name))).status_code == 200
-        assert (await client.get(f"{host.url}/api/services/status")).json() == {"a": {}}
-        assert (await client.get(f"{host.url}/schema/openapi.json")).status_code == 200
-        missing = await client.get(f"{host.url}/nothing")
+        assert (await client.get(f"{uvicorn.url}/api/services/status")).json() == {"a": {}}
+        assert (await client.get(f"{uvicorn.url}/schema/openapi.json")).status_code == 200
+        missing = await client.get(f"{uvicorn.url}/nothing")
         assert (missing.status_code, missing.json()["code"]) == (404, "not-found")
-    ours, seeds = await open_streams(host)
+    event_streams, status_streams = await open_streams(uvicorn)
     update = publish("a", n=1)
-    assert (await seeds[0].next()).data == update
-    assert (await ours[0].until(lambda message: message.event == "status")).data["status"] == {
-        "n": 1
-    }
-    said = await host.stop()
-    await check_ends(ours, seeds)
-    assert "ERROR" not in said
-    assert "Traceback" not in said
+    assert (await status_streams[0].next()).data == update
+    assert (await event_streams[0].until(lambda message: message.event == "status")).data[
+        "status"
+    ] == {"n": 1}
+    output = await uvicorn.stop()
+    await check_ends(event_streams, status_streams)
+    assert "ERROR" not in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-async def test_what_the_documentation_says_about_mounting_is_true(
-    run: Run, tmp_path: Path, number: int
-) -> None:
+async def test_documented_examples_of_mounting_work(run: Run, tmp_path: Path, number: int) -> None:
     examples = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL
     )
     assert len(examples) == 3
     (tmp_path / "example.py").write_text(examples[number])
-    host = run("example:app", "--app-dir", str(tmp_path))
-    await eventually(host.is_ready, within_s=START_S)
-    streams = await open_streams(host)
-    said = await host.stop()
+    uvicorn = run("example:app", "--app-dir", str(tmp_path))
+    await eventually(uvicorn.is_ready, within_s=START_S)
+    streams = await open_streams(uvicorn)
+    output = await uvicorn.stop()
     await check_ends(*streams)
-    assert "ERROR" not in said
+    assert "ERROR" not in output
 
 
-async def test_the_head_of_a_stream_comes_first_though_a_middleware_holds_it_back(run: Run) -> None:
-    """Under our own protocol the first message was written past it, before the status line."""
-    host = run("tests.support.hosted_apps:app_with_held_head", "--http", OUR_PROTOCOL)
-    await eventually(host.is_ready, within_s=START_S)
-    streams = await open_streams(host)
-    await host.stop()
+async def test_head_of_a_stream_comes_first_when_a_middleware_holds_it_back(run: Run) -> None:
+    """Our protocol wrote the first message before the status line, past the middleware."""
+    uvicorn = run("tests.support.hosted_apps:app_with_held_head", "--http", OUR_PROTOCOL)
+    await eventually(uvicorn.is_ready, within_s=START_S)
+    streams = await open_streams(uvicorn)
+    await uvicorn.stop()
     await check_ends(*streams)
 
 
@@ -207,29 +214,29 @@ async def client_of(board: Pulseboard) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def eventually_async(
-    ask: Callable[[], Awaitable[httpx.Response]], holds: Callable[[httpx.Response], bool]
+async def wait_for_response(
+    request: Callable[[], Awaitable[httpx.Response]], condition: Callable[[httpx.Response], bool]
 ) -> None:
     async with asyncio.timeout(10):
-        while not holds(await ask()):  # noqa: ASYNC110  (what it watches is no event)
+        while not condition(await request()):  # noqa: ASYNC110  (the condition has no event)
             await asyncio.sleep(0.01)
 
 
-async def test_many_first_requests_start_one_core(
+async def test_concurrent_first_requests_start_one_runtime(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Runtime] = []
     start = Runtime.start
 
-    def note(runtime: Runtime) -> None:
+    def record_start(runtime: Runtime) -> None:
         started.append(runtime)
         start(runtime)
 
-    monkeypatch.setattr(Runtime, "start", note)
+    monkeypatch.setattr(Runtime, "start", record_start)
     board = Pulseboard(settings)
     async with client_of(board) as client:
-        answers = await asyncio.gather(*(client.get("/api/services/status") for _ in range(20)))
-        assert {answer.status_code for answer in answers} == {200}
+        responses = await asyncio.gather(*(client.get("/api/services/status") for _ in range(20)))
+        assert {response.status_code for response in responses} == {200}
         assert len(started) == 1
         await board.aclose()
         assert started[0].hub.closing
@@ -240,17 +247,17 @@ async def test_many_first_requests_start_one_core(
     assert left == []
 
 
-async def test_the_first_answer_is_not_an_empty_board(
+async def test_first_response_contains_the_board(
     settings: Settings, publish: ExternalPublisher
 ) -> None:
-    """A new worker, or one whose first request this was, told the old page that there were no services."""
+    """The first response of a new worker was an empty board: the page showed no services."""
     async with Pulseboard(settings) as first, client_of(first) as client:
-        await eventually_async(
-            lambda: client.get("/readyz"), lambda answer: answer.status_code == 200
+        await wait_for_response(
+            lambda: client.get("/readyz"), lambda response: response.status_code == 200
         )
         publish("b", n=1)
-        await eventually_async(
-            lambda: client.get("/api/services/status"), lambda answer: "b" in answer.json()
+        await wait_for_response(
+            lambda: client.get("/api/services/status"), lambda response: "b" in response.json()
         )
         second = Pulseboard(settings)
         async with client_of(second) as other:
@@ -258,23 +265,23 @@ async def test_the_first_answer_is_not_an_empty_board(
         await second.aclose()
 
 
-async def test_a_redis_that_is_away_is_not_waited_for_long(settings: Settings) -> None:
+async def test_unavailable_redis_does_not_delay_responses(settings: Settings) -> None:
     away = Settings.load(redis_url=f"redis://127.0.0.1:{free_port()}")
     async with Pulseboard(away) as board, client_of(board) as client:
-        async with asyncio.timeout(FIRST_BOARD_S / 2):  # it was waited for once, at the start
+        async with asyncio.timeout(FIRST_BOARD_S / 2):  # the start has already waited once
             assert (await client.get("/healthz")).status_code == 200
             assert (await client.get("/readyz")).status_code == 503
 
 
-async def test_closing_what_never_started_is_no_error() -> None:
+async def test_closing_a_board_that_never_started_is_no_error() -> None:
     await Pulseboard().aclose()
 
 
-async def test_a_core_that_failed_answers_with_an_error(
+async def test_failed_runtime_answers_503(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(_: Runtime) -> None:
-        raise RuntimeError("of all things")
+        raise RuntimeError("a test failure")
 
     monkeypatch.setattr(Runtime, "_declare_losses", fail)
     async with Pulseboard(settings) as board, client_of(board) as client:
@@ -282,10 +289,10 @@ async def test_a_core_that_failed_answers_with_an_error(
         assert runtime is not None
         await eventually(lambda: runtime.failed)
         for path in ("/services", "/api/stream", "/api/services/status", "/healthz"):
-            answer = await client.get(path)
-            assert (answer.status_code, answer.json()["code"]) == (503, "failed")
+            response = await client.get(path)
+            assert (response.status_code, response.json()["code"]) == (503, "failed")
         assert runtime.hub.closing
-    assert "of all things" in caplog.text
+    assert "a test failure" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -299,30 +306,30 @@ async def test_a_core_that_failed_answers_with_an_error(
         (Ingestor, "_adopt_all"),
     ],
 )
-async def test_a_part_that_is_cancelled_by_nobody_is_a_failure(
+async def test_unexpected_cancellation_of_a_task_is_a_failure(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, part: type[object], name: str
 ) -> None:
-    """A task group took it for an end in order, and the board stood still under a server that was ready."""
+    """A task group treated it as a regular end: the server stayed ready with a frozen board."""
 
-    async def stray(*_: object) -> None:
+    async def cancel_itself(*_: object) -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(part, name, stray)
+    monkeypatch.setattr(part, name, cancel_itself)
     async with Pulseboard(settings) as board:
         runtime = board._runtime
         assert runtime is not None
         await eventually(lambda: runtime.failed)
 
 
-async def test_wrong_options_are_told_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wrong_option_is_reported_in_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULSEBOARD_PING_S", "often")
     async with client_of(Pulseboard()) as client:
-        answer = await client.get("/healthz")
-    assert (answer.status_code, answer.json()["code"]) == (503, "not-configured")
-    assert "ping_s" in answer.json()["detail"]
+        response = await client.get("/healthz")
+    assert (response.status_code, response.json()["code"]) == (503, "not-configured")
+    assert "ping_s" in response.json()["detail"]
 
 
-async def test_a_websocket_is_refused(settings: Settings) -> None:
+async def test_websocket_is_refused(settings: Settings) -> None:
     sent: list[dict[str, object]] = []
 
     async def send(message: dict[str, object]) -> None:
@@ -335,16 +342,16 @@ async def test_a_websocket_is_refused(settings: Settings) -> None:
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
-def test_each_event_loop_of_a_process_can_have_a_board(settings: Settings) -> None:
+def test_each_event_loop_of_a_process_can_have_its_own_board(settings: Settings) -> None:
     boards = [Pulseboard(settings) for _ in range(3)]
-    together = threading.Barrier(3)
-    seen: list[object] = []
+    all_running = threading.Barrier(3)
+    statuses: list[object] = []
 
     async def use(board: Pulseboard) -> None:
         async with client_of(board) as client:
-            await asyncio.to_thread(together.wait, 10)
-            seen.append((await client.get("/api/services/status")).json())
-            await asyncio.to_thread(together.wait, 10)
+            await asyncio.to_thread(all_running.wait, 10)
+            statuses.append((await client.get("/api/services/status")).json())
+            await asyncio.to_thread(all_running.wait, 10)
             await board.aclose()
 
     threads = [threading.Thread(target=asyncio.run, args=(use(board),)) for board in boards]
@@ -352,22 +359,22 @@ def test_each_event_loop_of_a_process_can_have_a_board(settings: Settings) -> No
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert seen == [{"a": {}}] * 3
+    assert statuses == [{"a": {}}] * 3
 
 
-def test_one_board_serves_one_loop_after_the_other_but_not_two_at_once(settings: Settings) -> None:
+def test_board_serves_event_loops_in_turn_and_refuses_two_at_once(settings: Settings) -> None:
     board = Pulseboard(settings)
 
-    async def ask() -> tuple[int, str]:
+    async def request_health() -> tuple[int, str]:
         async with client_of(board) as client:
-            answer = await client.get("/healthz")
-            return answer.status_code, answer.text
+            response = await client.get("/healthz")
+            return response.status_code, response.text
 
-    async def ask_here_and_there() -> None:
-        assert (await ask())[0] == 200
-        code, said = await asyncio.to_thread(asyncio.run, ask())
+    async def request_from_two_loops() -> None:
+        assert (await request_health())[0] == 200
+        code, output = await asyncio.to_thread(asyncio.run, request_health())
         assert code == 503
-        assert "make one Pulseboard() for each" in said
+        assert "make one Pulseboard() for each" in output
 
-    asyncio.run(ask_here_and_there())
-    assert asyncio.run(ask())[0] == 200
+    asyncio.run(request_from_two_loops())
+    assert asyncio.run(request_health())[0] == 200

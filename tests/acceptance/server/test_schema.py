@@ -1,4 +1,4 @@
-"""The schema, held against the server: schemathesis makes up requests, good and bad, and looks at what it gets for them."""
+"""schemathesis generates valid and invalid requests and checks the responses by the schema."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from tests.support.server import ExternalPublisher, Server, eventually
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
-async def test_schemathesis_finds_nothing(
+async def test_schemathesis_finds_no_failure(
     server: Server,
     run_instance: RunInstance,
     till: TillClient,
@@ -32,10 +32,10 @@ async def test_schemathesis_finds_nothing(
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said, _ = await run.communicate()
+        output, _ = await run.communicate()
     finally:
         if run.returncode is None:
             run.kill()
-    assert run.returncode == 0, said.decode()
-    assert "Test cases:" in said.decode()
+    assert run.returncode == 0, output.decode()
+    assert "Test cases:" in output.decode()
     assert server.health()["dropped"] == {}
