@@ -1,4 +1,7 @@
-"""A real Chromium, and real servers for it to look at. No test here waits by the clock where it can wait for the page."""
+"""Fixtures of browser tests: a real Chromium and real servers.
+
+Tests wait for changes of the page instead of fixed times, where possible.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ __all__ = ["address", "raw", "valkey"]
 
 EXPECTED_SERVICES = ("balance-sync", "account-discovery", "account-enrichment")
 
-# What a server that is away looks like from within the page; every other line on the console is a fault.
-AWAY = (
+# Console messages of a page whose server is unavailable; any other message fails the test.
+SERVER_UNAVAILABLE = (
     "net::ERR_CONNECTION_REFUSED",
     "net::ERR_INCOMPLETE_CHUNKED_ENCODING",
     "net::ERR_CONNECTION_RESET",
@@ -37,13 +40,12 @@ AWAY = (
     "status of 503",
 )
 
-expect.set_options(
-    timeout=15_000
-)  # two busy cores; nothing here waits so long for a page that works
+# The limit fits two busy cores; a working page answers much sooner.
+expect.set_options(timeout=15_000)
 
 
-class Publisher:
-    """Publishes on the channels of one namespace, as a service with the SDK or as any program."""
+class NamespacePublisher:
+    """Publishes in one namespace, with the SDK or as an external program."""
 
     def __init__(self, address: RedisAddress, namespace: str) -> None:
         self.address = address
@@ -59,7 +61,7 @@ class Publisher:
             channel_prefix=f"{self.namespace}:",
         )
 
-    def record(
+    def publish_as_service(
         self,
         service: str,
         status: dict[str, Any],
@@ -67,7 +69,7 @@ class Publisher:
         instance: str = "one",
         heartbeat_s: float = 60,
     ) -> None:
-        """Publish as our own SDK does, but here and now, and each status by itself."""
+        """Publish one status as the SDK does, without its background thread and batching."""
         now_ms = time.time_ns() // 1_000_000
         event = {
             "service": service,
@@ -78,8 +80,8 @@ class Publisher:
         }
         with contextlib.closing(
             bus.Publisher(self.address, Keys(self.namespace), prefix=f"{self.namespace}:")
-        ) as out:
-            out.publish([bus.Outgoing(service, instance, json.dumps(event).encode())])
+        ) as bus_publisher:
+            bus_publisher.publish([bus.Outgoing(service, instance, json.dumps(event).encode())])
 
     def publish(self, service: str, status: dict[str, Any], **more: Any) -> None:
         """PUBLISH an external message, in the shape of the original specification."""
@@ -95,15 +97,15 @@ class Publisher:
             )
 
 
-class Board:
-    """The page as a user sees it."""
+class BoardPage:
+    """The page of the board, with locators and expectations."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
 
     def card(self, service: str, instance: str | None = None) -> Locator:
-        which = f"[data-instance='{instance}']" if instance is not None else ""
-        return self.page.locator(f"[data-testid=card][data-service='{service}']{which}")
+        selector = f"[data-instance='{instance}']" if instance is not None else ""
+        return self.page.locator(f"[data-testid=card][data-service='{service}']{selector}")
 
     def value(self, service: str, field: str) -> Locator:
         return self.card(service).locator(f'[data-field="{field}"] [data-value]')
@@ -131,7 +133,7 @@ class Board:
         expect(self.page.locator("main")).to_have_attribute("data-stale", str(stale).lower())
 
     def overflow_px(self) -> int:
-        """By how much the page is wider than its window."""
+        """Return by how many px the page is wider than its window."""
         overflow: int = self.page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
@@ -139,11 +141,11 @@ class Board:
 
 
 def find_chromium() -> str:
-    named = os.environ.get("PULSEBOARD_CHROMIUM")
-    found = named or shutil.which("chromium") or shutil.which("google-chrome")
+    configured = os.environ.get("PULSEBOARD_CHROMIUM")
+    found = configured or shutil.selector("chromium") or shutil.selector("google-chrome")
     if found is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            "no Chromium: name one in PULSEBOARD_CHROMIUM"
+            "no Chromium found: set PULSEBOARD_CHROMIUM to its path"
         )
     return found
 
@@ -158,23 +160,23 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def may_be_away() -> None:
-    """Ask for it where the server goes away: the browser then says so on the console."""
+def allow_server_unavailable() -> None:
+    """Allow console errors about an unavailable server."""
 
 
 @pytest.fixture
-def board(page: Page) -> Board:
-    return Board(page)
+def board(page: Page) -> BoardPage:
+    return BoardPage(page)
 
 
 @pytest.fixture
-def publisher(address: RedisAddress, namespace: str) -> Publisher:
-    return Publisher(address, namespace)
+def publisher(address: RedisAddress, namespace: str) -> NamespacePublisher:
+    return NamespacePublisher(address, namespace)
 
 
 @pytest.fixture
 def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., ServerProcess]]:
-    """Start a server in the test's own namespace, with the options given, on the session's Redis or the one at `redis`."""
+    """Start servers in the namespace of the test, on the session's Redis or the one at `redis`."""
     started: list[ServerProcess] = []
 
     def start(*options: str, redis: RedisAddress = address) -> ServerProcess:
@@ -187,7 +189,7 @@ def serve(address: RedisAddress, namespace: str) -> Iterator[Callable[..., Serve
 
 
 @pytest.fixture
-def may_log_errors() -> None:
+def allow_console_errors() -> None:
     """Allow the page under test to log errors to the console, as the original page does."""
 
 
@@ -198,11 +200,13 @@ def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Ite
     It depends on `serve`, so that it is closed before the servers.
     """
     console_errors: list[str] = []
-    allowed: tuple[str, ...] = AWAY if "may_be_away" in request.fixturenames else ()
-    if "may_log_errors" in request.fixturenames:
+    allowed: tuple[str, ...] = (
+        SERVER_UNAVAILABLE if "allow_server_unavailable" in request.fixturenames else ()
+    )
+    if "allow_console_errors" in request.fixturenames:
         allowed = ("",)
 
-    def listen(message: ConsoleMessage) -> None:
+    def record_error(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not any(
             text in message.text for text in allowed
         ):
@@ -211,9 +215,10 @@ def page(browser: Browser, serve: object, request: pytest.FixtureRequest) -> Ite
     with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
         page = context.new_page()
         page.add_init_script(
-            "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
+            "addEventListener('securitypolicyviolation', event =>"
+            " console.error('CSP', event.violatedDirective, event.blockedURI))"
         )
-        page.on("console", listen)
+        page.on("console", record_error)
         page.on("pageerror", lambda error: console_errors.append(f"exception: {error}"))
         yield page
         page.evaluate("0")  # wait until every earlier console message has arrived

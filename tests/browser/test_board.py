@@ -1,4 +1,4 @@
-"""What a reader sees on the board while services speak."""
+"""The cards of the board while services publish."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
-    from tests.browser.conftest import Board, Publisher
+    from tests.browser.conftest import BoardPage, NamespacePublisher
     from tests.support.serve_program import ServerProcess
 
 pytestmark = pytest.mark.browser
@@ -34,32 +34,32 @@ STATUS = {
 }
 
 
-def test_the_page_says_that_it_waits_until_the_board_has_come(
-    page: Page, board: Board, server: ServerProcess
+def test_page_shows_that_it_loads_until_the_board_arrives(
+    page: Page, board: BoardPage, server: ServerProcess
 ) -> None:
-    held: list[Route] = []
-    page.route("**/api/stream*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no built-in
+    held_routes: list[Route] = []
+    page.route("**/api/stream*", lambda route: held_routes.append(route))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(server.url)
     expect(page.get_by_test_id("loading")).to_be_visible()
     expect(board.connection).to_have_attribute("data-status", "reconnecting")
     expect(page.get_by_test_id("card")).to_have_count(0)
-    held[0].continue_()
+    held_routes[0].continue_()
     expect(page.get_by_test_id("card")).to_have_count(3)
     expect(page.get_by_test_id("loading")).to_have_count(0)
     board.expect_connection("connected")
 
 
 def test_cards_change_as_messages_arrive(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     services = [publisher.service(name).start() for name in EXPECTED_SERVICES]
     try:
         for step in range(3):
-            for place, service in enumerate(services):
-                service.update(isRunning=step % 2 == 0, done=step * 10 + place)
-            for place, name in enumerate(EXPECTED_SERVICES):
-                board.expect_value(name, "done", str(step * 10 + place))
+            for index, service in enumerate(services):
+                service.update(isRunning=step % 2 == 0, done=step * 10 + index)
+            for index, name in enumerate(EXPECTED_SERVICES):
+                board.expect_value(name, "done", str(step * 10 + index))
                 board.expect_value(name, "isRunning", "Running" if step % 2 == 0 else "Idle")
                 board.expect_state(name, "alive")
                 expect(board.card(name)).to_contain_text("updated 0 s ago")
@@ -68,8 +68,8 @@ def test_cards_change_as_messages_arrive(
             service.stop()
 
 
-def test_an_external_message_appears_and_changes_its_card(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_external_message_creates_and_updates_its_card(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     board.expect_state("balance-sync", "missing")
@@ -80,8 +80,8 @@ def test_an_external_message_appears_and_changes_its_card(
     board.expect_state("balance-sync", "silent")  # it declares no heartbeat interval
 
 
-def test_every_field_of_a_status_can_be_read(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_every_field_of_a_status_is_visible(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", STATUS)
@@ -101,8 +101,8 @@ def test_every_field_of_a_status_can_be_read(
         expect(board.value("balance-sync", field)).to_be_visible()
 
 
-def test_a_status_of_many_fields_shows_them_all_when_asked(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_status_of_many_fields_shows_all_of_them_on_request(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", {f"field{n}": n for n in range(40)})
@@ -115,8 +115,8 @@ def test_a_status_of_many_fields_shows_them_all_when_asked(
     expect(board.value("balance-sync", "field39")).to_have_text("39")
 
 
-def test_a_service_that_nobody_expected_appears_by_itself(
-    page: Page, board: Board, serve: Callable[..., ServerProcess], publisher: Publisher
+def test_unexpected_service_appears_by_itself(
+    page: Page, board: BoardPage, serve: Callable[..., ServerProcess], publisher: NamespacePublisher
 ) -> None:
     server = serve()
     server.wait_until_ready()
@@ -127,8 +127,8 @@ def test_a_service_that_nobody_expected_appears_by_itself(
     expect(page.get_by_test_id("empty")).to_have_count(0)
 
 
-def test_expected_services_stand_on_the_board_before_they_are_seen(
-    page: Page, board: Board, server: ServerProcess
+def test_expected_services_have_cards_before_they_are_seen(
+    page: Page, board: BoardPage, server: ServerProcess
 ) -> None:
     page.goto(server.url)
     for name in EXPECTED_SERVICES:
@@ -137,8 +137,8 @@ def test_expected_services_stand_on_the_board_before_they_are_seen(
     expect(page).to_have_title("(3) Background Services Monitor")
 
 
-def test_instances_of_a_service_have_a_card_each_and_many_of_them_a_heading(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_each_instance_has_a_card_and_many_instances_have_a_heading(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     with (
@@ -158,43 +158,46 @@ def test_instances_of_a_service_have_a_card_each_and_many_of_them_a_heading(
             expect(page.get_by_test_id("group").get_by_test_id("card")).to_have_count(3)
 
 
-KILLED = """
+KILLED_PROGRAM = """
 import sys, time
 from pulseboard import Service
 name, url, namespace = sys.argv[1:]
-with Service(name, heartbeat_s=1, instance="one", redis_url=url, namespace=namespace, channel_prefix=namespace + ":") as s:
-    s.update(done=1)
+address = {"redis_url": url, "namespace": namespace, "channel_prefix": namespace + ":"}
+with Service(name, heartbeat_s=1, instance="one", **address) as service:
+    service.update(done=1)
     time.sleep(600)
 """
 
 
-def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_killed_service_becomes_late_then_lost_while_others_stay_alive(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     argv = [
         sys.executable,
         "-c",
-        KILLED,
+        KILLED_PROGRAM,
         "balance-sync",
         publisher.address.url,
         publisher.namespace,
     ]
-    # The living one has a heartbeat interval longer than the test: a busy machine cannot make it late.
+    # The other service has a heartbeat interval longer than the test: a busy machine cannot make it
+    # late.
     with (
-        publisher.service("account-discovery", heartbeat_s=60) as living,
+        publisher.service("account-discovery", heartbeat_s=60) as running_service,
         spawn(argv, stdout=subprocess.DEVNULL) as killed,
     ):
-        living.update(done=1)
+        running_service.update(done=1)
         for name in ("balance-sync", "account-discovery"):
             board.expect_state(name, "alive")
-        # Late lasts a second, which a busy machine may sleep through; the page itself does not miss it.
+        # The state `late` lasts for 1 s. A busy test process could miss it, so the page records it.
         page.evaluate(
             """() => {
               window.states = {};
               for (const card of document.querySelectorAll("[data-testid=card]")) {
-                const seen = (window.states[card.dataset.service] = [card.dataset.state]);
-                new MutationObserver(() => seen.push(card.dataset.state)).observe(card, { attributeFilter: ["data-state"] });
+                const states = (window.states[card.dataset.service] = [card.dataset.state]);
+                const observer = new MutationObserver(() => states.push(card.dataset.state));
+                observer.observe(card, { attributeFilter: ["data-state"] });
               }
             }"""
         )
@@ -207,8 +210,8 @@ def test_a_killed_service_becomes_late_then_lost_while_the_living_stay_alive(
         assert states["account-discovery"] == ["alive"]
 
 
-def test_a_service_that_stops_gracefully_is_stopped_and_not_lost(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_service_that_stops_gracefully_is_stopped_and_not_lost(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     with publisher.service("balance-sync", heartbeat_s=0.5) as service:
@@ -218,8 +221,8 @@ def test_a_service_that_stops_gracefully_is_stopped_and_not_lost(
     board.expect_value("balance-sync", "done", "7")
 
 
-def test_a_page_opened_late_shows_what_was_published_before(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_page_opened_later_shows_earlier_statuses(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     with publisher.service("balance-sync") as service:
         service.update(done=41)
@@ -230,7 +233,7 @@ def test_a_page_opened_late_shows_what_was_published_before(
 
 
 def test_two_servers_on_one_redis_show_the_same_board(
-    page: Page, board: Board, serve: Callable[..., ServerProcess], publisher: Publisher
+    page: Page, board: BoardPage, serve: Callable[..., ServerProcess], publisher: NamespacePublisher
 ) -> None:
     one, other = serve(), serve()
     for server in (one, other):

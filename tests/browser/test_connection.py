@@ -1,4 +1,4 @@
-"""The page's one connection: it resumes, it notices silence, it comes back at its own pace, and it says what it cannot see."""
+"""The stream of the page: resuming, detecting silence, reconnecting, and the disconnected state."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Browser, Page, Route
-    from tests.browser.conftest import Board, Publisher
+    from tests.browser.conftest import BoardPage, NamespacePublisher
     from tests.support.serve_program import ServerProcess
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("may_be_away")]
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("allow_server_unavailable")]
 
 RETRY_S = (0.5, 3.0)
-"""What a `bye` asks readers to wait (docs/reference/wire.md)."""
+"""The range of reconnection delays that a `bye` sends to clients (docs/reference/wire.md)."""
 
 
 @dataclass
-class Wire:
-    """What passes on the page's stream, seen from outside the page; times in s, by the browser's monotonic clock."""
+class StreamLog:
+    """The requests and frames of the page's stream, recorded by the browser.
+
+    Times are in s on the monotonic clock of the browser.
+    """
 
     page: Page
-    asked: list[tuple[float, str]] = field(default_factory=list)
+    requests: list[tuple[float, str]] = field(default_factory=list)
     frames: list[tuple[float, str, str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -42,17 +45,17 @@ class Wire:
         return [id for _, name, id, _ in self.frames if name == event]
 
     def values(self, service: str, key: str) -> list[Any]:
-        """What the statuses of a service said under this key, in the order in which they came."""
-        said = [
+        """Return the values of this key in the statuses of a service, in order of arrival."""
+        statuses = [
             data
             for _, name, _, data in self.frames
             if name == "status" and data["service"] == service
         ]
-        return [data["status"][key] for data in said]
+        return [data["status"][key] for data in statuses]
 
     def _note_request(self, event: dict[str, Any]) -> None:
         if "/api/stream" in event["request"]["url"]:
-            self.asked.append((event["timestamp"], event["request"]["url"]))
+            self.requests.append((event["timestamp"], event["request"]["url"]))
 
     def _note_frame(self, event: dict[str, Any]) -> None:
         self.frames.append(
@@ -61,17 +64,17 @@ class Wire:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_what_was_missed_while_the_server_was_away_follows_each_once(
-    end: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_events_during_a_server_outage_arrive_once_after_it(
+    end: str, page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
-    wire = Wire(page)
+    stream_log = StreamLog(page)
     page.goto(server.url)
     board.expect_connection("connected")
     sent = iter(range(90))
 
     def publish(count: int) -> None:
         for _ in range(count):
-            publisher.record("balance-sync", {"n": next(sent)})
+            publisher.publish_as_service("balance-sync", {"n": next(sent)})
 
     publish(30)
     board.expect_value("balance-sync", "n", "29")
@@ -84,17 +87,17 @@ def test_what_was_missed_while_the_server_was_away_follows_each_once(
     board.expect_value("balance-sync", "n", "89")
     board.expect_state("balance-sync", "alive")
     board.expect_stale(False)
-    assert wire.values("balance-sync", "n") == list(range(90))
-    assert len(set(wire.ids("status"))) == len(wire.ids("status"))
-    assert len(wire.ids("board")) == 1, "it was sent the whole board again"
-    assert wire.ids("reset") == []
+    assert stream_log.values("balance-sync", "n") == list(range(90))
+    assert len(set(stream_log.ids("status"))) == len(stream_log.ids("status"))
+    assert len(stream_log.ids("board")) == 1, "the server sent the whole board again"
+    assert stream_log.ids("reset") == []
     expect(board.card("balance-sync")).to_have_count(1)
     expect(page.get_by_test_id("card")).to_have_count(3)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_page_that_has_lost_its_server_greys_and_says_so(
-    scheme: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_page_that_has_lost_its_server_turns_grey_and_shows_a_banner(
+    scheme: str, page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(server.url)
@@ -123,8 +126,8 @@ def test_a_page_that_has_lost_its_server_greys_and_says_so(
     board.expect_state("balance-sync", "silent")
 
 
-def test_a_frozen_server_is_noticed_within_three_of_its_pings(
-    page: Page, board: Board, serve: Callable[..., ServerProcess], publisher: Publisher
+def test_frozen_server_is_detected_within_three_pings(
+    page: Page, board: BoardPage, serve: Callable[..., ServerProcess], publisher: NamespacePublisher
 ) -> None:
     server = serve("--ping-s", "1")
     server.wait_until_ready()
@@ -135,7 +138,8 @@ def test_a_frozen_server_is_noticed_within_three_of_its_pings(
         with server.frozen():
             frozen_at = time.monotonic()
             board.expect_stale(True)
-            # Three pings and what two busy cores need; without what the server declared it would be fifteen seconds.
+            # Three pings and a margin for two busy cores. Without the ping interval that the server
+            # declares, the page would wait for 15 s.
             assert time.monotonic() - frozen_at < 9
             board.expect_state("balance-sync", "unknown")
             expect(page.get_by_test_id("banner-disconnected")).to_contain_text(
@@ -149,10 +153,10 @@ def test_a_frozen_server_is_noticed_within_three_of_its_pings(
         expect(page.get_by_test_id("banner-disconnected")).to_have_count(0)
 
 
-def test_a_refused_stream_is_asked_for_again(
-    page: Page, board: Board, server: ServerProcess
+def test_refused_stream_is_requested_again(
+    page: Page, board: BoardPage, server: ServerProcess
 ) -> None:
-    """An EventSource by itself gives up for ever at the first answer that is no stream."""
+    """An EventSource alone gives up forever at the first response that is not a stream."""
     refused: list[Route] = []
 
     def refuse(route: Route) -> None:
@@ -171,23 +175,29 @@ def test_a_refused_stream_is_asked_for_again(
     assert len(refused) == 3
 
 
-def test_pages_come_back_spread_out_when_a_server_ends_as_it_asked_them_to(
-    browser: Browser, server: ServerProcess, page: Page, board: Board
+def test_pages_reconnect_after_spread_delays_when_a_server_stops(
+    browser: Browser, server: ServerProcess, page: Page, board: BoardPage
 ) -> None:
-    count = 6  # as many streams as a browser opens to one server
+    count = 6  # the limit of connections from a browser to one server
     with browser.new_context() as context:
-        wires = [Wire(context.new_page()) for _ in range(count)]
-        for wire in wires:
-            wire.page.goto(server.url)
-            expect(wire.page.get_by_test_id("connection")).to_have_attribute(
+        stream_logs = [StreamLog(context.new_page()) for _ in range(count)]
+        for stream_log in stream_logs:
+            stream_log.page.goto(server.url)
+            expect(stream_log.page.get_by_test_id("connection")).to_have_attribute(
                 "data-status", "connected"
             )
         server.stop()
         deadline = time.monotonic() + 15
-        while not all(len(wire.asked) > 1 for wire in wires):
-            assert time.monotonic() < deadline, "a page did not come back"
-            wires[0].page.wait_for_timeout(50)
-        byes = [next(at for at, name, _, _ in wire.frames if name == "bye") for wire in wires]
-        waits = [wire.asked[1][0] - bye for wire, bye in zip(wires, byes, strict=True)]
+        while not all(len(stream_log.requests) > 1 for stream_log in stream_logs):
+            assert time.monotonic() < deadline, "a page did not reconnect"
+            stream_logs[0].page.wait_for_timeout(50)
+        bye_times = [
+            next(time_s for time_s, name, _, _ in stream_log.frames if name == "bye")
+            for stream_log in stream_logs
+        ]
+        waits = [
+            stream_log.requests[1][0] - bye
+            for stream_log, bye in zip(stream_logs, bye_times, strict=True)
+        ]
     assert all(RETRY_S[0] - 0.1 <= wait <= RETRY_S[1] + 2 for wait in waits), waits
     assert max(waits) - min(waits) > 0.1, waits

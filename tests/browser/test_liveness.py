@@ -1,4 +1,4 @@
-"""What the page says of services that fall silent, leave for a while, or do not come back."""
+"""Services that stop sending, announce a planned return, or do not return."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
-    from tests.browser.conftest import Board, Publisher
+    from tests.browser.conftest import BoardPage, NamespacePublisher
     from tests.support.serve_program import ServerProcess
 
 pytestmark = pytest.mark.browser
 
 
-def test_a_late_service_counts_down_to_its_loss(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_late_service_shows_a_countdown_to_its_loss(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", {"phase": "syncing"}, heartbeat_s=2, instance="one")
@@ -26,14 +26,16 @@ def test_a_late_service_counts_down_to_its_loss(
     board.expect_state("balance-sync", "lost")
     expect(board.state_note("balance-sync")).to_have_count(0)
     expect(board.end("balance-sync")).to_have_text(re.compile(r"^No heartbeat for \d+ s$"))
-    board.expect_value("balance-sync", "phase", "syncing")  # among the rows: it is not what it does
+    board.expect_value(
+        "balance-sync", "phase", "syncing"
+    )  # a row of the status, because the service is not running
     publisher.publish("balance-sync", {"phase": "syncing"}, heartbeat_s=60, instance="one")
     board.expect_state("balance-sync", "alive")
     board.expect_value("balance-sync", "phase", "Syncing")
 
 
-def test_a_planned_return_counts_down_and_alarms_only_when_it_is_missed(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_planned_return_shows_a_countdown_and_is_lost_only_when_missed(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     service = publisher.service("balance-sync", instance="one").start()
@@ -57,8 +59,8 @@ def test_a_planned_return_counts_down_and_alarms_only_when_it_is_missed(
         expect(incident).to_have_attribute("data-outcome", "returned")
 
 
-def test_a_successor_takes_the_place_of_who_said_it_would_be_back(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_successor_replaces_the_instance_with_a_planned_return(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     service = publisher.service("balance-sync", instance="one").start()
@@ -82,8 +84,8 @@ def focus(page: Page, button: Locator) -> None:
     expect(button).to_be_focused()
 
 
-def test_incidents_and_their_last_words_are_read_by_the_keyboard_alone_and_the_address_keeps_them(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_incidents_and_last_words_work_by_keyboard_and_stay_in_the_url(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     publisher.publish(
@@ -100,12 +102,12 @@ def test_incidents_and_their_last_words_are_read_by_the_keyboard_alone_and_the_a
 
     focus(page, incident.get_by_role("button"))
     page.keyboard.press("Enter")
-    words = page.get_by_test_id("last-words")
-    expect(words.locator("[data-field=done] [data-value]")).to_have_text("41")
-    expect(words.locator("[data-field=lastError]")).to_contain_text("boom")
+    last_words = page.get_by_test_id("last-words")
+    expect(last_words.locator("[data-field=done] [data-value]")).to_have_text("41")
+    expect(last_words.locator("[data-field=lastError]")).to_contain_text("boom")
     expect(page).to_have_url(re.compile(r"\?incidents=\d+-\d+$"))
     page.reload()
-    expect(words.locator("[data-field=done] [data-value]")).to_have_text("41")
+    expect(last_words.locator("[data-field=done] [data-value]")).to_have_text("41")
 
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("incidents")).to_have_count(0)
@@ -113,16 +115,16 @@ def test_incidents_and_their_last_words_are_read_by_the_keyboard_alone_and_the_a
     expect(page).to_have_url(server.url)
 
 
-def test_a_loss_is_told_while_the_page_looks_on_and_costs_no_request(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_loss_appears_in_the_open_incident_list_without_a_request(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(f"{server.url}?incidents=open")
     expect(page.get_by_test_id("incidents")).to_contain_text("No incident in the retained history")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested_urls: list[str] = []
+    page.on("request", lambda request: requested_urls.append(request.url))
     for name in ("balance-sync", "account-discovery"):
         publisher.publish(name, {"done": 1}, heartbeat_s=0.5, instance="one")
         board.expect_state(name, "lost")
         expect(page.get_by_test_id("incident").first).to_have_attribute("data-service", name)
     expect(page.get_by_test_id("incident")).to_have_count(2)
-    assert asked == []
+    assert requested_urls == []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Page
-    from tests.browser.conftest import Board, Publisher
+    from tests.browser.conftest import BoardPage, NamespacePublisher
 
     from pulseboard.bus.connection.address import RedisAddress
 
@@ -23,26 +23,28 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def serve(address: RedisAddress, namespace: str) -> Iterator[UvicornProcess]:
-    """The application; the page asks for it under this name so as to be closed before it."""
+    """Run the host application. The fixture `page` depends on `serve` and so closes first."""
     env = {
         "REDIS_URL": address.url,
         "PULSEBOARD_NAMESPACE": namespace,
         "PULSEBOARD_CHANNEL_PREFIX": f"{namespace}:",
     }
-    host = UvicornProcess("tests.support.hosted_apps:starlette_app", env=env, prefix="/ops")
+    host_application = UvicornProcess(
+        "tests.support.hosted_apps:starlette_app", env=env, prefix="/ops"
+    )
     deadline = time.monotonic() + 30
-    while not host.is_ready():
-        assert time.monotonic() < deadline, "the host did not start"
+    while not host_application.is_ready():
+        assert time.monotonic() < deadline, "the host application did not start"
         time.sleep(0.05)
-    yield host
-    host.close()
+    yield host_application
+    host_application.close()
 
 
-def test_it_is_live_and_asks_for_nothing_outside_the_prefix(
-    page: Page, board: Board, serve: UvicornProcess, publisher: Publisher
+def test_mounted_page_updates_and_requests_nothing_outside_the_prefix(
+    page: Page, board: BoardPage, serve: UvicornProcess, publisher: NamespacePublisher
 ) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    requested_paths: list[str] = []
+    page.on("request", lambda request: requested_paths.append(urlsplit(request.url).path))
     page.goto(f"{serve.url}/")
     expect(page).to_have_url(f"{serve.url}/services")
     board.expect_connection("connected")
@@ -51,5 +53,5 @@ def test_it_is_live_and_asks_for_nothing_outside_the_prefix(
     page.get_by_role("link", name="Pulseboard").click()
     expect(page).to_have_url(f"{serve.url}/services")
     board.expect_value("balance-sync", "done", "1")
-    assert "/ops/api/stream" in asked
-    assert all(path.startswith("/ops/") for path in asked)
+    assert "/ops/api/stream" in requested_paths
+    assert all(path.startswith("/ops/") for path in requested_paths)

@@ -1,4 +1,4 @@
-"""What a reader sees when the server or Redis goes away and comes back: the truth, and no reload."""
+"""The page during outages of the server or Redis: it shows them and recovers without a reload."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 from playwright.sync_api import expect
-from tests.browser.conftest import Publisher
+from tests.browser.conftest import NamespacePublisher
 from tests.support.valkey import free_port, run_valkey
 
 from pulseboard.bus.connection.address import RedisAddress
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
-    from tests.browser.conftest import Board
+    from tests.browser.conftest import BoardPage
     from tests.support.serve_program import ServerProcess
 
 pytestmark = pytest.mark.browser
 
 
-def mark(page: Page) -> None:
-    """Leave a mark that a reload of the page would wipe out."""
+def set_reload_marker(page: Page) -> None:
+    """Set a marker that a reload of the page would remove."""
     page.evaluate("window.notReloaded = true")
 
 
@@ -33,13 +33,13 @@ def expect_not_reloaded(page: Page) -> None:
     assert page.evaluate("window.notReloaded") is True
 
 
-@pytest.mark.usefixtures("may_be_away")
+@pytest.mark.usefixtures("allow_server_unavailable")
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_the_page_comes_back_by_itself_after_the_server_does(
-    end: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_page_reconnects_by_itself_when_the_server_returns(
+    end: str, page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
-    mark(page)
+    set_reload_marker(page)
     with publisher.service("balance-sync") as service:
         service.update(done=1)
         board.expect_value("balance-sync", "done", "1")
@@ -49,7 +49,7 @@ def test_the_page_comes_back_by_itself_after_the_server_does(
         board.expect_connection("reconnecting")
         board.expect_state("balance-sync", "unknown")
         board.expect_connection("disconnected")  # after three failed attempts
-        board.expect_value("balance-sync", "done", "1")  # the last known stays
+        board.expect_value("balance-sync", "done", "1")  # the last known value stays
         service.update(done=2)
 
         server.start()
@@ -61,24 +61,24 @@ def test_the_page_comes_back_by_itself_after_the_server_does(
     expect_not_reloaded(page)
 
 
-@pytest.mark.usefixtures("may_be_away")
-def test_redis_stopped_is_shown_as_blindness_and_ends_when_it_returns(
-    page: Page, board: Board, serve: Callable[..., ServerProcess], namespace: str
+@pytest.mark.usefixtures("allow_server_unavailable")
+def test_stopped_redis_shows_the_blind_banner_until_it_returns(
+    page: Page, board: BoardPage, serve: Callable[..., ServerProcess], namespace: str
 ) -> None:
     port = free_port()
     address = RedisAddress(host="127.0.0.1", port=port)
     server = serve("--expect", "balance-sync", redis=address)
-    with Publisher(address, namespace).service("balance-sync", heartbeat_s=0.5) as service:
+    with NamespacePublisher(address, namespace).service("balance-sync", heartbeat_s=0.5) as service:
         with run_valkey(port):
             server.wait_until_ready()
             page.goto(server.url)
-            mark(page)
+            set_reload_marker(page)
             service.update(done=1)
             board.expect_value("balance-sync", "done", "1")
             expect(page.get_by_test_id("banner-blind")).to_have_count(0)
         expect(page.get_by_test_id("banner-blind")).to_be_visible()
         board.expect_state("balance-sync", "unknown")
-        board.expect_connection("connected")  # the server is there, and says that it sees nothing
+        board.expect_connection("connected")  # the server still sends, and reports that it is blind
         expect(page).to_have_title("(?) Background Services Monitor")
         service.update(done=2)
         with run_valkey(port):
@@ -88,14 +88,14 @@ def test_redis_stopped_is_shown_as_blindness_and_ends_when_it_returns(
             expect_not_reloaded(page)
 
 
-def test_redis_that_hangs_is_shown_as_blindness_too(
-    page: Page, board: Board, serve: Callable[..., ServerProcess], namespace: str
+def test_hanging_redis_shows_the_blind_banner(
+    page: Page, board: BoardPage, serve: Callable[..., ServerProcess], namespace: str
 ) -> None:
     with run_valkey() as valkey:
         server = serve(redis=valkey.address)
         server.wait_until_ready()
         page.goto(server.url)
-        Publisher(valkey.address, namespace).publish("balance-sync", {"done": 1})
+        NamespacePublisher(valkey.address, namespace).publish("balance-sync", {"done": 1})
         board.expect_value("balance-sync", "done", "1")
         assert valkey.pid is not None
         os.kill(valkey.pid, signal.SIGSTOP)
@@ -108,16 +108,19 @@ def test_redis_that_hangs_is_shown_as_blindness_too(
         board.expect_state("balance-sync", "silent")
 
 
-def test_without_redis_from_the_start_the_page_says_so_and_recovers_by_itself(
-    page: Page, board: Board, serve: Callable[..., ServerProcess], namespace: str
+def test_redis_missing_at_the_start_is_shown_and_the_page_recovers_by_itself(
+    page: Page, board: BoardPage, serve: Callable[..., ServerProcess], namespace: str
 ) -> None:
     port = free_port()
     address = RedisAddress(host="127.0.0.1", port=port)
     page.goto(serve("--expect", "balance-sync", redis=address).url)
-    mark(page)
+    set_reload_marker(page)
     expect(page.get_by_test_id("banner-blind")).to_contain_text("The server cannot reach Redis")
     board.expect_state("balance-sync", "unknown")
-    with run_valkey(port), Publisher(address, namespace).service("balance-sync") as service:
+    with (
+        run_valkey(port),
+        NamespacePublisher(address, namespace).service("balance-sync") as service,
+    ):
         service.update(done=1)
         expect(page.get_by_test_id("banner-blind")).to_have_count(0)
         board.expect_value("balance-sync", "done", "1")
@@ -125,43 +128,43 @@ def test_without_redis_from_the_start_the_page_says_so_and_recovers_by_itself(
         expect_not_reloaded(page)
 
 
-def test_an_open_board_says_that_it_is_open(
+def test_board_without_a_login_shows_a_banner(
     page: Page, serve: Callable[..., ServerProcess]
 ) -> None:
     page.goto(serve("--host", "0.0.0.0", "--insecure-no-auth").url)
     expect(page.get_by_test_id("banner-insecure")).to_be_visible()
 
 
-def test_a_private_board_does_not_say_that_it_is_open(
-    page: Page, board: Board, server: ServerProcess
+def test_board_on_loopback_shows_no_banner_about_the_login(
+    page: Page, board: BoardPage, server: ServerProcess
 ) -> None:
     page.goto(server.url)
     board.expect_state("balance-sync", "missing")
     expect(page.get_by_test_id("banner-insecure")).to_have_count(0)
 
 
-def test_a_coverage_gap_is_reported_in_a_note_that_can_be_dismissed(
-    page: Page, board: Board, serve: Callable[..., ServerProcess], namespace: str
+def test_coverage_gap_is_reported_in_a_dismissible_banner(
+    page: Page, board: BoardPage, serve: Callable[..., ServerProcess], namespace: str
 ) -> None:
-    """Redis drops a slow subscriber without any other sign of it."""
+    """Redis disconnects a slow subscriber without any other sign."""
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
         server = serve("--ping-s", "3600", redis=valkey.address)
         server.wait_until_ready()
         page.goto(server.url)
-        publisher = Publisher(valkey.address, namespace)
+        publisher = NamespacePublisher(valkey.address, namespace)
         publisher.publish("balance-sync", {"done": 1})
         board.expect_value("balance-sync", "done", "1")
-        line = page.get_by_test_id("banner-gap")
-        expect(line).to_have_count(0)
+        banner = page.get_by_test_id("banner-gap")
+        expect(banner).to_have_count(0)
         raw.client_kill_filter(_type="pubsub")
-        expect(line).to_contain_text("External messages between")
-        expect(line).to_contain_text("may be missing")
+        expect(banner).to_contain_text("External messages between")
+        expect(banner).to_contain_text("may be missing")
         expect(page.get_by_test_id("banner-blind")).to_have_count(0)
         board.expect_state("balance-sync", "silent")
         page.set_viewport_size({"width": 390, "height": 800})
         assert board.overflow_px() == 0
-        line.get_by_role("button", name="Dismiss").click()
-        expect(line).to_have_count(0)
+        banner.get_by_role("button", name="Dismiss").click()
+        expect(banner).to_have_count(0)
         page.reload()
         board.expect_value("balance-sync", "done", "1")
-        expect(line).to_have_count(0)
+        expect(banner).to_have_count(0)

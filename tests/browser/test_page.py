@@ -1,4 +1,4 @@
-"""The page itself: its requests, its safety, its looks on any screen, its keyboard."""
+"""The page: requests, hostile input, layout, colours, keyboard and security policy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page, Request
-    from tests.browser.conftest import Board, Publisher
+    from tests.browser.conftest import BoardPage, NamespacePublisher
     from tests.support.serve_program import ServerProcess
 
 pytestmark = pytest.mark.browser
 
-WATCHED_S = 8
+OBSERVED_S = 8
 PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1280, "height": 800}
+DESKTOP = {"width": 1280, "height": 800}
 WALL = {"width": 2560, "height": 1440}
 
 HOSTILE: dict[str, Any] = {
@@ -43,36 +43,37 @@ HOSTILE: dict[str, Any] = {
 }
 
 
-def test_one_stream_and_no_other_request_while_services_speak(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_page_opens_one_stream_and_makes_no_other_request(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     requests: list[Request] = []
     page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright takes no built-in
     page.goto(server.url)
-    with publisher.service("balance-sync", heartbeat_s=0.5) as ours:
-        for second in range(WATCHED_S):
-            ours.update(done=second)
+    with publisher.service("balance-sync", heartbeat_s=0.5) as service:
+        for second in range(OBSERVED_S):
+            service.update(done=second)
             publisher.publish("account-discovery", {"done": second})
             board.expect_value("balance-sync", "done", str(second))
             board.expect_value("account-discovery", "done", str(second))
-            page.wait_for_timeout(
-                1_000
-            )  # what a timer in the page would ask for needs time to be asked
-    (asked,) = [
+            page.wait_for_timeout(1_000)  # gives a timer in the page the time to make a request
+    (stream_url,) = [
         urlsplit(request.url) for request in requests if request.resource_type not in STATIC
     ]
-    # Of log lines, of which there may be thousands a second, it shows none.
-    assert (asked.path, asked.query) == ("/api/stream", "kinds=status,heartbeats,lifecycle")
+    # The page shows no log lines, which can be thousands per second, so it requests none.
+    assert (stream_url.path, stream_url.query) == (
+        "/api/stream",
+        "kinds=status,heartbeats,lifecycle",
+    )
     assert [request.resource_type for request in requests].count("document") == 1
     assert len(requests) <= 5, [request.url for request in requests]
     assert {urlsplit(request.url).netloc for request in requests} == {urlsplit(server.url).netloc}
 
 
-STATIC = ("document", "script", "stylesheet", "image", "other")  # other: the icon
+STATIC = ("document", "script", "stylesheet", "image", "other")  # "other" is the icon
 
 
-def test_hostile_input_is_shown_as_text_and_runs_nothing(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_hostile_input_is_shown_as_text_and_runs_no_script(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", HOSTILE)
@@ -87,13 +88,13 @@ def test_hostile_input_is_shown_as_text_and_runs_nothing(
     )
     assert page.evaluate("window.pwned") is None
     assert page.locator("main").locator("img, script, h1, b, u, a, iframe").count() == 0
-    # A service that lies does not take the others with it.
+    # Hostile input of one service does not affect other services.
     publisher.publish("account-enrichment", {"done": 1})
     board.expect_value("account-enrichment", "done", "1")
 
 
-def test_text_of_another_direction_does_not_turn_its_surroundings(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_right_to_left_text_does_not_change_the_surrounding_layout(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     publisher.publish(
@@ -109,9 +110,13 @@ def test_text_of_another_direction_does_not_turn_its_surroundings(
     assert label["x"] < text["x"]
 
 
-@pytest.mark.parametrize("size", [PHONE, DESK, WALL], ids=["phone", "desk", "wall"])
-def test_nothing_is_wider_than_the_screen_whatever_a_service_says(
-    size: dict[str, int], page: Page, board: Board, server: ServerProcess, publisher: Publisher
+@pytest.mark.parametrize("size", [PHONE, DESKTOP, WALL], ids=["phone", "desktop", "wall"])
+def test_no_status_makes_the_page_wider_than_the_screen(
+    size: dict[str, int],
+    page: Page,
+    board: BoardPage,
+    server: ServerProcess,
+    publisher: NamespacePublisher,
 ) -> None:
     page.set_viewport_size({"width": size["width"], "height": size["height"]})
     page.goto(server.url)
@@ -135,8 +140,8 @@ def test_nothing_is_wider_than_the_screen_whatever_a_service_says(
         assert box["x"] + box["width"] <= size["width"]
 
 
-def test_the_page_follows_the_systems_colours_and_can_be_told_otherwise(
-    page: Page, board: Board, server: ServerProcess
+def test_page_follows_the_system_colours_until_the_user_selects_others(
+    page: Page, board: BoardPage, server: ServerProcess
 ) -> None:
     page.emulate_media(color_scheme="light")
     page.goto(server.url)
@@ -155,8 +160,8 @@ def test_the_page_follows_the_systems_colours_and_can_be_told_otherwise(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground_in_both_colour_schemes(
-    scheme: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_text_has_enough_contrast_in_both_colour_schemes(
+    scheme: str, page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(server.url)
@@ -175,10 +180,10 @@ def test_text_stands_out_from_its_ground_in_both_colour_schemes(
         assert ratio >= 4.5, f"{selector}: {ratio:.1f}"  # WCAG 2.2, 1.4.3
 
 
-@pytest.mark.usefixtures("may_be_away")
+@pytest.mark.usefixtures("allow_server_unavailable")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_grey_board_and_what_is_in_trouble_can_be_read_too(
-    scheme: str, page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_disconnected_board_and_lost_cards_have_enough_contrast(
+    scheme: str, page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.goto(server.url)
@@ -203,8 +208,8 @@ def test_a_grey_board_and_what_is_in_trouble_can_be_read_too(
         assert ratio >= 4.5, f"{selector}: {ratio:.1f}"
 
 
-def test_slash_focuses_the_search_and_the_address_keeps_what_is_looked_for(
-    page: Page, board: Board, serve: Callable[..., ServerProcess], publisher: Publisher
+def test_slash_focuses_the_search_and_the_url_keeps_the_query(
+    page: Page, board: BoardPage, serve: Callable[..., ServerProcess], publisher: NamespacePublisher
 ) -> None:
     server = serve()
     server.wait_until_ready()
@@ -231,8 +236,8 @@ def test_slash_focuses_the_search_and_the_address_keeps_what_is_looked_for(
     expect(search).not_to_be_focused()
 
 
-def test_a_state_can_be_chosen_by_the_keyboard_alone(
-    page: Page, board: Board, server: ServerProcess, publisher: Publisher
+def test_state_filter_works_by_keyboard(
+    page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     page.goto(server.url)
     publisher.publish("balance-sync", {"done": 1})
@@ -249,28 +254,29 @@ def test_a_state_can_be_chosen_by_the_keyboard_alone(
     expect(page).to_have_url(f"{server.url}?state=silent")
 
 
-def test_the_page_forbids_whatever_it_does_not_bring_itself(
+def test_content_security_policy_allows_only_own_resources(
     page: Page, server: ServerProcess
 ) -> None:
-    answer = page.goto(server.url)
-    assert answer is not None
-    policy = answer.headers["content-security-policy"]
+    response = page.goto(server.url)
+    assert response is not None
+    policy = response.headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
 
 
-# Colours as sRGB bytes, through a canvas, since a style may say them in any colour space.
+# A canvas converts a colour of any colour space into sRGB bytes.
 RGB = """colour => {
-  const pen = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
-  pen.fillStyle = colour;
-  pen.fillRect(0, 0, 1, 1);
-  return [...pen.getImageData(0, 0, 1, 1).data];
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const context = canvas.getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  return [...context.getImageData(0, 0, 1, 1).data];
 }"""
 
 
 def luminance_of(page: Page, colour: str) -> float:
-    """Relative luminance (WCAG 2.2)."""
+    """Return the relative luminance of a colour (WCAG 2.2)."""
     channels: list[int] = page.evaluate(RGB, colour)
     linear = [
         c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
@@ -284,13 +290,16 @@ def luminance(page: Page, style: str) -> float:
 
 
 def contrast(page: Page, selector: str) -> float:
-    ink, ground = page.locator(selector).first.evaluate(
+    foreground, background = page.locator(selector).first.evaluate(
         """element => {
-          let ground = element;
-          while (ground && /^(transparent|rgba\\(0, 0, 0, 0\\))$/.test(getComputedStyle(ground).backgroundColor))
-            ground = ground.parentElement;
-          return [getComputedStyle(element).color, getComputedStyle(ground ?? document.documentElement).backgroundColor];
+          const backgroundOf = (node) => getComputedStyle(node).backgroundColor;
+          const transparent = /^(transparent|rgba\\(0, 0, 0, 0\\))$/;
+          let ancestor = element;
+          while (ancestor && transparent.test(backgroundOf(ancestor)))
+            ancestor = ancestor.parentElement;
+          const background = backgroundOf(ancestor ?? document.documentElement);
+          return [getComputedStyle(element).color, background];
         }"""
     )
-    low, high = sorted((luminance_of(page, ink), luminance_of(page, ground)))
+    low, high = sorted((luminance_of(page, foreground), luminance_of(page, background)))
     return (high + 0.05) / (low + 0.05)

@@ -29,12 +29,15 @@ KEYS = {
     "account-discovery": "accountDiscovery",
     "account-enrichment": "accountEnrichment",
 }
-SHELL = '<!doctype html><meta charset="utf-8"><div id="root"></div><script type="module" src="/original-page/page.js"></script>'
+HTML = (
+    '<!doctype html><meta charset="utf-8"><div id="root"></div>'
+    '<script type="module" src="/original-page/page.js"></script>'
+)
 
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisAddress]:
-    """A Redis of its own, because the original publisher uses the shared prefix `service:`."""
+    """Run a separate Redis, because the original publisher uses the shared prefix `service:`."""
     with run_valkey() as valkey:
         yield valkey.address
 
@@ -51,14 +54,14 @@ def status_server(serve: Callable[..., ServerProcess], own_redis: RedisAddress) 
 @pytest.fixture
 def messages(page: Page) -> list[tuple[str, Any]]:
     """The messages of the page's EventSource as (event name, data), recorded by the browser."""
-    seen: list[tuple[str, Any]] = []
+    recorded: list[tuple[str, Any]] = []
     session = page.context.new_cdp_session(page)
     session.on(
         "Network.eventSourceMessageReceived",
-        lambda event: seen.append((event["eventName"], json.loads(event["data"]))),
+        lambda event: recorded.append((event["eventName"], json.loads(event["data"]))),
     )
     session.send("Network.enable")
-    return seen
+    return recorded
 
 
 def open_original_page(page: Page, server: ServerProcess) -> None:
@@ -72,7 +75,7 @@ def open_original_page(page: Page, server: ServerProcess) -> None:
         if route.request.url.endswith("/page.js"):
             route.fulfill(body=script, content_type="text/javascript")
         else:
-            route.fulfill(body=SHELL, content_type="text/html")
+            route.fulfill(body=HTML, content_type="text/html")
 
     page.route("**/original-page*", answer)
     page.route("**/original-page/**", answer)
@@ -168,7 +171,7 @@ def test_the_original_polling_fallback_returns_the_first_message(
     )
 
 
-@pytest.mark.usefixtures("may_log_errors")
+@pytest.mark.usefixtures("allow_console_errors")
 def test_the_original_page_reloads_itself_when_the_server_returns(
     page: Page, status_server: ServerProcess, own_redis: RedisAddress
 ) -> None:

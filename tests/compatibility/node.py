@@ -29,11 +29,9 @@ HERE = Path(__file__).resolve().parent
 def build() -> Path:
     """Return the folder with both bundles. They are built once per test run."""
     if not (HERE / "node_modules" / "ioredis").is_dir():
-        missing(
-            "React and ioredis are not installed: run `make test`, or `python scripts/prepare.py test`"
-        )
+        missing("React and ioredis are not installed: run `python scripts/prepare.py test`")
     folder = tempfile.TemporaryDirectory(prefix="pulseboard-compatibility-")
-    _kept.append(folder)
+    _bundle_folders.append(folder)
     with node() as environment:
         subprocess.run(
             ["node", HERE / "harness" / "build.mjs", folder.name], env=environment, check=True
@@ -41,7 +39,7 @@ def build() -> Path:
     return Path(folder.name)
 
 
-_kept: list[tempfile.TemporaryDirectory[str]] = []
+_bundle_folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def missing(reason: str) -> None:

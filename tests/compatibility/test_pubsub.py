@@ -29,7 +29,7 @@ CHANNELS = [
 
 @pytest.fixture(scope="module")
 def own_redis() -> Iterator[RedisAddress]:
-    """A Redis of its own, because the original channels have no prefix per test."""
+    """Run a separate Redis, because the original channels have no prefix per test."""
     with run_valkey() as valkey:
         yield valkey.address
 
@@ -81,7 +81,7 @@ async def test_python_receives_every_message_of_the_original_publisher_in_order(
     assert not pubsub.rejections.counts
 
 
-async def test_the_original_subscriber_receives_every_message_of_python_in_its_shape(
+async def test_original_subscriber_receives_every_python_message_in_its_shape(
     own_redis: RedisAddress,
 ) -> None:
     sent = [
@@ -96,7 +96,7 @@ async def test_the_original_subscriber_receives_every_message_of_python_in_its_s
         ]
 
 
-def test_the_original_subscriber_receives_our_services_in_its_shape(
+def test_original_subscriber_receives_statuses_of_the_sdk_in_its_shape(
     own_redis: RedisAddress,
 ) -> None:
     with node.subscriber(own_redis) as received:
