@@ -1,4 +1,4 @@
-"""Life, death and planned absence of real services, as two servers on one Redis tell them."""
+"""Losses, returns and planned stops of real services, as two servers on one Redis report them."""
 
 import os
 import signal
@@ -16,33 +16,35 @@ from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 from pulseboard.server import runtime
 
-BEAT_S = 0.4
+HEARTBEAT_S = 0.4
 
 
-def tells(event: str) -> Callable[[Message], bool]:
+def is_lifecycle(event: str) -> Callable[[Message], bool]:
     return lambda message: message.event == "lifecycle" and message.data["event"] == event
 
 
 @pytest.fixture
 async def servers(serve: ServeFixture, address: RedisAddress) -> list[Server]:
-    """Two servers of one namespace, both ready."""
+    """Start two servers of one namespace and wait until both are ready."""
     both = [serve(address), serve(address)]
     for server in both:
         await eventually(server.is_ready)
     return both
 
 
-Host = Callable[[str], "subprocess.Popen[bytes]"]
+RunProcess = Callable[[str], "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
-def host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Host]:
-    """Run a program with a service that updates and then waits; it is killed when the test ends."""
-    hosts: list[subprocess.Popen[bytes]] = []
+def run_process(address: RedisAddress, namespace: str, prefix: str) -> Iterator[RunProcess]:
+    """Run a program whose service publishes two updates and waits; it is killed after the test."""
+    processes: list[subprocess.Popen[bytes]] = []
 
     def run(instance: str) -> subprocess.Popen[bytes]:
         program = (
-            f"from pulseboard import Service\nservice = Service('import', heartbeat_s={BEAT_S}, instance={instance!r}).start()\n"
+            "from pulseboard import Service\n"
+            f"service = Service('import', instance={instance!r}, heartbeat_s={HEARTBEAT_S})\n"
+            "service.start()\n"
             "import logging\nlogging.basicConfig(level='INFO', handlers=[service.log_handler()])\n"
             "for n in range(30): logging.info('row %d', n)\n"
             "service.log('error', 'out of memory', free=0)\n"
@@ -53,27 +55,27 @@ def host(address: RedisAddress, namespace: str, prefix: str) -> Iterator[Host]:
             "PULSEBOARD_NAMESPACE": namespace,
             "PULSEBOARD_CHANNEL_PREFIX": prefix,
         }
-        hosts.append(
+        processes.append(
             subprocess.Popen(
                 [sys.executable, "-c", program], env=os.environ | environment, stdin=subprocess.PIPE
             )
         )
-        return hosts[-1]
+        return processes[-1]
 
     yield run
-    for each in hosts:
+    for each in processes:
         each.kill()
         each.communicate()
 
 
-def instances(server: Server) -> int:
+def count_instances(server: Server) -> int:
     return int(server.health()["instances"])
 
 
-async def test_a_death_is_one_incident_with_its_last_words_however_many_servers_see_it(
-    servers: list[Server], host: Host
+async def test_killed_instance_is_one_incident_with_last_words_on_both_servers(
+    servers: list[Server], run_process: RunProcess
 ) -> None:
-    dying = host("w-1")
+    dying = run_process("w-1")
     async with await servers[0].open() as one, await servers[1].open() as other:
         for stream in (one, other):
             await stream.until(
@@ -82,17 +84,17 @@ async def test_a_death_is_one_incident_with_its_last_words_however_many_servers_
                 )
             )
         dying.send_signal(signal.SIGKILL)
-        told = [await stream.until(tells("lost")) for stream in (one, other)]
-        assert told[0].id == told[1].id
-        assert told[0].data == told[1].data
-        incident = told[0].data["incident"]
+        losses = [await stream.until(is_lifecycle("lost")) for stream in (one, other)]
+        assert losses[0].id == losses[1].id
+        assert losses[0].data == losses[1].data
+        incident = losses[0].data["incident"]
         assert (incident["instance"], incident["cause"], incident["heartbeat_s"]) == (
             "w-1",
             "silent",
-            BEAT_S,
+            HEARTBEAT_S,
         )
         silence_ms = incident["declared"] - incident["seen"]
-        assert silence_ms > 2.5 * BEAT_S * 1000
+        assert silence_ms > 2.5 * HEARTBEAT_S * 1000
         for server in servers:
             (found,) = server.get("/api/incidents").json()["incidents"]
             assert found.items() >= incident.items()
@@ -108,8 +110,8 @@ async def test_a_death_is_one_incident_with_its_last_words_however_many_servers_
             board = (await late.next()).data
         assert [(each["instance"], each["lost"]) for each in board["instances"]] == [("w-1", True)]
         assert board["incidents"] == [incident]
-        # It comes back under its name: alive, and what happened stays on record.
-        host("w-1")
+        # The instance returns under its name: it is alive, and the incident stays on record.
+        run_process("w-1")
         await one.until(lambda message: message.event == "status")
         async with await servers[0].open() as late:
             board = (await late.next()).data
@@ -117,12 +119,16 @@ async def test_a_death_is_one_incident_with_its_last_words_however_many_servers_
         assert len(servers[0].get("/api/incidents?service=import").json()["incidents"]) == 1
 
 
-async def test_a_server_that_starts_after_a_death_says_what_the_others_say(
-    serve: ServeFixture, address: RedisAddress, host: Host, raw: redis.Redis, keys: Keys
+async def test_server_that_starts_after_a_loss_shows_it_without_a_second_incident(
+    serve: ServeFixture,
+    address: RedisAddress,
+    run_process: RunProcess,
+    raw: redis.Redis,
+    keys: Keys,
 ) -> None:
     first = serve(address)
     await eventually(first.is_ready)
-    dying = host("w-1")
+    dying = run_process("w-1")
     await eventually(lambda: raw.hexists(keys.seen, "import/w-1"))
     dying.kill()
     await eventually(lambda: raw.xlen(keys.incidents))
@@ -135,16 +141,16 @@ async def test_a_server_that_starts_after_a_death_says_what_the_others_say(
     assert raw.xlen(keys.incidents) == 1
 
 
-async def test_a_process_that_is_paused_and_goes_on_is_one_incident_and_alive_again(
-    servers: list[Server], host: Host
+async def test_process_that_pauses_and_resumes_is_lost_and_then_alive_again(
+    servers: list[Server], run_process: RunProcess
 ) -> None:
-    paused = host("w-1")
+    paused = run_process("w-1")
     async with await servers[0].open() as stream:
         await stream.until(
             lambda message: message.event == "heartbeats" and message.data["heartbeats"]
         )
         paused.send_signal(signal.SIGSTOP)
-        await stream.until(tells("lost"))
+        await stream.until(is_lifecycle("lost"))
         paused.send_signal(signal.SIGCONT)
         await stream.until(
             lambda message: message.event == "heartbeats" and message.data["heartbeats"]
@@ -153,15 +159,15 @@ async def test_a_process_that_is_paused_and_goes_on_is_one_incident_and_alive_ag
             assert (await late.next()).data["instances"][0]["lost"] is False
 
 
-async def test_a_death_is_told_in_time_when_redis_clock_was_set_back_before_it(
-    servers: list[Server], host: Host, raw: redis.Redis, keys: Keys
+async def test_loss_is_declared_in_time_after_the_clock_of_redis_was_set_back(
+    servers: list[Server], run_process: RunProcess, raw: redis.Redis, keys: Keys
 ) -> None:
-    dying = host("w-1")
+    dying = run_process("w-1")
     async with await servers[0].open() as stream:
         await stream.until(
             lambda message: message.event == "heartbeats" and message.data["heartbeats"]
         )
-        # An id that is an hour ahead: so it looks when the clock was set back by that.
+        # An id that is one hour ahead: the same as when the clock was set back by one hour.
         hour_ms = 3_600_000
         now_ms = (
             await stream.until(
@@ -175,18 +181,20 @@ async def test_a_death_is_told_in_time_when_redis_clock_was_set_back_before_it(
         await stream.until(
             lambda message: message.event == "heartbeats" and message.data["heartbeats"]
         )
-        assert not raw.exists(keys.incidents), "nobody is accused of what the clock did"
+        assert not raw.exists(keys.incidents), "a change of the clock is no loss"
         dying.kill()
-        (incident,) = [(await stream.until(tells("lost"))).data["incident"]]
-        assert 2.5 * BEAT_S * 1000 < incident["declared"] - incident["seen"] < 10_000
+        (incident,) = [(await stream.until(is_lifecycle("lost"))).data["incident"]]
+        assert 2.5 * HEARTBEAT_S * 1000 < incident["declared"] - incident["seen"] < 10_000
 
 
-async def test_a_planned_return_is_taken_by_the_next_instance(
+async def test_next_instance_fulfils_a_planned_return(
     servers: list[Server], address: RedisAddress, namespace: str, prefix: str
 ) -> None:
     def service(name: str) -> Service:
-        where = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
-        return Service("import", heartbeat_s=BEAT_S, instance=name, **cast("Any", where)).start()
+        options = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
+        return Service(
+            "import", heartbeat_s=HEARTBEAT_S, instance=name, **cast("Any", options)
+        ).start()
 
     async with await servers[0].open() as stream:
         service("old").stop(back_in_s=60)
@@ -195,13 +203,13 @@ async def test_a_planned_return_is_taken_by_the_next_instance(
         )
         assert stopped.data["back_in_s"] == 60
         new = service("new")
-        gone = await stream.until(tells("gone"))
+        gone = await stream.until(is_lifecycle("gone"))
         assert (gone.data["instance"], gone.data["replaced_by"]) == ("old", "new")
-        await eventually(lambda: instances(servers[1]) == 1)
+        await eventually(lambda: count_instances(servers[1]) == 1)
         new.stop()
 
 
-async def test_a_planned_return_that_is_missed_is_an_incident(
+async def test_missed_planned_return_is_an_incident(
     servers: list[Server],
     address: RedisAddress,
     namespace: str,
@@ -209,10 +217,10 @@ async def test_a_planned_return_that_is_missed_is_an_incident(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pulseboard.wire.state.RETURN_GRACE_MS", 100)
-    where: Any = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
+    options: Any = {"redis_url": address.url, "namespace": namespace, "channel_prefix": prefix}
     async with await servers[0].open() as stream:
-        Service("import", heartbeat_s=60, **where).start().stop(back_in_s=0.5)
-        lost = await stream.until(tells("lost"))
+        Service("import", heartbeat_s=60, **options).start().stop(back_in_s=0.5)
+        lost = await stream.until(is_lifecycle("lost"))
     incident = lost.data["incident"]
     assert incident["cause"] == "overdue"
     assert incident["declared"] - incident["seen"] >= 600
@@ -227,7 +235,7 @@ async def test_a_planned_return_that_is_missed_is_an_incident(
         ("limit=0", "bad-parameter"),
     ],
 )
-async def test_a_question_about_incidents_that_cannot_be_meant_is_a_problem(
+async def test_invalid_query_for_incidents_is_answered_with_a_problem(
     server: Server, query: str, code: str
 ) -> None:
     answer = server.get(f"/api/incidents?{query}")
@@ -236,7 +244,7 @@ async def test_a_question_about_incidents_that_cannot_be_meant_is_a_problem(
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "101", "x", "", "1.5", "9" * 30])
-async def test_a_limit_that_cannot_be_is_answered_with_what_can_be_and_what_was_given(
+async def test_invalid_limit_is_answered_with_the_valid_range_and_the_given_value(
     server: Server, limit: str
 ) -> None:
     problem = server.get(f"/api/incidents?limit={limit}").json()
@@ -244,25 +252,25 @@ async def test_a_limit_that_cannot_be_is_answered_with_what_can_be_and_what_was_
     assert problem["detail"] == f"limit must be a whole number from 1 to 100, not '{limit}'."
 
 
-async def test_what_has_been_gone_for_the_set_time_leaves_the_board_and_keeps_its_history(
+async def test_lost_instance_leaves_the_board_after_the_set_time_and_keeps_its_history(
     serve: ServeFixture,
     address: RedisAddress,
     raw: redis.Redis,
     keys: Keys,
-    host: Host,
+    run_process: RunProcess,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runtime, "EVICT_INTERVAL_S", 0.1)
     server = serve(address, forget_s=2.0)
     await eventually(server.is_ready)
     async with await server.open() as stream:
-        ended = host("w-1")
+        ended = run_process("w-1")
         await stream.until(
             lambda message: message.event == "status" and message.data["status"] == {"row": 42}
         )
         ended.kill()
-        host("w-2")
-        gone = await stream.until(tells("gone"))
+        run_process("w-2")
+        gone = await stream.until(is_lifecycle("gone"))
         assert gone.data["instance"] == "w-1"
     await eventually(lambda: raw.hkeys(keys.board) == [b"import/w-2"])
     rows: Any = raw.xrange(keys.history("import"))

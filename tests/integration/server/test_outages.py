@@ -1,4 +1,4 @@
-"""Redis away, frozen, killed or empty: the server says so, goes on, and recovers by itself."""
+"""Redis stopped, frozen, killed or empty: the server reports it, continues, and recovers."""
 
 import os
 import signal
@@ -27,11 +27,11 @@ def is_blind(message: Message) -> bool:
     return message.event in ("ping", "board") and message.data["blind"] is not None
 
 
-def sees(message: Message) -> bool:
+def is_sighted(message: Message) -> bool:
     return message.event in ("ping", "board") and message.data["blind"] is None
 
 
-async def test_without_redis_it_serves_says_that_it_cannot_see_and_recovers_when_redis_comes(
+async def test_server_without_redis_reports_that_it_is_blind_and_recovers(
     serve: ServeFixture, tmp_path: Path, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
@@ -45,31 +45,33 @@ async def test_without_redis_it_serves_says_that_it_cannot_see_and_recovers_when
     assert server.get("/api/services/status").json()["balanceSync"] == {}
     async with (
         await server.open() as stream,
-        await server.open("/api/services/status/stream") as seeds,
+        await server.open("/api/services/status/stream") as status_stream,
     ):
         assert is_blind(await stream.next())
-        assert (await seeds.next()).data["balanceSync"] == {}
+        assert (await status_stream.next()).data["balanceSync"] == {}
         with EmbeddedValkey(tmp_path, port=port):
-            board = await stream.until(sees)
+            board = await stream.until(is_sighted)
             assert board.event == "board"
             await eventually(server.is_ready)
             outage = [record.name for record in caplog.records if record.levelname == "ERROR"]
             assert len(outage) == len(set(outage)), (
-                "one line for an outage, not one for each attempt"
+                "one log line for each outage, not for each attempt"
             )
             with redis.Redis(port=port) as raw:
                 update = ExternalPublisher(raw, prefix)("balance-sync", n=1)
             assert (await stream.until(lambda message: message.event == "status")).data[
                 "status"
             ] == {"n": 1}
-            assert (await seeds.until(lambda message: "service" in message.data)).data == update
+            assert (
+                await status_stream.until(lambda message: "service" in message.data)
+            ).data == update
 
 
 @pytest.mark.parametrize("since", ["0-0", "1-0", "1765584000000-0"])
-async def test_one_that_comes_back_before_redis_was_seen_is_told_so_at_once_and_gets_the_board_when_it_comes(
+async def test_client_that_resumes_before_redis_is_available_gets_a_reset_and_later_the_board(
     serve: ServeFixture, tmp_path: Path, since: str
 ) -> None:
-    """With 0-0 it got no byte until Redis came, and no board then either."""
+    """With 0-0 the client received no byte until Redis started, and no board after that."""
     port = free_port()
     server = serve(RedisAddress(port=port))
     await eventually(lambda: server.get("/healthz").status_code == 200)
@@ -79,16 +81,16 @@ async def test_one_that_comes_back_before_redis_was_seen_is_told_so_at_once_and_
         assert (board.event, is_blind(board)) == ("board", True)
         assert board.data["expect"] == list(EXPECTED)
         with EmbeddedValkey(tmp_path, port=port):
-            board = await stream.until(sees)
+            board = await stream.until(is_sighted)
             assert board.event == "board"
-    seed = "/api/services/status/stream"
+    path = "/api/services/status/stream"
     async with await serve(RedisAddress(port=port)).open(
-        seed, head=f"Last-Event-ID: {since}\r\n"
+        path, head=f"Last-Event-ID: {since}\r\n"
     ) as stream:
         assert (await stream.next()).data["balanceSync"] == {}
 
 
-async def test_a_frozen_redis_is_noticed_and_its_return_too(
+async def test_server_notices_a_frozen_redis_and_its_return(
     serve: ServeFixture, prefix: str
 ) -> None:
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
@@ -104,7 +106,7 @@ async def test_a_frozen_redis_is_noticed_and_its_return_too(
                 assert server.get("/healthz").status_code == 200
             finally:
                 os.kill(valkey.pid, signal.SIGCONT)
-            await stream.until(sees)
+            await stream.until(is_sighted)
             await eventually(server.is_ready)
             ExternalPublisher(raw, prefix)("balance-sync", n=1)
             assert (await stream.until(lambda message: message.event == "status")).data[
@@ -112,7 +114,7 @@ async def test_a_frozen_redis_is_noticed_and_its_return_too(
             ] == {"n": 1}
 
 
-async def test_a_crash_of_the_embedded_redis_is_survived_with_all_that_was_known(
+async def test_board_survives_a_crash_of_the_embedded_redis(
     serve: ServeFixture, prefix: str
 ) -> None:
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
@@ -124,7 +126,7 @@ async def test_a_crash_of_the_embedded_redis_is_survived_with_all_that_was_known
             await stream.until(lambda message: message.event == "status")
             os.kill(valkey.pid, signal.SIGKILL)
             await stream.until(is_blind)
-            await stream.until(sees)
+            await stream.until(is_sighted)
             await eventually(server.is_ready)
             assert server.get("/api/services/status").json()["balanceSync"] == {"n": 1}
             ExternalPublisher(raw, prefix)("balance-sync", n=2)
@@ -132,9 +134,7 @@ async def test_a_crash_of_the_embedded_redis_is_survived_with_all_that_was_known
             assert (status.event, status.data["status"]) == ("status", {"n": 2})
 
 
-async def test_a_redis_that_lost_its_data_is_a_reset_and_not_a_silent_gap(
-    serve: ServeFixture, prefix: str
-) -> None:
+async def test_redis_that_lost_its_data_causes_a_reset(serve: ServeFixture, prefix: str) -> None:
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
         server = serve(valkey.address)
         await eventually(server.is_ready)
@@ -149,7 +149,7 @@ async def test_a_redis_that_lost_its_data_is_a_reset_and_not_a_silent_gap(
             assert (board.event, board.data["instances"]) == ("board", [])
 
 
-async def test_two_servers_show_the_same_board_and_a_plain_publish_once(
+async def test_two_servers_show_the_same_board_and_each_external_message_once(
     serve: ServeFixture,
     address: RedisAddress,
     raw: redis.Redis,
@@ -160,9 +160,8 @@ async def test_two_servers_show_the_same_board_and_a_plain_publish_once(
     for server in servers:
         await eventually(server.is_ready)
     async with await servers[0].open() as one, await servers[1].open() as other:
-        updates = [
-            publish("balance-sync", n=n) for n in (1, 2, 2, 2, 3)
-        ]  # the same bytes again are another publish
+        # Messages with the same bytes are separate messages.
+        updates = [publish("balance-sync", n=n) for n in (1, 2, 2, 2, 3)]
         publish("report", last=True)
         streams = []
         for stream in (one, other):
@@ -179,26 +178,26 @@ async def test_two_servers_show_the_same_board_and_a_plain_publish_once(
     assert raw.xlen(f"{{{namespace}}}:status:balance-sync") == 5
     boards = [server.get("/api/services/status").json() for server in servers]
     assert boards[0] == boards[1]
-    # And one may go on at the other.
+    # A client of one server can resume on the other.
     async with await servers[1].open(f"/api/stream?since={streams[0][2][0]}") as stream:
         followed = [await stream.until(lambda message: message.event == "status") for _ in range(3)]
         assert [(status.id, status.data) for status in followed] == streams[0][3:]
 
 
 @pytest.mark.parametrize("setting", [("maxmemory", "1mb"), ("min-replicas-to-write", "1")])
-async def test_a_redis_that_takes_no_writes_is_blindness_and_not_the_death_of_all(
+async def test_redis_that_rejects_writes_makes_the_server_blind_and_no_service_lost(
     serve: ServeFixture, prefix: str, namespace: str, setting: tuple[str, str]
 ) -> None:
-    """No service could be heard, and each was called lost."""
+    """Heartbeats could not be stored, and the server declared every service lost."""
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
         server = serve(valkey.address)
         await eventually(server.is_ready)
-        where: Any = {
+        options: Any = {
             "redis_url": valkey.address.url,
             "namespace": namespace,
             "channel_prefix": prefix,
         }
-        with Service("import", heartbeat_s=1, **where):
+        with Service("import", heartbeat_s=1, **options):
             async with await server.open() as stream:
                 await stream.until(
                     lambda message: message.event == "heartbeats" and message.data["heartbeats"]
@@ -209,21 +208,21 @@ async def test_a_redis_that_takes_no_writes_is_blindness_and_not_the_death_of_al
                 assert blind.data["blind"]["reason"]
                 assert server.get("/readyz").status_code == 503
                 raw.config_set(setting[0], before[setting[0]])
-                await stream.until(sees)
+                await stream.until(is_sighted)
                 await stream.until(
                     lambda message: message.event == "heartbeats" and message.data["heartbeats"]
                 )
         assert server.get("/api/incidents").json() == {"incidents": []}
 
 
-def is_deaf(message: Message) -> bool:
+def has_gap(message: Message) -> bool:
     return message.event in ("ping", "board") and message.data["gap"] is not None
 
 
-async def test_readers_are_told_at_once_when_plain_publishes_are_not_heard_and_from_when_to_when(
+async def test_coverage_gap_is_reported_at_once_with_its_start_and_its_end(
     serve: ServeFixture, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis drops a subscriber that is too slow for it, and the publishes that it had for it. Nothing else went wrong."""
+    """Redis drops a slow subscriber and its pending messages; other connections stay."""
     monkeypatch.setattr("pulseboard.bus.ingest.subscription.PING_EVERY_S", 0.1)
     monkeypatch.setattr("pulseboard.bus.ingest.coverage.COMPARE_AFTER_S", 0.3)
     with run_valkey() as valkey, redis.Redis(port=valkey.address.port) as raw:
@@ -237,32 +236,32 @@ async def test_readers_are_told_at_once_when_plain_publishes_are_not_heard_and_f
             before = await stream.until(lambda message: message.event == "status")
             raw.client_kill_filter(_type="pubsub")
             publish("balance-sync", n=2)
-            told = await stream.until(is_deaf)
-            assert told.data["gap"]["until"] is None
-            assert told.data["blind"] is None
-            observed_until = await stream.until(
-                lambda message: is_deaf(message) and message.data["gap"]["until"] is not None
+            gap_opened = await stream.until(has_gap)
+            assert gap_opened.data["gap"]["until"] is None
+            assert gap_opened.data["blind"] is None
+            gap_closed = await stream.until(
+                lambda message: has_gap(message) and message.data["gap"]["until"] is not None
             )
             await eventually(server.is_ready)
             publish("balance-sync", n=3)
             after = await stream.until(lambda message: message.event == "status")
         assert after.data["status"] == {"n": 3}
-        gap = observed_until.data["gap"]
-        assert gap["since"] == told.data["gap"]["since"] < gap["until"]
+        gap = gap_closed.data["gap"]
+        assert gap["since"] == gap_opened.data["gap"]["since"] < gap["until"]
         assert int(str(before.id).split("-")[0]) - 5_000 < gap["since"] < gap["until"]
         assert server.health()["coverage_gaps"] == 1
         async with (
             await server.open() as late,
             await server.open(f"/api/stream?since={before.id}") as back,
         ):
-            # The board may be one that was made a moment ago for somebody else; then the ping follows.
+            # The board may be a cached snapshot from before the gap; then a ping has the gap.
             assert (
-                await late.until(lambda message: is_deaf(message) and message.data["gap"]["until"])
+                await late.until(lambda message: has_gap(message) and message.data["gap"]["until"])
             ).data["gap"] == gap
             assert (await back.until(lambda message: message.event == "ping")).data["gap"] == gap
 
 
-async def test_what_another_server_heard_is_not_called_missing(
+async def test_gap_of_one_server_is_closed_by_the_coverage_of_the_other(
     serve: ServeFixture, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.ingest.subscription.PING_EVERY_S", 0.1)
@@ -272,27 +271,27 @@ async def test_what_another_server_heard_is_not_called_missing(
         for server in servers:
             await eventually(server.is_ready)
 
-        def hear_together() -> bool:
+        def subscribed_together() -> bool:
             spans: Any = [tuple(map(int, text.split())) for text in raw.hvals(keys.coverage)]
             return len(spans) == 2 and min(until for _, until in spans) > max(
                 since for since, _ in spans
             )
 
-        await eventually(hear_together)
+        await eventually(subscribed_together)
         async with await servers[0].open() as one, await servers[1].open() as other:
             raw.client_kill_filter(
                 _id=min(int(client["id"]) for client in raw.client_list(_type="pubsub"))
             )
             ExternalPublisher(raw, prefix)("balance-sync", n=1)
             await eventually(lambda: any(server.health()["coverage_gaps"] for server in servers))
-            gap = one if servers[0].health()["coverage_gaps"] else other
-            messages = [await gap.next()]
+            affected = one if servers[0].health()["coverage_gaps"] else other
+            messages = [await affected.next()]
             while not (
-                any(map(is_deaf, messages))
+                any(map(has_gap, messages))
                 and messages[-1].event == "ping"
-                and not is_deaf(messages[-1])
+                and not has_gap(messages[-1])
             ):
-                messages.append(await gap.next())
+                messages.append(await affected.next())
             assert [each.data["status"] for each in messages if each.event == "status"] == [
                 {"n": 1}
             ]

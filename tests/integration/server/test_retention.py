@@ -1,4 +1,4 @@
-"""The limits of what is kept: set by the server for every writer, and what is there already is cut to them."""
+"""Retention limits: the server sets them for every publisher and trims existing history."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ def publisher(address: RedisAddress, keys: Keys, prefix: str) -> Any:
     publisher.close()
 
 
-def say(publisher: Publisher, service: str, times: int, text: str = "") -> None:
-    """Have a service publish its status and log a line so many times."""
-    statuses = (msgspec.Raw(encode({"n": n, "text": text})) for n in range(times))
+def publish_repeatedly(publisher: Publisher, service: str, count: int, text: str = "") -> None:
+    """Publish `count` statuses and `count` log lines of a service."""
+    statuses = (msgspec.Raw(encode({"n": n, "text": text})) for n in range(count))
     events = (StatusEvent(service, n, each, instance="w-1") for n, each in enumerate(statuses))
     publisher.publish([Outgoing(service, "w-1", encode(event)) for event in events])
-    for n in range(times):
+    for n in range(count):
         publisher.publish_lines(
             service,
             "w-1",
@@ -41,24 +41,24 @@ def limits_in(raw: redis.Redis, keys: Keys) -> Limits | None:
     return None if json is None else msgspec.json.decode(json, type=Limits)
 
 
-async def test_every_writer_goes_by_the_limits_of_the_server(
+async def test_every_publisher_applies_the_limits_of_the_server(
     serve: ServeFixture, address: RedisAddress, raw: redis.Redis, keys: Keys, publisher: Publisher
 ) -> None:
     serve(address, keep_status="100,1h", keep_logs="200")
     await eventually(lambda: raw.exists(keys.limits))
-    say(publisher, "report", 450)
+    publish_repeatedly(publisher, "report", 450)
     assert 100 <= raw.xlen(keys.history("report")) <= 200
     assert 200 <= raw.xlen(keys.history("report", "log")) <= 300
     assert 3_500 < raw.ttl(keys.history("report")) <= 3_600
 
 
-async def test_histories_that_nobody_writes_to_are_cut_when_limits_were_lowered(
+async def test_histories_without_publishers_are_trimmed_after_limits_were_lowered(
     serve: ServeFixture, address: RedisAddress, raw: redis.Redis, keys: Keys, publisher: Publisher
 ) -> None:
     for n in range(30):
-        say(publisher, f"quiet-{n}", 10, text="x" * 20_000)
-    say(publisher, "report", 450)
-    raw.hdel(keys.board, "report/w-1")  # it left the board long ago
+        publish_repeatedly(publisher, f"quiet-{n}", 10, text="x" * 20_000)
+    publish_repeatedly(publisher, "report", 450)
+    raw.hdel(keys.board, "report/w-1")  # as if it had left the board long ago
     for n in range(450):
         raw.xadd(keys.audit, {"kind": "command", "data": f'{{"n":{n}}}'})
     serve(address, keep_status="100,0.1MB,1d", keep_logs="100", keep_audit="100")
@@ -69,11 +69,11 @@ async def test_histories_that_nobody_writes_to_are_cut_when_limits_were_lowered(
         lambda: int(raw.memory_usage(keys.history("quiet-29"), samples=0) or 0) < MB // 10
     )
     assert 80_000 < raw.ttl(keys.history("report")) <= 86_400
-    assert raw.xlen(keys.history("quiet-0")) >= 3, "no more than need be"
+    assert raw.xlen(keys.history("quiet-0")) >= 3, "no more is trimmed than necessary"
     assert raw.ttl(keys.feed) == raw.ttl(keys.audit) == -1
 
 
-async def test_limits_that_redis_lost_are_set_again_and_others_set_since_are_left_alone(
+async def test_server_restores_lost_limits_and_keeps_newer_limits_of_another_server(
     serve: ServeFixture, address: RedisAddress, raw: redis.Redis, keys: Keys
 ) -> None:
     serve(address, keep_logs="30d")
@@ -86,7 +86,7 @@ async def test_limits_that_redis_lost_are_set_again_and_others_set_since_are_lef
 
 
 @pytest.mark.parametrize("size", [MAX_EVENT_BYTES // 2])
-async def test_a_key_of_another_type_keeps_no_server_from_setting_them(
+async def test_limits_are_applied_despite_a_key_of_a_wrong_type(
     serve: ServeFixture,
     address: RedisAddress,
     raw: redis.Redis,
@@ -94,7 +94,7 @@ async def test_a_key_of_another_type_keeps_no_server_from_setting_them(
     publisher: Publisher,
     size: int,
 ) -> None:
-    say(publisher, "report", 10, text="x" * size)
+    publish_repeatedly(publisher, "report", 10, text="x" * size)
     raw.delete(keys.history("report", "log"))
     raw.set(keys.history("report", "log"), "no stream")
     serve(address, keep_status="0.1MB")

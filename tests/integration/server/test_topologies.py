@@ -1,4 +1,4 @@
-"""Redis as people run it: services, plain publishers and servers work on each arrangement, and get over its failovers."""
+"""Services, external publishers and servers on each Redis topology, and its failovers."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ ServiceFixture = Callable[..., Service]
 
 
 def documented_rules(user: str, namespace: str, prefix: str) -> str:
-    """Return what the reference grants a user, for a namespace and a prefix of ours."""
+    """Return the ACL rules of a user in the reference, for this namespace and prefix."""
     line = re.search(
         rf"^ACL SETUSER {user} on >password (.+)$", REFERENCE.read_text("utf-8"), re.MULTILINE
     )
@@ -49,10 +49,10 @@ def documented_rules(user: str, namespace: str, prefix: str) -> str:
     )
 
 
-def users(namespace: str, prefix: str, more: str = "") -> dict[str, str]:
+def acl_rules(namespace: str, prefix: str, more: str = "") -> dict[str, str]:
     names = ("pulseboard-service", "pulseboard-server")
-    known = {name: f"{documented_rules(name, namespace, prefix)} {more}" for name in names}
-    return known | {"plain": f"&{prefix}* +publish"}
+    rules = {name: f"{documented_rules(name, namespace, prefix)} {more}" for name in names}
+    return rules | {"plain": f"&{prefix}* +publish"}
 
 
 ARRANGEMENTS: dict[str, Callable[[str, ProgramLocator], Topology]] = {
@@ -78,8 +78,10 @@ def tls(request: pytest.FixtureRequest) -> Iterator[Tls]:
 
 
 @pytest.fixture(params=PROGRAMS)
-def guarded(request: pytest.FixtureRequest, namespace: str, prefix: str) -> Iterator[WithUsers]:
-    with start_or_skip(WithUsers(users(namespace, prefix), PROGRAMS[request.param])) as topology:
+def with_users(request: pytest.FixtureRequest, namespace: str, prefix: str) -> Iterator[WithUsers]:
+    with start_or_skip(
+        WithUsers(acl_rules(namespace, prefix), PROGRAMS[request.param])
+    ) as topology:
         yield topology
 
 
@@ -104,7 +106,7 @@ def cluster(namespace: str) -> Iterator[Cluster]:
 
 @pytest.fixture
 def service(namespace: str, prefix: str) -> Iterator[ServiceFixture]:
-    """Start services of this test's namespace; they end with the test."""
+    """Start services of this test's namespace, which stop after the test."""
     with contextlib.ExitStack() as stack:
 
         def start(url: str, name: str = "balance-sync", *, heartbeat_s: float = 1.0) -> Service:
@@ -121,54 +123,56 @@ def service(namespace: str, prefix: str) -> Iterator[ServiceFixture]:
 
 
 def number_of(message: Message, service: str = "balance-sync") -> int:
-    """The `n` of the latest status that a status or a board tells of a service; -1 for none."""
+    """Return the latest `n` of a service in a status or board message, or -1."""
     if message.event == "status" and message.data["service"] == service:
         return int(message.data["status"].get("n", -1))
     if message.event == "board":
-        told = [one["status"] for one in message.data["instances"] if one["service"] == service]
-        return max((int((status or {}).get("n", -1)) for status in told), default=-1)
+        statuses = [one["status"] for one in message.data["instances"] if one["service"] == service]
+        return max((int((status or {}).get("n", -1)) for status in statuses), default=-1)
     return -1
 
 
-def publish_plainly(node: Node, prefix: str, n: int) -> None:
+def publish_externally(node: Node, prefix: str, n: int) -> None:
     update = {"service": "report", "timestamp": 1_765_584_000_000, "status": {"n": n}}
     node.client.publish(f"{prefix}report", json.dumps(update))
 
 
-async def check_it_works(
+async def check_statuses(
     serve: ServeFixture, url: str, service: Service, nodes: list[Node], prefix: str
 ) -> None:
-    """See a status of the SDK arrive, a plain publish to each of the nodes once, and all of it again from Redis."""
+    """Check that statuses and external messages arrive once, live and replayed from Redis."""
     server = serve(RedisAddress.parse(url))
     await eventually(server.is_ready)
     async with await server.open("/api/stream?kinds=status") as stream:
         service.update(n=1)
         first = await stream.until(lambda message: number_of(message) == 1)
         for n, node in enumerate(nodes):
-            publish_plainly(node, prefix, n)
-        adopted = [
+            publish_externally(node, prefix, n)
+        ingested = [
             (await stream.until(lambda message: is_status_of(message, "report"))) for _ in nodes
         ]
-        assert sorted(number_of(message, "report") for message in adopted) == list(
+        assert sorted(number_of(message, "report") for message in ingested) == list(
             range(len(nodes))
         )
         service.update(n=2)
         after = await stream.until(lambda message: message.event == "status")
-        assert number_of(after) == 2, "nothing was adopted twice"
-    other = serve(RedisAddress.parse(url))  # whose ring holds none of it
+        assert number_of(after) == 2, "no message is ingested twice"
+    other = serve(RedisAddress.parse(url))  # its ring has none of these events
     await eventually(other.is_ready)
     async with await other.open(f"/api/stream?kinds=status&since={first.id}") as stream:
         replayed = [
             await stream.until(lambda message: message.event in ("status", "board"))
-            for _ in (*adopted, after)
+            for _ in (*ingested, after)
         ]
-        assert [message.id for message in replayed] == [message.id for message in (*adopted, after)]
+        assert [message.id for message in replayed] == [
+            message.id for message in (*ingested, after)
+        ]
     assert server.get("/api/incidents").json() == {"incidents": []}
-    await check_the_rest_works(other, service)
+    await check_other_events(other, service)
 
 
-async def check_the_rest_works(server: Server, service: Service) -> None:
-    """See a command done, a line logged and a metric counted."""
+async def check_other_events(server: Server, service: Service) -> None:
+    """Check a command, a log line, a metric and the past board."""
     path = f"/api/services/{service.name}"
     service.log("info", "hello")
     service.counter("seen").add(2)
@@ -245,32 +249,34 @@ def is_status_of(message: Message, service: str) -> bool:
     return message.event == "status" and message.data["service"] == service
 
 
-async def test_services_plain_publishers_and_servers_work_on_every_arrangement(
+async def test_services_external_publishers_and_servers_work_on_every_topology(
     topology: Topology, serve: ServeFixture, service: ServiceFixture, prefix: str
 ) -> None:
-    # In a cluster a plain publish may go to any node; the replica of a Sentinel passes nothing on.
+    # A cluster accepts external messages on any node; a replica of Sentinel does not forward them.
     nodes = topology.nodes if isinstance(topology, Cluster) else topology.nodes[:1]
-    await check_it_works(serve, topology.url, service(topology.url), nodes, prefix)
+    await check_statuses(serve, topology.url, service(topology.url), nodes, prefix)
 
 
-async def test_they_work_over_tls(
+async def test_services_external_publishers_and_servers_work_over_tls(
     tls: Tls, serve: ServeFixture, service: ServiceFixture, prefix: str
 ) -> None:
-    await check_it_works(serve, tls.url, service(tls.url), tls.nodes, prefix)
+    await check_statuses(serve, tls.url, service(tls.url), tls.nodes, prefix)
 
 
-async def test_they_work_with_the_rights_that_the_reference_names(
-    guarded: WithUsers, serve: ServeFixture, service: ServiceFixture, prefix: str
+async def test_permissions_in_the_reference_are_sufficient(
+    with_users: WithUsers, serve: ServeFixture, service: ServiceFixture, prefix: str
 ) -> None:
-    one = service(guarded.url_of("pulseboard-service"))
-    await check_it_works(serve, guarded.url_of("pulseboard-server"), one, guarded.nodes, prefix)
-    refusals: Any = guarded.nodes[0].client.acl_log()
-    # A name for the client library is nice to have; redis-py asks and does without.
+    one = service(with_users.url_of("pulseboard-service"))
+    await check_statuses(
+        serve, with_users.url_of("pulseboard-server"), one, with_users.nodes, prefix
+    )
+    refusals: Any = with_users.nodes[0].client.acl_log()
+    # The name of the client library is optional: redis-py tries to set it and works without it.
     assert [entry["object"] for entry in refusals if entry["object"] != "client|setinfo"] == []
 
 
-class Updates:
-    """A service that says its next number every few milliseconds, from a thread of its own, until it is told to stop."""
+class UpdateThread:
+    """A thread in which a service publishes the next number every 20 ms until the exit."""
 
     def __init__(self, service: Service) -> None:
         self.last = 0
@@ -278,7 +284,7 @@ class Updates:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "Updates":
+    def __enter__(self) -> "UpdateThread":
         self._thread.start()
         return self
 
@@ -293,17 +299,17 @@ class Updates:
 
 
 class Follower:
-    """A reader of the stream that keeps account of what it was shown."""
+    """A client of the stream that records the ids that it received."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self.ids: list[str] = []
         self.start = ""
-        """The cursor of the latest board: what came before need not be in the feed any more."""
+        """The cursor of the latest board; earlier events may be missing in the feed."""
         self.resets = 0
 
     async def follow_to(self, last: Callable[[], int]) -> None:
-        """Read until the number is shown that `last` gives at that moment."""
+        """Read until a message shows the number that `last` returns at that moment."""
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 message = await self._stream.next()
@@ -321,44 +327,44 @@ def ids_in_feed(node: Node, keys: Keys, after: str) -> list[str]:
     return [id.decode() for id, fields in rows if fields[b"kind"] == b"status"]
 
 
-async def change_master(replicated: Replicated, how: str) -> Node:
-    if how == "kill":
+async def change_master(replicated: Replicated, change: str) -> Node:
+    if change == "kill":
         return await asyncio.to_thread(replicated.wait_failover, replicated.kill_master())
-    return await asyncio.to_thread(getattr(replicated, how))
+    return await asyncio.to_thread(getattr(replicated, change))
 
 
 async def check_change(
-    topology: Replicated, how: str, server: Server, service: Service, keys: Keys, prefix: str
+    topology: Replicated, change: str, server: Server, service: Service, keys: Keys, prefix: str
 ) -> None:
     await eventually(server.is_ready)
     async with await server.open("/api/stream?kinds=status") as stream:
         follower = Follower(stream)
-        with Updates(service) as updates:
+        with UpdateThread(service) as updates:
             await follower.follow_to(lambda: 10)
-            master = await change_master(topology, how)
-            goal = updates.last + 10
-            await eventually(lambda: updates.last >= goal)
+            master = await change_master(topology, change)
+            target = updates.last + 10
+            await eventually(lambda: updates.last >= target)
         await follower.follow_to(lambda: updates.last)
         assert follower.ids == ids_in_feed(master, keys, follower.start), (
-            "all, in order, once; or a reset"
+            "each event in order and once, or a reset"
         )
         await eventually(server.is_ready)
-        publish_plainly(master, prefix, 1)
+        publish_externally(master, prefix, 1)
         await stream.until(lambda message: is_status_of(message, "report"))
     assert server.get("/api/services/status").json()["balanceSync"] == {"n": updates.last}
 
 
-async def test_a_killed_master_costs_a_pause_and_no_event_unnoticed(
+async def test_kill_of_the_master_causes_a_pause_and_no_unreported_loss(
     replicated: Replicated, serve: ServeFixture, service: ServiceFixture, keys: Keys, prefix: str
 ) -> None:
     server = serve(RedisAddress.parse(replicated.url))
     await check_change(replicated, "kill", server, service(replicated.url), keys, prefix)
 
 
-async def test_a_status_that_the_killed_master_did_not_pass_on_is_sent_again(
+async def test_status_that_the_killed_master_did_not_replicate_is_sent_again(
     sentinel: Sentinel, serve: ServeFixture, service: ServiceFixture, prefix: str
 ) -> None:
-    """Redis had said that it was taken, so nobody sent it again, and the board showed the one before for ever."""
+    """Redis had acknowledged the status, so it was not sent again, and the board stayed old."""
     server = serve(RedisAddress.parse(sentinel.url))
     await eventually(server.is_ready)
     one = service(sentinel.url)
@@ -378,14 +384,14 @@ async def test_a_status_that_the_killed_master_did_not_pass_on_is_sent_again(
         await stream.until(lambda message: number_of(message) == 2)
 
 
-async def test_a_planned_handover_costs_a_pause_and_no_event_unnoticed(
+async def test_planned_failover_causes_a_pause_and_no_unreported_loss(
     replicated: Replicated, serve: ServeFixture, service: ServiceFixture, keys: Keys, prefix: str
 ) -> None:
     server = serve(RedisAddress.parse(replicated.url))
     await check_change(replicated, "fail_over", server, service(replicated.url), keys, prefix)
 
 
-async def test_a_slot_that_moves_to_another_master_is_followed(
+async def test_clients_follow_a_slot_that_moves_to_another_master(
     cluster: Cluster, serve: ServeFixture, service: ServiceFixture, keys: Keys, prefix: str
 ) -> None:
     server = serve(RedisAddress.parse(cluster.url))

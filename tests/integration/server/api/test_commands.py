@@ -1,4 +1,4 @@
-"""Commands through a real server to real processes: what is done, what is said of it, and that nothing is done twice."""
+"""Commands through a real server to real processes: each runs at most once, with receipts."""
 
 import json
 import signal
@@ -22,13 +22,13 @@ SPEC = Path(__file__).parents[4] / "spec"
 
 
 def validate(kind: str, data: dict[str, Any]) -> None:
-    """Hold the data of an event against its schema."""
+    """Validate the data of an event against its schema."""
     Draft202012Validator(json.loads((SPEC / f"{kind}.schema.json").read_text("utf-8"))).validate(
         data
     )
 
 
-async def test_all_instances_do_it_once_and_each_says_so(
+async def test_every_instance_runs_a_command_once_and_sends_its_receipts(
     till: TillClient, run_instance: RunInstance, server: Server
 ) -> None:
     for name in "abc":
@@ -47,16 +47,16 @@ async def test_all_instances_do_it_once_and_each_says_so(
     validate("command", sent.data)
     for receipt in live:
         validate("receipt", receipt.data)
-    told = await till.wait_until_final(command_id, "a", "b", "c")
+    receipts = await till.wait_until_final(command_id, "a", "b", "c")
     assert till.steps(command_id) == {name: ["received", "accepted", "done"] for name in "abc"}
     assert sorted((each.data["instance"], each.data["receipt"]) for each in live) == sorted(
-        (name, each["receipt"]) for name, receipts in told.items() for each in receipts
+        (name, each["receipt"]) for name, steps in receipts.items() for each in steps
     )
-    assert told["b"][-1]["result"] == 2
+    assert receipts["b"][-1]["result"] == 2
     assert till.run_counts() == {"a": 2, "b": 2, "c": 2}
 
 
-async def test_one_instance_does_what_only_it_was_told(
+async def test_command_to_one_instance_runs_only_there(
     till: TillClient, run_instance: RunInstance
 ) -> None:
     for name in "ab":
@@ -68,38 +68,42 @@ async def test_one_instance_does_what_only_it_was_told(
     assert till.run_counts() == {"b": 1}
 
 
-ACCEPTED_FIRST = """
-# What was accepted is told before anything else is done, so that each stage is the one that it is called.
-report, publish_receipt, told = CommandExecutor.report, Publisher.publish_receipt, threading.Semaphore(0)
+ACCEPTED_RECEIPT_FIRST = """
+# The receipt "accepted" is published before execution goes on, so that the instance is killed
+# in exactly the stage that the test names.
+report, publish_receipt = CommandExecutor.report, Publisher.publish_receipt
+published = threading.Semaphore(0)
 
-def publish_and_note(publisher, receipt):
+def publish_and_release(publisher, receipt):
     publish_receipt(publisher, receipt)
-    told.release()
+    published.release()
 
 def report_and_wait(executor, command, step, **more):
     report(executor, command, step, **more)
     if step == "accepted":
-        told.acquire()
+        published.acquire()
 
-Publisher.publish_receipt, CommandExecutor.report = publish_and_note, report_and_wait
+Publisher.publish_receipt, CommandExecutor.report = publish_and_release, report_and_wait
 """
 KILLED = {
-    "before it is received": ("CommandReceiver.claim = die", ["expired"], "not-started"),
-    "when it is received": ("CommandRunner._begin = die", ["received", "failed"], "lost"),
-    "when it is accepted": (
+    "before the receipt received": ("CommandReceiver.claim = die", ["expired"], "not-started"),
+    "after the receipt received": ("CommandRunner._begin = die", ["received", "failed"], "lost"),
+    "after the receipt accepted": (
         "CommandExecutor._execute = die",
         ["received", "accepted", "failed"],
         "lost",
     ),
-    "while it does it": (
+    "during execution": (
         "service.command('count')(lambda: (count(), die()))",
         ["received", "accepted", "failed"],
         "lost",
     ),
-    "before it says that it is done": (
+    "before the receipt done": (
         """
         send = CommandExecutor._send_receipt
-        CommandExecutor._send_receipt = lambda self, receipt: die() if receipt.receipt == "done" else send(self, receipt)
+        CommandExecutor._send_receipt = lambda self, receipt: (
+            die() if receipt.receipt == "done" else send(self, receipt)
+        )
         """,
         ["received", "accepted", "failed"],
         "lost",
@@ -108,30 +112,30 @@ KILLED = {
 
 
 @pytest.mark.parametrize("stage", KILLED)
-async def test_of_three_instances_one_is_killed(
+async def test_kill_of_one_instance_at_any_stage_leaves_the_other_two_unaffected(
     till: TillClient, run_instance: RunInstance, stage: str
 ) -> None:
     program, steps, reason = KILLED[stage]
-    killed = run_instance("a", ACCEPTED_FIRST + textwrap.dedent(program))
+    killed = run_instance("a", ACCEPTED_RECEIPT_FIRST + textwrap.dedent(program))
     run_instance("b")
     run_instance("c")
     await till.wait_until_listening("a", "b", "c")
     command_id = till.send("count", deadline_s=1)
     assert killed.wait() == -signal.SIGKILL
-    # It comes back under its name at once, as under any supervisor.
+    # The instance restarts at once under its name, as under any supervisor.
     run_instance("a")
-    told = await till.wait_until_final(command_id, "a", "b", "c")
+    receipts = await till.wait_until_final(command_id, "a", "b", "c")
     assert till.steps(command_id) == {
         "a": steps,
         "b": ["received", "accepted", "done"],
         "c": ["received", "accepted", "done"],
     }
-    assert told["a"][-1]["reason"] in (reason, "restarted" if reason == "lost" else reason)
+    assert receipts["a"][-1]["reason"] in (reason, "restarted" if reason == "lost" else reason)
     await till.wait_until_listening("a", "b", "c")
     again = till.send("count")
     await till.wait_until_final(again, "a", "b", "c")
-    did = stage in ("while it does it", "before it says that it is done")
-    assert till.run_counts() == {"a": 1 + did, "b": 2, "c": 2}
+    was_counted = stage in ("during execution", "before the receipt done")
+    assert till.run_counts() == {"a": 1 + was_counted, "b": 2, "c": 2}
 
 
 BAD: list[tuple[dict[str, Any], int, str]] = [
@@ -151,7 +155,7 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
 ]
 
 
-async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
+async def test_invalid_command_is_refused_at_once_with_a_code(
     till: TillClient, run_instance: RunInstance, server: Server
 ) -> None:
     run_instance("a")
@@ -160,10 +164,10 @@ async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
         answer = server.request("POST", "/api/services/till/commands", json=body)
         assert (answer.status_code, answer.json()["code"]) == (status, code), body
         assert answer.headers["content-type"] == "application/problem+json"
-    # Expected and never seen; and never heard of.
+    # balance-sync is expected and has never published; the other service is unknown.
     for service, status, code in (
         ("balance-sync", 409, "no-listener"),
-        ("nobody", 404, "unknown-service"),
+        ("unheard-of", 404, "unknown-service"),
     ):
         answer = server.request(
             "POST", f"/api/services/{service}/commands", json={"command": "ping"}
@@ -191,7 +195,7 @@ async def test_what_cannot_be_done_is_refused_at_once_with_a_code(
         {"sec-fetch-site": "same-site", "origin": "http://localhost"},
     ],
 )
-async def test_a_page_of_another_site_commands_nothing(
+async def test_command_from_a_page_of_another_site_is_refused(
     till: TillClient, run_instance: RunInstance, headers: dict[str, str]
 ) -> None:
     run_instance("a")
@@ -201,7 +205,7 @@ async def test_a_page_of_another_site_commands_nothing(
     assert till.post("count", headers={"sec-fetch-site": "same-origin"}).status_code == 202
 
 
-async def test_the_same_idempotency_key_sends_once(
+async def test_requests_with_one_idempotency_key_send_one_command(
     till: TillClient, run_instance: RunInstance
 ) -> None:
     run_instance("a")
@@ -220,7 +224,7 @@ async def test_the_same_idempotency_key_sends_once(
     assert till.run_counts() == {"a": 1}
 
 
-async def test_that_nobody_listens_is_said_at_once(
+async def test_command_without_a_listener_is_refused_at_once(
     till: TillClient, run_instance: RunInstance
 ) -> None:
     host = run_instance("a")
@@ -233,7 +237,7 @@ async def test_that_nobody_listens_is_said_at_once(
     assert "a is stopped" in problem["detail"]
 
 
-async def test_what_a_run_that_was_killed_listened_for_is_not_heard_by_the_next(
+async def test_command_is_refused_when_only_a_killed_run_had_listened(
     till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
     first = run_instance("a")
@@ -246,7 +250,7 @@ async def test_what_a_run_that_was_killed_listened_for_is_not_heard_by_the_next(
     assert till.post("count").json()["code"] == "no-listener"
 
 
-async def test_what_was_sent_to_a_run_that_was_killed_is_not_waited_for_once_the_next_listens(
+async def test_command_to_a_killed_run_expires_once_the_next_run_listens(
     till: TillClient, run_instance: RunInstance
 ) -> None:
     first = run_instance("a")
@@ -264,7 +268,7 @@ async def test_what_was_sent_to_a_run_that_was_killed_is_not_waited_for_once_the
     assert till.run_counts() == {}
 
 
-async def test_what_is_not_begun_in_time_expires_and_is_never_begun(
+async def test_command_that_does_not_start_before_its_deadline_expires_and_never_runs(
     till: TillClient, run_instance: RunInstance
 ) -> None:
     host = run_instance("a")
@@ -280,37 +284,37 @@ async def test_what_is_not_begun_in_time_expires_and_is_never_begun(
     assert till.run_counts() == {"a": 1}
 
 
-async def test_a_command_with_much_time_does_not_wait_for_an_instance_that_is_gone(
+async def test_command_with_a_late_deadline_expires_when_its_instance_stops_listening(
     till: TillClient,
     run_instance: RunInstance,
     raw: redis.Redis,
     keys: Keys,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settling = sys.modules[ExpiryCheck.__module__]
-    monkeypatch.setattr(settling, "NOT_LISTENING_MS", 500)
+    expiry_module = sys.modules[ExpiryCheck.__module__]
+    monkeypatch.setattr(expiry_module, "NOT_LISTENING_MS", 500)
     monkeypatch.setattr("pulseboard.bus.commands.sender.OPEN_PAGE_SIZE", 2)
-    monkeypatch.setattr(settling, "OPEN_PAGE_SIZE", 2)
+    monkeypatch.setattr(expiry_module, "OPEN_PAGE_SIZE", 2)
     host = run_instance("a", "service.command('slow')(lambda: time.sleep(60))")
     run_instance("b")
     await till.wait_until_listening("a", "b")
-    begun = [
-        till.send("slow", deadline_s=80_000) for _ in range(4)
-    ]  # more than are looked at in one go
+    # More commands than one page of the expiry check.
+    begun = [till.send("slow", deadline_s=80_000) for _ in range(4)]
     await eventually(lambda: all("accepted" in till.steps(each).get("a", ()) for each in begun))
     host.kill(signal.SIGSTOP)
     command_id = till.send("count", deadline_s=80_000)
     host.kill()
-    raw.delete(keys.listener("till", "a"))  # which ends by itself, 12 s after it was said last
-    told = await till.wait_until_final(command_id, "a", "b")
-    assert (told["a"][-1]["receipt"], told["a"][-1]["error"]) == (
+    # The lease of the listener would end by itself, 12 s after its last renewal.
+    raw.delete(keys.listener("till", "a"))
+    receipts = await till.wait_until_final(command_id, "a", "b")
+    assert (receipts["a"][-1]["receipt"], receipts["a"][-1]["error"]) == (
         "expired",
         "the instance is no longer listening",
     )
-    assert told["b"][-1]["receipt"] == "done"
+    assert receipts["b"][-1]["receipt"] == "done"
 
 
-async def test_an_instance_that_was_taken_for_lost_has_the_last_word(
+async def test_receipt_of_an_instance_replaces_the_verdict_that_it_was_lost(
     till: TillClient, run_instance: RunInstance
 ) -> None:
     host = run_instance("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
@@ -318,14 +322,14 @@ async def test_an_instance_that_was_taken_for_lost_has_the_last_word(
     command_id = till.send("slow")
     await eventually(lambda: "accepted" in till.steps(command_id).get("a", ()))
     host.kill(signal.SIGSTOP)
-    told = await till.wait_until_final(command_id, "a")
-    assert told["a"][-1]["reason"] == "lost"
+    receipts = await till.wait_until_final(command_id, "a")
+    assert receipts["a"][-1]["reason"] == "lost"
     host.kill(signal.SIGCONT)
     await eventually(lambda: till.steps(command_id)["a"][-1] == "done")
     assert till.receipts(command_id)["a"][-1]["result"] == "slept"
 
 
-async def test_a_plain_publish_commands_as_the_seed_says(
+async def test_external_command_runs_once_although_two_servers_receive_it(
     till: TillClient,
     run_instance: RunInstance,
     raw: redis.Redis,
@@ -333,7 +337,7 @@ async def test_a_plain_publish_commands_as_the_seed_says(
     serve: ServeFixture,
     address: RedisAddress,
 ) -> None:
-    await eventually(serve(address).is_ready)  # two servers hear it, and it is sent once
+    await eventually(serve(address).is_ready)  # a second server receives the command too
     for name in "ab":
         run_instance(name)
     await till.wait_until_listening("a", "b")
@@ -354,7 +358,7 @@ async def test_a_plain_publish_commands_as_the_seed_says(
     ] == [("count", "publish")] * 2
 
 
-async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_reason(
+async def test_external_command_without_a_listener_is_audited_with_the_reason(
     till: TillClient, server: Server, raw: redis.Redis, prefix: str
 ) -> None:
     raw.publish(f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"}))
@@ -365,7 +369,7 @@ async def test_a_plain_command_that_nobody_can_obey_is_written_down_with_the_rea
     )
 
 
-async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_did(
+async def test_refused_external_commands_do_not_displace_other_audit_entries(
     till: TillClient, server: Server, raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
     for n in range(300):
@@ -384,10 +388,13 @@ async def test_refused_plain_commands_do_not_push_out_of_the_audit_what_others_d
     assert list(raw.scan_iter(keys.command("*"))) == []
 
 
-async def test_refused_plain_commands_that_are_not_written_down_are_counted_all_the_same(
+async def test_refused_external_commands_beyond_the_audit_limit_still_count_as_ingested(
     till: TillClient, server: Server, raw: redis.Redis, keys: Keys, prefix: str
 ) -> None:
-    """Servers pass over different ones: were these not counted, the command might be lost when it can be obeyed again."""
+    """Servers leave different messages out of the audit; each of them must count as ingested.
+
+    Otherwise the same command could be lost once an instance listens again.
+    """
     for _ in range(15):
         raw.publish(
             f"{prefix}commands", json.dumps({"command": "count", "service": "balance-sync"})
@@ -399,7 +406,7 @@ async def test_refused_plain_commands_that_are_not_written_down_are_counted_all_
     assert len(till.audit()) == 10
 
 
-async def test_records_of_many_large_commands_go_soon(
+async def test_records_of_large_commands_expire_sooner_when_there_are_many(
     till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
     run_instance("a")
@@ -410,7 +417,7 @@ async def test_records_of_many_large_commands_go_soon(
     assert 0 < raw.ttl(keys.command(till.send("count"))) < 1_000
 
 
-HOSTILE = [  # more of them in test_arguments
+HOSTILE = [  # tests/unit/control/test_arguments.py has more
     {"$ref": "#"},
     {"properties": {"by": {"pattern": "^(a+)+$"}}},
     {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
@@ -419,7 +426,7 @@ HOSTILE = [  # more of them in test_arguments
 
 
 @pytest.mark.parametrize("schema", HOSTILE)
-async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
+async def test_hostile_schema_in_redis_does_not_harm_the_server(
     till: TillClient,
     server: Server,
     run_instance: RunInstance,
@@ -443,20 +450,20 @@ async def test_what_somebody_puts_in_redis_as_a_schema_harms_nobody(
     assert server.is_ready()
 
 
-async def test_what_somebody_puts_in_redis_among_the_open_commands_keeps_none_from_its_end(
+async def test_foreign_entries_among_the_open_commands_do_not_keep_a_command_open(
     till: TillClient, server: Server, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
     host = run_instance("a")
     await till.wait_until_listening("a")
     raw.set(keys.command("c0ffee"), "no hash")
-    raw.zadd(keys.open_commands, {b"\xff\xfe": 0, b"c0ffee": 1, b"nobody knows it": 2})
+    raw.zadd(keys.open_commands, {b"\xff\xfe": 0, b"c0ffee": 1, b"unknown id": 2})
     host.kill(signal.SIGSTOP)
     await till.wait_until_final(till.send("count", deadline_s=0.5), "a")
     assert server.is_ready()
     await eventually(lambda: not raw.zcard(keys.open_commands))
 
 
-async def test_an_idempotency_key_that_stands_for_nothing_sensible_is_refused(
+async def test_idempotency_key_with_an_invalid_record_is_refused(
     till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
     run_instance("a")
@@ -470,9 +477,7 @@ async def test_an_idempotency_key_that_stands_for_nothing_sensible_is_refused(
     )
 
 
-async def test_arguments_that_nest_too_deep_to_be_read_are_refused(
-    till: TillClient, server: Server
-) -> None:
+async def test_arguments_that_nest_too_deep_are_refused(till: TillClient, server: Server) -> None:
     body = b'{"command": "count", "args": {"by": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}"
     answer = server.request(
         "POST",
@@ -486,7 +491,7 @@ async def test_arguments_that_nest_too_deep_to_be_read_are_refused(
 KEY = "a key of good length"
 
 
-async def test_with_a_key_only_signed_commands_are_obeyed(
+async def test_instance_with_a_command_key_runs_only_signed_commands(
     run_instance: RunInstance,
     serve: ServeFixture,
     address: RedisAddress,
@@ -505,7 +510,8 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
         "accepted",
         "done",
     ]
-    # Whoever has Redis alone may publish, send again what was signed, change it, or make one up.
+    # An attacker with access to Redis alone publishes an external command, repeats a signed
+    # command, changes a signed command, and forges one without a signature.
     raw.publish(
         f"{prefix}commands", json.dumps({"command": "count", "service": "till", "args": {"by": 7}})
     )
@@ -534,20 +540,20 @@ async def test_with_a_key_only_signed_commands_are_obeyed(
         each["reason"].split(":")[0] for _, each in till.audit() if each.get("receipt") == "refused"
     ]
     assert till.run_counts() == {"a": 2}
-    assert refusals == ["bad-signature"]  # of the others the first command's last word stands
+    assert refusals == ["bad-signature"]  # repetitions have the id of the first command
 
 
-async def test_a_server_without_the_key_commands_nothing(
+async def test_command_of_a_server_without_the_command_key_is_refused(
     till: TillClient, run_instance: RunInstance
 ) -> None:
     run_instance("a", PULSEBOARD_COMMAND_KEY=KEY)
     await till.wait_until_listening("a")
-    told = await till.wait_until_final(till.send("count"), "a")
-    assert [each["receipt"] for each in told["a"]] == ["refused"]
-    assert told["a"][0]["reason"].startswith("unsigned")
+    receipts = await till.wait_until_final(till.send("count"), "a")
+    assert [each["receipt"] for each in receipts["a"]] == ["refused"]
+    assert receipts["a"][0]["reason"].startswith("unsigned")
 
 
-async def test_commands_are_heard_again_after_redis_was_away(
+async def test_commands_arrive_again_after_a_redis_outage(
     run_instance: RunInstance, serve: ServeFixture, keys: Keys
 ) -> None:
     with run_valkey() as valkey:
@@ -565,49 +571,55 @@ async def test_commands_are_heard_again_after_redis_was_away(
             await eventually(server.is_ready)
             await till.wait_until_listening("a")
             await till.wait_until_final(till.send("count"), "a")
-            # What was read before is not read again.
+            # Commands from before the outage do not run again.
             assert till.run_counts() == {"a": 2}
 
 
-async def test_what_a_command_is_told_does_not_say_how_long_it_is_kept(
+async def test_argument_named_expires_does_not_change_the_lifetime_of_the_record(
     till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
     run_instance("a", "service.command('note')(lambda expires: expires)")
     await till.wait_until_listening("a")
     command_id = till.send("note", args={"expires": 9_999_999_999_999})
     assert raw.ttl(keys.command(command_id)) <= 7 * 86_400 + 31
-    told = await till.wait_until_final(command_id, "a")
-    assert told["a"][-1]["result"] == 9_999_999_999_999
+    receipts = await till.wait_until_final(command_id, "a")
+    assert receipts["a"][-1]["result"] == 9_999_999_999_999
 
 
-async def test_the_audit_says_who_did_what_and_what_came_of_it(
+async def test_audit_has_the_origin_of_a_command_and_its_receipts(
     till: TillClient, run_instance: RunInstance
 ) -> None:
     run_instance("a")
     await till.wait_until_listening("a")
     command_id = till.send("count")
     await till.wait_until_final(command_id, "a")
-    (kind, deed), *outcomes = till.audit()
-    assert (kind, deed["command_id"], deed["command"], deed["origin"], deed["source"]) == (
+    (kind, command), *receipts = till.audit()
+    assert (
+        kind,
+        command["command_id"],
+        command["command"],
+        command["origin"],
+        command["source"],
+    ) == (
         "command",
         command_id,
         "count",
         "127.0.0.1",
         "api",
     )
-    assert [(each["instance"], each["receipt"]) for _, each in outcomes] == [
+    assert [(each["instance"], each["receipt"]) for _, each in receipts] == [
         ("a", "received"),
         ("a", "accepted"),
         ("a", "done"),
     ]
 
 
-async def test_there_is_an_end_to_what_may_be_open(
+async def test_command_is_refused_when_too_many_commands_are_open(
     till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys, server: Server
 ) -> None:
     run_instance("a")
     await till.wait_until_listening("a")
-    # Their records are gone, so the servers will let go of them.
+    # These commands have no record, so the servers close them.
     raw.zadd(keys.open_commands, {f"{n:032x}": n for n in range(1_000)})
     refused = till.post("count")
     assert (refused.status_code, refused.json()["code"]) == (429, "too-many-open")
@@ -615,7 +627,7 @@ async def test_there_is_an_end_to_what_may_be_open(
     await eventually(lambda: till.post("count").status_code == 202)
 
 
-async def test_of_many_commands_the_records_go_sooner(
+async def test_records_expire_sooner_when_there_are_many_commands(
     till: TillClient, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
     run_instance("a")

@@ -1,4 +1,4 @@
-"""Exports: a whole span as JSON Lines, and the word that one is not whole."""
+"""Exports: a complete time range as JSON Lines, and the mark of an incomplete export."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ def lines_of(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-async def test_a_history_is_exported_whole_and_the_oldest_first(
+async def test_history_is_exported_completely_with_the_oldest_event_first(
     server: Server, publish: ExternalPublisher
 ) -> None:
     for n in range(450):
@@ -39,11 +39,11 @@ async def test_a_history_is_exported_whole_and_the_oldest_first(
         events[0] == server.get("/api/services/balance-sync/history?limit=450").json()["events"][0]
     )
     start, end = (event["id"].split("-")[0] for event in (events[100], events[300]))
-    between = lines_of(server.get(f"{path}&from={start}&to={end}").text)
-    assert between == [event for event in events if start <= event["id"].split("-")[0] <= end]
+    selected = lines_of(server.get(f"{path}&from={start}&to={end}").text)
+    assert selected == [event for event in events if start <= event["id"].split("-")[0] <= end]
 
 
-async def test_logs_are_exported_as_they_are_filtered(
+async def test_export_of_logs_applies_the_filters(
     server: Server, publish_log: LogPublisher
 ) -> None:
     for n in range(250):
@@ -55,7 +55,7 @@ async def test_logs_are_exported_as_they_are_filtered(
     ]
 
 
-async def test_the_logs_of_all_services_are_merged_in_the_order_they_came(
+async def test_logs_of_all_services_are_merged_in_order_of_arrival(
     server: Server, publish_log: LogPublisher
 ) -> None:
     for n in range(120):
@@ -72,8 +72,8 @@ async def test_the_logs_of_all_services_are_merged_in_the_order_they_came(
             break
         before = f"&before={page['before']}"
     assert [line for page in reversed(pages) for line in page] == exported
-    some = lines_of(server.get("/api/logs?format=jsonl&contains=11").text)
-    assert [line["message"] for line in some] == ["11", *(f"{n}" for n in range(110, 120))]
+    matching = lines_of(server.get("/api/logs?format=jsonl&contains=11").text)
+    assert [line["message"] for line in matching] == ["11", *(f"{n}" for n in range(110, 120))]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ async def test_the_logs_of_all_services_are_merged_in_the_order_they_came(
         "format=jsonl&from=x",
     ],
 )
-async def test_what_cannot_be_exported_is_a_problem(server: Server, query: str) -> None:
+async def test_invalid_export_query_is_answered_with_a_problem(server: Server, query: str) -> None:
     for path in ("services/report/logs", "services/report/history", "logs"):
         answer = server.get(f"/api/{path}?{query}")
         assert (answer.status_code, answer.json()["code"]) == (
@@ -95,7 +95,7 @@ async def test_what_cannot_be_exported_is_a_problem(server: Server, query: str) 
         )
 
 
-async def test_the_head_of_an_export_has_no_body(
+async def test_head_request_for_an_export_has_no_body(
     server: Server, publish: ExternalPublisher
 ) -> None:
     publish("balance-sync", n=1)
@@ -104,8 +104,8 @@ async def test_the_head_of_an_export_has_no_body(
     assert answer.headers["content-type"] == "application/x-ndjson"
 
 
-class SlowReader:
-    """Reads an export by the handful, so that the server is never far ahead of it."""
+class SlowDownload:
+    """Downloads an export through a small buffer, so that the server is never far ahead."""
 
     def __init__(self, port: int, path: str) -> None:
         self._sock = socket.socket()
@@ -116,7 +116,7 @@ class SlowReader:
         self.data = self._sock.recv(1_024)
 
     def rest(self) -> bytes:
-        """Read to the end, whatever kind of end it is."""
+        """Read until the connection ends, and return all data."""
         while data := self._sock.recv(1 << 20):
             self.data += data
         self._sock.close()
@@ -124,13 +124,13 @@ class SlowReader:
 
 
 def fill(raw: redis.Redis, keys: Keys, count: int, service: str = "balance-sync") -> None:
-    """Write a history larger than what any socket buffers."""
+    """Write a history that is larger than the socket buffers."""
     for n in range(count):
         event = {"service": service, "timestamp": 1, "status": {"n": n, "text": LARGE}}
         raw.xadd(keys.history(service), {"kind": "status", "data": json.dumps(event)})
 
 
-async def test_an_export_whose_redis_goes_away_says_so_and_is_broken_off(
+async def test_export_ends_with_a_problem_and_incomplete_when_redis_stops(
     serve: ServeFixture, keys: Keys
 ) -> None:
     with run_valkey() as valkey:
@@ -139,9 +139,9 @@ async def test_an_export_whose_redis_goes_away_says_so_and_is_broken_off(
         with redis.Redis(port=valkey.address.port) as raw:
             fill(raw, keys, 600)
         path = "/api/services/balance-sync/history?format=jsonl"
-        reader = await asyncio.to_thread(SlowReader, server.port, path)
+        download = await asyncio.to_thread(SlowDownload, server.port, path)
         valkey.stop()
-        data = await asyncio.to_thread(reader.rest)
+        data = await asyncio.to_thread(download.rest)
         assert not data.endswith(b"0\r\n\r\n")
         *_, last = [line for line in data.splitlines() if line.startswith(b"{")]
         assert json.loads(last)["code"] == "redis-unavailable"
@@ -150,21 +150,21 @@ async def test_an_export_whose_redis_goes_away_says_so_and_is_broken_off(
         assert (answer.status_code, answer.json()["code"]) == (503, "redis-unavailable")
 
 
-async def test_an_export_that_is_overtaken_by_trimming_says_so(
+async def test_export_ends_with_a_problem_when_trimming_overtakes_it(
     server: Server, raw: redis.Redis, keys: Keys
 ) -> None:
     fill(raw, keys, 600)
-    reader = await asyncio.to_thread(
-        SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl"
+    download = await asyncio.to_thread(
+        SlowDownload, server.port, "/api/services/balance-sync/history?format=jsonl"
     )
     raw.xtrim(keys.history("balance-sync"), maxlen=10, approximate=False)
-    data = await asyncio.to_thread(reader.rest)
+    data = await asyncio.to_thread(download.rest)
     assert not data.endswith(b"0\r\n\r\n")
     *_, last = [line for line in data.splitlines() if line.startswith(b"{")]
     assert json.loads(last)["code"] == "overtaken"
 
 
-async def test_a_client_gets_an_error_of_its_own_for_an_export_that_is_not_whole(
+async def test_http_client_raises_an_error_for_an_incomplete_export(
     server: Server, raw: redis.Redis, keys: Keys
 ) -> None:
     fill(raw, keys, 600)
@@ -178,17 +178,17 @@ async def test_a_client_gets_an_error_of_its_own_for_an_export_that_is_not_whole
                 pass
 
 
-async def test_a_server_that_ends_breaks_an_export_off(
+async def test_stopping_server_ends_an_export_with_a_problem(
     serve: ServeFixture, address: Any, raw: redis.Redis, keys: Keys
 ) -> None:
     server = serve(address)
     await eventually(server.is_ready)
     fill(raw, keys, 600)
-    reader = await asyncio.to_thread(
-        SlowReader, server.port, "/api/services/balance-sync/history?format=jsonl"
+    download = await asyncio.to_thread(
+        SlowDownload, server.port, "/api/services/balance-sync/history?format=jsonl"
     )
     server.runtime.hub.close("the server is stopping")
-    data = await asyncio.to_thread(reader.rest)
+    data = await asyncio.to_thread(download.rest)
     assert not data.endswith(b"0\r\n\r\n")
     *_, last = [line for line in data.splitlines() if line.startswith(b"{")]
     assert json.loads(last)["code"] == "stopping"

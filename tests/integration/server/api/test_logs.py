@@ -1,4 +1,4 @@
-"""Log lines through a real server: streamed with the reader's filters, and read again from history."""
+"""Log lines through a real server: streamed with the client's filters, and read from history."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import pytest
 from tests.support.server import LogPublisher, Message, Server, eventually
 
 
-def said(message: Message) -> list[str]:
+def texts_of(message: Message) -> list[str]:
     return [line["message"] for line in message.data["lines"]]
 
 
-async def test_a_line_is_streamed_with_an_id_of_its_own(
+async def test_log_line_is_streamed_with_its_own_id(
     server: Server, publish_log: LogPublisher
 ) -> None:
     async with await server.open("/api/stream?kinds=log") as stream:
@@ -34,7 +34,7 @@ async def test_a_line_is_streamed_with_an_id_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("query", "wanted"),
+    ("query", "expected"),
     [
         ("level=error", ["disk full"]),
         ("level=WARN", ["slow", "disk full"]),
@@ -44,8 +44,8 @@ async def test_a_line_is_streamed_with_an_id_of_its_own(
         ("contains=seven", ["slow"]),
     ],
 )
-async def test_the_filters_hold_live_when_resuming_and_in_history(
-    server: Server, publish_log: LogPublisher, query: str, wanted: list[str]
+async def test_filters_apply_to_live_resumed_and_historical_lines(
+    server: Server, publish_log: LogPublisher, query: str, expected: list[str]
 ) -> None:
     async with (
         await server.open(f"/api/stream?{query}") as stream,
@@ -58,22 +58,22 @@ async def test_the_filters_hold_live_when_resuming_and_in_history(
         publish_log("elsewhere", service="other")
         publish_log("the end", service="other", level="critical", note="disk", contains="seven")
         end = await everything.until(
-            lambda message: message.event == "log" and said(message) == ["the end"]
+            lambda message: message.event == "log" and texts_of(message) == ["the end"]
         )
-        got = [await stream.until(lambda message: message.event == "log") for _ in wanted]
-        assert [text for message in got for text in said(message)] == wanted
+        matches = [await stream.until(lambda message: message.event == "log") for _ in expected]
+        assert [text for message in matches for text in texts_of(message)] == expected
     async with await server.open(f"/api/stream?{query}&since={start}") as stream:
-        got = [await stream.until(lambda message: message.event == "log") for _ in wanted]
-        assert [text for message in got for text in said(message)] == wanted
+        matches = [await stream.until(lambda message: message.event == "log") for _ in expected]
+        assert [text for message in matches for text in texts_of(message)] == expected
     assert end.id
     service = "other" if "services" in query else "report"
     lines = server.get(
         f"/api/services/{service}/logs?{query.replace('services=other', 'level=info')}"
     ).json()["lines"]
-    assert [line["message"] for line in lines if line["message"] != "the end"] == wanted
+    assert [line["message"] for line in lines if line["message"] != "the end"] == expected
 
 
-async def test_history_is_read_page_by_page_without_gap_or_repeat(
+async def test_pages_of_history_have_no_gap_and_no_repetition(
     server: Server, publish_log: LogPublisher
 ) -> None:
     for n in range(25):
@@ -92,7 +92,7 @@ async def test_history_is_read_page_by_page_without_gap_or_repeat(
     assert [len(page) for page in pages] == [7, 7, 7, 4]
 
 
-async def test_a_filter_that_takes_next_to_nothing_says_where_to_go_on(
+async def test_selective_filter_returns_a_cursor_for_the_next_scan(
     server: Server, publish_log: LogPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.history.reader.SCAN_MAX_ENTRIES", 20)
@@ -103,25 +103,25 @@ async def test_a_filter_that_takes_next_to_nothing_says_where_to_go_on(
     await eventually(
         lambda: server.get("/api/services/report/logs?contains=49").json().get("lines", [])
     )
-    found, before, cut = [], "", 0
+    found, before, truncations = [], "", 0
     while True:
         page = server.get(f"/api/services/report/logs?contains=needle{before}").json()
         found += [line["message"] for line in page["lines"]]
         if page["before"] is None:
             break
         assert page["truncated"]
-        cut += 1
+        truncations += 1
         before = f"&before={page['before']}"
-    assert (found, cut, page["truncated"]) == (["the needle"], 2, False)
+    assert (found, truncations, page["truncated"]) == (["the needle"], 2, False)
 
 
 @pytest.mark.parametrize(
     "before", ["0-0", "0-18446744073709551615", "18446744073709551615-18446744073709551615"]
 )
-async def test_any_place_that_can_be_is_one_to_go_back_from(
+async def test_every_valid_cursor_is_accepted_as_before(
     server: Server, publish_log: LogPublisher, before: str
 ) -> None:
-    publish_log("said")
+    publish_log("a line")
     await eventually(lambda: server.get("/api/services/report/logs").json().get("lines", []))
     logs = server.get(f"/api/services/report/logs?before={before}.0")
     history = server.get(f"/api/services/report/history?before={before}")
@@ -129,7 +129,7 @@ async def test_any_place_that_can_be_is_one_to_go_back_from(
     assert len(logs.json()["lines"]) == (0 if before.startswith("0-") else 1)
 
 
-async def test_history_is_read_between_two_moments(
+async def test_history_is_limited_to_a_time_range(
     server: Server, publish_log: LogPublisher
 ) -> None:
     publish_log("before")
@@ -140,17 +140,17 @@ async def test_history_is_read_between_two_moments(
     await eventually(
         lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 2
     )
-    for query, wanted in (
+    for query, expected in (
         (f"from={after_ms}", ["after"]),
         (f"to={after_ms - 1}", ["before"]),
         ("from=2020-01-01T00:00:00Z&to=2020-01-02", []),
         ("from=2020-01-01T02:00:00%2B02:00", ["before", "after"]),
     ):
         lines = server.get(f"/api/services/report/logs?{query}").json()["lines"]
-        assert [line["message"] for line in lines] == wanted
+        assert [line["message"] for line in lines] == expected
 
 
-async def test_the_status_history_is_read_in_order(server: Server, publish: Any) -> None:
+async def test_status_history_is_in_order(server: Server, publish: Any) -> None:
     for n in range(5):
         publish("balance-sync", n=n)
     await eventually(
@@ -182,7 +182,7 @@ async def test_the_status_history_is_read_in_order(server: Server, publish: Any)
         ("limit=1&limit=2", "bad-parameter"),
     ],
 )
-async def test_a_question_that_cannot_be_meant_is_a_problem(
+async def test_invalid_query_is_answered_with_a_problem(
     server: Server, query: str, code: str | None
 ) -> None:
     answer = server.get(f"/api/services/report/logs?{query}")
@@ -196,7 +196,7 @@ async def test_a_question_that_cannot_be_meant_is_a_problem(
     "path",
     ["logs", "logs?format=jsonl", "history", "history?format=jsonl", "metrics", "metrics?name=n"],
 )
-async def test_a_service_that_nobody_knows_is_a_problem_and_one_that_said_nothing_of_it_is_none(
+async def test_unknown_service_is_a_problem_and_known_service_without_data_is_not(
     server: Server, publish: Any, path: str
 ) -> None:
     answer = server.get(f"/api/services/repotr/{path}")

@@ -12,12 +12,12 @@ from pulseboard import Service
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.keys import Keys
 
-Measure = Callable[..., None]
+MetricsPublisher = Callable[..., None]
 
 
 @pytest.fixture
-def measure(raw: redis.Redis, prefix: str) -> Measure:
-    """Publish plain metrics, as any program does."""
+def publish_metrics(raw: redis.Redis, prefix: str) -> MetricsPublisher:
+    """Publish external metrics, as a program without the SDK does."""
 
     def publish(metrics: dict[str, Any], *, service: str = "report", **more: Any) -> None:
         raw.publish(f"{prefix}metrics", json.dumps({"service": service, "metrics": metrics} | more))
@@ -26,8 +26,8 @@ def measure(raw: redis.Redis, prefix: str) -> Measure:
 
 
 @pytest.fixture
-def past(raw: redis.Redis, keys: Keys) -> Callable[..., None]:
-    """Put metrics into the history of `report`, as they were measured at some moment (ms)."""
+def put_past_metrics(raw: redis.Redis, keys: Keys) -> Callable[..., None]:
+    """Write metrics into the history of `report`, with the given time (ms)."""
 
     def put(at_ms: int, metrics: dict[str, Any], *, instance: str = "w-1", **more: Any) -> None:
         event = {"service": "report", "instance": instance, "metrics": metrics} | more
@@ -36,14 +36,14 @@ def past(raw: redis.Redis, keys: Keys) -> Callable[..., None]:
     return put
 
 
-async def test_the_seeds_metrics_are_streamed_with_their_time_and_id(
-    server: Server, measure: Measure
+async def test_external_metrics_are_streamed_with_their_time_and_id(
+    server: Server, publish_metrics: MetricsPublisher
 ) -> None:
     async with await server.open("/api/stream?kinds=metric") as stream:
         assert (await stream.next()).event == "board"
-        measure({"duration": 123})
+        publish_metrics({"duration": 123})
         metric = await stream.until(lambda message: message.event == "metric")
-        measure(
+        publish_metrics(
             {"n": 5, "h": {"count": 1, "sum": 2}},
             kinds={"n": "counter"},
             instance="w-1",
@@ -67,33 +67,33 @@ async def test_the_seeds_metrics_are_streamed_with_their_time_and_id(
     }
 
 
-async def test_a_stream_of_other_kinds_or_services_has_none(
-    server: Server, measure: Measure
+async def test_stream_of_other_kinds_or_services_has_no_metrics_of_the_service(
+    server: Server, publish_metrics: MetricsPublisher
 ) -> None:
     async with (
-        await server.open("/api/stream?kinds=status,metric&services=other") as some,
+        await server.open("/api/stream?kinds=status,metric&services=other") as others,
         await server.open("/api/stream?kinds=log") as logs,
-        await server.open("/api/services/status/stream") as seed,
+        await server.open("/api/services/status/stream") as status_stream,
     ):
-        for stream in (some, logs, seed):
+        for stream in (others, logs, status_stream):
             await stream.next()
-        measure({"n": 1})
-        measure({"n": 2}, service="other")
-        assert (await some.until(lambda message: message.event == "metric")).data[
+        publish_metrics({"n": 1})
+        publish_metrics({"n": 2}, service="other")
+        assert (await others.until(lambda message: message.event == "metric")).data[
             "service"
         ] == "other"
-        server.runtime.hub.close("enough")
-        for stream in (logs, seed):
+        server.runtime.hub.close("the test ends the streams")
+        for stream in (logs, status_stream):
             assert not [message for message in await stream.rest() if message.event == "metric"]
 
 
-async def test_the_latest_of_each_metric_is_told_by_instance(
-    server: Server, measure: Measure
+async def test_latest_value_of_each_metric_is_listed_by_instance(
+    server: Server, publish_metrics: MetricsPublisher
 ) -> None:
-    measure({"duration": 1, "n": 1}, kinds={"n": "counter"})
-    measure({"duration": 123, "n": 2}, kinds={"n": "counter"})
-    measure({"duration": 7}, instance="w-1")
-    measure({"other": 1}, service="report-2")
+    publish_metrics({"duration": 1, "n": 1}, kinds={"n": "counter"})
+    publish_metrics({"duration": 123, "n": 2}, kinds={"n": "counter"})
+    publish_metrics({"duration": 7}, instance="w-1")
+    publish_metrics({"other": 1}, service="report-2")
 
     def metrics() -> Any:
         return server.get("/api/services/report/metrics").json()["metrics"]
@@ -112,13 +112,13 @@ async def test_the_latest_of_each_metric_is_told_by_instance(
     assert n["instances"][0]["at"] > 1_700_000_000_000
 
 
-async def test_a_chart_shows_each_instance_down_sampled_and_the_peak(
-    server: Server, past: Callable[..., None]
+async def test_chart_is_down_sampled_by_instance_and_keeps_the_peak(
+    server: Server, put_past_metrics: Callable[..., None]
 ) -> None:
     for n in range(1_000):
-        past(1_000_000 + n * 100, {"load": 99 if n == 777 else n % 10}, instance="w-1")
+        put_past_metrics(1_000_000 + n * 100, {"load": 99 if n == 777 else n % 10}, instance="w-1")
         if n % 2:
-            past(1_000_050 + n * 100, {"load": 5}, instance="w-2")
+            put_past_metrics(1_000_050 + n * 100, {"load": 5}, instance="w-2")
     chart = server.get("/api/services/report/metrics?name=load&points=50").json()
     assert (chart["name"], chart["kind"], chart["truncated"]) == ("load", "gauge", False)
     assert (chart["from"], chart["to"]) == (1_000_000, 1_099_950)
@@ -131,42 +131,44 @@ async def test_a_chart_shows_each_instance_down_sampled_and_the_peak(
     assert {tuple(point[1:]) for point in second["points"]} == {(5, 5, 5)}
 
 
-async def test_a_chart_of_a_counter_is_its_rate_from_the_first_moment_asked_for(
-    server: Server, past: Callable[..., None]
+async def test_chart_of_a_counter_has_its_rate_from_the_start_of_the_range(
+    server: Server, put_past_metrics: Callable[..., None]
 ) -> None:
     for n, total in enumerate((0, 50, 100, 10)):
-        past(1_000_000 + n * 5_000, {"n": total}, kinds={"n": "counter"})
+        put_past_metrics(1_000_000 + n * 5_000, {"n": total}, kinds={"n": "counter"})
     chart = server.get("/api/services/report/metrics?name=n&from=1005000&to=1015000").json()
     assert chart["kind"] == "counter"
     (series,) = chart["series"]
     assert [point[1] for point in series["points"]] == [10.0, 10.0, 2.0]
 
 
-async def test_a_chart_is_of_the_time_asked_for(server: Server, past: Callable[..., None]) -> None:
+async def test_chart_is_limited_to_the_requested_range(
+    server: Server, put_past_metrics: Callable[..., None]
+) -> None:
     for n in range(10):
-        past(1_000_000 + n * 1_000, {"load": n})
+        put_past_metrics(1_000_000 + n * 1_000, {"load": n})
     chart = server.get(
         "/api/services/report/metrics?name=load&from=1002000&to=1970-01-01T00:16:45Z"
     ).json()
     assert [point[1] for point in chart["series"][0]["points"]] == [2, 3, 4, 5]
     assert (chart["from"], chart["to"]) == (1_002_000, 1_005_000)
-    nothing = server.get("/api/services/report/metrics?name=load&from=5000000").json()
-    assert nothing["series"] == []
+    empty = server.get("/api/services/report/metrics?name=load&from=5000000").json()
+    assert empty["series"] == []
     assert server.get("/api/services/report/metrics?name=none").json()["series"] == []
 
 
-async def test_a_history_longer_than_is_looked_through_says_so(
-    server: Server, past: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+async def test_chart_of_a_history_above_the_scan_limit_is_marked_as_truncated(
+    server: Server, put_past_metrics: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pulseboard.bus.history.reader.SCAN_MAX_ENTRIES", 200)
     for n in range(300):
-        past(1_000_000 + n, {"load": n})
+        put_past_metrics(1_000_000 + n, {"load": n})
     chart = server.get("/api/services/report/metrics?name=load&points=2000").json()
     assert chart["truncated"] is True
     assert [point[1] for point in chart["series"][0]["points"]] == list(range(100, 300))
 
 
-async def test_what_the_sdk_measures_is_charted_and_the_latest(
+async def test_chart_has_the_values_that_the_sdk_recorded(
     server: Server, address: RedisAddress, namespace: str, prefix: str
 ) -> None:
     options: dict[str, Any] = {
@@ -200,7 +202,7 @@ async def test_what_the_sdk_measures_is_charted_and_the_latest(
         ("name=x&points=many", "bad-parameter"),
     ],
 )
-async def test_a_question_that_cannot_be_meant_is_a_problem(
+async def test_invalid_query_is_answered_with_a_problem(
     server: Server, query: str, code: str
 ) -> None:
     answer = server.get(f"/api/services/report/metrics?{query}")
@@ -209,10 +211,10 @@ async def test_a_question_that_cannot_be_meant_is_a_problem(
     assert server.get("/api/services/Report/metrics").json()["code"] == "bad-name"
 
 
-async def test_an_incident_keeps_the_last_metrics_of_who_was_lost(
-    server: Server, raw: redis.Redis, prefix: str, measure: Measure
+async def test_incident_keeps_the_last_metrics_of_the_lost_instance(
+    server: Server, raw: redis.Redis, prefix: str, publish_metrics: MetricsPublisher
 ) -> None:
-    measure({"duration": 123, "h": {"count": 1, "sum": 2}}, instance="w-1")
+    publish_metrics({"duration": 123, "h": {"count": 1, "sum": 2}}, instance="w-1")
     await eventually(lambda: server.get("/api/services/report/metrics").json().get("metrics", []))
     update = {
         "service": "report",
@@ -224,8 +226,11 @@ async def test_an_incident_keeps_the_last_metrics_of_who_was_lost(
     raw.publish(f"{prefix}report", json.dumps(update))
     raw.publish(f"{prefix}quiet", json.dumps(update | {"service": "quiet"}))
     await eventually(lambda: len(server.get("/api/incidents").json()["incidents"]) == 2)
-    told = {
+    metrics_of_incidents = {
         each["service"]: each["metrics"]
         for each in server.get("/api/incidents").json()["incidents"]
     }
-    assert told == {"report": {"duration": 123, "h": {"count": 1, "sum": 2.0}}, "quiet": None}
+    assert metrics_of_incidents == {
+        "report": {"duration": 123, "h": {"count": 1, "sum": 2.0}},
+        "quiet": None,
+    }

@@ -1,4 +1,4 @@
-"""`GET /metrics`: what Prometheus is given, as promtool and a parser of its own see it."""
+"""`GET /metrics`: the exposition, checked with promtool and the parser of the Prometheus client."""
 
 import json
 import math
@@ -29,33 +29,33 @@ from pulseboard.server.api.prometheus_families import make_families
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.metric import LARGEST, Distribution, MetricEvent, check_metric_name
 
-OURS = Path(__file__).parents[4] / ".venv" / "bin" / "promtool"
+LOCAL_PROMTOOL = Path(__file__).parents[4] / ".venv" / "bin" / "promtool"
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    """The program of Prometheus' own; the test is skipped where it is missing, but never in CI."""
-    found = shutil.which("promtool") or (str(OURS) if OURS.is_file() else None)
+    """The promtool of Prometheus; without it the test is skipped locally and fails in CI."""
+    found = shutil.which("promtool") or (str(LOCAL_PROMTOOL) if LOCAL_PROMTOOL.is_file() else None)
     if found is None:
         assert os.environ.get("CI") != "true", "no promtool"
         pytest.skip("no promtool")
     return found
 
 
-def check(promtool: str, text: bytes) -> str:
-    """Return what promtool objects to."""
+def check_format(promtool: str, text: bytes) -> str:
+    """Return the objections of promtool, empty if there are none."""
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False
     )
-    complaint = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0 or complaint
-    return complaint
+    objections = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0 or objections
+    return objections
 
 
 def parse(text: str) -> dict[Sample, float]:
-    """Return every sample by its name and labels; each may stand there once."""
+    """Return every sample by its name and labels, each of which must be unique."""
     found: dict[Sample, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -65,45 +65,45 @@ def parse(text: str) -> dict[Sample, float]:
     return found
 
 
-def read(server: Server) -> dict[Sample, float]:
+def scrape(server: Server) -> dict[Sample, float]:
     answer = server.get("/metrics")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return parse(answer.text)
 
 
-def of(name: str, /, **labels: str) -> Sample:
+def sample_key(name: str, /, **labels: str) -> Sample:
     return name, frozenset(labels.items())
 
 
-def named(samples: dict[Sample, float], name: str) -> dict[frozenset[tuple[str, str]], float]:
+def samples_of(samples: dict[Sample, float], name: str) -> dict[frozenset[tuple[str, str]], float]:
     return {labels: value for (each, labels), value in samples.items() if each == name}
 
 
 @pytest.fixture
 def own_valkey() -> Iterator[EmbeddedValkey]:
-    """A Valkey that this test may stop and freeze."""
+    """Run a Valkey that the test may stop and freeze."""
     with run_valkey() as server:
         yield server
 
 
-Measure = Callable[..., None]
+MetricsPublisher = Callable[..., None]
 
 
 @pytest.fixture
-def measure(raw: redis.Redis, prefix: str) -> Measure:
+def publish_metrics(raw: redis.Redis, prefix: str) -> MetricsPublisher:
     def publish(metrics: dict[str, Any], *, service: str = "report", **more: Any) -> None:
         raw.publish(f"{prefix}metrics", json.dumps({"service": service, "metrics": metrics} | more))
 
     return publish
 
 
-async def test_the_latest_values_of_every_instance_are_there_and_pass_promtool(
+async def test_latest_values_of_every_instance_are_exported_and_pass_promtool(
     server: Server,
     address: RedisAddress,
     namespace: str,
     prefix: str,
-    measure: Measure,
+    publish_metrics: MetricsPublisher,
     promtool: str,
 ) -> None:
     options: dict[str, Any] = {
@@ -121,43 +121,48 @@ async def test_the_latest_values_of_every_instance_are_there_and_pass_promtool(
         two.counter("accounts.synced").add(2)
         two.counter('http_requests_total{route="/x",le="1"}').add(5)
         two.log("error", "no")
-        measure({"duration": 123})
-        measure({"duration_ms": 5, "days": 1}, service="other")
-        who = {"service": "balance-sync", "instance": "w-1"}
+        publish_metrics({"duration": 123})
+        publish_metrics({"duration_ms": 5, "days": 1}, service="other")
+        labels_of_one = {"service": "balance-sync", "instance": "w-1"}
         await eventually(
-            lambda: len(named(read(server), "pulseboard_service_accounts_synced_total")) == 2
+            lambda: len(samples_of(scrape(server), "pulseboard_service_accounts_synced_total")) == 2
         )
-        await eventually(lambda: named(read(server), "pulseboard_service_duration"))
-        await eventually(lambda: named(read(server), "pulseboard_service_other"))
-        await eventually(lambda: named(read(server), "pulseboard_log_lines_total"))
-        await eventually(lambda: named(read(server), "pulseboard_service_http_requests_total"))
-        await eventually(lambda: named(read(server), "pulseboard_service_sync_sum"))
-        samples = read(server)
-        assert not check(promtool, server.get("/metrics").content)
-    assert samples[of("pulseboard_service_accounts_synced_total", **who)] == 7
-    assert samples[of("pulseboard_service_queue_depth", **who)] == 3
-    assert samples[of("pulseboard_service_sync_count", **who)] == 1
-    assert samples[of("pulseboard_service_sync_sum", **who)] == 1.5
-    other = {"service": "balance-sync", "instance": "w-2", "route": "/x", "label_le": "1"}
-    assert samples[of("pulseboard_service_http_requests_total", **other)] == 5
-    assert samples[of("pulseboard_service_duration", service="report", instance="")] == 123
+        await eventually(lambda: samples_of(scrape(server), "pulseboard_service_duration"))
+        await eventually(lambda: samples_of(scrape(server), "pulseboard_service_other"))
+        await eventually(lambda: samples_of(scrape(server), "pulseboard_log_lines_total"))
+        await eventually(
+            lambda: samples_of(scrape(server), "pulseboard_service_http_requests_total")
+        )
+        await eventually(lambda: samples_of(scrape(server), "pulseboard_service_sync_sum"))
+        samples = scrape(server)
+        assert not check_format(promtool, server.get("/metrics").content)
+    assert samples[sample_key("pulseboard_service_accounts_synced_total", **labels_of_one)] == 7
+    assert samples[sample_key("pulseboard_service_queue_depth", **labels_of_one)] == 3
+    assert samples[sample_key("pulseboard_service_sync_count", **labels_of_one)] == 1
+    assert samples[sample_key("pulseboard_service_sync_sum", **labels_of_one)] == 1.5
+    labels_of_two = {"service": "balance-sync", "instance": "w-2", "route": "/x", "label_le": "1"}
+    assert samples[sample_key("pulseboard_service_http_requests_total", **labels_of_two)] == 5
+    assert samples[sample_key("pulseboard_service_duration", service="report", instance="")] == 123
     for name, value in (("duration_ms", 5), ("days", 1)):
         assert (
-            samples[of("pulseboard_service_other", service="other", instance="", name=name)]
+            samples[sample_key("pulseboard_service_other", service="other", instance="", name=name)]
             == value
         )
-    assert samples[of("pulseboard_log_lines_total", service="balance-sync", level="error")] == 1
-    assert samples[of("pulseboard_instances", state="alive")] == 2
-    assert samples[of("pulseboard_instances", state="missing")] == len(EXPECTED) - 1
+    assert (
+        samples[sample_key("pulseboard_log_lines_total", service="balance-sync", level="error")]
+        == 1
+    )
+    assert samples[sample_key("pulseboard_instances", state="alive")] == 2
+    assert samples[sample_key("pulseboard_instances", state="missing")] == len(EXPECTED) - 1
 
 
-async def test_what_has_stopped_or_is_lost_or_gone_disappears(
+async def test_metrics_of_stopped_and_lost_instances_disappear(
     server: Server,
     raw: redis.Redis,
     address: RedisAddress,
     namespace: str,
     prefix: str,
-    measure: Measure,
+    publish_metrics: MetricsPublisher,
 ) -> None:
     options: dict[str, Any] = {
         "redis_url": address.url,
@@ -173,20 +178,20 @@ async def test_what_has_stopped_or_is_lost_or_gone_disappears(
         "status": {},
         "heartbeat_s": 0.4,
     }
-    measure({"load": 2}, instance="w-9")
+    publish_metrics({"load": 2}, instance="w-9")
     raw.publish(f"{prefix}report", json.dumps(update))
-    measure({"load": 3}, service="plain")
+    publish_metrics({"load": 3}, service="plain")
 
     def loads() -> list[float]:
-        return sorted(named(read(server), "pulseboard_service_load").values())
+        return sorted(samples_of(scrape(server), "pulseboard_service_load").values())
 
     await eventually(lambda: loads() == [1, 2, 3])
-    await eventually(lambda: loads() == [1, 3])  # it gave no sign of life, and was lost
+    await eventually(lambda: loads() == [1, 3])  # w-9 sent no heartbeat and is lost
     service.stop()
     await eventually(lambda: loads() == [3])
 
 
-async def test_what_leaves_the_board_takes_its_metrics_along(
+async def test_metrics_of_an_instance_that_left_the_board_disappear(
     server: Server, raw: redis.Redis, address: RedisAddress, namespace: str, prefix: str
 ) -> None:
     options: dict[str, Any] = {
@@ -196,35 +201,38 @@ async def test_what_leaves_the_board_takes_its_metrics_along(
     }
     first = Service("balance-sync", instance="w-1", metrics_every_s=0.05, **options).start()
     first.gauge("load").set(1)
-    await eventually(lambda: named(read(server), "pulseboard_service_load"))
+    await eventually(lambda: samples_of(scrape(server), "pulseboard_service_load"))
     first.stop(back_in_s=60)
     with Service("balance-sync", instance="w-2", **options):
         await eventually(
             lambda: server.get("/api/services/balance-sync/metrics").json() == {"metrics": []}
         )
-        assert not named(read(server), "pulseboard_service_load")
+        assert not samples_of(scrape(server), "pulseboard_service_load")
 
 
-async def test_without_redis_it_tells_of_the_server_alone(
+async def test_without_redis_only_metrics_of_the_server_are_exported(
     serve: ServeFixture, own_valkey: EmbeddedValkey, promtool: str
 ) -> None:
     server = serve(own_valkey.address)
     await eventually(server.is_ready)
-    samples = read(server)
-    assert (samples[of("pulseboard_redis_up")], samples[of("pulseboard_blind")]) == (1, 0)
-    assert samples[of("pulseboard_ready")] == 1
+    samples = scrape(server)
+    assert (
+        samples[sample_key("pulseboard_redis_up")],
+        samples[sample_key("pulseboard_blind")],
+    ) == (1, 0)
+    assert samples[sample_key("pulseboard_ready")] == 1
     own_valkey.stop()
-    await eventually(lambda: read(server)[of("pulseboard_redis_up")] == 0)
-    await eventually(lambda: read(server)[of("pulseboard_blind")] == 1)
-    samples = read(server)
-    assert samples[of("pulseboard_ready")] == 0
-    assert samples[of("pulseboard_clients")] == 0
-    assert samples[of("pulseboard_tasks")] > 3
-    assert samples[of("pulseboard_instances", state="unknown")] == len(EXPECTED)
-    assert not check(promtool, server.get("/metrics").content)
+    await eventually(lambda: scrape(server)[sample_key("pulseboard_redis_up")] == 0)
+    await eventually(lambda: scrape(server)[sample_key("pulseboard_blind")] == 1)
+    samples = scrape(server)
+    assert samples[sample_key("pulseboard_ready")] == 0
+    assert samples[sample_key("pulseboard_clients")] == 0
+    assert samples[sample_key("pulseboard_tasks")] > 3
+    assert samples[sample_key("pulseboard_instances", state="unknown")] == len(EXPECTED)
+    assert not check_format(promtool, server.get("/metrics").content)
 
 
-async def test_a_redis_that_hangs_is_told_in_time(
+async def test_hanging_redis_is_reported_as_down_within_the_time_limit(
     serve: ServeFixture, own_valkey: EmbeddedValkey
 ) -> None:
     server = serve(own_valkey.address)
@@ -232,25 +240,25 @@ async def test_a_redis_that_hangs_is_told_in_time(
     assert own_valkey.pid is not None
     os.kill(own_valkey.pid, signal.SIGSTOP)
     try:
-        assert read(server)[of("pulseboard_redis_up")] == 0
+        assert scrape(server)[sample_key("pulseboard_redis_up")] == 0
     finally:
         os.kill(own_valkey.pid, signal.SIGCONT)
 
 
-async def test_what_was_dropped_is_counted_by_reason(
-    server: Server, measure: Measure, raw: redis.Redis
+async def test_dropped_messages_are_counted_by_reason(
+    server: Server, publish_metrics: MetricsPublisher, raw: redis.Redis
 ) -> None:
-    measure({"a b": 1})
-    measure({"n": "5"})
-    measure({"good": 1})
-    await eventually(lambda: named(read(server), "pulseboard_service_good"))
-    samples = read(server)
-    assert samples[of("pulseboard_dropped_messages_total", reason="bad-name")] == 1
-    assert samples[of("pulseboard_dropped_messages_total", reason="wrong-type")] == 1
-    assert samples[of("pulseboard_dropped_messages_total", reason="too-deep")] == 0
+    publish_metrics({"a b": 1})
+    publish_metrics({"n": "5"})
+    publish_metrics({"good": 1})
+    await eventually(lambda: samples_of(scrape(server), "pulseboard_service_good"))
+    samples = scrape(server)
+    assert samples[sample_key("pulseboard_dropped_messages_total", reason="bad-name")] == 1
+    assert samples[sample_key("pulseboard_dropped_messages_total", reason="wrong-type")] == 1
+    assert samples[sample_key("pulseboard_dropped_messages_total", reason="too-deep")] == 0
 
 
-async def test_it_answers_to_get_and_head_alone(server: Server) -> None:
+async def test_only_get_and_head_are_allowed(server: Server) -> None:
     assert server.request("HEAD", "/metrics").status_code == 200
     assert server.request("POST", "/metrics").status_code == 405
 
@@ -263,7 +271,7 @@ def expose(*events: MetricEvent) -> bytes:
     )
 
 
-def test_names_that_would_meet_in_one_family_are_kept_apart(promtool: str) -> None:
+def test_metrics_with_colliding_names_get_separate_families(promtool: str) -> None:
     text = expose(
         MetricEvent("a", {"x.y": 1, "x_y": 2, "x": 3, "other": 9}),
         MetricEvent(
@@ -273,30 +281,41 @@ def test_names_that_would_meet_in_one_family_are_kept_apart(promtool: str) -> No
             "c", {"x": Distribution(1, 2.0), "x_count": 7, 'x{a.b="1"}': 8, 'x{a_b="1"}': 8}
         ),
     )
-    assert not check(promtool, text)
+    assert not check_format(promtool, text)
     values = sorted(value for value in parse(text.decode()).values())
     assert {1, 2, 3, 4, 5, 6, 7, 8, 9} <= set(values)
 
 
-def test_buckets_make_a_histogram_and_those_without_have_the_last_one(promtool: str) -> None:
+def test_distribution_without_buckets_gets_only_the_infinite_bucket(promtool: str) -> None:
     text = expose(
         MetricEvent("a", {"took": Distribution(3, 6.0, 1.0, 3.0, [(0.5, 0), (2.0, 2)])}),
         MetricEvent("b", {"took": Distribution(4, 8.0)}),
     )
-    assert not check(promtool, text)
+    assert not check_format(promtool, text)
     samples = parse(text.decode())
-    assert samples[of("pulseboard_service_took_bucket", service="a", instance="", le="2.0")] == 2
-    assert samples[of("pulseboard_service_took_bucket", service="a", instance="", le="+Inf")] == 3
-    assert samples[of("pulseboard_service_took_bucket", service="b", instance="", le="+Inf")] == 4
+    assert (
+        samples[sample_key("pulseboard_service_took_bucket", service="a", instance="", le="2.0")]
+        == 2
+    )
+    assert (
+        samples[sample_key("pulseboard_service_took_bucket", service="a", instance="", le="+Inf")]
+        == 3
+    )
+    assert (
+        samples[sample_key("pulseboard_service_took_bucket", service="b", instance="", le="+Inf")]
+        == 4
+    )
 
 
-WORDS = """x X xY total count sum bucket info created ms s milliseconds bits kilobytes gauge Counter histogram summary other
-events distribution service instance le quantile name 1 _ - / : . __ a.b aB HTTPServer days pounds ns"""
-words = st.sampled_from(WORDS.split())
-names = st.lists(words, min_size=1, max_size=4).map("".join) | st.lists(
-    words, min_size=1, max_size=4
+NAME_PARTS = """x X xY total count sum bucket info created ms s milliseconds bits kilobytes gauge Counter
+histogram summary other events distribution service instance le quantile name 1 _ - / : . __
+a.b aB HTTPServer days pounds ns
+"""
+name_parts = st.sampled_from(NAME_PARTS.split())
+names = st.lists(name_parts, min_size=1, max_size=4).map("".join) | st.lists(
+    name_parts, min_size=1, max_size=4
 ).map("_".join)
-labels = st.lists(words, min_size=1, max_size=2, unique=True).map(
+labels = st.lists(name_parts, min_size=1, max_size=2, unique=True).map(
     lambda keys: "{" + ",".join(f'{key}="v\\"\\n"' for key in keys) + "}"
 )
 
@@ -321,7 +340,7 @@ metric_values = (
 )
 
 
-@settings(deadline=None, max_examples=examples(60))  # each runs a program
+@settings(deadline=None, max_examples=examples(60))  # each example runs promtool
 @given(
     st.lists(
         st.tuples(
@@ -333,8 +352,8 @@ metric_values = (
         unique_by=lambda each: (each[0], each[2]),
     )
 )
-def test_whatever_they_are_called_promtool_has_no_objection(
-    promtool: str, told: list[tuple[str, dict[str, tuple[Any, bool]], str]]
+def test_promtool_accepts_every_valid_metric_name(
+    promtool: str, published: list[tuple[str, dict[str, tuple[Any, bool]], str]]
 ) -> None:
     events = [
         MetricEvent(
@@ -343,8 +362,8 @@ def test_whatever_they_are_called_promtool_has_no_objection(
             instance,
             kinds={name: "counter" for name, (_, counts) in metrics.items() if counts},
         )
-        for service, metrics, instance in told
+        for service, metrics, instance in published
     ]
     text = expose(*events)
-    assert not check(promtool, text)
+    assert not check_format(promtool, text)
     assert all(math.isfinite(value) for value in parse(text.decode()).values())

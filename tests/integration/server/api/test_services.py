@@ -1,4 +1,4 @@
-"""`GET /api/services` and `/api/services/{name}`: what a script learns of the board at one moment."""
+"""`GET /api/services` and `/api/services/{name}`: the board at one moment, for scripts."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ def services(server: Server) -> dict[str, Any]:
     return {service["name"]: service for service in server.get("/api/services").json()["services"]}
 
 
-async def test_every_service_stands_there_by_name_expected_or_not(
+async def test_every_service_is_listed_by_name_whether_expected_or_not(
     server: Server, publish: ExternalPublisher
 ) -> None:
     assert [*services(server)] == sorted(EXPECTED)
@@ -43,15 +43,15 @@ async def test_every_service_stands_there_by_name_expected_or_not(
     assert server.get("/api/services/another").json() == another
 
 
-async def test_each_instance_has_the_state_that_its_signs_of_life_give(
+async def test_state_of_each_instance_follows_from_its_signs_of_life(
     server: Server, raw: redis.Redis, prefix: str
 ) -> None:
-    says: dict[str, dict[str, Any]] = {
+    fields_by_instance: dict[str, dict[str, Any]] = {
         "a": {"heartbeat_s": 0.2},
         "b": {"heartbeat_s": 600},
         "c": {"stopped": True},
     }
-    for instance, more in says.items():
+    for instance, more in fields_by_instance.items():
         event = {
             "service": "balance-sync",
             "timestamp": 1,
@@ -75,7 +75,7 @@ async def test_each_instance_has_the_state_that_its_signs_of_life_give(
     )
 
 
-async def test_while_the_server_is_blind_every_state_is_unknown(
+async def test_every_state_is_unknown_while_the_server_is_blind(
     serve: ServeFixture, prefix: str
 ) -> None:
     with run_valkey() as valkey:
@@ -93,8 +93,11 @@ async def test_while_the_server_is_blind_every_state_is_unknown(
         assert (instance["state"], instance["status"]) == ("unknown", {"a": 1})
 
 
-async def test_a_service_that_nobody_knows_is_a_problem(server: Server) -> None:
-    for name, status, code in (("nobody", 404, "unknown-service"), ("No-Name", 400, "bad-name")):
+async def test_unknown_service_is_answered_with_a_problem(server: Server) -> None:
+    for name, status, code in (
+        ("unheard-of", 404, "unknown-service"),
+        ("No-Name", 400, "bad-name"),
+    ):
         answer = server.get(f"/api/services/{name}")
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert answer.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""A stop signal is heard by us and by whoever would have heard it without us."""
+"""A stop signal reaches our callback and the handlers of the host application."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pulseboard.server.hosting.signals import call_on_stop
 
 
 @pytest.fixture(autouse=True)
-def own_handlers() -> Iterator[None]:
+def restored_handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -28,103 +28,103 @@ def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.Abstrac
     return factory
 
 
-def test_a_loops_own_handler_is_called_too(
+def test_signal_handler_of_the_loop_is_called_too(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    async def host() -> None:
+    async def run_host_application() -> None:
         loop = asyncio.get_running_loop()
-        theirs, ours = asyncio.Event(), asyncio.Event()
-        loop.add_signal_handler(signal.SIGTERM, theirs.set)
+        host_handler, stop_requested = asyncio.Event(), asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, host_handler.set)
         try:
-            with call_on_stop(ours.set):
+            with call_on_stop(stop_requested.set):
                 os.kill(os.getpid(), signal.SIGTERM)
                 async with asyncio.timeout(5):
-                    await ours.wait()
-                    await theirs.wait()
+                    await stop_requested.wait()
+                    await host_handler.wait()
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(host())
+        runner.run(run_host_application())
 
 
-def test_a_plain_handler_is_called_too_and_is_back_afterwards(
+def test_handler_of_the_signal_module_is_called_too_and_restored_afterwards(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    observed_until: list[int] = []
+    received: list[int] = []
 
-    def theirs(number: int, _: object) -> None:
-        observed_until.append(number)
+    def host_handler(number: int, _: object) -> None:
+        received.append(number)
 
-    async def host() -> None:
-        ours = asyncio.Event()
-        with call_on_stop(ours.set):
+    async def run_host_application() -> None:
+        stop_requested = asyncio.Event()
+        with call_on_stop(stop_requested.set):
             os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.wait_for(ours.wait(), 5)
-        assert signal.getsignal(signal.SIGTERM) is theirs
+            await asyncio.wait_for(stop_requested.wait(), 5)
+        assert signal.getsignal(signal.SIGTERM) is host_handler
 
-    signal.signal(signal.SIGTERM, theirs)
+    signal.signal(signal.SIGTERM, host_handler)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(host())
-    assert observed_until == [signal.SIGTERM]
+        runner.run(run_host_application())
+    assert received == [signal.SIGTERM]
 
 
-async def test_whoever_of_two_goes_first_the_other_and_the_host_still_hear() -> None:
-    observed_until: list[str] = []
+async def test_signal_reaches_the_second_callback_and_the_host_after_the_first_is_removed() -> None:
+    received: list[str] = []
     done = asyncio.Event()
-    first, second = call_on_stop(lambda: observed_until.append("first")), call_on_stop(done.set)
-    signal.signal(signal.SIGTERM, lambda *_: observed_until.append("host"))
+    first, second = call_on_stop(lambda: received.append("first")), call_on_stop(done.set)
+    signal.signal(signal.SIGTERM, lambda *_: received.append("host"))
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(done.wait(), 5)
     second.__exit__(None, None, None)
-    assert observed_until == ["host"]
+    assert received == ["host"]
 
 
-async def test_a_handler_that_was_set_after_ours_stays() -> None:
-    def later(number: int, _: object) -> None:
-        """Whoever came after us."""
+async def test_handler_that_was_set_after_ours_stays() -> None:
+    def later_handler(number: int, _: object) -> None:
+        """Stand for a handler that the host application installs later."""
 
     signal.signal(signal.SIGTERM, lambda *_: None)
     with call_on_stop(lambda: None):
-        signal.signal(signal.SIGTERM, later)
-    assert signal.getsignal(signal.SIGTERM) is later
+        signal.signal(signal.SIGTERM, later_handler)
+    assert signal.getsignal(signal.SIGTERM) is later_handler
 
 
-async def test_a_signal_that_nobody_handles_is_left_to_the_system() -> None:
+async def test_signal_with_the_default_action_keeps_it() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with call_on_stop(lambda: None):
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_off_the_main_thread_nothing_is_touched() -> None:
+def test_no_handler_changes_outside_the_main_thread() -> None:
     seen: list[object] = []
 
-    async def host() -> None:
+    async def run_host_application() -> None:
         with call_on_stop(lambda: None):
             seen.append(signal.getsignal(signal.SIGINT))
 
     before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=asyncio.run, args=(host(),))
+    thread = threading.Thread(target=asyncio.run, args=(run_host_application(),))
     thread.start()
     thread.join(5)
     assert seen == [before]
 
 
-def test_a_signal_after_the_loop_was_closed_reaches_the_host() -> None:
-    observed_until: list[int] = []
-    left: list[object] = []
+def test_signal_after_the_end_of_the_loop_reaches_the_host_application() -> None:
+    received: list[int] = []
+    open_contexts: list[object] = []
 
-    async def host() -> None:
-        guest = call_on_stop(lambda: None)
-        guest.__enter__()  # and never left: the loop was stopped under it
-        left.append(guest)
+    async def run_host_application() -> None:
+        context = call_on_stop(lambda: None)
+        context.__enter__()  # it is never exited, as when the loop is stopped under it
+        open_contexts.append(context)
 
-    signal.signal(signal.SIGTERM, lambda number, _: observed_until.append(number))
+    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(host())
+    loop.run_until_complete(run_host_application())
     loop.close()
     signal.raise_signal(signal.SIGTERM)
-    assert observed_until == [signal.SIGTERM]
+    assert received == [signal.SIGTERM]

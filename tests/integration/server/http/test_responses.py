@@ -1,4 +1,4 @@
-"""The page and the plain answers: headers, caching, and errors that a program can read."""
+"""The page and simple responses: headers, caching, and machine-readable errors."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ PAGE = "<!doctype html><title>Background Services Monitor</title>"
 
 @pytest.fixture(scope="module")
 def server(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a built page, which these tests share since they only ask."""
+    """Run a server with a built page; the tests share it because they only read."""
     root = tmp_path_factory.mktemp("page")
     static = root / "static"
     assets = static / "services" / "assets"
@@ -35,7 +35,7 @@ def server(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> 
             yield server
 
 
-def test_the_page_is_served_with_headers_that_let_nothing_foreign_in(server: Server) -> None:
+def test_page_is_served_with_headers_that_forbid_foreign_content(server: Server) -> None:
     answer = server.get("/services")
     assert (answer.status_code, answer.text) == (200, PAGE)
     assert answer.headers["content-type"].startswith("text/html")
@@ -49,17 +49,20 @@ def test_the_page_is_served_with_headers_that_let_nothing_foreign_in(server: Ser
 
 
 @pytest.mark.parametrize(("path", "location"), [("/", "services"), ("/services/", "../services")])
-def test_what_is_not_quite_the_pages_address_leads_there_by_a_relative_one(
+def test_addresses_near_the_page_redirect_to_it_with_a_relative_location(
     server: Server, path: str, location: str
 ) -> None:
-    """A proxy that cuts a prefix off tells nobody, and from `/services/` the page's own relative addresses lead nowhere."""
+    """The server does not know a prefix that a proxy strips, so the location is relative.
+
+    From `/services/` the relative addresses in the page would be wrong.
+    """
     answer = server.get(path)
     assert answer.is_redirect
     assert answer.headers["location"] == location
 
 
-def test_what_is_named_by_its_content_is_kept_for_ever_and_nothing_else_is(server: Server) -> None:
-    """A new page under an old `/services/index.html` was not seen for a year."""
+def test_only_assets_with_a_content_hash_are_immutable(server: Server) -> None:
+    """Browsers kept an old `/services/index.html` for a year after the page had changed."""
     script = server.get("/services/assets/index-CqFl973_.js")
     assert script.status_code == 200
     assert "javascript" in script.headers["content-type"]
@@ -88,7 +91,7 @@ def test_what_is_named_by_its_content_is_kept_for_ever_and_nothing_else_is(serve
         "/api/stream/more",
     ],
 )
-def test_an_unknown_path_is_a_problem_document(server: Server, path: str) -> None:
+def test_unknown_path_is_answered_with_a_problem(server: Server, path: str) -> None:
     answer = server.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -99,7 +102,7 @@ def test_an_unknown_path_is_a_problem_document(server: Server, path: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/api/services/status", "/healthz", "/readyz", "/services"])
-def test_a_wrong_method_is_a_problem_document_that_names_the_right_one(
+def test_wrong_method_is_answered_with_a_problem_and_the_allowed_methods(
     server: Server, path: str
 ) -> None:
     answer = server.request("POST", path, content=b"{}")
@@ -110,15 +113,15 @@ def test_a_wrong_method_is_a_problem_document_that_names_the_right_one(
 
 
 @pytest.mark.parametrize("path", ["/api/services/status", "/healthz", "/readyz", "/services"])
-def test_whatever_can_be_read_answers_head(server: Server, path: str) -> None:
-    """RFC 9110, 9.1: GET and HEAD must be supported; a monitor asks with HEAD."""
+def test_every_readable_path_answers_head(server: Server, path: str) -> None:
+    """RFC 9110, 9.1: GET and HEAD must be supported; monitoring programs use HEAD."""
     answer = server.request("HEAD", path)
     assert answer.status_code == 200
     assert answer.content == b""
     assert answer.headers["content-type"] == server.get(path).headers["content-type"]
 
 
-def test_health_says_what_is_running(server: Server) -> None:
+def test_health_reports_the_version_and_the_counts(server: Server) -> None:
     health = server.health()
     assert health.pop("tasks") > 0
     assert abs(health.pop("now") - time.time() * 1000) < 60_000
@@ -135,7 +138,7 @@ def test_health_says_what_is_running(server: Server) -> None:
         assert server.get(path).headers["cache-control"] == "no-store"
 
 
-def test_a_fault_inside_is_a_problem_document_without_its_story(
+def test_internal_error_is_a_problem_that_hides_its_cause(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
@@ -150,12 +153,12 @@ def test_a_fault_inside_is_a_problem_document_without_its_story(
     assert "hunter2" in caplog.text
 
 
-def test_the_interface_describes_itself(server: Server) -> None:
+def test_openapi_document_lists_the_paths(server: Server) -> None:
     paths = server.get("/schema/openapi.json").json()["paths"]
     assert {"/api/services/status", "/healthz", "/readyz"} <= set(paths)
 
 
-def test_an_installation_without_its_page_says_how_to_get_it(
+def test_installation_without_the_page_explains_how_to_build_it(
     serve: ServeFixture, address: RedisAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page_module, "STATIC", tmp_path / "nothing")

@@ -1,4 +1,4 @@
-"""Whatever is published, no stream breaks: it is dropped, counted by reason, and told once."""
+"""Invalid messages break no stream: they are dropped, counted by reason, and logged once."""
 
 import json
 import logging
@@ -58,7 +58,7 @@ BAD: dict[str, list[tuple[str, str | bytes]]] = {
 }
 
 
-async def test_bad_publishes_are_dropped_counted_and_told_once_a_reason(
+async def test_invalid_messages_are_dropped_counted_and_logged_once_per_reason(
     server: Server,
     raw: redis.Redis,
     prefix: str,
@@ -68,7 +68,7 @@ async def test_bad_publishes_are_dropped_counted_and_told_once_a_reason(
     caplog.set_level(logging.WARNING, "pulseboard.rejections")
     async with (
         await server.open("/api/services/status/stream") as stream,
-        await server.open() as ours,
+        await server.open() as event_stream,
     ):
         await stream.next()
         for cases in BAD.values():
@@ -76,7 +76,7 @@ async def test_bad_publishes_are_dropped_counted_and_told_once_a_reason(
                 raw.publish(prefix + channel, payload)
         update = publish("balance-sync", fine=True)
         assert (await stream.next()).data == update
-        status = await ours.until(lambda message: message.event != "board")
+        status = await event_stream.until(lambda message: message.event != "board")
         assert (status.event, status.data["status"]) == ("status", {"fine": True})
     assert server.health()["dropped"] == {reason: len(cases) for reason, cases in BAD.items()}
     assert server.health()["instances"] == 1
@@ -87,7 +87,7 @@ async def test_bad_publishes_are_dropped_counted_and_told_once_a_reason(
         assert len(line) < 500
 
 
-async def test_odd_but_valid_publishes_arrive_as_they_are(
+async def test_unusual_but_valid_messages_arrive_unchanged(
     server: Server, raw: redis.Redis, prefix: str
 ) -> None:
     oddities = [
@@ -112,7 +112,7 @@ async def test_odd_but_valid_publishes_arrive_as_they_are(
             assert data == {"service": "balance-sync", "timestamp": 1, "status": status}
 
 
-async def test_what_others_write_into_the_feed_itself_breaks_no_stream(
+async def test_foreign_entries_in_the_redis_keys_do_not_break_a_stream(
     server: Server, raw: redis.Redis, namespace: str, publish: ExternalPublisher
 ) -> None:
     feed, heartbeats, board = (
@@ -142,12 +142,12 @@ async def test_what_others_write_into_the_feed_itself_breaks_no_stream(
 
 
 @pytest.mark.parametrize("key", ["feed", "heartbeats", "board"])
-async def test_a_key_of_a_wrong_type_blinds_the_server_but_does_not_end_it(
+async def test_server_survives_a_redis_key_of_a_wrong_type(
     server: Server, raw: redis.Redis, namespace: str, key: str
 ) -> None:
     name = f"{{{namespace}}}:{key}"
     raw.delete(name)
-    raw.set(name, "not ours")
+    raw.set(name, "wrong type")
     raw.client_kill_filter(_type="normal", skipme=True)
     if key != "board":
         await eventually(lambda: not server.is_ready())

@@ -1,4 +1,4 @@
-"""Readers that are slow, dead or many change nothing for the others."""
+"""Slow, dead or many clients do not affect other clients."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.hub.ring import MAX_BYTES
 
 
-async def test_a_frozen_reader_costs_no_memory_delays_nobody_and_is_let_go(
+async def test_frozen_client_uses_no_memory_delays_no_other_and_is_closed(
     serve: ServeFixture, address: RedisAddress, http: Any, raw: redis.Redis, prefix: str
 ) -> None:
     any_server = serve(address, http=http, write_deadline_s=0.5)
@@ -37,11 +37,12 @@ async def test_a_frozen_reader_costs_no_memory_delays_nobody_and_is_let_go(
             )
             await publishing
         await eventually(lambda: any_server.health()["clients"] == 0)
-        # What was sent before it was let go is what the sockets' buffers and one write hold, not all there was.
-        assert len(await asyncio.to_thread(_drain, frozen)) < 6_000_000
+        # Before the server closed it, the client was sent what the socket buffers and one write
+        # hold, not all 9 MB.
+        assert len(await asyncio.to_thread(_read_until_closed, frozen)) < 6_000_000
 
 
-def _drain(sock: socket.socket) -> bytes:
+def _read_until_closed(sock: socket.socket) -> bytes:
     sock.settimeout(5)
     read = b""
     try:
@@ -52,18 +53,18 @@ def _drain(sock: socket.socket) -> bytes:
     return read
 
 
-async def test_a_slow_reader_that_fell_behind_gets_it_all_or_is_told(
+async def test_slow_client_receives_or_counts_every_event_that_it_missed(
     any_server: Server, raw: redis.Redis, prefix: str
 ) -> None:
-    """40 MB go by while it does not read: more than the ring holds."""
+    """40 MB are published while the client does not read: more than the ring holds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", any_server.port, limit=4_096)
     stream = Stream(reader, writer)
     async with stream:
         await stream.request("/api/stream")
         assert (await stream.next()).event == "board"
         batch = MAX_BYTES // 30_000 // 3
-        for turn in range(4):
-            await asyncio.to_thread(publish_large, raw, prefix, batch, turn * batch)
+        for round_number in range(4):
+            await asyncio.to_thread(publish_large, raw, prefix, batch, round_number * batch)
         last = 4 * batch - 1
         await eventually(
             lambda: (
@@ -71,28 +72,28 @@ async def test_a_slow_reader_that_fell_behind_gets_it_all_or_is_told(
                 and any_server.runtime.hub.ring.first > 0
             )
         )
-        seen: list[tuple[str | None, Any]] = []
+        received: list[tuple[str | None, Any]] = []
         async with asyncio.timeout(20):
             while (
-                not seen
-                or not _shows(seen[-1], last)
-                or "skipped" not in [event for event, _ in seen]
+                not received
+                or not _contains_number(received[-1], last)
+                or "skipped" not in [event for event, _ in received]
             ):
                 message = await stream.next()
-                seen.append((message.event, message.data))
-        events = [event for event, _ in seen]
+                received.append((message.event, message.data))
+        events = [event for event, _ in received]
         assert events[events.index("skipped") + 1] == "board"
-        # Each event was shown or counted.
-        counted = sum(data["skipped"]["status"] for event, data in seen if event == "skipped")
+        # Each event was delivered or counted as skipped.
+        counted = sum(data["skipped"]["status"] for event, data in received if event == "skipped")
         assert counted + events.count("status") == last + 1
 
 
-def _shows(message: tuple[str | None, Any], number: int) -> bool:
+def _contains_number(message: tuple[str | None, Any], number: int) -> bool:
     event, data = message
     return event in ("board", "status") and f'"n": {number},' in str(data).replace("'", '"')
 
 
-async def test_two_hundred_readers_all_see_the_same(
+async def test_two_hundred_clients_receive_the_same_updates(
     server: Server, publish: ExternalPublisher
 ) -> None:
     streams = await asyncio.gather(
@@ -110,7 +111,7 @@ async def test_two_hundred_readers_all_see_the_same(
     await eventually(lambda: server.health()["clients"] == 0)
 
 
-async def test_an_update_reaches_an_open_stream_without_waiting_for_anything(
+async def test_update_reaches_an_open_stream_without_delay(
     server: Server, publish: ExternalPublisher
 ) -> None:
     async with await server.open("/api/services/status/stream") as stream:
@@ -119,6 +120,5 @@ async def test_an_update_reaches_an_open_stream_without_waiting_for_anything(
         for n in range(20):
             publish("balance-sync", n=n)
             await stream.next()
-        assert (
-            time.monotonic() - started < 5
-        )  # one that waited for a tick of any clock here would take 20 of them
+        # If each update waited for a periodic timer of the server, 20 updates would take longer.
+        assert time.monotonic() - started < 5

@@ -1,4 +1,4 @@
-"""`GET /api/stream`: the board, then all that happens; and what was missed, after a reconnect."""
+"""`GET /api/stream`: the board, then every event; after a reconnect, the missed events."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.sdk.service import Service
 
 
-async def test_the_board_comes_first_and_then_each_status(
+async def test_stream_begins_with_the_board_and_continues_with_each_status(
     any_server: Server, publish: ExternalPublisher
 ) -> None:
     publish("report", n=0)
@@ -37,7 +37,7 @@ async def test_the_board_comes_first_and_then_each_status(
         assert int(status.id.split("-")[0]) >= instance["seen"]
 
 
-async def test_a_service_of_the_sdk_comes_beats_and_says_goodbye(
+async def test_stream_shows_start_heartbeats_and_graceful_stop_of_a_service(
     server: Server, address: RedisAddress, namespace: str, prefix: str
 ) -> None:
     async with await server.open() as stream:
@@ -62,10 +62,10 @@ async def test_a_service_of_the_sdk_comes_beats_and_says_goodbye(
         assert bye.data["stopped"] is True
 
 
-async def test_one_who_asks_for_one_service_is_told_of_nobody_elses_beats(
+async def test_stream_of_one_service_has_no_heartbeats_of_other_services(
     server: Server, address: RedisAddress, namespace: str, prefix: str
 ) -> None:
-    """Live, and when it comes back: who else is alive is not for it."""
+    """The filter applies to live heartbeats and to the heartbeats after a reconnect."""
     where: Any = {
         "redis_url": address.url,
         "namespace": namespace,
@@ -78,11 +78,11 @@ async def test_one_who_asks_for_one_service_is_told_of_nobody_elses_beats(
         Service("zeta", **where),
     ):
         await eventually(lambda: server.health()["instances"] == 3)
-        async with await server.open() as everybody:
-            told: set[str] = set()
-            while told != {"balance-sync", "report", "zeta"}:
-                heartbeats = await everybody.until(lambda message: message.event == "heartbeats")
-                told |= {service for service, *_ in heartbeats.data["heartbeats"]}
+        async with await server.open() as unfiltered:
+            services_seen: set[str] = set()
+            while services_seen != {"balance-sync", "report", "zeta"}:
+                heartbeats = await unfiltered.until(lambda message: message.event == "heartbeats")
+                services_seen |= {service for service, *_ in heartbeats.data["heartbeats"]}
         async with await server.open("/api/stream?services=balance-sync,unheard-of") as stream:
             live = [
                 await stream.until(lambda message: message.event == "heartbeats") for _ in range(8)
@@ -90,17 +90,19 @@ async def test_one_who_asks_for_one_service_is_told_of_nobody_elses_beats(
         async with await server.open(
             f"/api/stream?services=balance-sync&since={live[-1].id}"
         ) as stream:
-            back = await stream.next()
+            resumed = await stream.next()
         async with await server.open("/api/stream?services=unheard-of") as stream:
-            nobody = await stream.until(lambda message: message.event == "heartbeats")
+            empty = await stream.until(lambda message: message.event == "heartbeats")
     assert {
         tuple(heartbeat[:2]) for heartbeats in live for heartbeat in heartbeats.data["heartbeats"]
     } == {("balance-sync", 'o"]}ne')}
-    assert [heartbeat[:2] for heartbeat in back.data["heartbeats"]] == [["balance-sync", 'o"]}ne']]
-    assert (nobody.data["heartbeats"], nobody.data["observed_until"] > 0) == ([], True)
+    assert [heartbeat[:2] for heartbeat in resumed.data["heartbeats"]] == [
+        ["balance-sync", 'o"]}ne']
+    ]
+    assert (empty.data["heartbeats"], empty.data["observed_until"] > 0) == ([], True)
 
 
-async def test_pings_come_in_the_rhythm_that_the_board_declares(
+async def test_pings_arrive_at_the_interval_that_the_board_declares(
     serve: ServeFixture, address: RedisAddress
 ) -> None:
     server = serve(address, ping_s=0.1)
@@ -113,7 +115,7 @@ async def test_pings_come_in_the_rhythm_that_the_board_declares(
 
 class TestResume:
     @pytest.mark.parametrize("how", ["header", "query"])
-    async def test_what_was_missed_follows_once(
+    async def test_missed_events_follow_once(
         self, any_server: Server, publish: ExternalPublisher, how: str
     ) -> None:
         async with await any_server.open() as stream:
@@ -135,7 +137,7 @@ class TestResume:
         assert [message.event for message in messages[:2]] == ["heartbeats", "ping"]
         assert [message.data["status"]["n"] for message in messages[2:]] == [2, 3, 4, 5]
 
-    async def test_the_header_wins_over_the_older_address(
+    async def test_last_event_id_header_has_precedence_over_the_older_query_parameter(
         self, server: Server, publish: ExternalPublisher
     ) -> None:
         async with await server.open() as stream:
@@ -150,9 +152,9 @@ class TestResume:
             assert status.data["status"] == {"n": 2}
 
     @pytest.mark.parametrize(
-        "since", ["1-0", "99999999999999-7"], ids=["forgotten", "of another Redis"]
+        "since", ["1-0", "99999999999999-7"], ids=["trimmed", "of another Redis"]
     )
-    async def test_an_id_that_nobody_knows_is_answered_with_a_reset_and_the_board(
+    async def test_unknown_id_is_answered_with_a_reset_and_the_board(
         self, any_server: Server, publish: ExternalPublisher, since: str
     ) -> None:
         publish("balance-sync", n=1)
@@ -163,7 +165,7 @@ class TestResume:
         assert reset.data["reason"]
         assert board.data["instances"][0]["status"] == {"n": 1}
 
-    async def test_a_reader_that_reconnects_all_the_time_misses_nothing(
+    async def test_client_that_reconnects_repeatedly_misses_no_event(
         self, server: Server, publish: ExternalPublisher
     ) -> None:
         seen: list[int] = []
@@ -192,7 +194,7 @@ class TestResume:
         assert seen == list(range(300))
 
 
-async def test_filters_leave_only_what_was_asked_for(
+async def test_filters_select_services_and_kinds(
     server: Server, publish: ExternalPublisher
 ) -> None:
     async with await server.open("/api/stream?services=report,balance-sync&kinds=status") as stream:
@@ -204,7 +206,7 @@ async def test_filters_leave_only_what_was_asked_for(
         assert [status.data["service"] for status in statuses] == ["report", "balance-sync"]
 
 
-async def test_a_question_that_cannot_be_meant_is_a_problem_document(server: Server) -> None:
+async def test_invalid_query_is_answered_with_a_problem(server: Server) -> None:
     for query, code, named in (
         ("kinds=status,nonsense", "unknown-kind", "nonsense"),
         ("kinds=" + "x" * 5_000, "unknown-kind", "xxx"),
@@ -221,10 +223,10 @@ async def test_a_question_that_cannot_be_meant_is_a_problem_document(server: Ser
         assert len(answer.content) < 1_000
 
 
-async def test_two_requests_sent_at_once_are_answered_one_after_the_other(
+async def test_pipelined_requests_are_answered_in_order(
     server: Server, publish: ExternalPublisher
 ) -> None:
-    """The stream took the state of the connection's latest request for its own, and wrote without chunks."""
+    """The stream used the state of the latest request on its connection and wrote no chunks."""
     paths = ("/api/services/status/stream", "/healthz")
     pipelined = "".join(f"Host: localhost\r\n\r\nGET {path} HTTP/1.1\r\n" for path in paths)
     async with await server.open("/healthz", head=pipelined) as stream:
@@ -234,13 +236,11 @@ async def test_two_requests_sent_at_once_are_answered_one_after_the_other(
         assert "balanceSync" in (await stream.next()).data
         update = publish("balance-sync", n=1)
         assert (await stream.next()).data == update
-    # And it is the stream that must hear of the end of the connection, not only the request that waits behind it.
+    # The stream must notice the end of the connection, not only the request that waits behind it.
     await eventually(lambda: server.health()["clients"] == 0)
 
 
-async def test_a_body_that_is_sent_along_does_no_harm(
-    any_server: Server, publish: ExternalPublisher
-) -> None:
+async def test_request_body_is_ignored(any_server: Server, publish: ExternalPublisher) -> None:
     async with await any_server.open(head="Content-Length: 300000\r\n") as stream:
         stream.send(b"x" * 300_000)
         await stream.next()
@@ -251,7 +251,7 @@ async def test_a_body_that_is_sent_along_does_no_harm(
     await eventually(lambda: any_server.health()["clients"] == 0)
 
 
-async def test_a_head_without_an_end_is_cut_off(server: Server) -> None:
+async def test_endless_request_head_is_rejected(server: Server) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /api/stream HTTP/1.1\r\nX: ")
     with contextlib.suppress(ConnectionError):

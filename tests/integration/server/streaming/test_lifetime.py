@@ -1,4 +1,4 @@
-"""Streams do not live for ever, and nobody misses anything for it."""
+"""Streams end after their lifetime, and clients that resume miss no event."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from pulseboard.bus.connection.address import RedisAddress
 COUNT = 60
 
 
-async def test_a_reader_that_goes_on_where_its_stream_ended_misses_nothing(
+async def test_client_that_resumes_after_the_end_of_its_stream_misses_no_event(
     serve: ServeFixture, address: RedisAddress, publish: ExternalPublisher
 ) -> None:
     server = serve(address, stream_lifetime_s=0.3, ping_s=0.02)
@@ -21,24 +21,26 @@ async def test_a_reader_that_goes_on_where_its_stream_ended_misses_nothing(
             await asyncio.sleep(0.02)
 
     publishing = asyncio.create_task(publish_all())
-    told: list[int] = []
+    numbers: list[int] = []
     ends, path, seen = 0, "/api/stream", ""
-    while not told or told[-1] < COUNT:
+    while not numbers or numbers[-1] < COUNT:
         async with await server.open(path) as stream:
             for message in await stream.rest():
                 seen = message.id or seen
                 if message.event == "status":
-                    told.append(message.data["status"]["n"])
+                    numbers.append(message.data["status"]["n"])
                 assert message.event != "reset"
         assert message.event == "bye"
         assert message.retry is not None
         ends, path = ends + 1, f"/api/stream?since={seen}"
     await publishing
-    assert told[told.index(min(told)) :] == list(range(min(told), COUNT + 1))
+    assert numbers[numbers.index(min(numbers)) :] == list(range(min(numbers), COUNT + 1))
     assert ends >= 3
 
 
-async def test_the_seeds_stream_ends_too(serve: ServeFixture, address: RedisAddress) -> None:
+async def test_status_stream_has_the_same_lifetime(
+    serve: ServeFixture, address: RedisAddress
+) -> None:
     server = serve(address, stream_lifetime_s=0.3, ping_s=0.02)
     await eventually(server.is_ready)
     async with await server.open("/api/services/status/stream") as stream:

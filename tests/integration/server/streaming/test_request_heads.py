@@ -1,4 +1,4 @@
-"""A connection has to say what it wants: one that does not within its time is closed, and no other."""
+"""The server closes a connection whose request head is incomplete after HEAD_MAX_S."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uvicorn_protocol, "HEAD_MAX_S", 0.3)
 
 
@@ -29,7 +29,7 @@ async def connect(
 
 
 async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send one more line of a head whenever it might have been forgotten, until the other side has enough."""
+    """Send one line of a head every 0.05 s until the server closes the connection."""
     with contextlib.suppress(ConnectionError):
         while not reader.at_eof():
             writer.write(b"X: x\r\n")
@@ -39,7 +39,7 @@ async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 @pytest.mark.parametrize("first", [b"", b"G", HEAD])
-async def test_a_head_that_does_not_come_to_its_end_is_waited_for_only_so_long(
+async def test_connection_with_an_incomplete_head_is_closed_after_the_limit(
     server: Server, first: bytes
 ) -> None:
     async with connect(server) as (reader, writer), asyncio.timeout(LIMIT_S):
@@ -50,8 +50,10 @@ async def test_a_head_that_does_not_come_to_its_end_is_waited_for_only_so_long(
             assert await reader.read() == b""
 
 
-async def test_an_empty_line_after_an_answer_does_not_hold_the_connection(server: Server) -> None:
-    """It ended uvicorn's wait for the next request, and began none of ours."""
+async def test_empty_line_after_a_response_does_not_keep_the_connection_open(
+    server: Server,
+) -> None:
+    """The line ended the keep-alive timeout of uvicorn but did not start our limit."""
     async with connect(server) as (reader, writer), asyncio.timeout(LIMIT_S):
         writer.write(HEAD + b"\r\n")
         await reader.readuntil(b"}}")
@@ -59,27 +61,27 @@ async def test_an_empty_line_after_an_answer_does_not_hold_the_connection(server
         assert await reader.read() == b""
 
 
-async def test_each_request_has_its_own_time(
+async def test_time_limit_applies_to_each_request(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uvicorn_protocol, "HEAD_MAX_S", 1.5)
     async with connect(server) as (reader, writer), asyncio.timeout(LIMIT_S):
         for _ in range(2):
             writer.write(HEAD)
-            await asyncio.sleep(0.8)  # within its time, but together beyond it
+            await asyncio.sleep(0.8)  # each head is within the limit, both together exceed it
             writer.write(b"\r\n")
             assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_stream_goes_on(server: Server, publish: ExternalPublisher) -> None:
+async def test_time_limit_does_not_end_a_stream(server: Server, publish: ExternalPublisher) -> None:
     async with (
         await server.open("/api/services/status/stream") as stream,
         await server.open() as other,
     ):
         await stream.next()
-        waited = asyncio.create_task(asyncio.sleep(0.5))
+        limit_exceeded = asyncio.create_task(asyncio.sleep(0.5))
         await other.next()
-        await waited
+        await limit_exceeded
         await eventually(lambda: server.health()["clients"] == 2)
         update = publish("balance-sync", n=1)
         assert (await stream.next()).data == update

@@ -1,4 +1,4 @@
-"""Coming back: on any server, from the ring or from Redis, each event once; or a reset that says why not."""
+"""Resume on any server, from the ring or Redis: each event once, or a reset with its reason."""
 
 import asyncio
 import contextlib
@@ -39,10 +39,10 @@ async def read_status(stream: Stream, count: int) -> list[Message]:
     return [await stream.until(is_status) for _ in range(count)]
 
 
-async def ids_of(
+async def publish_and_collect_ids(
     server: Server, publish: ExternalPublisher, count: int, first: int = 0
 ) -> list[str]:
-    """Publish so many events and return their ids."""
+    """Publish `count` events and return their ids."""
     async with await server.open() as stream:
         await stream.next()
         for n in range(first, first + count):
@@ -53,31 +53,31 @@ async def ids_of(
 
 
 @pytest.fixture
-def nothing_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let servers start with the last event alone in their ring, so that what was missed must be read from Redis."""
+def ring_of_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start servers with one event in their ring, so that missed events are read from Redis."""
     monkeypatch.setattr(queries, "RECENT_MAX", 1)
 
 
 @pytest.fixture
-async def fresh(
+async def fresh_server(
     server: Server,
     publish: ExternalPublisher,
     serve: ServeFixture,
     address: RedisAddress,
     http: Any,
-    nothing_read_ahead: None,
+    ring_of_one_event: None,
 ) -> tuple[list[str], Server]:
-    """The ids of ten events, and a server that started after them: its ring holds none."""
-    ids = await ids_of(server, publish, 10)
+    """Return the ids of ten events and a server that started after them."""
+    ids = await publish_and_collect_ids(server, publish, 10)
     other = serve(address, http=http)
     await eventually(other.is_ready)
     return ids, other
 
 
-async def test_a_server_that_started_since_resumes_from_redis(
-    fresh: tuple[list[str], Server], publish: ExternalPublisher
+async def test_server_that_started_later_resumes_from_redis(
+    fresh_server: tuple[list[str], Server], publish: ExternalPublisher
 ) -> None:
-    ids, other = fresh
+    ids, other = fresh_server
     async with await other.open(f"/api/stream?since={ids[3]}") as stream:
         first = [await stream.next() for _ in range(8)]
         publish("balance-sync", n=10)
@@ -87,10 +87,10 @@ async def test_a_server_that_started_since_resumes_from_redis(
     assert live.data["status"] == {"n": 10}
 
 
-async def test_the_seeds_stream_resumes_from_redis_as_well(
-    fresh: tuple[list[str], Server], publish: ExternalPublisher
+async def test_status_stream_resumes_from_redis_too(
+    fresh_server: tuple[list[str], Server], publish: ExternalPublisher
 ) -> None:
-    ids, other = fresh
+    ids, other = fresh_server
     async with await other.open(
         "/api/services/status/stream", head=f"Last-Event-ID: {ids[6]}\r\n"
     ) as stream:
@@ -102,10 +102,10 @@ async def test_the_seeds_stream_resumes_from_redis_as_well(
     assert set(live.data) == {"service", "timestamp", "status"}
 
 
-async def test_one_that_missed_nothing_is_sent_nothing_twice(
-    fresh: tuple[list[str], Server], publish: ExternalPublisher
+async def test_client_that_missed_no_event_receives_no_event_twice(
+    fresh_server: tuple[list[str], Server], publish: ExternalPublisher
 ) -> None:
-    ids, other = fresh
+    ids, other = fresh_server
     async with await other.open(f"/api/stream?since={ids[-1]}") as stream:
         publish("balance-sync", n=10)
         messages = [await stream.next() for _ in range(3)]
@@ -113,14 +113,14 @@ async def test_one_that_missed_nothing_is_sent_nothing_twice(
     assert "board" not in [message.event for message in messages]
 
 
-async def test_a_crowd_that_comes_back_after_a_restart_asks_redis_nothing(
+async def test_clients_that_return_after_a_restart_cause_no_reads_from_redis(
     server: Server,
     publish: ExternalPublisher,
     serve: ServeFixture,
     address: RedisAddress,
     raw: redis.Redis,
 ) -> None:
-    ids = await ids_of(server, publish, 10)
+    ids = await publish_and_collect_ids(server, publish, 10)
     other = serve(address)
     await eventually(other.is_ready)
     raw.config_resetstat()
@@ -138,11 +138,11 @@ async def test_a_crowd_that_comes_back_after_a_restart_asks_redis_nothing(
     assert "cmdstat_xrange" not in stats
 
 
-@pytest.mark.usefixtures("nothing_read_ahead")
-async def test_filters_hold_for_what_is_read_from_redis(
+@pytest.mark.usefixtures("ring_of_one_event")
+async def test_filters_apply_to_events_that_are_read_from_redis(
     server: Server, publish: ExternalPublisher, serve: ServeFixture
 ) -> None:
-    (start,) = await ids_of(server, publish, 1)
+    (start,) = await publish_and_collect_ids(server, publish, 1)
     for n in range(1, 7):
         publish("report" if n % 2 else "balance-sync", n=n)
     publish("report", n=7)
@@ -155,26 +155,31 @@ async def test_filters_hold_for_what_is_read_from_redis(
         assert numbers(await read_status(stream, 4)) == [1, 3, 5, 7]
 
 
-@pytest.mark.parametrize("way", ["?since={}", "?lastEventId={}", "header", "seed"])
+@pytest.mark.parametrize("source", ["?since={}", "?lastEventId={}", "header", "status stream"])
 @pytest.mark.parametrize(
     "since", ["yesterday", "1-0\r\nevil: 1", "9" * 400, "1-0-0", "-1", "1-0", "99999999999999-7"]
 )
-async def test_no_id_whatever_it_is_gives_a_silent_gap_or_an_error(
-    server: Server, publish: ExternalPublisher, raw: redis.Redis, keys: Keys, since: str, way: str
+async def test_invalid_or_trimmed_id_gives_a_reset_and_never_an_error(
+    server: Server,
+    publish: ExternalPublisher,
+    raw: redis.Redis,
+    keys: Keys,
+    since: str,
+    source: str,
 ) -> None:
-    """An EventSource takes an error for the last word and never comes back."""
-    await ids_of(server, publish, 3)
+    """An EventSource that receives an error response never reconnects."""
+    await publish_and_collect_ids(server, publish, 3)
     raw.xtrim(keys.feed, maxlen=2, approximate=False)
     head, path = "", "/api/stream"
-    if way.startswith("?"):
-        path += way.format(quote(since))
+    if source.startswith("?"):
+        path += source.format(quote(since))
     else:
         head = f"Last-Event-ID: {since.splitlines()[0]}\r\n"
-        path = "/api/services/status/stream" if way == "seed" else path
+        path = "/api/services/status/stream" if source == "status stream" else path
     async with await server.open(path, head=head) as stream:
         assert stream.status == 200
         first = await stream.next()
-        if way == "seed":
+        if source == "status stream":
             assert "balanceSync" in first.data
         else:
             assert (first.event, bool(first.data["reason"])) == ("reset", True)
@@ -183,23 +188,23 @@ async def test_no_id_whatever_it_is_gives_a_silent_gap_or_an_error(
         await stream.until(lambda message: message.data.get("status") == {"n": 3})
 
 
-async def test_what_was_trimmed_is_a_reset(
-    fresh: tuple[list[str], Server], raw: redis.Redis, keys: Keys
+async def test_trimmed_id_gives_a_reset(
+    fresh_server: tuple[list[str], Server], raw: redis.Redis, keys: Keys
 ) -> None:
-    ids, other = fresh
+    ids, other = fresh_server
     raw.xtrim(keys.feed, maxlen=5, approximate=False)
     async with await other.open(f"/api/stream?since={ids[3]}") as stream:
         assert [(await stream.next()).event for _ in range(2)] == ["reset", "board"]
-    # What stands in for EventSource repeats the older address, and adds where it is.
+    # The page's replacement for EventSource repeats the old URL and adds its position.
     for query in (f"since={ids[5]}", f"since={ids[3]}&lastEventId={ids[5]}"):
         async with await other.open(f"/api/stream?{query}") as stream:
             assert [message.id for message in await read_status(stream, 4)] == ids[6:]
 
 
-async def test_more_than_is_worth_reading_is_a_reset(
-    fresh: tuple[list[str], Server], monkeypatch: pytest.MonkeyPatch
+async def test_more_missed_events_than_the_limit_give_a_reset(
+    fresh_server: tuple[list[str], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids, other = fresh
+    ids, other = fresh_server
     monkeypatch.setattr(resume, "MAX_EVENTS", 5)
     async with await other.open(f"/api/stream?since={ids[3]}") as stream:
         reset = await stream.until(lambda message: message.event in ("status", "reset"))
@@ -209,21 +214,23 @@ async def test_more_than_is_worth_reading_is_a_reset(
         assert [message.id for message in await read_status(stream, 5)] == ids[5:]
 
 
-async def test_a_crowd_that_comes_back_at_once_gets_all_of_it_each(
-    fresh: tuple[list[str], Server], publish: ExternalPublisher
+async def test_clients_that_return_together_each_receive_all_missed_events(
+    fresh_server: tuple[list[str], Server], publish: ExternalPublisher
 ) -> None:
-    ids, other = fresh
+    ids, other = fresh_server
 
-    async def come_back(since: int) -> list[str | None]:
+    async def resume_from(since: int) -> list[str | None]:
         async with await other.open(f"/api/stream?since={ids[since]}") as stream:
             return [message.id for message in await read_status(stream, 9 - since)]
 
-    places = [n % 9 for n in range(90)]
-    assert await asyncio.gather(*map(come_back, places)) == [ids[place + 1 :] for place in places]
+    positions = [n % 9 for n in range(90)]
+    assert await asyncio.gather(*map(resume_from, positions)) == [
+        ids[position + 1 :] for position in positions
+    ]
 
 
-def fill(raw: redis.Redis, prefix: str, count: int) -> Callable[[], None]:
-    """Return what publishes so many large events."""
+def large_publisher(raw: redis.Redis, prefix: str, count: int) -> Callable[[], None]:
+    """Return a function that publishes `count` events of 30 kB."""
 
     def publish() -> None:
         with raw.pipeline(transaction=False) as pipeline:
@@ -239,7 +246,7 @@ def fill(raw: redis.Redis, prefix: str, count: int) -> Callable[[], None]:
     return publish
 
 
-async def test_a_reader_that_is_slow_to_take_what_it_missed_gets_it_and_one_that_is_frozen_is_let_go(
+async def test_slow_client_receives_a_long_replay_and_frozen_client_is_closed(
     server: Server,
     publish: ExternalPublisher,
     serve: ServeFixture,
@@ -247,9 +254,9 @@ async def test_a_reader_that_is_slow_to_take_what_it_missed_gets_it_and_one_that
     prefix: str,
     http: Any,
 ) -> None:
-    """12 MB were missed: more than all buffers on the way hold."""
-    (start,) = await ids_of(server, publish, 1, first=-1)
-    await asyncio.to_thread(fill(raw, prefix, 400))
+    """The client missed 12 MB: more than all buffers between server and client hold."""
+    (start,) = await publish_and_collect_ids(server, publish, 1, first=-1)
+    await asyncio.to_thread(large_publisher(raw, prefix, 400))
     await eventually(
         lambda: server.get("/api/services/status").json()["balanceSync"].get("n") == 399
     )
@@ -265,26 +272,27 @@ async def test_a_reader_that_is_slow_to_take_what_it_missed_gets_it_and_one_that
         async with Stream(reader, writer) as slow:
             await slow.request(f"/api/stream?since={start}")
             assert numbers(await read_status(slow, 400)) == list(range(400))
-        # What is left is the connection that health is asked on.
+        # The remaining connection is the one that reads /healthz.
         await eventually(lambda: len(other.connections) <= 1)
 
 
-async def test_a_reader_that_hangs_up_while_its_past_is_read_leaves_nothing_behind_though_the_driver_loses_that(
-    fresh: tuple[list[str], Server],
+async def test_disconnect_during_a_replay_leaves_no_task_when_redis_py_swallows_the_cancellation(
+    fresh_server: tuple[list[str], Server],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Before Python 3.12 `wait_for` in redis-py loses a cancellation that comes with the answer (cpython #86296).
+    """Before Python 3.12 `wait_for` in redis-py can lose a cancellation (cpython #86296).
 
-    What went on then waited for room on a connection that was gone, and the server for it when it was to end.
+    This happens when the cancellation arrives together with the reply. The replay went on and
+    waited for room on a closed connection, and the server waited for the replay when it stopped.
     """
-    ids, other = fresh
+    ids, other = fresh_server
     monkeypatch.setattr("pulseboard.bus.feed.replay.PAGE", 3)
     replay: Any = other.runtime.hub._replay
     read: Any = replay._script
     reading = threading.Event()
 
-    async def lose(**arguments: Any) -> object:
+    async def swallow_cancellation(**arguments: Any) -> object:
         answer = await read(**arguments)
         reading.set()
         with contextlib.suppress(asyncio.CancelledError):
@@ -292,7 +300,7 @@ async def test_a_reader_that_hangs_up_while_its_past_is_read_leaves_nothing_behi
         return answer
 
     before = other.health()["tasks"]
-    monkeypatch.setattr(replay, "_script", lose)
+    monkeypatch.setattr(replay, "_script", swallow_cancellation)
     async with await other.open(f"/api/stream?since={ids[0]}"):
         await asyncio.to_thread(reading.wait, LIMIT_S)
     await eventually(lambda: other.health()["tasks"] == before)

@@ -1,4 +1,4 @@
-"""The seed's three endpoints, as its own page uses them (seed, sections 6 and 7)."""
+"""The status stream and its snapshot (original specification, sections 6 and 7)."""
 
 import asyncio
 import itertools
@@ -35,7 +35,7 @@ async def test_snapshot_holds_the_last_status_of_each_service(
     await eventually(lambda: server.get("/api/services/status").json() == expected)
 
 
-async def test_stream_has_the_seeds_headers(any_server: Server) -> None:
+async def test_stream_has_the_specified_headers(any_server: Server) -> None:
     async with await any_server.open(PATH) as stream:
         assert stream.status == 200
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -44,7 +44,7 @@ async def test_stream_has_the_seeds_headers(any_server: Server) -> None:
         assert stream.headers["x-accel-buffering"] == "no"
 
 
-async def test_first_message_is_the_snapshot_and_then_comes_every_update_as_it_was_published(
+async def test_stream_begins_with_the_snapshot_and_continues_with_unchanged_updates(
     any_server: Server, publish: ExternalPublisher
 ) -> None:
     async with await any_server.open(PATH) as stream:
@@ -60,7 +60,7 @@ async def test_first_message_is_the_snapshot_and_then_comes_every_update_as_it_w
             assert list(message.data) == ["service", "timestamp", "status"]
 
 
-async def test_a_burst_of_a_thousand_publishes_arrives_whole_and_in_order(
+async def test_burst_of_a_thousand_messages_arrives_completely_and_in_order(
     any_server: Server, publish: ExternalPublisher
 ) -> None:
     async with await any_server.open(PATH) as stream:
@@ -71,7 +71,7 @@ async def test_a_burst_of_a_thousand_publishes_arrives_whole_and_in_order(
         )
 
 
-async def test_heartbeats_keep_a_quiet_stream_open(
+async def test_keep_alive_comments_keep_a_quiet_stream_open(
     serve: ServeFixture, address: RedisAddress
 ) -> None:
     server = serve(address, keepalive_s=0.1)
@@ -81,7 +81,7 @@ async def test_heartbeats_keep_a_quiet_stream_open(
             comments += (await stream.next(comments=True)).comment == "heartbeat"
 
 
-async def test_who_hangs_up_is_cleaned_up_after(
+async def test_server_forgets_clients_that_disconnect(
     any_server: Server, publish: ExternalPublisher
 ) -> None:
     streams = [await any_server.open(path) for path in (PATH, PATH, "/api/stream", "/api/stream")]
@@ -93,10 +93,10 @@ async def test_who_hangs_up_is_cleaned_up_after(
     await eventually(lambda: any_server.get("/api/services/status").json()["balanceSync"])
 
 
-async def test_an_http_1_0_client_gets_plain_bytes_to_the_end_of_the_connection(
+async def test_http_1_0_client_receives_bytes_without_chunks_until_the_connection_ends(
     any_server: Server, publish: ExternalPublisher
 ) -> None:
-    """It knows no chunks: their sizes stood between the messages."""
+    """HTTP/1.0 has no chunks: their sizes appeared between the messages."""
     async with await any_server.open(PATH, version="1.0") as stream:
         assert "transfer-encoding" not in stream.headers
         assert stream.headers["connection"] == "close"
@@ -105,17 +105,17 @@ async def test_an_http_1_0_client_gets_plain_bytes_to_the_end_of_the_connection(
         assert (await stream.next()).data == update
 
 
-async def test_head_answers_with_the_head_alone(any_server: Server) -> None:
+async def test_head_request_is_answered_without_a_body(any_server: Server) -> None:
     for path in (PATH, "/api/stream"):
         async with await any_server.open(path, method="HEAD") as stream:
             assert stream.status == 200
             assert stream.headers["content-type"].startswith("text/event-stream")
-            await stream.request("/healthz", method="GET")  # the connection stays of use
+            await stream.request("/healthz", method="GET")  # the connection stays usable
             assert stream.status == 200
     assert any_server.health()["clients"] == 0
 
 
-async def test_a_stream_is_only_read(any_server: Server) -> None:
+async def test_other_methods_than_get_and_head_are_rejected(any_server: Server) -> None:
     for method, path in itertools.product(("POST", "PUT", "DELETE"), (PATH, "/api/stream")):
         answer = any_server.request(method, path)
         assert answer.status_code == 405
