@@ -1,4 +1,4 @@
-"""The package's front door, and that of the server."""
+"""The public names of the package and of the server."""
 
 import subprocess
 import sys
@@ -9,13 +9,13 @@ import pulseboard
 from pulseboard import server
 
 
-def test_all_is_sorted_and_everything_in_it_is_there() -> None:
+def test_all_is_sorted_and_every_name_in_it_exists() -> None:
     assert pulseboard.__all__ == sorted(pulseboard.__all__)
     for name in pulseboard.__all__:
         assert getattr(pulseboard, name) is not None
 
 
-def test_whatever_is_importable_by_a_public_name_is_in_all() -> None:
+def test_every_public_name_is_in_all() -> None:
     public = {
         name
         for name, value in vars(pulseboard).items()
@@ -24,7 +24,7 @@ def test_whatever_is_importable_by_a_public_name_is_in_all() -> None:
     assert public == set(pulseboard.__all__)
 
 
-def test_the_servers_all_is_sorted_and_everything_in_it_is_there() -> None:
+def test_all_of_the_server_is_sorted_and_every_name_in_it_exists() -> None:
     assert server.__all__ == sorted(server._MODULES)
     for name in server.__all__:
         assert getattr(server, name).__name__ == name
@@ -32,6 +32,9 @@ def test_the_servers_all_is_sorted_and_everything_in_it_is_there() -> None:
         server.Nonsense  # noqa: B018
 
 
-def test_a_module_of_the_server_comes_without_the_web_framework() -> None:
-    code = "import sys, pulseboard.server.version; assert not {'litestar', 'uvicorn'} & set(sys.modules)"
+def test_module_of_the_server_is_imported_without_the_web_framework() -> None:
+    code = (
+        "import sys, pulseboard.server.version;"
+        "assert not {'litestar', 'uvicorn'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, the environment or `pulseboard.toml` is one clear line and exit code 2."""
+"""Errors in options, environment or `pulseboard.toml` give one clear line and exit code 2."""
 
 import builtins
 import socket
@@ -14,29 +14,31 @@ from pulseboard.cli.app import run
 from pulseboard.server.settings import Settings
 from pulseboard.server.version import VERSION
 
-Say = Callable[..., str]
+RunRefused = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    # Whatever these tests say, none of them gets as far as a Redis of this machine.
-    monkeypatch.setattr("pulseboard.cli.serve.serve", lambda *_: pytest.fail("it began to serve"))
+    # No test may get as far as serving, or it would use a Redis of this machine.
+    monkeypatch.setattr(
+        "pulseboard.cli.serve.serve", lambda *_: pytest.fail("the command began to serve")
+    )
 
 
 @pytest.fixture
-def complaint(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Run a command that must be refused, and return the one line that says why."""
+def error_of(capsys: pytest.CaptureFixture[str]) -> RunRefused:
+    """Run a command that must be refused, and return its one line of error."""
 
     def refused(*arguments: str) -> str:
         assert run(arguments) == 2
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert said.err.startswith("pulseboard: ")
-        assert said.err.count("\n") == 1
-        assert "Traceback" not in said.err
-        return said.err
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith("pulseboard: ")
+        assert output.err.count("\n") == 1
+        assert "Traceback" not in output.err
+        return output.err
 
     return refused
 
@@ -45,23 +47,23 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> Say:
 def test_help_lists_every_setting_with_its_variable_and_default(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Square brackets are markup to Rich: all of the variables and defaults were swallowed."""
+    """Rich took square brackets for markup and removed all variables and defaults."""
     assert run([command, "--help"]) == 0
-    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    output = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for name, field in Settings.model_fields.items():
-        assert f"--{name.replace('_', '-')} " in said
+        assert f"--{name.replace('_', '-')} " in output
         variable = "REDIS_URL" if name == "redis_url" else f"PULSEBOARD_{name.upper()}"
-        assert f"[env: {variable}]" in said
+        assert f"[env: {variable}]" in output
         if isinstance(field.default, int | float | str) and field.default is not False:
-            assert f"[default: {field.default}]" in said
+            assert f"[default: {field.default}]" in output
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--help"]):
         assert run(arguments) == 0
-        said = capsys.readouterr().out
-        assert "serve" in said
-        assert "demo" in said
+        output = capsys.readouterr().out
+        assert "serve" in output
+        assert "demo" in output
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,10 +101,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_bad_command_line_says_what_is_bad(
-    complaint: Say, arguments: list[str], named: str
+def test_error_of_a_wrong_command_line_names_the_wrong_part(
+    error_of: RunRefused, arguments: list[str], named: str
 ) -> None:
-    assert named in complaint(*arguments)
+    assert named in error_of(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +118,14 @@ def test_a_bad_command_line_says_what_is_bad(
         ("REDIS_PORT", "x", "REDIS_PORT"),
     ],
 )
-def test_a_bad_variable_says_which(
-    complaint: Say, monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
+def test_error_of_a_wrong_environment_variable_names_it(
+    error_of: RunRefused, monkeypatch: pytest.MonkeyPatch, name: str, value: str, named: str
 ) -> None:
     monkeypatch.setenv(name, value)
     assert (
-        named in complaint("serve", "--port", "0")
+        named in error_of("serve", "--port", "0")
         if name != "PULSEBOARD_PORT"
-        else complaint("serve")
+        else error_of("serve")
     )
 
 
@@ -139,14 +141,16 @@ def test_a_bad_variable_says_which(
         (b"expect = [3]", "expect"),
     ],
 )
-def test_a_bad_file_says_what_is_bad(complaint: Say, text: bytes, named: str) -> None:
+def test_error_of_a_wrong_configuration_file_names_the_wrong_part(
+    error_of: RunRefused, text: bytes, named: str
+) -> None:
     Path("pulseboard.toml").write_bytes(text)
-    assert named in complaint("serve")
+    assert named in error_of("serve")
 
 
-def test_a_dotenv_that_cannot_be_read_says_so(complaint: Say) -> None:
+def test_error_of_an_unreadable_dotenv_file_names_it(error_of: RunRefused) -> None:
     Path(".env").write_bytes(b'A="\xff"')
-    assert ".env" in complaint("serve")
+    assert ".env" in error_of("serve")
 
 
 @pytest.mark.parametrize(
@@ -162,8 +166,8 @@ def test_a_dotenv_that_cannot_be_read_says_so(complaint: Say) -> None:
         "redis://[user:geheim@host",
     ],
 )
-def test_a_bad_redis_url_is_refused_without_printing_its_password(
-    complaint: Say, monkeypatch: pytest.MonkeyPatch, url: str
+def test_wrong_redis_url_is_refused_without_printing_its_password(
+    error_of: RunRefused, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     for given in ("flag", "environment", "file"):
         if given == "environment":
@@ -171,11 +175,13 @@ def test_a_bad_redis_url_is_refused_without_printing_its_password(
         if given == "file":
             monkeypatch.delenv("REDIS_URL")
             Path("pulseboard.toml").write_text(f'redis_url = "{url}"')
-        said = complaint("serve", "--port", "0", *(["--redis-url", url] if given == "flag" else []))
-        assert "REDIS_URL" in said
-        assert "heim" not in said
+        output = error_of(
+            "serve", "--port", "0", *(["--redis-url", url] if given == "flag" else [])
+        )
+        assert "REDIS_URL" in output
+        assert "heim" not in output
     Path("pulseboard.toml").write_text(f'redis_url = ["{url}"]')
-    assert "heim" not in complaint("serve")
+    assert "heim" not in error_of("serve")
 
 
 def test_settings_do_not_show_the_password_of_redis() -> None:
@@ -183,22 +189,22 @@ def test_settings_do_not_show_the_password_of_redis() -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "demo"])
-def test_a_taken_port_says_so(complaint: Say, command: str) -> None:
+def test_error_of_a_used_port_names_address_and_option(error_of: RunRefused, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = complaint(command, "--port", str(port))
-    assert f"127.0.0.1:{port} is used by another program" in said
-    assert "--port" in said
+        output = error_of(command, "--port", str(port))
+    assert f"127.0.0.1:{port} is used by another program" in output
+    assert "--port" in output
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])
 @pytest.mark.parametrize("command", ["serve", "demo"])
-def test_an_address_that_others_can_reach_is_refused_without_a_login(
-    complaint: Say, command: str, host: str
+def test_address_reachable_by_others_is_refused_without_a_login(
+    error_of: RunRefused, command: str, host: str
 ) -> None:
-    said = complaint(command, "--host", host)
-    assert host in said
-    assert "--insecure-no-auth" in said
+    output = error_of(command, "--host", host)
+    assert host in output
+    assert "--insecure-no-auth" in output
 
 
 class TestPrecedence:
@@ -216,24 +222,24 @@ class TestPrecedence:
         monkeypatch.setenv("PULSEBOARD_EXPECT", " c , d,")
         assert Settings.load().expect == ("c", "d")
 
-    def test_redis_url_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_redis_url_has_the_same_precedence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         Path("pulseboard.toml").write_text('redis_url = "redis://file"')
         assert Settings.load().address.host == "file"
-        monkeypatch.setenv("REDIS_HOST", "seeds")
+        monkeypatch.setenv("REDIS_HOST", "redis-host")
         assert Settings.load().address.host == "file"
         monkeypatch.setenv("REDIS_URL", "redis://environment")
         assert Settings.load().address.host == "environment"
         assert Settings.load(redis_url="redis://flag").address.host == "flag"
 
-    def test_every_setting_is_a_flag_that_arrives(
+    def test_every_setting_can_be_given_as_an_option(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        arrived: list[Settings] = []
+        received: list[Settings] = []
 
-        def note(settings: Settings, **_: object) -> None:
-            arrived.append(settings)
+        def record(settings: Settings, **_: object) -> None:
+            received.append(settings)
 
-        monkeypatch.setattr("pulseboard.cli.serve.run_serve", note)
+        monkeypatch.setattr("pulseboard.cli.serve.run_serve", record)
         given: dict[str, Any] = {
             "host": "127.0.0.2",
             "port": 1,
@@ -268,16 +274,16 @@ class TestPrecedence:
             )
             arguments += [f"--{name.replace('_', '-')}", *text]
         assert run(["serve", *arguments]) == 0
-        assert arrived[0].model_dump() == given
+        assert received[0].model_dump() == given
 
 
 @pytest.mark.parametrize("missing", ["typer", "litestar", "pydantic_settings"])
-def test_a_missing_extra_says_what_to_install(
+def test_missing_extra_is_answered_with_the_install_command(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = builtins.__import__
 
-    def without(name: str, *more: Any, **other: Any) -> Any:
+    def import_without(name: str, *more: Any, **other: Any) -> Any:
         if name.partition(".")[0] == missing:
             raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
         return real(name, *more, **other)
@@ -286,14 +292,14 @@ def test_a_missing_extra_says_what_to_install(
         name for name in sys.modules if name.startswith(("pulseboard.cli.", "pulseboard.server"))
     ]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(builtins, "__import__", import_without)
     monkeypatch.setattr(
         sys, "argv", ["pulseboard", "serve", "--port", "0", "--redis-url", "redis://127.0.0.1:1"]
     )
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert ended.value.code == 2
-    assert missing in said
-    assert "pip install" in said
-    assert said.count("\n") == 1
+    assert missing in output
+    assert "pip install" in output
+    assert output.count("\n") == 1

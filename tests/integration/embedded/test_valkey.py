@@ -1,4 +1,4 @@
-"""The embedded Valkey: ours alone, there when it says so, gone with us, and back after a crash."""
+"""The embedded Valkey: it is private, ends with its parent, and restarts after a crash."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ from pulseboard.embedded.valkey import EmbeddedValkey, find_binary
 from pulseboard.server.settings import Settings
 from pulseboard.wire.errors import ConfigError
 
-HOLD = """
+HOLDER = """
 import sys, time
 from pathlib import Path
 from pulseboard.embedded.valkey import EmbeddedValkey
@@ -39,10 +39,10 @@ with EmbeddedValkey(Path(sys.argv[1]), port=int(sys.argv[2])) as valkey:
 """
 
 
-def until(holds: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], failure: str, within_s: float = 10.0) -> None:
     deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, what
+    while not condition():
+        assert time.monotonic() < deadline, failure
         time.sleep(0.01)
 
 
@@ -53,10 +53,10 @@ def is_running(pid: int) -> bool:
     return bool(state.strip()) and not state.startswith("Z")
 
 
-def hold(folder: Path, port: int) -> tuple[subprocess.Popen[str], int]:
-    """Run one in a program of its own, until its input ends."""
+def start_holder(folder: Path, port: int) -> tuple[subprocess.Popen[str], int]:
+    """Run an embedded Valkey in another program, until the input of that program ends."""
     program = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder), str(port)],
+        [sys.executable, "-c", HOLDER, str(folder), str(port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -65,7 +65,7 @@ def hold(folder: Path, port: int) -> tuple[subprocess.Popen[str], int]:
     return program, int(program.stdout.readline())
 
 
-def test_it_answers_as_soon_as_it_is_entered_and_is_gone_when_left(tmp_path: Path) -> None:
+def test_server_answers_inside_the_context_and_stops_at_its_end(tmp_path: Path) -> None:
     with EmbeddedValkey(tmp_path / "data", port=free_port()) as valkey:
         with redis.Redis(port=valkey.address.port) as client:
             assert client.ping()
@@ -77,7 +77,7 @@ def test_it_answers_as_soon_as_it_is_entered_and_is_gone_when_left(tmp_path: Pat
     valkey.stop()
 
 
-def test_what_it_held_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_data_survives_a_restart(tmp_path: Path) -> None:
     port = free_port()
     for expected in (None, b"1"):
         with EmbeddedValkey(tmp_path, port=port), redis.Redis(port=port) as client:
@@ -85,25 +85,28 @@ def test_what_it_held_is_there_after_a_restart(tmp_path: Path) -> None:
             client.set("kept", 1)
 
 
-def test_its_data_is_for_its_owner_only(tmp_path: Path) -> None:
+def test_data_directory_is_accessible_to_its_owner_only(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "data"
-    folder.mkdir(parents=True, mode=0o755)  # by somebody's `mkdir -p`, before us
+    folder.mkdir(parents=True, mode=0o755)  # as an earlier `mkdir -p` of the user makes it
     with EmbeddedValkey(folder, port=free_port()):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
-def test_it_dies_with_its_parent_however_that_ends(tmp_path: Path, kind: signal.Signals) -> None:
-    program, pid = hold(tmp_path, free_port())
+def test_server_ends_with_its_parent(tmp_path: Path, kind: signal.Signals) -> None:
+    program, pid = start_holder(tmp_path, free_port())
     with program:
         program.send_signal(kind)
         program.wait()
-        until(lambda: not is_running(pid), "an orphan was left")
+        until(lambda: not is_running(pid), "the server outlived its parent")
 
 
-def test_ctrl_c_reaches_the_program_and_not_the_valkey_under_it(tmp_path: Path) -> None:
-    """A terminal sends SIGINT to the whole foreground group; the program still needs its Redis to say goodbye."""
-    program, pid = hold(tmp_path, free_port())
+def test_ctrl_c_reaches_the_program_and_not_its_valkey(tmp_path: Path) -> None:
+    """A terminal sends SIGINT to the whole foreground process group.
+
+    The program still needs its Redis for its graceful stop.
+    """
+    program, pid = start_holder(tmp_path, free_port())
     assert program.stdout is not None
     assert os.getpgid(pid) == pid != os.getpgid(program.pid)
     with program:
@@ -113,7 +116,7 @@ def test_ctrl_c_reaches_the_program_and_not_the_valkey_under_it(tmp_path: Path) 
     assert not is_running(pid)
 
 
-def test_after_a_crash_it_is_started_again_with_its_data(
+def test_server_restarts_with_its_data_after_a_crash(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
@@ -132,13 +135,13 @@ def test_after_a_crash_it_is_started_again_with_its_data(
                 except redis.ConnectionError:
                     return False
 
-            until(is_back, "it did not come back")
+            until(is_back, "the server did not restart")
         assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
         assert "exit code -9" in caplog.records[0].getMessage()
 
 
-def test_a_stop_in_the_middle_of_a_restart_leaves_nothing_running(tmp_path: Path) -> None:
-    """The restart after a crash could come after the stop, and what it started stayed."""
+def test_stop_during_a_restart_leaves_no_process(tmp_path: Path) -> None:
+    """The restart after a crash could happen after the stop, and its process stayed."""
     started: list[int] = []
     real = process.spawn
 
@@ -164,8 +167,11 @@ def test_a_stop_in_the_middle_of_a_restart_leaves_nothing_running(tmp_path: Path
     assert [pid for pid in started if is_running(pid)] == []
 
 
-def test_another_server_at_the_port_is_not_taken_for_ours(tmp_path: Path) -> None:
-    """Two commands started at once: the second saw the first's answer, and then tried to start its own for ever."""
+def test_other_server_at_the_port_is_not_mistaken_for_ours(tmp_path: Path) -> None:
+    """Of two commands started together, the second received a reply of the first one's server.
+
+    It then tried to start its own server for ever.
+    """
     with EmbeddedValkey(tmp_path / "one", port=free_port()) as first:
         second = EmbeddedValkey(tmp_path / "two", port=first.address.port)
         with pytest.raises(ConfigError, match=r"did not start: .*Failed listening on port"):
@@ -174,7 +180,7 @@ def test_another_server_at_the_port_is_not_taken_for_ours(tmp_path: Path) -> Non
         assert is_running(first.pid)
 
 
-def test_two_with_the_same_data_at_once_end_as_one(tmp_path: Path) -> None:
+def test_only_one_of_several_concurrent_starts_on_one_directory_succeeds(tmp_path: Path) -> None:
     port = free_port()
     valkeys = [EmbeddedValkey(tmp_path, port=port) for _ in range(3)]
     outcomes: list[str] = []
@@ -200,50 +206,52 @@ def test_two_with_the_same_data_at_once_end_as_one(tmp_path: Path) -> None:
             valkey.stop()
 
 
-def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+def test_impossible_data_directory_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be started"):
         EmbeddedValkey(tmp_path / "file" / "data", port=free_port()).start()
 
 
-def test_a_platform_without_a_binary_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_on_a_platform_without_a_binary_suggests_redis_url(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "sparc")
     with pytest.raises(ConfigError, match="set REDIS_URL"):
         find_binary()
 
 
-class TestWhichRedis:
-    """`provide_redis`: the one that was named, the one that is there, or one of our own."""
+class TestProvideRedis:
+    """`provide_redis`: the configured Redis, the running Redis, or an embedded Valkey."""
 
     @pytest.fixture
     def port(self, monkeypatch: pytest.MonkeyPatch) -> int:
-        """The default port, moved to where nobody is."""
+        """Replace the default port by an unused one."""
         port = free_port()
         monkeypatch.setattr("pulseboard.bus.connection.address.DEFAULT_PORT", port)
-        # Bound as a default when the class was made.
+        # The class has the old port as the default of a parameter.
         real = EmbeddedValkey
         monkeypatch.setattr(cli_redis, "EmbeddedValkey", lambda folder: real(folder, port=port))
         return port
 
-    def test_nothing_named_and_nothing_there_starts_one_and_says_so(
+    def test_embedded_valkey_starts_without_configuration_and_without_a_running_redis(
         self, port: int, tmp_path: Path
     ) -> None:
-        with provide_redis(Settings.load(data_dir=tmp_path)) as (settings, said):
+        with provide_redis(Settings.load(data_dir=tmp_path)) as (settings, description):
             assert settings.redis_url == f"redis://127.0.0.1:{port}"
-            assert said.startswith(f"redis://127.0.0.1:{port} (embedded Valkey")
-            assert str(tmp_path) in said
+            assert description.startswith(f"redis://127.0.0.1:{port} (embedded Valkey")
+            assert str(tmp_path) in description
             with redis.Redis(port=port) as client:
                 assert client.ping()
         assert not answers(RedisAddress(host="127.0.0.1", port=port))
 
-    def test_one_that_is_there_is_used(self, port: int, tmp_path: Path) -> None:
+    def test_running_redis_at_the_default_port_is_used(self, port: int, tmp_path: Path) -> None:
         with (
-            EmbeddedValkey(tmp_path / "theirs", port=port),
-            provide_redis(Settings.load(data_dir=tmp_path / "ours")) as (settings, said),
+            EmbeddedValkey(tmp_path / "running", port=port),
+            provide_redis(Settings.load(data_dir=tmp_path / "embedded")) as (settings, description),
         ):
             assert settings.redis_url == f"redis://localhost:{port}"
-            assert "found there" in said
-            assert not (tmp_path / "ours").exists()
+            assert "found there" in description
+            assert not (tmp_path / "embedded").exists()
 
     @pytest.mark.parametrize(
         ("name", "value", "url"),
@@ -257,7 +265,7 @@ class TestWhichRedis:
             ("REDIS_PORT", "7001", "redis://localhost:7001"),
         ],
     )
-    def test_one_that_was_named_is_used_even_if_it_is_not_there(
+    def test_configured_redis_is_used_even_when_it_does_not_run(
         self,
         port: int,
         tmp_path: Path,
@@ -267,32 +275,32 @@ class TestWhichRedis:
         url: str,
     ) -> None:
         monkeypatch.setenv(name, value)
-        with provide_redis(Settings.load(data_dir=tmp_path)) as (_, said):
-            assert said.startswith(url)
-            assert "geheim" not in said
+        with provide_redis(Settings.load(data_dir=tmp_path)) as (_, description):
+            assert description.startswith(url)
+            assert "geheim" not in description
         assert list(tmp_path.iterdir()) == []
 
-    def test_ours_is_stopped_when_the_command_fails(self, port: int, tmp_path: Path) -> None:
+    def test_embedded_valkey_stops_when_the_command_fails(self, port: int, tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError), provide_redis(Settings.load(data_dir=tmp_path)):
             raise ZeroDivisionError
         assert not answers(RedisAddress(host="127.0.0.1", port=port))
 
-    def test_a_port_taken_by_something_else_is_one_clear_line(
+    def test_port_used_by_another_program_is_a_config_error(
         self, port: int, tmp_path: Path
     ) -> None:
         with socket.create_server(("127.0.0.1", port)) as other:
 
-            def talk() -> None:
+            def answer_like_http() -> None:
                 connection, _ = other.accept()
                 with connection:
                     connection.recv(100)
                     connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-            talking = threading.Thread(target=talk)
-            talking.start()
+            answering = threading.Thread(target=answer_like_http)
+            answering.start()
             with (
                 pytest.raises(ConfigError, match="does not answer like Redis"),
                 provide_redis(Settings.load(data_dir=tmp_path)),
             ):
                 pass
-            talking.join(5)
+            answering.join(5)

@@ -1,4 +1,4 @@
-"""One supervised child: when it is started again, and what is shown of its output."""
+"""One supervised child: its restarts, and the part of its output that is shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console
 
 
 @contextlib.asynccontextmanager
-async def keeping(code: str, out: Output, backoff: Backoff = QUICK) -> AsyncIterator[Child]:
+async def run_child(code: str, out: Output, backoff: Backoff = QUICK) -> AsyncIterator[Child]:
     child = Child(ChildSpec("child", program(code)), os.environ, Console(out, 5), backoff)
     task = asyncio.create_task(child.run_until_stopped())
     try:
@@ -26,9 +26,9 @@ async def keeping(code: str, out: Output, backoff: Backoff = QUICK) -> AsyncIter
         await asyncio.wait_for(task, 5)
 
 
-async def test_crashing_child_is_started_after_longer_and_longer_pauses() -> None:
+async def test_crashing_child_is_restarted_after_growing_delays() -> None:
     out = Output()
-    async with keeping("raise SystemExit(3)", out):
+    async with run_child("raise SystemExit(3)", out):
         await out.until("child", "starting", times=4)
     assert [re.sub(r".* in ", "", line) for line in out.lines("child")][:4] == [
         "0.05 s",
@@ -39,13 +39,15 @@ async def test_crashing_child_is_started_after_longer_and_longer_pauses() -> Non
     assert out.lines("child")[0].startswith("ended with code 3")
 
 
-async def test_child_that_was_healthy_for_long_starts_over_with_the_first_pause() -> None:
+async def test_delay_starts_again_after_a_healthy_period() -> None:
     out = Output()
-    async with keeping("raise SystemExit(3)", out, Backoff(first_s=0.05, longest_s=9, healthy_s=0)):
+    async with run_child(
+        "raise SystemExit(3)", out, Backoff(first_s=0.05, longest_s=9, healthy_s=0)
+    ):
         await out.until("child", "restarting in 0.05 s", times=3)
 
 
-async def test_program_that_does_not_exist_is_said_and_tried_again() -> None:
+async def test_missing_program_is_reported_and_retried() -> None:
     out = Output()
     child = Child(ChildSpec("child", ["no-such-program"]), os.environ, Console(out, 5), QUICK)
     task = asyncio.create_task(child.run_until_stopped())
@@ -54,15 +56,15 @@ async def test_program_that_does_not_exist_is_said_and_tried_again() -> None:
     await asyncio.wait_for(task, 5)
 
 
-async def test_output_is_aligned_bounded_and_cannot_drive_the_terminal() -> None:
+async def test_output_is_aligned_bounded_and_without_control_characters() -> None:
     out = Output()
     code = r"import sys; sys.stdout.write('x' * 5_000_000 + '\n\x1b[2Jred\x07\r\n\xff\nlast')"
     tracemalloc.start()
-    async with keeping(code, out):
+    async with run_child(code, out):
         await out.until("child", "ended with code 0")
-    _, most_bytes = tracemalloc.get_traced_memory()
+    _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most_bytes < 1_000_000
+    assert peak_bytes < 1_000_000
     lines = out.lines("child")
     assert lines[0] == "x" * 500 + " [cut]"
     assert lines[1] == "?[2Jred?"
@@ -70,18 +72,19 @@ async def test_output_is_aligned_bounded_and_cannot_drive_the_terminal() -> None
     assert all(row.startswith("child | ") for row in out.getvalue().splitlines())
 
 
-async def test_end_of_a_child_is_noticed_though_a_grandchild_holds_its_output() -> None:
+async def test_end_of_a_child_is_noticed_while_a_grandchild_keeps_its_output_open() -> None:
     out = Output()
-    sleeper = "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])"  # for longer than LIMIT_S
+    # The grandchild sleeps for longer than LIMIT_S.
+    sleeper = "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'])"
     try:
-        async with keeping(f"import subprocess, sys; print({sleeper}.pid)", out):
+        async with run_child(f"import subprocess, sys; print({sleeper}.pid)", out):
             await out.until("child", "ended with code 0")
     finally:
         for line in filter(str.isdigit, out.lines("child")):
             os.kill(int(line), signal.SIGKILL)
 
 
-async def test_terminal_that_went_away_stops_nobody() -> None:
+async def test_closed_terminal_does_not_stop_the_console() -> None:
     out = Output()
     console = Console(out, 5)
     out.close()

@@ -1,4 +1,4 @@
-"""A staff of children: who ends when, and what a signal does."""
+"""A supervisor of several children: the order in which they stop, and signals."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from tests.support.children import QUICK, Output, program
 from pulseboard.supervision.child import Child, ChildSpec, Console
 from pulseboard.supervision.supervisor import _signals_set, run_supervised
 
-STUBBORN = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', os.getpid()); time.sleep(60)"
+STUBBORN = (
+    "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    " print('up', os.getpid()); time.sleep(60)"
+)
 SLOW = (
-    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('bye'), sys.exit()));"
+    "import signal, sys, time;"
+    "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('bye'), sys.exit()));"
     "print('up', flush=True); time.sleep(60)"
 )
 
 
-def hire(out: Output, **codes: str) -> list[Child]:
+def make_children(out: Output, **codes: str) -> list[Child]:
     console = Console(out, max(map(len, codes)))
     return [
         Child(ChildSpec(name, program(code)), os.environ, console, QUICK)
@@ -28,62 +32,68 @@ def hire(out: Output, **codes: str) -> list[Child]:
     ]
 
 
-def keep(
-    staff: Sequence[Child],
+def start_supervisor(
+    children: Sequence[Child],
     out: Output,
     stop: asyncio.Event,
     grace_s: float = 5,
     first: Sequence[Child] = (),
 ) -> asyncio.Task[int]:
     return asyncio.create_task(
-        run_supervised(staff, Console(out, 5), stop, name="boss", grace_s=grace_s, first=first),
-        name="staff",
+        run_supervised(
+            children, Console(out, 5), stop, name="supervisor", grace_s=grace_s, first=first
+        ),
+        name="supervise children",
     )
 
 
 async def test_child_that_ignores_sigterm_is_killed() -> None:
     out, stop = Output(), asyncio.Event()
-    staff = keep(hire(out, stubborn=STUBBORN), out, stop, grace_s=0.3)
+    supervisor = start_supervisor(make_children(out, stubborn=STUBBORN), out, stop, grace_s=0.3)
     await out.until("stubborn", "up")
     pid = int(out.lines("stubborn")[0].split()[1])
     stop.set()
-    assert await asyncio.wait_for(staff, 5) == 0
+    assert await asyncio.wait_for(supervisor, 5) == 0
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-async def test_those_who_go_first_have_ended_before_the_others_are_asked() -> None:
+async def test_first_children_have_ended_before_the_others_are_terminated() -> None:
     out, stop = Output(), asyncio.Event()
-    first, second = hire(out, first=SLOW, second=SLOW)
-    staff = keep([second, first], out, stop, first=[first])
+    first, second = make_children(out, first=SLOW, second=SLOW)
+    supervisor = start_supervisor([second, first], out, stop, first=[first])
     await out.until("first", "up")
     await out.until("second", "up")
     stop.set()
-    assert await asyncio.wait_for(staff, 10) == 0
-    said = [
+    assert await asyncio.wait_for(supervisor, 10) == 0
+    order = [
         row.split(" | ")[0].strip() for row in out.getvalue().splitlines() if row.endswith("| bye")
     ]
-    assert said == ["first", "second"]
+    assert order == ["first", "second"]
 
 
-async def test_one_that_refuses_its_options_stops_all() -> None:
+async def test_child_that_rejects_its_options_stops_all_children() -> None:
     out = Output()
-    staff = keep(hire(out, steady=SLOW, wrong="raise SystemExit(2)"), out, asyncio.Event())
-    assert await asyncio.wait_for(staff, 10) == 2
-    assert "wrong rejected its options, so all processes stop" in out.lines("boss")
+    supervisor = start_supervisor(
+        make_children(out, steady=SLOW, wrong="raise SystemExit(2)"), out, asyncio.Event()
+    )
+    assert await asyncio.wait_for(supervisor, 10) == 2
+    assert "wrong rejected its options, so all processes stop" in out.lines("supervisor")
 
 
-async def test_a_second_signal_kills_who_is_left() -> None:
+async def test_second_signal_kills_the_remaining_children() -> None:
     out = Output()
-    staff = keep(hire(out, stubborn=STUBBORN), out, asyncio.Event(), grace_s=60)
+    supervisor = start_supervisor(
+        make_children(out, stubborn=STUBBORN), out, asyncio.Event(), grace_s=60
+    )
     await out.until("stubborn", "up")
     os.kill(os.getpid(), signal.SIGTERM)
-    await out.until("boss", "stopping")
+    await out.until("supervisor", "stopping")
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await asyncio.wait_for(staff, 5) == 0
+    assert await asyncio.wait_for(supervisor, 5) == 0
 
 
-async def test_signal_that_is_ignored_stays_so() -> None:
+async def test_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup(1) does
     try:
         with _signals_set(asyncio.Event(), []):

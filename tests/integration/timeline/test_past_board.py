@@ -1,4 +1,4 @@
-"""The board as it stood: what was said, who was there, and what was being done, at moments gone by."""
+"""The board at past moments: statuses, log lines, states and open commands."""
 
 import json
 import signal
@@ -27,16 +27,16 @@ def states(board: dict[str, Any]) -> dict[str, str]:
     return {f"{each['service']}/{each['instance']}": each["state"] for each in board["instances"]}
 
 
-async def pass_on(raw: redis.Redis, moment: int) -> None:
-    """Wait until Redis' clock is past a moment."""
+async def wait_until_after(raw: redis.Redis, moment: int) -> None:
+    """Wait until the clock of Redis is past a moment."""
     await eventually(lambda: now_ms(raw) > moment)
 
 
-async def test_statuses_and_lines_are_those_of_then(
+async def test_board_has_the_statuses_and_lines_of_its_moment(
     server: Server, publish: ExternalPublisher, raw: redis.Redis, prefix: str
 ) -> None:
     before = now_ms(raw)
-    await pass_on(raw, before)
+    await wait_until_after(raw, before)
     publish("report", done=1)
     raw.publish(f"{prefix}logs", json.dumps({"service": "report", "message": "one"}))
     await eventually(
@@ -49,18 +49,18 @@ async def test_statuses_and_lines_are_those_of_then(
         )
     )
     first = now_ms(raw)
-    await pass_on(raw, first)
+    await wait_until_after(raw, first)
     publish("report", done=2)
     raw.publish(f"{prefix}logs", json.dumps({"service": "report", "message": "two"}))
     await eventually(
         lambda: len(server.get("/api/services/report/logs").json().get("lines", [])) == 2
     )
     assert board_at(server, before)["instances"] == []
-    then = board_at(server, first)
-    assert [(each["status"], each["state"]) for each in then["instances"]] == [
+    past_board = board_at(server, first)
+    assert [(each["status"], each["state"]) for each in past_board["instances"]] == [
         ({"done": 1}, "silent")
     ]
-    assert [each["message"] for each in then["lines"]] == ["one"]
+    assert [each["message"] for each in past_board["lines"]] == ["one"]
     after = board_at(server, now_ms(raw), services="report")
     assert [each["status"] for each in after["instances"]] == [{"done": 2}]
     assert [each["message"] for each in after["lines"]] == ["one", "two"]
@@ -68,65 +68,67 @@ async def test_statuses_and_lines_are_those_of_then(
     assert board_at(server, now_ms(raw), services="other")["instances"] == []
 
 
-async def test_states_are_told_by_what_came_before_and_after(
+async def test_states_follow_from_evidence_before_and_after_the_moment(
     server: Server, run_instance: RunInstance, till: TillClient, raw: redis.Redis
 ) -> None:
     lost, stopped = run_instance("a"), run_instance("b")
     await till.wait_until_listening("a", "b")
-    both = now_ms(raw)
-    await pass_on(raw, both + 400)  # each has beaten since
+    while_alive = now_ms(raw)
+    await wait_until_after(raw, while_alive + 400)  # each has sent a heartbeat since
     lost.kill()
     stopped.kill(15)
     stopped.wait()
     await eventually(lambda: server.runtime.hub.states("till") == {"a": "lost", "b": "stopped"})
     await eventually(lambda: server.get("/api/incidents").json()["incidents"])
-    over = now_ms(raw)
-    await pass_on(raw, over)
+    after_loss = now_ms(raw)
+    await wait_until_after(raw, after_loss)
     run_instance("a")
     await till.wait_until_listening("a")
-    again = now_ms(raw)
-    await pass_on(raw, again + 400)
-    assert states(board_at(server, both)) == {"till/a": "alive", "till/b": "alive"}
-    then = board_at(server, over)
-    assert states(then) == {"till/a": "lost", "till/b": "stopped"}
-    assert [each["instance"] for each in then["incidents"]] == ["a"]
-    assert states(board_at(server, again)) == {"till/a": "alive", "till/b": "stopped"}
+    after_return = now_ms(raw)
+    await wait_until_after(raw, after_return + 400)
+    assert states(board_at(server, while_alive)) == {"till/a": "alive", "till/b": "alive"}
+    past_board = board_at(server, after_loss)
+    assert states(past_board) == {"till/a": "lost", "till/b": "stopped"}
+    assert [each["instance"] for each in past_board["incidents"]] == ["a"]
+    assert states(board_at(server, after_return)) == {"till/a": "alive", "till/b": "stopped"}
 
 
-async def test_one_that_was_lost_and_beats_again_is_alive_from_then_on(
+async def test_lost_instance_is_alive_from_its_next_heartbeat_on(
     server: Server, run_instance: RunInstance, till: TillClient, raw: redis.Redis
 ) -> None:
-    """It says nothing of its own accord: of its return nothing would be kept."""
-    host = run_instance("a")
+    """The instance publishes no status, so only its heartbeat can prove its return."""
+    process = run_instance("a")
     await till.wait_until_listening("a")
 
-    def losses() -> int:
+    def count_incidents() -> int:
         return len(server.get("/api/incidents").json()["incidents"])
 
-    host.kill(signal.SIGSTOP)
-    await eventually(lambda: losses() == 1)
-    gone = now_ms(raw)
-    await pass_on(raw, gone)
-    host.kill(signal.SIGCONT)
+    process.kill(signal.SIGSTOP)
+    await eventually(lambda: count_incidents() == 1)
+    while_lost = now_ms(raw)
+    await wait_until_after(raw, while_lost)
+    process.kill(signal.SIGCONT)
     await eventually(lambda: server.runtime.hub.states("till") == {"a": "alive"})
     await eventually(lambda: states(board_at(server, now_ms(raw))) == {"till/a": "alive"})
-    back = now_ms(raw)
-    host.kill()
-    await eventually(lambda: losses() == 2)
-    assert [states(board_at(server, moment)) for moment in (gone, back, now_ms(raw))] == [
+    after_heartbeat = now_ms(raw)
+    process.kill()
+    await eventually(lambda: count_incidents() == 2)
+    assert [
+        states(board_at(server, moment)) for moment in (while_lost, after_heartbeat, now_ms(raw))
+    ] == [
         {"till/a": "lost"},
         {"till/a": "alive"},
         {"till/a": "lost"},
     ]
 
 
-async def test_commands_in_work_then_are_told(
+async def test_board_has_the_commands_that_were_open_at_its_moment(
     server: Server, run_instance: RunInstance, till: TillClient, raw: redis.Redis
 ) -> None:
     run_instance("a", "service.command('slow')(lambda: time.sleep(0.5))")
     await till.wait_until_listening("a")
     before = now_ms(raw)
-    await pass_on(raw, before)
+    await wait_until_after(raw, before)
     command_id = till.send("slow", args={})
     await eventually(lambda: till.steps(command_id).get("a") == ["received", "accepted"])
     during = now_ms(raw)
@@ -138,7 +140,7 @@ async def test_commands_in_work_then_are_told(
         "slow",
         {"a": "accepted"},
     )
-    await pass_on(raw, during)
+    await wait_until_after(raw, during)
     assert board_at(server, now_ms(raw))["commands"] == []
 
 
@@ -153,6 +155,8 @@ async def test_commands_in_work_then_are_told(
         ({"at": "0", "services": "NO"}, "bad-name"),
     ],
 )
-def test_a_moment_that_is_none_is_refused(server: Server, query: dict[str, str], code: str) -> None:
+def test_invalid_query_is_answered_with_a_problem(
+    server: Server, query: dict[str, str], code: str
+) -> None:
     answer = server.get("/api/board", params=query)
     assert (answer.status_code, answer.json()["code"]) == (400, code)

@@ -1,4 +1,4 @@
-"""Small parts of the commands: how the stream is taken apart, and what is typed and shown."""
+"""Small parts of the command line: the stream parser, moments, and output formats."""
 
 import pytest
 
@@ -10,7 +10,8 @@ from pulseboard.wire.errors import ConfigError
 
 STREAM = (
     ': hello\n\nid: 1-0\nevent: status\ndata: {"a":"ü"}\n\n'
-    ": heartbeat\n\nevent: reset\ndata: {}\n\nid: 2-0\r\nevent: bye\r\nretry: 750\r\ndata: 1\r\ndata: 2\r\n\r\n"
+    ": heartbeat\n\nevent: reset\ndata: {}\n\n"
+    "id: 2-0\r\nevent: bye\r\nretry: 750\r\ndata: 1\r\ndata: 2\r\n\r\n"
     "data:x\n\nevent: cut\ndata: never\n"
 ).encode()
 MESSAGES = [
@@ -22,7 +23,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1_000])
-def test_messages_are_the_same_wherever_the_bytes_are_cut(size: int) -> None:
+def test_messages_do_not_depend_on_the_sizes_of_the_received_pieces(size: int) -> None:
     parser = SseParser()
     pieces = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
     assert [message for piece in pieces for message in parser.feed(piece)] == MESSAGES
@@ -41,12 +42,12 @@ def test_messages_are_the_same_wherever_the_bytes_are_cut(size: int) -> None:
         ("1970-01-01T01:01:00+01:00", 60_000),
     ],
 )
-def test_a_moment_is_ago_or_a_time(text: str, ms: int) -> None:
+def test_moment_is_an_age_or_a_time(text: str, ms: int) -> None:
     assert Moment.parse("--since", text).ms(1_000_000) == ms
 
 
 @pytest.mark.parametrize("text", ["", "10", "10 m", "m", "-5m", "tomorrow", "10M", "9" * 5_000])
-def test_what_is_no_moment_is_refused_or_ms(text: str) -> None:
+def test_invalid_moment_is_refused_and_bare_number_is_milliseconds(text: str) -> None:
     if text == "10":
         assert Moment.parse("--since", text).at_ms == 10
         return
@@ -69,12 +70,12 @@ def test_what_is_no_moment_is_refused_or_ms(text: str) -> None:
         (1e12, "11574d"),
     ],
 )
-def test_an_age_takes_six_characters(ms: float, text: str) -> None:
+def test_age_has_at_most_six_characters(ms: float, text: str) -> None:
     assert format_age(ms) == text
     assert len(text) <= 6
 
 
-def test_values_are_shown_in_one_line() -> None:
+def test_fields_are_formatted_in_one_line() -> None:
     fields = {
         "n": 1,
         "text": "in work",
@@ -100,5 +101,5 @@ def test_values_are_shown_in_one_line() -> None:
         ("abc", 1, "…"),
     ],
 )
-def test_a_name_is_cut_in_its_middle(text: str, width: int, shown: str) -> None:
+def test_long_name_is_shortened_in_its_middle(text: str, width: int, shown: str) -> None:
     assert shorten(text, width) == shown

@@ -1,4 +1,4 @@
-"""Arguments against schemas: what a service would refuse is refused at once, and no schema keeps the server busy."""
+"""Arguments are checked against schemas at once, and no schema keeps the server busy."""
 
 import enum
 from decimal import Decimal
@@ -27,7 +27,7 @@ def handle(
     name: Annotated[str, msgspec.Meta(max_length=3)] = "",
     shade: Shade = Shade.DARK,
     place: Place | None = None,
-    seen: set[int] = set(),  # noqa: B006 - a default as hosts write it
+    seen: set[int] = set(),  # noqa: B006 - a default as host applications write it
     price: Decimal = Decimal(1),
     word: Literal["on", "off"] = "on",
     counts: dict[str, int] = {},  # noqa: B006
@@ -36,10 +36,10 @@ def handle(
 
 
 def schema_of_handle() -> dict[str, Any]:
-    offers = CommandRegistry()
-    offers.add("go", handle)
-    told: dict[str, Any] = msgspec.json.decode(offers.describe("run", "0-0"))
-    schema: dict[str, Any] = told["commands"]["go"]["args"]
+    registry = CommandRegistry()
+    registry.add("go", handle)
+    listener: dict[str, Any] = msgspec.json.decode(registry.describe("run", "0-0"))
+    schema: dict[str, Any] = listener["commands"]["go"]["args"]
     return schema
 
 
@@ -59,12 +59,12 @@ NAMES = "n, ratio, name, shade, place, seen, price, word, counts"
         {"n": 1, "price": 1.5},
     ],
 )
-def test_what_the_service_takes_is_taken(args: dict[str, Any]) -> None:
+def test_arguments_that_the_service_accepts_have_no_objection(args: dict[str, Any]) -> None:
     assert find_objection(msgspec.json.encode(args), [SCHEMA]) is None
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "objection"),
     [
         ({}, f"args: 'n' is a required property; it takes {NAMES}"),
         ({"n": "1"}, "args.n: '1' is not of type 'integer'"),
@@ -80,13 +80,13 @@ def test_what_the_service_takes_is_taken(args: dict[str, Any]) -> None:
         ({"n": 1, "price": True}, "args.price: True is not of type 'string'"),
     ],
 )
-def test_what_the_service_would_refuse_is_refused_with_the_place(
-    args: dict[str, Any], said: str
+def test_arguments_that_the_service_rejects_have_an_objection_with_the_path(
+    args: dict[str, Any], objection: str
 ) -> None:
-    assert find_objection(msgspec.json.encode(args), [SCHEMA]) == said
+    assert find_objection(msgspec.json.encode(args), [SCHEMA]) == objection
 
 
-def test_what_one_of_several_takes_is_taken() -> None:
+def test_arguments_that_one_of_several_schemas_accepts_have_no_objection() -> None:
     other = {"type": "object", "required": ["m"]}
     assert find_objection(b'{"n":1}', [other, SCHEMA]) is None
     assert find_objection(b'{"k":1}', [other, SCHEMA]) is not None
@@ -99,39 +99,39 @@ def doubling(keyword: str, levels: int = 60) -> dict[str, Any]:
 
 SLOW = "^(a+)+$"
 HOSTILE = {
-    "runs in a circle": {"$ref": "#"},
-    "fetches": {"$ref": "http://127.0.0.1:9/schema"},
-    "reads a file": {"$ref": "file:///etc/hostname"},
-    "leads nowhere": {"$ref": "#/nowhere"},
-    "is none": {"type": 7},
-    "tries an expression": {"properties": {"a": {"pattern": SLOW}}},
-    "tries one on names": {"patternProperties": {SLOW: {}}, "additionalProperties": False},
-    "tries one on what is left over": {
+    "refers to itself": {"$ref": "#"},
+    "refers to a URL": {"$ref": "http://127.0.0.1:9/schema"},
+    "refers to a file": {"$ref": "file:///etc/hostname"},
+    "refers to a missing definition": {"$ref": "#/nowhere"},
+    "is invalid": {"type": 7},
+    "has a slow pattern": {"properties": {"a": {"pattern": SLOW}}},
+    "has a slow pattern of names": {"patternProperties": {SLOW: {}}, "additionalProperties": False},
+    "has a slow pattern of names and unevaluated properties": {
         "patternProperties": {SLOW: {}},
         "unevaluatedProperties": False,
     },
-    "tries one by another draft": {
+    "has a slow pattern in another draft": {
         "properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#", "pattern": SLOW}}
     },
-    "compares all with all": {"properties": {"many": {"uniqueItems": True}}},
-    "has no end of members": {
+    "compares all pairs of items": {"properties": {"many": {"uniqueItems": True}}},
+    "has a long enumeration": {
         "properties": {"many": {"items": {"enum": [{"a": n} for n in range(9_000)]}}}
     },
-    "looks for anchors": {
+    "searches anchors": {
         "$defs": {f"d{n}": {"$anchor": f"n{n}"} for n in range(400)},
         "allOf": [{"$ref": "#n399"}] * 90,
     },
-    "compares lists": {
+    "compares long lists": {
         "properties": {"many": {"items": {"const": [{"n": n} for n in range(1_500)]}}}
     },
-    "complains at length": {"allOf": [{"minProperties": 9}] * 3_000},
+    "has many objections": {"allOf": [{"minProperties": 9}] * 3_000},
     "is long": {"allOf": [{"maxProperties": 9}] * 9_000},
-    "requires no end": {"allOf": [{"required": [f"x{n}" for n in range(9_000)]}] * 9},
+    "requires many properties": {"allOf": [{"required": [f"x{n}" for n in range(9_000)]}] * 9},
     **{f"doubles by {keyword}": doubling(keyword) for keyword in ("allOf", "anyOf", "oneOf")},
 }
 
 
 @pytest.mark.parametrize("schema", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_schema_costs_little_and_the_service_decides(schema: dict[str, Any]) -> None:
+def test_hostile_schema_costs_little_time_and_causes_no_objection(schema: dict[str, Any]) -> None:
     args = {"a": "a" * 60 + "!", "a" * 60 + "!": 1, "many": [{"n": n} for n in range(1_500)]}
     assert find_objection(msgspec.json.encode(args), [schema]) is None
