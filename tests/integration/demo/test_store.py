@@ -71,13 +71,13 @@ async def test_concurrent_processes_neither_lose_nor_repeat_a_row(
     answers = await asyncio.gather(*(rival.communicate(b"go\n") for rival in rivals))
     assert [rival.returncode for rival in rivals] == [0, 0, 0]
     assert sum(int(out) for out, _ in answers) == 3 * 20 + 20
-    with sqlite3.connect(tmp_path / "demo.db") as plain:
-        assert plain.execute(
+    with sqlite3.connect(tmp_path / "demo.db") as connection:
+        assert connection.execute(
             "select count(*), count(distinct account_id) from accounts"
         ).fetchone() == (80, 80)
-        assert plain.execute("select count(*) from users").fetchone() == (1,)
-        assert plain.execute("pragma journal_mode").fetchone() == ("wal",)
-    plain.close()
+        assert connection.execute("select count(*) from users").fetchone() == (1,)
+        assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
+    connection.close()
 
 
 async def test_new_accounts_are_stored_once_and_their_users_get_a_request(

@@ -307,7 +307,8 @@ def test_distribution_without_buckets_gets_only_the_infinite_bucket(promtool: st
     )
 
 
-NAME_PARTS = """x X xY total count sum bucket info created ms s milliseconds bits kilobytes gauge Counter
+NAME_PARTS = """
+x X xY total count sum bucket info created ms s milliseconds bits kilobytes gauge Counter
 histogram summary other events distribution service instance le quantile name 1 _ - / : . __
 a.b aB HTTPServer days pounds ns
 """

@@ -276,7 +276,7 @@ async def test_slow_client_receives_a_long_replay_and_frozen_client_is_closed(
         await eventually(lambda: len(other.connections) <= 1)
 
 
-async def test_disconnect_during_a_replay_leaves_no_task_when_redis_py_swallows_the_cancellation(
+async def test_disconnect_during_a_replay_leaves_no_task_after_a_lost_cancellation(
     fresh_server: tuple[list[str], Server],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
