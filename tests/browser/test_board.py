@@ -38,7 +38,8 @@ def test_page_shows_that_it_loads_until_the_board_arrives(
     page: Page, board: BoardPage, server: ServerProcess
 ) -> None:
     held_routes: list[Route] = []
-    page.route("**/api/stream*", lambda route: held_routes.append(route))  # noqa: PLW0108 - Playwright takes no built-in
+    # Playwright accepts no built-in function as a handler.
+    page.route("**/api/stream*", lambda route: held_routes.append(route))  # noqa: PLW0108
     page.goto(server.url)
     expect(page.get_by_test_id("loading")).to_be_visible()
     expect(board.connection).to_have_attribute("data-status", "reconnecting")

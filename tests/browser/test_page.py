@@ -47,7 +47,8 @@ def test_page_opens_one_stream_and_makes_no_other_request(
     page: Page, board: BoardPage, server: ServerProcess, publisher: NamespacePublisher
 ) -> None:
     requests: list[Request] = []
-    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108 - Playwright takes no built-in
+    # Playwright accepts no built-in function as a handler.
+    page.on("request", lambda request: requests.append(request))  # noqa: PLW0108
     page.goto(server.url)
     with publisher.service("balance-sync", heartbeat_s=0.5) as service:
         for second in range(OBSERVED_S):

@@ -148,7 +148,7 @@ def attach_sink(
 
 
 async def eventually(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
-    """Wait until a condition holds."""
+    """Poll until a condition holds."""
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  (the condition has no event)
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)

@@ -201,9 +201,9 @@ class Server:
 
 
 async def eventually(condition: Callable[[], object], *, within_s: float = LIMIT_S) -> None:
-    """Wait until a condition holds."""
+    """Poll until a condition holds."""
     async with asyncio.timeout(within_s):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  (the condition has no event)
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

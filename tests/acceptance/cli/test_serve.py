@@ -116,7 +116,7 @@ def test_server_waits_for_its_configured_redis_and_connects_when_it_starts(
     assert httpx.get(f"{url}/healthz").status_code == 200
     assert httpx.get(f"{url}/readyz").status_code == 503
     with EmbeddedValkey(tmp_path / "late", port=port):
-        # This Valkey has no password and rejects one. The server reports the error and keeps running.
+        # This Valkey rejects any password. The server reports the error and keeps running.
         assert httpx.get(f"{url}/healthz").status_code == 200
     assert "geheim" not in program.out + program.err
     assert program.stop() == 0

@@ -81,7 +81,10 @@ def test_timeout_reports_each_unfulfilled_condition_and_the_last_state(board: Se
     )
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        'pulseboard: not within 1 s: report=alive,phase=idle: last seen alive, phase="warm up" (host:1)',
+        (
+            "pulseboard: not within 1 s: report=alive,phase=idle: "
+            'last seen alive, phase="warm up" (host:1)'
+        ),
         "pulseboard: not within 1 s: absent=alive: not seen",
         "pulseboard: not within 1 s: balance-sync=alive: last seen missing",
     ]

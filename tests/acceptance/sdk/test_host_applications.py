@@ -305,7 +305,7 @@ def test_busy_threads_do_not_prevent_the_graceful_stop(
 def test_child_forked_in_a_thread_ends_after_its_graceful_stop(
     run_program: RunProgram, redis_view: RedisView, end: str
 ) -> None:
-    """The sender thread was the last thread; it kept the child alive and sent heartbeats forever."""
+    """The sender thread kept the child alive as its last thread and sent heartbeats forever."""
     process = run_program(
         f"""
         import os, sys, threading

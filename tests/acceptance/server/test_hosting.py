@@ -218,7 +218,7 @@ async def wait_for_response(
     request: Callable[[], Awaitable[httpx.Response]], condition: Callable[[httpx.Response], bool]
 ) -> None:
     async with asyncio.timeout(10):
-        while not condition(await request()):  # noqa: ASYNC110  (the condition has no event)
+        while not condition(await request()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -70,7 +70,7 @@ class Cluster(Replicated):
         return self.wait_failover(old)
 
     def move_slot(self) -> Node:
-        """Move the slot with its keys to another master, as resharding does; return the new owner."""
+        """Move the slot with its keys to another master, like resharding; return the owner."""
         source = self.master
         target = next(node for node in self.masters if node is not source)
         ids = {node: call(node, "CLUSTER", "MYID").decode() for node in (source, target)}

@@ -35,8 +35,8 @@ def valkey_program(_folder: Path) -> Path:
 def redis_program(folder: Path) -> Path:
     """Return Redis 7, or raise MissingProgram.
 
-    Debian's redis-tools contains no `redis-server`, but its `redis-check-rdb` is the same program: it
-    acts as the server if its name is `redis-server`.
+    Debian's redis-tools contains no `redis-server`, but its `redis-check-rdb` is the same program:
+    it acts as the server if its name is `redis-server`.
     """
     if found := shutil.which("redis-server"):
         return Path(found)

@@ -35,7 +35,7 @@ class Replicated(Topology):
     def revive(self, node: Node) -> None:
         """Restart a killed server with its data on disk, and wait until the topology is stable.
 
-        It starts as a master and becomes a replica on a later order: with Sentinel after about 10 s.
+        It starts as a master and becomes a replica on order; with Sentinel after about 10 s.
         """
         node.start()
         wait_for(self._is_stable, f"the server at port {node.port} to become a replica")
