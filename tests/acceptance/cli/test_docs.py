@@ -46,7 +46,7 @@ def test_each_example_runs_without_an_error(
             assert started.stop(signal.SIGINT) == 130
         else:
             code, out, err = run_in_process(*arguments)
-            assert (code, err) in ((0, ""), (0, "(nothing kept)\n")), line
+            assert (code, err) in ((0, ""), (0, "(no status is kept)\n")), line
             assert out or "1h" in arguments  # no event is older than an hour
 
 

@@ -179,7 +179,7 @@ def test_lines_beyond_the_replay_of_the_stream_are_read_from_history(
     until(lambda: "700" in messages(following.out), "the line after the gap was not shown")
     assert messages(following.out) == [f"{n}" for n in range(701)]
     assert "lines may have been missed: " in following.err
-    assert "(699 lines read from history; what it no longer held is missing)" in following.err
+    assert "(699 lines read from history; trimmed lines are missing)" in following.err
 
 
 def test_number_of_dropped_lines_is_reported(board: ServedBoard, service: Service) -> None:
@@ -263,8 +263,8 @@ def test_ctrl_c_ends_follow_in_a_terminal_with_code_130(logged_board: ServedBoar
 
 
 INVALID_ARGUMENTS: tuple[tuple[list[str], int, str], ...] = (
-    (["--level", "loud"], 2, "a level is one of"),
-    (["--since", "yesterday"], 2, "--since is a time"),
+    (["--level", "loud"], 2, "a level must be one of"),
+    (["--since", "yesterday"], 2, "--since is an age"),
     (["-n", "-1"], 2, "--lines"),
     (["No-Name"], 2, "cannot name a service"),
     (["-f", "--server", "http://127.0.0.1:1"], 3, "connection refused"),
@@ -332,7 +332,7 @@ class TestHistory:
         assert run_in_process("history", "report", "--until", "2026-01-01T00:00:00Z") == (
             0,
             "",
-            "(nothing kept)\n",
+            "(no status is kept)\n",
         )
 
     def test_changed_fields_stand_out_in_a_terminal(self, board_with_history: ServedBoard) -> None:

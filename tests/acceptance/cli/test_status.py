@@ -208,7 +208,7 @@ def test_server_that_stops_sending_is_distinguished_from_an_idle_server(
     board.program.process.send_signal(signal.SIGSTOP)
     try:
         until(
-            lambda: "has fallen silent; trying again" in watching.err,
+            lambda: "has sent nothing for too long; trying again" in watching.err,
             "the silent server was not reported",
         )
     finally:
