@@ -81,7 +81,7 @@ def run_parent(uses_prctl: bool, child: str) -> Iterator[tuple[subprocess.Popen[
             parent.kill()
 
 
-@pytest.mark.parametrize("child", [SLEEPER, STUBBORN], ids=["plain", "ignores-sigterm"])
+@pytest.mark.parametrize("child", [SLEEPER, STUBBORN], ids=["default", "ignores-signals"])
 def test_child_dies_when_its_parent_is_killed(uses_prctl: bool, child: str) -> None:
     with run_parent(uses_prctl, child) as (parent, pid):
         parent.kill()

@@ -99,10 +99,10 @@ async def test_requests_with_one_idempotency_key_send_one_command(
 async def test_command_without_a_listener_is_refused_at_once(
     till: TillClient, run_instance: RunInstance
 ) -> None:
-    host = run_instance("a")
+    process = run_instance("a")
     await till.wait_until_listening("a")
-    host.kill(signal.SIGTERM)
-    host.wait()
+    process.kill(signal.SIGTERM)
+    process.wait()
     await eventually(lambda: till.post("count").status_code == 409)
     problem = till.post("count").json()
     assert (problem["code"], problem["states"]) == ("no-listener", {"a": "stopped"})

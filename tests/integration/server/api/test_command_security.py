@@ -48,11 +48,11 @@ async def test_hostile_schema_in_redis_does_not_harm_the_server(
 async def test_foreign_entries_among_the_open_commands_do_not_keep_a_command_open(
     till: TillClient, server: Server, run_instance: RunInstance, raw: redis.Redis, keys: Keys
 ) -> None:
-    host = run_instance("a")
+    process = run_instance("a")
     await till.wait_until_listening("a")
     raw.set(keys.command("c0ffee"), "no hash")
     raw.zadd(keys.open_commands, {b"\xff\xfe": 0, b"c0ffee": 1, b"unknown id": 2})
-    host.kill(signal.SIGSTOP)
+    process.kill(signal.SIGSTOP)
     await till.wait_until_final(till.send("count", deadline_s=0.5), "a")
     assert server.is_ready()
     await eventually(lambda: not raw.zcard(keys.open_commands))

@@ -173,12 +173,12 @@ async def test_command_to_a_killed_run_expires_once_the_next_run_listens(
 async def test_command_that_does_not_start_before_its_deadline_expires_and_never_runs(
     till: TillClient, run_instance: RunInstance
 ) -> None:
-    host = run_instance("a")
+    process = run_instance("a")
     await till.wait_until_listening("a")
-    host.kill(signal.SIGSTOP)
+    process.kill(signal.SIGSTOP)
     command_id = till.send("count", deadline_s=0.5)
     await till.wait_until_final(command_id, "a")
-    host.kill(signal.SIGCONT)
+    process.kill(signal.SIGCONT)
     await till.wait_until_listening("a")
     later = till.send("count")
     await till.wait_until_final(later, "a")
@@ -197,15 +197,15 @@ async def test_command_with_a_late_deadline_expires_when_its_instance_stops_list
     monkeypatch.setattr(expiry_module, "NOT_LISTENING_MS", 500)
     monkeypatch.setattr("pulseboard.bus.commands.sender.OPEN_PAGE_SIZE", 2)
     monkeypatch.setattr(expiry_module, "OPEN_PAGE_SIZE", 2)
-    host = run_instance("a", "service.command('slow')(lambda: time.sleep(60))")
+    process = run_instance("a", "service.command('slow')(lambda: time.sleep(60))")
     run_instance("b")
     await till.wait_until_listening("a", "b")
     # More commands than one page of the expiry check.
     begun = [till.send("slow", deadline_s=80_000) for _ in range(4)]
     await eventually(lambda: all("accepted" in till.steps(each).get("a", ()) for each in begun))
-    host.kill(signal.SIGSTOP)
+    process.kill(signal.SIGSTOP)
     command_id = till.send("count", deadline_s=80_000)
-    host.kill()
+    process.kill()
     # The lease of the listener would end by itself, 12 s after its last renewal.
     raw.delete(keys.listener("till", "a"))
     receipts = await till.wait_until_final(command_id, "a", "b")
@@ -219,14 +219,14 @@ async def test_command_with_a_late_deadline_expires_when_its_instance_stops_list
 async def test_receipt_of_an_instance_replaces_the_verdict_that_it_was_lost(
     till: TillClient, run_instance: RunInstance
 ) -> None:
-    host = run_instance("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
+    process = run_instance("a", "service.command('slow')(lambda: time.sleep(1) or 'slept')")
     await till.wait_until_listening("a")
     command_id = till.send("slow")
     await eventually(lambda: "accepted" in till.steps(command_id).get("a", ()))
-    host.kill(signal.SIGSTOP)
+    process.kill(signal.SIGSTOP)
     receipts = await till.wait_until_final(command_id, "a")
     assert receipts["a"][-1]["reason"] == "lost"
-    host.kill(signal.SIGCONT)
+    process.kill(signal.SIGCONT)
     await eventually(lambda: till.steps(command_id)["a"][-1] == "done")
     assert till.receipts(command_id)["a"][-1]["result"] == "slept"
 

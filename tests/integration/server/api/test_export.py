@@ -123,7 +123,9 @@ class SlowDownload:
         return self.data
 
 
-def fill(raw: redis.Redis, keys: Keys, count: int, service: str = "balance-sync") -> None:
+def write_large_history(
+    raw: redis.Redis, keys: Keys, count: int, service: str = "balance-sync"
+) -> None:
     """Write a history that is larger than the socket buffers."""
     for n in range(count):
         event = {"service": service, "timestamp": 1, "status": {"n": n, "text": LARGE}}
@@ -137,7 +139,7 @@ async def test_export_ends_with_a_problem_and_incomplete_when_redis_stops(
         server = serve(valkey.address)
         await eventually(server.is_ready)
         with redis.Redis(port=valkey.address.port) as raw:
-            fill(raw, keys, 600)
+            write_large_history(raw, keys, 600)
         path = "/api/services/balance-sync/history?format=jsonl"
         download = await asyncio.to_thread(SlowDownload, server.port, path)
         valkey.stop()
@@ -153,7 +155,7 @@ async def test_export_ends_with_a_problem_and_incomplete_when_redis_stops(
 async def test_export_ends_with_a_problem_when_trimming_overtakes_it(
     server: Server, raw: redis.Redis, keys: Keys
 ) -> None:
-    fill(raw, keys, 600)
+    write_large_history(raw, keys, 600)
     download = await asyncio.to_thread(
         SlowDownload, server.port, "/api/services/balance-sync/history?format=jsonl"
     )
@@ -167,7 +169,7 @@ async def test_export_ends_with_a_problem_when_trimming_overtakes_it(
 async def test_http_client_raises_an_error_for_an_incomplete_export(
     server: Server, raw: redis.Redis, keys: Keys
 ) -> None:
-    fill(raw, keys, 600)
+    write_large_history(raw, keys, 600)
     url = f"http://127.0.0.1:{server.port}/api/services/balance-sync/history?format=jsonl"
     async with httpx.AsyncClient() as client, client.stream("GET", url) as answer:
         pieces = answer.aiter_bytes()
@@ -183,7 +185,7 @@ async def test_stopping_server_ends_an_export_with_a_problem(
 ) -> None:
     server = serve(address)
     await eventually(server.is_ready)
-    fill(raw, keys, 600)
+    write_large_history(raw, keys, 600)
     download = await asyncio.to_thread(
         SlowDownload, server.port, "/api/services/balance-sync/history?format=jsonl"
     )

@@ -180,7 +180,7 @@ async def test_metrics_of_stopped_and_lost_instances_disappear(
     }
     publish_metrics({"load": 2}, instance="w-9")
     raw.publish(f"{prefix}report", json.dumps(update))
-    publish_metrics({"load": 3}, service="plain")
+    publish_metrics({"load": 3}, service="external")
 
     def loads() -> list[float]:
         return sorted(samples_of(scrape(server), "pulseboard_service_load").values())

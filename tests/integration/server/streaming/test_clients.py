@@ -29,9 +29,8 @@ async def test_frozen_client_uses_no_memory_delays_no_other_and_is_closed(
         async with await any_server.open("/api/services/status/stream") as stream:
             await stream.next()
             await eventually(lambda: any_server.health()["clients"] == 2)
-            publishing = asyncio.create_task(
-                asyncio.to_thread(publish_large, raw, prefix, 300)
-            )  # 9 MB
+            # 300 messages of 30 kB are 9 MB.
+            publishing = asyncio.create_task(asyncio.to_thread(publish_large, raw, prefix, 300))
             assert [(await stream.next()).data["status"]["n"] for _ in range(300)] == list(
                 range(300)
             )
