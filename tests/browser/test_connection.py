@@ -37,8 +37,8 @@ class StreamLog:
 
     def __post_init__(self) -> None:
         session = self.page.context.new_cdp_session(self.page)
-        session.on("Network.requestWillBeSent", self._note_request)
-        session.on("Network.eventSourceMessageReceived", self._note_frame)
+        session.on("Network.requestWillBeSent", self._record_request)
+        session.on("Network.eventSourceMessageReceived", self._record_frame)
         session.send("Network.enable")
 
     def ids(self, event: str) -> list[str]:
@@ -53,11 +53,11 @@ class StreamLog:
         ]
         return [data["status"][key] for data in statuses]
 
-    def _note_request(self, event: dict[str, Any]) -> None:
+    def _record_request(self, event: dict[str, Any]) -> None:
         if "/api/stream" in event["request"]["url"]:
             self.requests.append((event["timestamp"], event["request"]["url"]))
 
-    def _note_frame(self, event: dict[str, Any]) -> None:
+    def _record_frame(self, event: dict[str, Any]) -> None:
         self.frames.append(
             (event["timestamp"], event["eventName"], event["eventId"], json.loads(event["data"]))
         )
