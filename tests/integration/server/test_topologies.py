@@ -52,7 +52,7 @@ def documented_rules(user: str, namespace: str, prefix: str) -> str:
 def acl_rules(namespace: str, prefix: str, more: str = "") -> dict[str, str]:
     names = ("pulseboard-service", "pulseboard-server")
     rules = {name: f"{documented_rules(name, namespace, prefix)} {more}" for name in names}
-    return rules | {"plain": f"&{prefix}* +publish"}
+    return rules | {"external": f"&{prefix}* +publish"}
 
 
 ARRANGEMENTS: dict[str, Callable[[str, ProgramLocator], Topology]] = {
