@@ -77,7 +77,10 @@ async def test_client_that_resumes_before_redis_is_available_gets_a_reset_and_la
     await eventually(lambda: server.get("/healthz").status_code == 200)
     async with await server.open(head=f"Last-Event-ID: {since}\r\n") as stream:
         reset, board = [await stream.next() for _ in range(2)]
-        assert (reset.event, reset.data["reason"]) == ("reset", "the server has not reached Redis yet")
+        assert (reset.event, reset.data["reason"]) == (
+            "reset",
+            "the server has not reached Redis yet",
+        )
         assert (board.event, is_blind(board)) == ("board", True)
         assert board.data["expect"] == list(EXPECTED)
         with EmbeddedValkey(tmp_path, port=port):
