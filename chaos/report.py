@@ -1,4 +1,4 @@
-"""The output of a run: one line after each fault, and the table at the end."""
+"""Prints the results of the experiments: a line after each fault, and a table at the end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ HEAD = (
     "recovery s",
     "verdict",
 )
+"""The columns of the table. `README.md` defines their terms."""
 
 
 def print_report(results: Sequence[ExperimentResult]) -> None:
-    """Print the table, then the failures and notes of each fault."""
+    """Print the table, then the failures of each experiment and notes on it."""
     print()
     print_table(HEAD, [_row(result) for result in results])
     for result in results:
@@ -39,7 +40,7 @@ def print_report(results: Sequence[ExperimentResult]) -> None:
 
 
 def summarize(result: ExperimentResult) -> str:
-    """Return the line that is printed after a fault."""
+    """Return the line to print after the experiment with one fault."""
     verdict = "; ".join(result.failures) or "ok"
     return f"{result.fault.name}: {verdict} ({result.sent:,} events, {result.seconds:.0f} s)"
 

@@ -1,7 +1,7 @@
 """Check the language of code and documents against docs/glossary.md.
 
-Reports banned words and phrases, old names, and lines of documents that are too long. Every
-finding has a file, a line and a suggestion. Exit code 1 when there is a finding.
+Reports banned words and phrases, old names, and lines of documents that are too long. Prints each
+finding with its file, its line and a suggestion. The exit code is 1 if there is a finding, else 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SUFFIXES = {".css", ".html", ".lua", ".md", ".py", ".toml", ".ts", ".tsx", ".yml"}
-# These files name the banned words: to ban them, or to tell old names from new ones.
+# These files must contain banned words, because they ban them or list old names beside new ones.
 EXEMPT = {"CHANGELOG.md", "docs/glossary.md", "scripts/check_language.py"}
 GENERATED = ("requirements.lock", "web/package-lock.json", "tests/compatibility/")
 MAX_PROSE_CHARS = 100
@@ -28,7 +28,7 @@ class Rule(NamedTuple):
     pattern: re.Pattern[str]
     instead: str
     except_in: tuple[str, ...] = ()
-    """Paths, or their beginnings, where the word has its ordinary meaning."""
+    """Beginnings of the paths of files in which the word has its ordinary meaning."""
 
 
 def _rule(pattern: str, instead: str, *, except_in: tuple[str, ...] = ()) -> Rule:
@@ -86,7 +86,7 @@ RULES = (
 
 
 class Finding(NamedTuple):
-    """One place that breaks a rule."""
+    """One line of a file that breaks a rule."""
 
     path: str
     line: int
@@ -101,12 +101,15 @@ def main() -> int:
     for finding in findings:
         print(finding)
     if findings:
-        print(f"{len(findings)} findings; docs/glossary.md has the words and the rules of writing")
+        print(
+            f"{len(findings)} findings: rewrite these lines; "
+            "docs/glossary.md has the words and the rules of writing"
+        )
     return 1 if findings else 0
 
 
 def find_all(paths: list[str]) -> Iterator[Finding]:
-    """Yield the findings in some files, or in every tracked file if none is named."""
+    """Yield the findings in these files, or in every file that git tracks if `paths` is empty."""
     for path in paths or tracked_files():
         if path in EXEMPT or path.startswith(GENERATED) or Path(path).suffix not in SUFFIXES:
             continue
@@ -114,7 +117,7 @@ def find_all(paths: list[str]) -> Iterator[Finding]:
 
 
 def tracked_files() -> list[str]:
-    """Return every file that git tracks, relative to the root."""
+    """Return the path of every file that git tracks, relative to the root of the repository."""
     listing = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout

@@ -1,4 +1,4 @@
-"""`pulseboard serve --workers N`: a parent process that holds the socket and runs N workers."""
+"""`pulseboard serve --workers N`: a parent process owns the socket and runs N workers."""
 
 import asyncio
 import os
@@ -12,14 +12,18 @@ from pulseboard.supervision.child import Backoff, Child, ChildSpec, Console, pyt
 from pulseboard.supervision.supervisor import run_supervised
 
 GRACE_S = 2.0
-"""A worker needs about 1 s to stop. All must end within 3 s, also on a busy machine."""
+"""Time after which the parent kills a worker that has not stopped.
+
+A worker needs about 1 s to stop. The parent and all workers must end within 3 s, also on a busy
+machine.
+"""
 _NAME = "serve"
 
 
 def serve_by_workers(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> int:
-    """Serve until a signal; return the exit code.
+    """Serve until a signal stops the process; return the exit code.
 
-    `on_ready` is called when the first worker answers requests.
+    Calls `on_ready` when the first worker can answer requests.
     """
     return asyncio.run(_keep_workers(settings, sock, on_ready))
 
@@ -50,7 +54,10 @@ async def _keep_workers(
 
 
 class _Readiness:
-    """Calls `on_ready` for the first worker that is ready; workers report it at each start."""
+    """Calls `on_ready` once, for the first worker that is ready.
+
+    Each worker writes to the pipe at each of its starts, also after a crash.
+    """
 
     def __init__(self, fd: int, on_ready: Callable[[], None]) -> None:
         self._fd = fd

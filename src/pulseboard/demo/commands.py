@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 RESTART_S = 30.0
-"""The longest expected duration of a restart, including the backoff of the supervisor."""
+"""The longest expected restart in seconds, with the pause of the supervisor before it."""
 
 
 class CommandFailed(Exception):
-    """A command could not be executed; the message contains the reason."""
+    """The service could not execute a command; the message is the reason."""
 
 
 class PauseSwitch:
@@ -59,14 +59,17 @@ class ControllableService(Protocol):
 
     pause_switch: PauseSwitch
     trigger: Callable[..., Any]
-    """Starts the work immediately. The board shows its docstring and its arguments."""
+    """The handler that starts the work at once. The board shows its docstring and arguments."""
 
     def publish(self) -> None:
         """Publish the complete status."""
 
 
 class Control:
-    """The command handlers of one service. `restart` sets `restarting` and the stop event."""
+    """The command handlers of one service.
+
+    `restart` sets `restarting` and the stop event; the worker then announces a planned return.
+    """
 
     def __init__(self, service: ControllableService, stop: asyncio.Event) -> None:
         self._service = service
@@ -80,13 +83,13 @@ class Control:
             board_service.command(handler.__name__)(handler)
 
     async def pause(self) -> str:
-        """Start no new work until `resume`; work in progress is finished."""
+        """Finish the work in progress, and start no new work until `resume`."""
         self._service.pause_switch.pause()
         self._service.publish()
         return "paused"
 
     async def resume(self) -> str:
-        """Continue after a pause."""
+        """Start new work again after `pause`."""
         self._service.pause_switch.resume()
         self._service.publish()
         return "resumed"

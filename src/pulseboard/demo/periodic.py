@@ -23,10 +23,10 @@ async def repeat(
     stop: asyncio.Event,
     pause_switch: PauseSwitch | None = None,
 ) -> None:
-    """Run an action until `stop`, with a sleep of `interval_s` after each run.
+    """Repeat an action until `stop` is set, with a sleep of `interval_s` after each run.
 
-    The interval starts when a run ends, so two runs never overlap. While the switch is paused, no
-    run starts.
+    The next run starts after the sleep, so two runs never overlap. While `pause_switch` is paused,
+    no further run starts.
     """
     while not stop.is_set():
         await action()

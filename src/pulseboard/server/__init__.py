@@ -1,6 +1,7 @@
 """The server: HTTP endpoints, streams, the page, and the composition of a server process.
 
-Its public names are those of the board as an ASGI application, for other servers and applications.
+`Pulseboard` is the board as an ASGI application: another ASGI server can run it, and another
+application can mount it. `Settings` configures it.
 """
 
 from importlib import import_module
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Pulseboard", "Settings"]
 
-_MODULES = {"Pulseboard": "hosting.asgi", "Settings": "settings"}
+_MODULE_BY_NAME = {"Pulseboard": "hosting.asgi", "Settings": "settings"}
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on demand, because each CLI command imports a module of this package, and few of them
-    # need the web framework.
-    if name not in _MODULES:
+    # The import waits for the first use of a name. Every command of the CLI imports this package,
+    # and only a few commands need the web framework, which takes long to import.
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)

@@ -1,6 +1,8 @@
-"""The errors of this package: why a question about the past has no answer.
+"""The errors of this package: the reasons why it cannot answer a question about the past.
 
-TimelineError               `code` is stable: API answers carry it
+The API returns the `code` of an error to its clients, so the codes are stable:
+
+TimelineError
 ├── FutureMoment            bad-time
 ├── NoHistory               unknown-service
 └── TooManyServices         too-many-services
@@ -12,24 +14,24 @@ from pulseboard.wire.errors import PulseboardError
 
 
 class TimelineError(PulseboardError):
-    """A question about the past has no answer."""
+    """The package cannot answer a question about the past."""
 
     code: ClassVar[str]
 
 
 class FutureMoment(TimelineError):
-    """The moment is in the future."""
+    """The question asks for a moment in the future."""
 
     code = "bad-time"
 
 
 class NoHistory(TimelineError):
-    """The service is not on the board and has no history."""
+    """The service in the question is not on the board and has no history."""
 
     code = "unknown-service"
 
 
 class TooManyServices(TimelineError):
-    """The question covers too many services."""
+    """The question asks for more services than one answer may contain."""
 
     code = "too-many-services"

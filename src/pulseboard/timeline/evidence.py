@@ -1,9 +1,10 @@
 """Evidence: the state of an instance at a past moment, judged from the stored history.
 
-An instance that gave a sign of life after the moment, without having been declared lost in between,
-was alive.
+An instance was alive at the moment if it gave a sign of life after it, and no server declared the
+instance lost in between.
 
-Invariant: where nothing kept proves silence, the state is `unknown`.
+Invariant: the state is `late` or `lost` only if the stored history proves the silence of the
+instance. Without a proof it is `unknown`.
 """
 
 from collections.abc import Iterable
@@ -22,13 +23,13 @@ def judge_past(
 ) -> State:
     """Return the state that an instance had at a moment.
 
-    `event` is its last event by then, of `event_ms`. `sign_ms` is its first known sign of life
-    after the moment; if there is none, its last one of all; None if neither is known. `losses` are
-    incidents, the latest first.
+    `event` is its last event before the moment, and `event_ms` the time of that event. `sign_ms` is
+    the time of its latest known sign of life, before or after the moment; None if none is known.
+    `losses` are incidents, the latest first. All times are in ms by Redis' clock.
     """
     lost = False
     for loss in losses:
-        # An instance that published after its loss had returned.
+        # If the event is later than the loss, the instance had returned before the moment.
         if not _is_of(loss, event) or loss.seen < event_ms:
             continue
         if loss.seen > at_ms:
@@ -37,7 +38,7 @@ def judge_past(
         if loss.declared <= at_ms:
             lost = True
         else:
-            # The loss had begun and was declared later, so the instance was silent at the moment.
+            # A server declared the loss after the moment, but the silence had begun before it.
             sign_ms = loss.seen
         break
     state = judge(
@@ -45,16 +46,17 @@ def judge_past(
             blind=False,
             seen=min(max(sign_ms or 0, event_ms), at_ms),
             observed_until=at_ms,
-            # Without another sign, the silence after the last kept event proves nothing.
+            # If no sign of life is known, the silence after the event proves nothing: heartbeats
+            # may have been trimmed.
             observed_since=0 if sign_ms is not None else at_ms,
             heartbeat_s=event.heartbeat_s,
             stopped=event.stopped,
-            # A return that was missed is an incident, so its time needs no second check.
+            # A missed return is an incident with the cause `overdue`, which `lost` includes.
             back_in_s=None,
             lost=lost,
         )
     )
-    # An instance counts as lost from its declaration on; without one, its silence is only late.
+    # An instance is lost only after a server has declared its loss; until then it is late.
     return State.LATE if state is State.LOST and not lost else state
 
 

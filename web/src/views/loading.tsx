@@ -1,4 +1,4 @@
-/** The placeholder before the first board. */
+/** The placeholder that the page shows until it receives the first board. */
 
 import type { Store } from "../store/store";
 
@@ -6,12 +6,12 @@ const CARDS = [0, 1, 2];
 const ROWS = [0, 1, 2, 3, 4, 5];
 
 export function Loading({ store }: { store: Store }) {
-  const failed = store.board.freshness.connection.value.failures > 0;
+  const hasFailed = store.board.freshness.connection.value.failures > 0;
   return (
     <div data-testid="loading" aria-busy="true">
       <p class="loading-note">
-        {failed
-          ? "The server does not respond yet. The page keeps trying."
+        {hasFailed
+          ? "The server has not responded yet. The page continues to try."
           : "Waiting for the board …"}
       </p>
       <div class="grid" data-count={CARDS.length} aria-hidden="true">

@@ -132,7 +132,7 @@ export interface Incident {
   seen: number;
   /** Milliseconds since the epoch, by Redis' clock. */
   declared: number;
-  /** `silent` or `overdue`; others may follow. */
+  /** `silent` or `overdue`; later versions may add causes. */
   cause: string;
   heartbeat_s: number | null;
 }
@@ -148,7 +148,7 @@ export interface IncidentView {
   seen: number;
   /** Milliseconds since the epoch, by Redis' clock. */
   declared: number;
-  /** `silent` or `overdue`; others may follow. */
+  /** `silent` or `overdue`; later versions may add causes. */
   cause: string;
   heartbeat_s: number | null;
   /** Milliseconds since the epoch, by the publisher's clock. */
@@ -213,9 +213,9 @@ export interface InstanceView {
 }
 
 /**
- * A change of an instance: `lost`, with its incident, or `gone` from the board.
+ * A change of an instance: `event` is `lost`, with its incident, or `gone` from the board.
  *
- * Values of `event` that a later version adds are passed to clients unchanged.
+ * A server passes a value of `event` that it does not know to its clients unchanged.
  */
 export interface LifecycleEvent {
   service: string;

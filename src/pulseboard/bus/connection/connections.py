@@ -1,7 +1,7 @@
-"""Connections of redis-py, sync and asyncio, that use the node that `Failover` chooses.
+"""Connections of redis-py, sync and asyncio, to the node that `Failover` chooses.
 
-Each class overrides how the socket is opened and what happens around a command. All decisions are
-in `failover.py`; these classes only send and receive.
+The classes override the steps of redis-py that open a socket, check the connection before a command
+and read an answer. `failover.py` makes all decisions; these classes only send and receive.
 """
 
 from collections.abc import Generator
@@ -19,9 +19,12 @@ CONNECT_TIMEOUT_S = 3.0
 
 T = TypeVar("T")
 Questions = Generator[Endpoint, Any, T]
+"""A generator of `Failover`: yields nodes to ask, receives answers, returns the result."""
 
 
 class _SyncConnection(AbstractConnection):
+    """The common part of the sync connections."""
+
     def __init__(self, *, locator: Locator | None = None, **options: Any) -> None:
         self._failover = Failover(locator) if locator is not None else None
         super().__init__(**options)
@@ -44,7 +47,8 @@ class _SyncConnection(AbstractConnection):
     def check_node(self) -> None:
         """Close the connection and raise ConnectionError if another node took over.
 
-        Asks the other nodes once in each period of the locator; the other calls cost nothing.
+        Asks the known nodes at most once every `check_every_s` of the locator. The calls in between
+        return at once.
         """
         if self._failover is None or not self._failover.is_check_due():
             return
@@ -64,11 +68,11 @@ class _SyncConnection(AbstractConnection):
     @staticmethod
     def _ask_nodes(failover: Failover, questions: Questions[T]) -> T:
         locator = failover.locator
-        kind = redis.SSLConnection if locator.tls else redis.Connection
+        connection_class = redis.SSLConnection if locator.tls else redis.Connection
         try:
             node = next(questions)
             while True:
-                connection = kind(**locator.ask_options(node))
+                connection = connection_class(**locator.ask_options(node))
                 try:
                     connection.connect()
                     connection.send_command(*locator.question)
@@ -96,7 +100,7 @@ class UnixConnection(_SyncConnection, redis.UnixDomainSocketConnection):
 
 
 class AsyncConnection(asynchronous.AbstractConnection):
-    """What the asyncio connections have in common."""
+    """The common part of the asyncio connections."""
 
     def __init__(self, *, locator: Locator | None = None, **options: Any) -> None:
         self._failover = Failover(locator) if locator is not None else None
@@ -120,7 +124,8 @@ class AsyncConnection(asynchronous.AbstractConnection):
     async def check_node(self) -> None:
         """Close the connection and raise ConnectionError if another node took over.
 
-        Asks the other nodes once in each period of the locator; the other calls cost nothing.
+        Asks the known nodes at most once every `check_every_s` of the locator. The calls in between
+        return at once.
         """
         if self._failover is None or not self._failover.is_check_due():
             return
@@ -141,11 +146,11 @@ class AsyncConnection(asynchronous.AbstractConnection):
     @staticmethod
     async def _ask_nodes(failover: Failover, questions: Questions[T]) -> T:
         locator = failover.locator
-        kind = asynchronous.SSLConnection if locator.tls else asynchronous.Connection
+        connection_class = asynchronous.SSLConnection if locator.tls else asynchronous.Connection
         try:
             node = next(questions)
             while True:
-                connection = kind(**locator.ask_options(node))
+                connection = connection_class(**locator.ask_options(node))
                 try:
                     await connection.connect()
                     await connection.send_command(*locator.question)
@@ -189,23 +194,23 @@ def async_connection_class(address: RedisAddress) -> type[AsyncConnection]:
 def connection_options(
     address: RedisAddress, locator: Locator | None, timeout_s: float | None
 ) -> dict[str, Any]:
-    """Return the keyword arguments for a pool of such connections, except for their class.
+    """Return the keyword arguments for a connection pool, except for `connection_class`.
 
-    `timeout_s` is the longest wait for an answer; None waits for ever.
+    `timeout_s` is the longest wait for an answer; with None, a connection waits for ever.
     """
     options: dict[str, Any] = {
         "db": address.db,
         "username": address.username,
         "password": address.password,
-        # RESP2: every Redis and Valkey gives the same answers, and no handshake for push messages,
-        # which are not used.
+        # Version 2 of the Redis protocol (RESP): every Redis and Valkey gives the same answers in
+        # it. Version 3 adds a handshake, for push messages that this package does not use.
         "protocol": 2,
         "socket_timeout": timeout_s,
         "client_name": "pulseboard",
     }
     if address.path is not None:
-        # redis-py's Unix connections accept no connect timeout: connecting to a local socket takes
-        # no time.
+        # redis-py's Unix connections accept no connect timeout, because a local socket connects at
+        # once.
         return options | {"path": address.path}
     options |= {
         "host": address.host,

@@ -1,4 +1,4 @@
-"""Errors of redis-py: which are temporary, and their translation into BusUnavailable."""
+"""Classifies the errors of redis-py, and translates them into BusUnavailable."""
 
 import re
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from redis import exceptions
 from pulseboard.wire.errors import BusUnavailable
 
 REDIS_ERRORS = (redis.RedisError, OSError, TimeoutError)
-"""Every exception of a call on a client, when Redis is unreachable or refuses the call."""
+"""The exceptions of a call on a client if Redis is unreachable or refuses the call."""
 
 _TEMPORARY_REFUSALS = ("MISCONF ", "BUSY ")
-"""Answers of a Redis whose disk is full, or that runs a long script.
+"""The beginnings of temporary refusals: the disk is not writable, or a long script runs.
 
 The same command may succeed a moment later.
 """
@@ -26,8 +26,9 @@ _WRONG_NODE = (
     exceptions.ClusterDownError,
     exceptions.BusyLoadingError,
 )
-# redis-py has no exception class for these answers; and Redis 6 puts the error of a command inside
-# a script into the text of the script's error.
+"""Answers of a node that cannot execute a command now, although another node may."""
+# redis-py has no exception class for UNBLOCKED and NOREPLICAS. If a command inside a script fails,
+# Redis 6 answers with an error of the script that contains the error of the command in its text.
 _WRONG_NODE_TEXT = re.compile(
     r"(UNBLOCKED|NOREPLICAS) |Error running script .* -(READONLY|CLUSTERDOWN|NOREPLICAS) ",
     re.DOTALL,
@@ -35,9 +36,9 @@ _WRONG_NODE_TEXT = re.compile(
 
 
 def describe_error(error: BaseException) -> str:
-    """Return one line that describes a connection error, at most 200 characters long.
+    """Return one line of at most 200 characters that describes an error of redis-py.
 
-    The messages of redis-py name hosts and ports, but never passwords.
+    It is safe to log: the messages of redis-py contain hosts and ports, but never passwords.
     """
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
 
@@ -46,7 +47,7 @@ def describe_error(error: BaseException) -> str:
 def bus_errors() -> Iterator[None]:
     """Raise BusUnavailable for every error of a call on a client.
 
-    The driver's error is its cause.
+    The error of redis-py is the cause (`__cause__`) of the BusUnavailable.
     """
     try:
         yield
@@ -55,12 +56,12 @@ def bus_errors() -> Iterator[None]:
 
 
 def was_refused(error: BusUnavailable) -> bool:
-    """Return whether Redis answered the call that failed, and refused it for good."""
+    """Return whether a call failed because Redis refused it, so that a retry is useless."""
     return error.__cause__ is not None and is_refusal(error.__cause__)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Return whether Redis refused the command for good, so that a retry is useless."""
+    """Return whether the error is a refusal by Redis that a retry cannot change."""
     if not isinstance(error, redis.ResponseError | redis.DataError):
         return False
     temporary = isinstance(error, redis.OutOfMemoryError) or str(error).startswith(
@@ -70,5 +71,5 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def is_wrong_node(error: BaseException) -> bool:
-    """Return whether another node, or this node at a later time, can execute the command."""
+    """Return whether another node, or this node at a later time, may execute the command."""
     return isinstance(error, _WRONG_NODE) or _WRONG_NODE_TEXT.match(str(error)) is not None

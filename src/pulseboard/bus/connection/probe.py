@@ -1,4 +1,4 @@
-"""A probe for a Redis at an address."""
+"""Checks whether a Redis answers at an address."""
 
 import redis
 
@@ -9,9 +9,10 @@ from pulseboard.wire.errors import ConfigError
 
 
 def answers(address: RedisAddress, *, timeout_s: float = 1.0) -> bool:
-    """Return whether a Redis answers at `address`; one that demands a password does.
+    """Return whether a Redis answers at `address`, also with an error such as NOAUTH.
 
-    Returns False when no program listens there. Raises ConfigError when another program does.
+    Returns False if no program listens there. Raises ConfigError if a program listens that does not
+    answer like Redis within `timeout_s`.
     """
     client = open_client(address, None, timeout_s=timeout_s)
     try:

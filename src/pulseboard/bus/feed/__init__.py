@@ -1,1 +1,1 @@
-"""The feed: reading it, its entries, and replaying a part of it."""
+"""The feed: its entries, the reader that follows it, and the replay of a part of it."""

@@ -1,7 +1,8 @@
-"""The feed reader: every event in order and once, or a `Reset` with the reason.
+"""The feed reader: yields every event once and in order, or a `Reset` with the reason.
 
-One connection with a blocking XREAD. Each answer, even an empty one, proves that the connection
-works; a connection without an answer for DEADLINE_S is closed and opened again.
+It reads by a blocking XREAD on one connection. Each answer, even an empty one, proves that the
+connection works. After DEADLINE_S without an answer the reader closes the connection and opens a
+new one.
 """
 
 import asyncio
@@ -28,10 +29,11 @@ from pulseboard.tasks import check_cancelled
 from pulseboard.wire.codec import MAX_EVENT_BYTES
 
 BLOCK_MS = 1_000
+"""The initial limit for a read to wait for new entries; see `FeedReader.block_ms`."""
 DEADLINE_S = 4.0
-"""A blocking read without an answer after this time hangs on a dead connection.
+"""Time without an answer to a blocking read after which its connection is considered dead.
 
-No error ever reports that (redis-py issue 2417).
+redis-py does not report a dead connection by itself (redis-py issue 2417).
 """
 
 log = logging.getLogger("pulseboard.feed")
@@ -40,7 +42,7 @@ log = logging.getLogger("pulseboard.feed")
 class FeedReader:
     """Reads the feed and the heartbeats of a namespace.
 
-    A read blocks for up to `block_ms`, which may be changed at any time.
+    A read waits up to `block_ms` for new entries. The caller may change `block_ms` at any time.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class FeedReader:
         self._replication_id: str | None = None
 
     async def read(self) -> AsyncGenerator[Batch | Reset | FeedUnavailable, None]:
-        """Yield what happens, first a Reset or a FeedUnavailable, until the generator is closed.
+        """Yield batches, resets and failures until the caller closes the generator.
 
-        Reconnects for ever, with `retry_delay_s` between two attempts.
+        The first item is a Reset or a FeedUnavailable. After a failure the reader reconnects, with
+        `retry_delay_s` between two attempts, without end.
         """
         attempt = 0
         while True:
@@ -89,7 +92,7 @@ class FeedReader:
             await asyncio.sleep(retry_delay_s(attempt))
 
     async def _session(self, client: redis.asyncio.Redis) -> AsyncGenerator[Batch | Reset, None]:
-        """Yield what happens on one connection, until it fails."""
+        """Yield the batches and resets of one connection, until it fails."""
         feed = FeedQueries(client, self._keys, self._rejections, self._max_event_bytes)
         async with asyncio.timeout(DEADLINE_S):
             first, position = await self._resume(client, feed)
@@ -100,14 +103,17 @@ class FeedReader:
             check_cancelled()
             async with asyncio.timeout(DEADLINE_S):
                 item, position = await self._read_next(client, feed, position)
-                # Only now: an answer that is not passed on must be read again.
+                # Set after the read: if the read fails halfway, the next session repeats it.
                 self._position = position
             yield item
 
     async def _resume(
         self, client: redis.asyncio.Redis, feed: FeedQueries
     ) -> tuple[Batch | Reset, FeedPosition]:
-        """Return how the reader continues after it connected: after its position, or afresh."""
+        """Return the first item on a new connection, and the position after it.
+
+        The reader continues after its last position if it can; otherwise it starts from a snapshot.
+        """
         set_back_since = await self._clock.check(client, first=self._position is None)
         await feed.check_writable()
         origin = await feed.read_origin(self._clock.now_ms())
@@ -118,7 +124,7 @@ class FeedReader:
             resumed = await self._read_snapshot(feed, reason or "the server started", since_ms)
         else:
             resumed = await self._catch_up(feed, self._position, since_ms)
-        # Only now: until a break is reported, the next attempt must find it again.
+        # Set at the end: if this attempt fails, the next one must find the same break again.
         self._replication_id = origin.replication_id
         return resumed
 
@@ -127,8 +133,8 @@ class FeedReader:
         if self._position is None:
             return "the server started"
         if replication_id != self._replication_id:
-            # Replication is asynchronous: the new node may lack the last events of the old one,
-            # even though it has all events that this reader has read.
+            # Replication is asynchronous: the new node may have all events that this reader has
+            # read, and still lack later events of the old node.
             return (
                 "Redis failed over to another node, which may lack the last events of the old one"
             )
@@ -142,7 +148,7 @@ class FeedReader:
         asked_ms, block_ms = self._clock.now_ms(), self.block_ms
         read = await feed.read_next(position, block_ms)
         observed_until = read.observed_until_ms
-        if observed_until is None:  # Redis answered because `block_ms` had passed.
+        if observed_until is None:  # No new entry came within `block_ms`.
             observed_until = asked_ms + block_ms
         observed_since = self._clock.advance(observed_until, asked_ms)
         batch = Batch(read.entries, read.heartbeats, observed_until, observed_since)
@@ -156,9 +162,9 @@ class FeedReader:
         read: FeedRead,
         batch: Batch,
     ) -> tuple[Batch | Reset, FeedPosition]:
-        """Return the batch, or what replaces it when it is not all that followed `before`."""
+        """Return the batch, or an item that replaces it if entries after `before` are lost."""
         position = read.position
-        # A full batch means that the reader is behind. Redis may trim entries before it reads them.
+        # A full batch means that the reader is behind, so Redis may have trimmed unread entries.
         is_full = position.entries_added - before.entries_added >= queries.COUNT
         if is_full and not await feed.is_continuous(before):
             return await self._read_snapshot(feed, "the server fell behind the feed")
@@ -171,7 +177,7 @@ class FeedReader:
             set_back_since = await self._clock.check(client, first=False)
             batch = replace(batch, observed_since=max(batch.observed_since, set_back_since))
             await feed.check_writable()
-            # A FLUSHDB breaks no connection: the feed starts again, and it is empty.
+            # After a FLUSHDB the connection still works, but the feed is empty and starts again.
             if not await feed.is_continuous(position):
                 return await self._read_snapshot(feed, "Redis lost its data")
         return batch, position
@@ -179,7 +185,7 @@ class FeedReader:
     async def _catch_up(
         self, feed: FeedQueries, position: FeedPosition, since_ms: int = 0
     ) -> tuple[Batch, FeedPosition]:
-        """Return the last sign of life of each instance, in place of the heartbeats in between."""
+        """Return the last sign of life of each instance, in place of the missed heartbeats."""
         observed_until = self._clock.now_ms()
         heartbeats, cursor = await feed.read_last_seen()
         self._clock.restart(observed_until)

@@ -1,4 +1,4 @@
-"""External messages: check a message from one of the channels and prepare it for ingest.lua."""
+"""Checks an external message from one of the channels, and prepares it for ingest.lua."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,11 +22,16 @@ from pulseboard.wire.kinds import (
 )
 
 COUNT_ONLY = "none"
-"""The kind of an item that ingest.lua counts like any other and does not append to the feed."""
+"""The kind of an item that ingest.lua counts like any other but does not append."""
 
 
 class IngestItem(NamedTuple):
-    """One event for ingest.lua: its kind, the keys and arguments of the kind, and a digest."""
+    """One event for ingest.lua.
+
+    `history` and `other_key` are the Redis keys that its kind uses; `subject`, `json` and `extra`
+    are the arguments of the script, which `ingest.lua` lists by kind. `digest` identifies the bytes
+    of the message and its channel.
+    """
 
     kind: str
     history: str
@@ -38,7 +43,7 @@ class IngestItem(NamedTuple):
 
 
 class UnroutedCommand(NamedTuple):
-    """An external command whose target instances are not known yet."""
+    """An external command for which the server has not selected the target instances yet."""
 
     command: ExternalCommand
     digest: str
@@ -47,9 +52,9 @@ class UnroutedCommand(NamedTuple):
 def parse_external(
     channel: str, payload: bytes, keys: Keys, *, prefix: str, max_bytes: int
 ) -> IngestItem | UnroutedCommand | None:
-    """Check one message; return None when it came from the feed.
+    """Check one message; return None if a script published it, so that it is in the feed.
 
-    Raises InvalidEvent with the reason for which the message must be dropped.
+    Raises InvalidEvent, with the reason, if the server must drop the message.
     """
     digest = hashlib.blake2b(channel.encode() + b"\0" + payload, digest_size=16).hexdigest()
     suffix = channel.removeprefix(prefix) if channel.startswith(prefix) else ""
@@ -68,7 +73,7 @@ def parse_external(
 
 
 def prepare_command(command: Command, digest: str, keys: Keys) -> IngestItem:
-    """Prepare an external command whose target instances are known."""
+    """Prepare an external command for which the server has selected the target instances."""
     subject = f"{command.command_id} {command.service} {len(command.instances)} {command.expires}"
     record = keys.command(command.command_id)
     return IngestItem(COMMAND.name, record, keys.commands, subject, encode(command), "", digest)
@@ -114,8 +119,8 @@ def _prepare_metric(event: MetricEvent, digest: str, keys: Keys, max_bytes: int)
 def _prepare_event(
     kind: EventKind[Any], event: Event, digest: str, keys: Keys, max_bytes: int
 ) -> IngestItem:
-    # A key that the kind does not use is the feed, because all keys of a script must be in one slot
-    # of a Cluster.
+    # The key of the feed replaces a key that the kind does not use, because all keys of a script
+    # must be in one slot of a Redis cluster.
     history = keys.feed
     if kind.history is not None:
         history = keys.history(event.service, cast("HistoryKind", kind.name))
@@ -127,4 +132,4 @@ _PREPARE: dict[str, Callable[..., IngestItem]] = {
     LOG.name: _prepare_log,
     METRIC.name: _prepare_metric,
 }
-"""Functions for the kinds with storage besides the feed (`lua/append_<kind>.lua`)."""
+"""The functions for the kinds that `append_<kind>.lua` stores in further keys."""

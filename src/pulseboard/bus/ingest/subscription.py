@@ -1,4 +1,4 @@
-"""A pub/sub subscription that reconnects after an outage or a silent connection."""
+"""A pub/sub subscription that reconnects when its connection fails or is silent."""
 
 import asyncio
 import logging
@@ -18,44 +18,47 @@ from pulseboard.tasks import check_cancelled
 PING_EVERY_S = 1.0
 """Time between two PINGs.
 
-The PONG comes after all messages that were published before the PING, so it proves that they
-arrived.
+Redis sends the PONG after all messages that were published before the PING, so the PONG proves that
+these messages have arrived.
 """
 SILENCE_S = 5.0
-"""Time without an answer or a message after which the connection is given up."""
+"""Time without an answer or a message after which the subscription closes its connection."""
 
 log = logging.getLogger("pulseboard.bus")
 
 
-async def _nothing() -> None:
-    """Nothing to prepare."""
+async def _prepare_nothing() -> None:
+    """Do nothing: the default of `prepare`."""
 
 
 class SubscriptionObserver:
-    """Receives the changes of a subscription as they happen. This base class ignores them."""
+    """The interface that a subscription calls at each change. This base class does nothing."""
 
     def opened(self, asked_at: float) -> None:
-        """The subscription receives messages from here on.
+        """The subscription receives messages from now on.
 
-        Messages published since it was requested, at `asked_at` (`time.monotonic()`), may still
-        arrive.
+        It may also receive messages that were published since the time `asked_at`
+        (`time.monotonic()`), at which it was requested.
         """
 
     def proved(self, at: float) -> None:
-        """All messages from the opening up to `at` (`time.monotonic()`) have been yielded."""
+        """All messages from the opening to `at` (`time.monotonic()`) have been yielded."""
 
     def lost(self) -> None:
-        """The subscription receives no more messages; the time when that began is unknown."""
+        """The subscription receives no more messages, since an unknown time before this call."""
 
 
 class Subscription:
-    """The messages of exact channels or of patterns, for as long as it is read.
+    """A subscription to channels by their names and by patterns.
 
-    Pub/sub has no replay: a message that is published while the connection is down is missed.
-    `prepare` runs before each SUBSCRIBE. With `markers`, a channel, each connection publishes a
-    random marker there once it is subscribed, and yields messages from that marker on. It also
-    yields the markers of others: all subscribers of one node receive a marker between the same two
-    messages.
+    It is open while the caller iterates over `messages`, and calls `prepare` before each attempt to
+    subscribe. Pub/sub has no replay, so messages that are published while the connection is down
+    are lost.
+
+    `markers` is the name of a channel. If it is given, each connection publishes a random marker on
+    it after it has subscribed, and yields the messages that follow this marker. It yields the
+    markers of other subscribers too: all subscribers of one Redis node receive a marker between the
+    same two messages.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Subscription:
         *,
         channels: Sequence[str] = (),
         patterns: Sequence[str] = (),
-        prepare: Callable[[], Awaitable[None]] = _nothing,
+        prepare: Callable[[], Awaitable[None]] = _prepare_nothing,
         observer: SubscriptionObserver | None = None,
         markers: str | None = None,
     ) -> None:
@@ -76,15 +79,15 @@ class Subscription:
         self._observer = observer or SubscriptionObserver()
         self.subscribed = asyncio.Event()
         self.losses = 0
-        """How often an open subscription was lost.
+        """How often the open subscription was lost.
 
-        Messages published until it reopened were missed.
+        After each loss, the messages that were published before it opened again are missing.
         """
 
     async def messages(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """Yield each message as (channel, payload).
 
-        It reconnects for ever, with the delays of the original specification.
+        After a failure it reconnects, with `retry_delay_s` between two attempts, without end.
         """
         attempt = 0
         while True:
@@ -98,8 +101,7 @@ class Subscription:
                     async for message in session:
                         yield message
             except REDIS_ERRORS as error:
-                # An open subscription is a success, also without a message to show that the outage
-                # is over.
+                # The attempt was successful if the subscription was open, even if no message came.
                 if self.subscribed.is_set():
                     attempt = 0
                     self.losses += 1
@@ -130,8 +132,8 @@ class Subscription:
                 asked_at, answered = time.monotonic(), False
                 await pubsub.ping()
             silent_at = max(asked_at, received_at) + SILENCE_S
-            # At least a moment, so that data that has arrived is read before the connection is
-            # given up.
+            # Wait at least 10 ms, so that data that has arrived is read before this method decides
+            # that the connection is silent.
             wait_s = max(
                 0.01, (asked_at + PING_EVERY_S if answered else silent_at) - time.monotonic()
             )
@@ -154,7 +156,8 @@ class Subscription:
                 channel = message["channel"].decode("utf-8", "backslashreplace")
                 if self._is_open_for(channel, message["data"], marker, asked_at):
                     yield channel, message["data"]
-            # After the yield, because no data is read while the caller handles a message.
+            # Set after the yield: while the caller handles a message, this method reads no data, so
+            # that time is not a silence of Redis.
             received_at = time.monotonic()
 
     async def _confirm(self, marker: bytes, asked_at: float) -> None:
@@ -164,7 +167,7 @@ class Subscription:
             await self._client.publish(self._markers, marker)
 
     def _is_open_for(self, channel: str, payload: bytes, marker: bytes, asked_at: float) -> bool:
-        """Return whether to yield a message; the own marker opens the subscription."""
+        """Return whether to yield a message; open the subscription if it is the own marker."""
         if channel == self._markers and payload == marker:
             self._open(asked_at)
         return self._markers is None or self.subscribed.is_set()

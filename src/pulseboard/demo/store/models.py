@@ -1,4 +1,7 @@
-"""The tables. Times are milliseconds since the epoch, amounts are in minor units (cents)."""
+"""The tables of the demo.
+
+Times are milliseconds since the epoch. Amounts (`…_minor`) are in minor units, such as cents.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,12 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """A customer of the bank, created when the first of their accounts was discovered."""
+    """A customer of the bank; account-discovery adds the row with the first account."""
 
     __tablename__ = "users"
 
-    # SQLite generates key values only for INTEGER, and the map above turns int into BIGINT.
+    # SQLite generates key values only for a column of type INTEGER, and `type_annotation_map` makes
+    # this column a BIGINT.
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     customer_id: Mapped[str] = mapped_column(String(32), unique=True)
     name: Mapped[str | None]
@@ -31,7 +35,10 @@ class User(Base):
 
 
 class Account(Base):
-    """An account: discovery creates the row, enrichment completes it."""
+    """An account of a user.
+
+    account-discovery creates the row; account-enrichment sets the columns from `title` on.
+    """
 
     __tablename__ = "accounts"
 
@@ -48,6 +55,7 @@ class Account(Base):
     enriched_at: Mapped[int | None]
     enrich_tries: Mapped[int] = mapped_column(default=0)
     enrich_after: Mapped[int] = mapped_column(default=0)
+    """The time from which account-enrichment may try again after a failure."""
     enrich_error: Mapped[str | None] = mapped_column(Text)
     abandoned_at: Mapped[int | None]
 
@@ -57,7 +65,7 @@ class Account(Base):
 
 
 class Balance(Base):
-    """The last balance of an account that the bank returned."""
+    """The latest balance that the bank returned for an account."""
 
     __tablename__ = "balances"
 
@@ -66,11 +74,12 @@ class Balance(Base):
     booked_minor: Mapped[int]
     available_minor: Mapped[int]
     step: Mapped[int]
+    """The step of the bank's time at which the bank computed this balance."""
     updated_at: Mapped[int]
 
 
 class SyncRequest(Base):
-    """A request of account-discovery, to balance-sync, for the sync of a user."""
+    """The request of account-discovery that balance-sync syncs the balances of a user."""
 
     __tablename__ = "sync_requests"
 
@@ -78,3 +87,4 @@ class SyncRequest(Base):
     requested_at: Mapped[int]
     tries: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[int] = mapped_column(default=0)
+    """The time from which balance-sync may try again after a failure."""

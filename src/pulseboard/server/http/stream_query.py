@@ -1,4 +1,4 @@
-"""Parsing of a stream request: the events it selects, and the event it resumes after."""
+"""Parses a stream request: the view of the client, and the event after which it resumes."""
 
 from typing import NamedTuple
 from urllib.parse import parse_qs
@@ -15,14 +15,17 @@ PARAMETERS = ("kinds", "services", "level", "contains", "since", "lastEventId")
 
 
 class ResumePoint(NamedTuple):
-    """The last event that the client received, or why that cannot be read from its request."""
+    """The id of the last event that the client received, or the reason why it is invalid.
+
+    Both are None if the request contains no id.
+    """
 
     since: Cursor | None = None
     error: str | None = None
 
 
 def parse_view(scope: HTTPScope) -> View:
-    """Return which events of the event stream the client wants; raise a Problem."""
+    """Return the view that the client selected; raise a Problem if a parameter is invalid."""
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     given = [name for name, values in query.items() for _ in values]
     check_parameters(given, PARAMETERS, lists=("kinds", "services"))
@@ -42,13 +45,14 @@ def parse_view(scope: HTTPScope) -> View:
 
 
 def parse_resume_point(scope: HTTPScope) -> ResumePoint:
-    """Return where the client resumes.
+    """Return the point after which the client resumes.
 
-    An invalid id is not a Problem, because an EventSource would repeat the request forever: the
+    An invalid id raises no Problem: an EventSource does not reconnect after an HTTP error. The
     stream begins with a `reset` instead.
     """
-    # A browser that reconnects sends the header and repeats the old address, so the header counts
-    # first. Replacements of EventSource that cannot set the header add the parameter.
+    # A browser that reconnects sends the header with the latest id, and repeats the address with an
+    # older one. So the header takes precedence. Replacements of EventSource that cannot set the
+    # header add the parameter `lastEventId`.
     header = next(
         (value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"),
         "",

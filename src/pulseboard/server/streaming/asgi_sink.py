@@ -1,4 +1,4 @@
-"""The sink of a stream under any ASGI server: it passes the bytes to `send`."""
+"""The sink of a stream under any ASGI server: it passes the bytes to ASGI's `send`."""
 
 import asyncio
 from collections import deque
@@ -18,9 +18,9 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 class AsgiSink:
-    """Passes a stream's body to `send`, one message at a time.
+    """Passes the body of a stream to ASGI's `send`, one message at a time.
 
-    It is writable while it buffers nothing.
+    The sink accepts bytes (`writable`) until it is closed, while it has no unsent bytes.
     """
 
     framing: Framing = staticmethod(frame_plain)
@@ -37,7 +37,8 @@ class AsgiSink:
         return not (self.buffered_bytes or self._closed)
 
     def write(self, data: bytes) -> None:
-        # In pieces, so that the progress of a client that reads a large board slowly can be seen.
+        # A large board is sent in pieces, so that `buffered_bytes` shows the progress of a client
+        # that reads slowly.
         whole = memoryview(data)
         self._pieces.extend(
             whole[at : at + WRITE_MAX_BYTES] for at in range(0, len(data), WRITE_MAX_BYTES)
@@ -48,7 +49,7 @@ class AsgiSink:
     def close(self, last: bytes) -> None:
         self.write(last)
         self._closed = True
-        # A client that has stopped reading would never read `last`.
+        # A client that has stopped reading never reads `last`, so the wait for it has a limit.
         asyncio.get_running_loop().call_later(FINAL_BYTES_S, self.aborted.set)
 
     def abort(self) -> None:
@@ -58,7 +59,7 @@ class AsgiSink:
     async def send_all(self, send: Send, on_writable: Callable[[], None]) -> None:
         """Send the written bytes until the sink is closed.
 
-        Calls `on_writable` each time when it buffers nothing.
+        Calls `on_writable` each time it has sent all written bytes.
         """
         while self._pieces or not self._closed:
             if self._pieces:

@@ -1,4 +1,4 @@
-"""Lifecycle events: an instance is lost, or leaves the board."""
+"""Lifecycle events: a server declared an instance lost, or an instance left the board."""
 
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ from pulseboard.wire.names import check_instance_name, check_service_name
 Cause = Literal["silent", "overdue"]
 """Why a server declared an instance lost.
 
-`silent`: no heartbeat for two and a half intervals; `overdue`: it missed its planned return.
+`silent`: it sent no heartbeat for 2.5 intervals; `overdue`: it did not return as planned.
 """
 
 
@@ -33,14 +33,16 @@ class Incident(msgspec.Struct, frozen=True):
     instance: InstanceName
     seen: RedisTimeMs
     declared: RedisTimeMs
-    cause: Annotated[str, msgspec.Meta(description="`silent` or `overdue`; others may follow.")]
+    cause: Annotated[
+        str, msgspec.Meta(description="`silent` or `overdue`; later versions may add causes.")
+    ]
     heartbeat_s: HeartbeatS | None = None
 
 
 class LifecycleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A change of an instance: `lost`, with its incident, or `gone` from the board.
+    """A change of an instance: `event` is `lost`, with its incident, or `gone` from the board.
 
-    Values of `event` that a later version adds are passed to clients unchanged.
+    A server passes a value of `event` that it does not know to its clients unchanged.
     """
 
     service: ServiceName
@@ -56,7 +58,7 @@ _incidents = msgspec.json.Decoder(Incident)
 
 
 def parse_lifecycle_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> LifecycleEvent:
-    """Parse a feed entry of this kind; raise InvalidEvent with the reason when it is invalid."""
+    """Parse a lifecycle event; raise InvalidEvent with the reason if it is invalid."""
     check_size(data, max(max_bytes, MAX_EVENT_BYTES))
     event = decode(_events, data)
     check_service_name(event.service)
@@ -65,6 +67,6 @@ def parse_lifecycle_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> L
 
 
 def parse_incident(data: bytes) -> Incident:
-    """Parse one incident; raise InvalidEvent with the reason when it is invalid."""
+    """Parse one incident; raise InvalidEvent with the reason if it is invalid."""
     check_size(data, MAX_EVENT_BYTES)
     return decode(_incidents, data)
