@@ -21,6 +21,9 @@ from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
 from pulseboard.wire.events.status import StatusEvent
 
+STATUS_STREAM = View(status_stream=True)
+"""The view of the status stream."""
+
 
 def unframed(data: bytes) -> bytes:
     return data
@@ -73,6 +76,16 @@ def messages(writes: Iterable[bytes]) -> list[Message]:
     blocks = b"".join(writes).decode().split("\n\n")
     assert blocks[-1] == "", "the last message is not complete"
     return [Message(block) for block in blocks[:-1] if not block.startswith(":")]
+
+
+def status_numbers(sink: ListSink) -> list[int]:
+    """Return the numbers of the status events that a client was sent, in order."""
+    return [each.data["status"]["n"] for each in messages(sink.writes) if each.event == "status"]
+
+
+def event_names(sink: ListSink) -> list[str]:
+    """Return the names of the events that a client was sent, in order."""
+    return [each.event for each in messages(sink.writes)]
 
 
 def entry(n: int, service: str = "a", instance: str = "", **more: Any) -> Entry:

@@ -1,4 +1,4 @@
-"""The board is the last word of every instance."""
+"""The board: the latest event of each instance, evictions, losses and limits."""
 
 import json
 from typing import Any
@@ -18,6 +18,7 @@ from pulseboard.wire.views import BlindView, Freshness
 
 
 def snapshot(board: Board) -> dict[str, Any]:
+    """Return the statuses in the snapshot of a board, by key."""
     return {name: json.loads(bytes(status)) for name, status in board.snapshot().items()}
 
 
@@ -33,8 +34,8 @@ def test_board_shows_the_last_event_and_sign_of_life_of_each_instance(
     board = Board()
     last: dict[tuple[str, str], int] = {}
     seen: dict[tuple[str, str], int] = {}
-    for n, (service, instance, is_beat) in enumerate(steps, 1):
-        if is_beat:
+    for n, (service, instance, is_heartbeat) in enumerate(steps, 1):
+        if is_heartbeat:
             known = board.apply_heartbeat(Heartbeat(service, instance, n))
             assert known == ((service, instance) in last)
             if known:
@@ -60,14 +61,14 @@ def test_expected_services_are_in_the_snapshot_before_they_are_seen() -> None:
     assert board.expected == ("balance-sync", "account-discovery")
 
 
-def test_a_beat_does_not_turn_the_clock_back() -> None:
+def test_late_heartbeat_does_not_move_the_last_seen_time_back() -> None:
     board = Board()
     board.apply(entry(50))
     board.apply_heartbeat(Heartbeat("a", "", 40))
     assert board.heartbeats() == [Heartbeat("a", "", 50)]
 
 
-def test_a_full_board_keeps_those_it_has_current_and_refuses_new_ones() -> None:
+def test_full_board_updates_its_instances_and_refuses_new_ones() -> None:
     board = Board(max_instances=2)
     for n, name in enumerate("ab", 1):
         board.apply(entry(n, name))
@@ -78,7 +79,7 @@ def test_a_full_board_keeps_those_it_has_current_and_refuses_new_ones() -> None:
     assert snapshot(board) == {"a": {"n": 4}, "b": {"n": 2}}
 
 
-def test_a_full_board_knows_how_many_it_leaves_out() -> None:
+def test_full_board_counts_the_instances_that_it_omits() -> None:
     board = Board(max_instances=2)
     for n, name in enumerate("ab", 1):
         board.apply(entry(n, name))
@@ -88,15 +89,15 @@ def test_a_full_board_knows_how_many_it_leaves_out() -> None:
     assert board.omitted(10) == 3
     with pytest.raises(InvalidEvent):
         board.apply(entry(8, "d", stopped=True))
-    assert board.omitted(10) == 2, "one ended"
+    assert board.omitted(10) == 2, "an omitted instance stopped"
     board.apply(lifecycle(9, "gone", "a"))
     board.apply(entry(10, "c"))
-    assert board.omitted(10) == 1, "one found room"
+    assert board.omitted(10) == 1, "an omitted instance was added"
     assert board.omitted(6 + 3_600_000) == 1
-    assert board.omitted(7 + 3_600_000) == 0, "one fell silent"
+    assert board.omitted(7 + 3_600_000) == 0, "an omitted instance has been silent for an hour"
 
 
-def test_what_a_snapshot_has_too_many_of_is_left_out() -> None:
+def test_instances_of_a_reset_beyond_the_limit_are_counted_as_omitted() -> None:
     board = Board(max_instances=2)
     board.reset(reset(9, *[entry(n, f"s{n}") for n in range(2, 6)]))
     assert board.omitted(9) == 2
@@ -104,7 +105,7 @@ def test_what_a_snapshot_has_too_many_of_is_left_out() -> None:
     assert board.omitted(9) == 0
 
 
-def test_a_flood_of_names_that_find_no_room_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_omitted_instances_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pulseboard.hub.overflow.OVERFLOW_MAX", 5)
     board = Board(max_instances=0)
     for n in range(20):
@@ -113,32 +114,32 @@ def test_a_flood_of_names_that_find_no_room_is_bounded(monkeypatch: pytest.Monke
     assert board.omitted(20) == 5
 
 
-def test_reset_takes_the_newest_when_there_are_more_than_fit() -> None:
+def test_reset_keeps_the_newest_instances_up_to_the_limit() -> None:
     board = Board(max_instances=2)
     board.apply(entry(1, "old"))
     board.reset(
         reset(
             9,
             *[entry(n, f"s{n}") for n in range(2, 6)],
-            heartbeats=[Heartbeat("s5", "", 8), Heartbeat("who", "", 8)],
+            heartbeats=[Heartbeat("s5", "", 8), Heartbeat("unknown", "", 8)],
         )
     )
     assert board.heartbeats() == [Heartbeat("s4", "", 4), Heartbeat("s5", "", 8)]
 
 
-def test_view_shows_only_the_services_asked_for() -> None:
+def test_view_contains_only_the_requested_services() -> None:
     board = Board()
     for n, name in enumerate("abc", 1):
         board.apply(entry(n, name))
     assert [each.service for each in board.view({"a", "c", "z"})] == ["a", "c"]
 
 
-def names(board: Board) -> list[str]:
+def instance_names(board: Board) -> list[str]:
     return [each.instance for each in board.view()]
 
 
-def at(now: int, *, since: int = 0) -> Freshness:
-    """A board that has heard everything up to now."""
+def observed_until(now: int, *, since: int = 0) -> Freshness:
+    """Return the freshness of a board that has received every event up to `now`."""
     return Freshness(observed_until=now, observed_since=since)
 
 
@@ -146,79 +147,80 @@ FORGET_MS = int(FORGET_S * 1000)
 REPLACED_MS = int(FORGET_REPLACED_S * 1000)
 
 
-class TestForget:
-    def forgettable(self, board: Board, now: int) -> list[str]:
-        return [name for _, name, _ in board.evictable(now, at(now))]
+class TestEviction:
+    def evictable_names(self, board: Board, now: int) -> list[str]:
+        return [name for _, name, _ in board.evictable(now, observed_until(now))]
 
-    def test_an_instance_that_a_restart_replaced_goes_after_an_hour(self) -> None:
+    def test_instance_that_a_restart_replaced_is_evicted_after_an_hour(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="old", heartbeat_s=5, stopped=True))
         board.apply(entry(2_000, instance="new", heartbeat_s=5))
-        assert self.forgettable(board, 1_000 + REPLACED_MS) == []
+        assert self.evictable_names(board, 1_000 + REPLACED_MS) == []
         now = 1_001 + REPLACED_MS
         board.apply_heartbeat(Heartbeat("a", "new", now))
-        assert self.forgettable(board, now) == ["old"]
+        assert self.evictable_names(board, now) == ["old"]
 
-    def test_the_last_instance_of_a_service_stays_for_as_long_as_is_set(self) -> None:
+    def test_last_instance_of_a_service_is_evicted_after_the_configured_time(self) -> None:
         for board, forget_ms in ((Board(), FORGET_MS), (Board(forget_s=60), 60_000)):
             board.apply(entry(1_000, instance="x", heartbeat_s=5))
-            assert self.forgettable(board, 1_000 + forget_ms) == []
-            assert self.forgettable(board, 1_001 + forget_ms) == ["x"]
+            assert self.evictable_names(board, 1_000 + forget_ms) == []
+            assert self.evictable_names(board, 1_001 + forget_ms) == ["x"]
 
-    def test_one_with_a_rhythm_slower_than_that_is_not_forgotten_while_it_lives(self) -> None:
+    def test_instance_with_a_longer_heartbeat_interval_is_not_evicted_while_alive(self) -> None:
         board = Board(forget_s=60)
         board.apply(entry(1_000, instance="x", heartbeat_s=600))
-        assert self.forgettable(board, 61_001) == []
-        assert self.forgettable(board, 1_001 + 1_500_000) == ["x"]
+        assert self.evictable_names(board, 61_001) == []
+        assert self.evictable_names(board, 1_001 + 1_500_000) == ["x"]
 
-    def test_one_that_declared_no_rhythm_is_not_taken_for_ended(self) -> None:
+    def test_instance_without_a_heartbeat_interval_does_not_count_as_ended(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="silent"))
         board.apply(entry(REPLACED_MS * 2, instance="other"))
-        assert self.forgettable(board, REPLACED_MS * 3) == []
+        assert self.evictable_names(board, REPLACED_MS * 3) == []
 
-    def test_where_the_board_is_nearly_full_what_ended_makes_room_the_longest_ago_first(
+    def test_nearly_full_board_evicts_ended_instances_oldest_first(
         self,
     ) -> None:
         board = Board(max_instances=10)
         for n in range(8):
             board.apply(entry(1_000 + n, instance=f"i-{n}", heartbeat_s=5, stopped=n != 2))
         now = 2_000
-        assert self.forgettable(board, now) == []
+        assert self.evictable_names(board, now) == []
         board.apply(entry(1_900, instance="next", heartbeat_s=5))
         board.apply(entry(1_901, instance="after", heartbeat_s=5, stopped=True))
-        assert self.forgettable(board, now) == ["i-0", "i-1"]
+        assert self.evictable_names(board, now) == ["i-0", "i-1"]
 
-    def test_what_lives_or_is_expected_back_or_is_not_yet_told_lost_never_makes_room(self) -> None:
+    def test_instance_that_may_return_or_is_not_declared_lost_is_not_evicted(self) -> None:
         board = Board(max_instances=4)
         board.apply(entry(1_000, instance="silent"))
         board.apply(entry(1_001, instance="back", heartbeat_s=5, stopped=True, back_in_s=600))
         board.apply(entry(1_002, instance="lost", heartbeat_s=5))
         board.apply(entry(100_000, instance="alive", heartbeat_s=5))
-        assert self.forgettable(board, 100_000) == []
+        assert self.evictable_names(board, 100_000) == []
         board.apply(lifecycle(100_001, "lost", instance="lost", seen=1_002))
-        assert self.forgettable(board, 100_002) == ["lost"]
+        assert self.evictable_names(board, 100_002) == ["lost"]
 
-    def test_it_goes_when_the_feed_says_so_and_not_before(self) -> None:
+    def test_instance_leaves_the_board_with_the_gone_event(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="old"))
         board.apply(lifecycle(2_000, "gone", instance="old"))
-        assert names(board) == []
+        assert instance_names(board) == []
         board.apply(entry(3_000, instance="old"))
-        board.apply(lifecycle(2_500, "gone", instance="old"))  # a replay of what it has outlived
-        assert names(board) == ["old"]
+        # This event is older than the new status.
+        board.apply(lifecycle(2_500, "gone", instance="old"))
+        assert instance_names(board) == ["old"]
 
 
 class TestLosses:
-    def test_whoever_is_lost_is_to_be_declared_until_the_feed_says_that_it_was(self) -> None:
+    def test_loss_is_listed_until_the_feed_has_its_event(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="dead", heartbeat_s=5))
         board.apply(entry(13_000, instance="alive", heartbeat_s=5))
-        assert board.losses(at(13_500)) == []
-        (loss,) = board.losses(at(13_501))
+        assert board.losses(observed_until(13_500)) == []
+        (loss,) = board.losses(observed_until(13_501))
         assert (loss.event.instance, loss.seen, loss.cause) == ("dead", 1_000, "silent")
         board.apply(lifecycle(13_600, "lost", instance="dead", seen=1_000))
-        assert board.losses(at(14_000)) == []
+        assert board.losses(observed_until(14_000)) == []
         assert [(each.instance, each.lost) for each in board.view()] == [
             ("dead", True),
             ("alive", False),
@@ -228,7 +230,7 @@ class TestLosses:
     @pytest.mark.parametrize(
         "sign", [entry(14_000, instance="dead", heartbeat_s=5), Heartbeat("a", "dead", 14_000)]
     )
-    def test_a_sign_of_life_ends_the_loss_and_a_second_death_is_another(
+    def test_sign_of_life_ends_a_loss_and_a_second_death_is_a_new_loss(
         self, sign: Entry | Heartbeat
     ) -> None:
         board = Board()
@@ -239,37 +241,37 @@ class TestLosses:
         else:
             board.apply_heartbeat(sign)
         assert not board.view()[0].lost
-        assert board.losses(at(20_000)) == []
-        assert [loss.seen for loss in board.losses(at(26_501))] == [14_000]
+        assert board.losses(observed_until(20_000)) == []
+        assert [loss.seen for loss in board.losses(observed_until(26_501))] == [14_000]
 
-    def test_a_loss_that_was_told_too_late_does_not_kill_who_came_back(self) -> None:
+    def test_late_lost_event_does_not_mark_an_instance_that_returned(self) -> None:
         board = Board()
         board.apply(entry(1_000, instance="x", heartbeat_s=5))
         board.apply_heartbeat(Heartbeat("a", "x", 13_550))
         board.apply(lifecycle(13_600, "lost", instance="x", seen=1_000))
         assert not board.view()[0].lost
 
-    def test_a_planned_return_is_only_a_loss_when_it_was_missed(self) -> None:
+    def test_planned_return_is_a_loss_only_when_it_is_overdue(self) -> None:
         board = Board()
         board.apply(entry(1_000, heartbeat_s=5, stopped=True, back_in_s=60.0))
-        assert board.losses(at(66_000)) == []
-        (loss,) = board.losses(at(66_001))
+        assert board.losses(observed_until(66_000)) == []
+        (loss,) = board.losses(observed_until(66_001))
         assert loss.cause == "overdue"
 
-    def test_nobody_is_lost_for_silence_that_could_not_be_heard(self) -> None:
+    def test_silence_before_the_observed_time_gives_no_loss(self) -> None:
         board = Board()
         board.apply(entry(1_000, heartbeat_s=5))
-        assert board.losses(at(100_000, since=90_000)) == []
-        assert len(board.losses(at(102_501, since=90_000))) == 1
+        assert board.losses(observed_until(100_000, since=90_000)) == []
+        assert len(board.losses(observed_until(102_501, since=90_000))) == 1
 
-    def test_a_board_that_begins_anew_knows_who_was_declared_lost(self) -> None:
-        """A server that starts gives the verdict that the others gave, and nobody is declared twice."""
+    def test_reset_board_keeps_the_losses_that_were_declared(self) -> None:
+        """A starting server shows the same losses as the others, and declares none again."""
         board = Board()
         snapshot = [
             entry(1_000, instance="dead", heartbeat_s=5),
             entry(2_000, instance="back", heartbeat_s=5),
         ]
-        lost = {("a", "dead"): 1_000, ("a", "back"): 1_500, ("a", "nobody"): 7}
+        lost = {("a", "dead"): 1_000, ("a", "back"): 1_500, ("a", "unknown"): 7}
         board.reset(
             Reset("the server started", Cursor(3_000, 0), snapshot, [], lost, observed_until=99_000)
         )
@@ -277,10 +279,10 @@ class TestLosses:
             ("dead", True),
             ("back", False),
         ]
-        assert [loss.event.instance for loss in board.losses(at(99_000))] == ["back"]
+        assert [loss.event.instance for loss in board.losses(observed_until(99_000))] == ["back"]
 
 
-def test_the_fastest_rhythm_is_of_those_that_should_beat() -> None:
+def test_shortest_interval_is_that_of_instances_that_should_send_heartbeats() -> None:
     board = Board()
     assert board.shortest_interval_s() is None
     board.apply(entry(1, instance="none"))
@@ -290,7 +292,7 @@ def test_the_fastest_rhythm_is_of_those_that_should_beat() -> None:
     assert board.shortest_interval_s() == 60
 
 
-def test_a_lag_stands_until_the_next_beat() -> None:
+def test_lag_is_kept_until_the_next_heartbeat() -> None:
     board = Board()
     board.apply(entry(1))
     board.apply_heartbeat(Heartbeat("a", "", 2, 7_000))
@@ -299,9 +301,9 @@ def test_a_lag_stands_until_the_next_beat() -> None:
     assert board.view()[0].lag_ms == 0
 
 
-def test_nothing_is_fresh_on_a_blind_board() -> None:
+def test_every_state_is_unknown_on_a_blind_board() -> None:
     board = Board()
     board.apply(entry(1_000, heartbeat_s=5))
     (instance,) = board._instances.records.values()
-    assert instance.state(at(1_001)) is State.ALIVE
-    assert instance.state(Freshness(BlindView(1, "gone"), 1_001)) is State.UNKNOWN
+    assert instance.state(observed_until(1_001)) is State.ALIVE
+    assert instance.state(Freshness(BlindView(1, "connection lost"), 1_001)) is State.UNKNOWN

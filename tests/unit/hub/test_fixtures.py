@@ -1,4 +1,4 @@
-"""The golden fixtures of log lines, metrics and commands: from what is published to what readers are told, by the schemas."""
+"""Golden fixtures of log lines, metrics and commands, from the message to the frame."""
 
 import json
 from functools import cache
@@ -32,7 +32,9 @@ def schema(name: str) -> Draft202012Validator:
 
 
 @pytest.mark.parametrize(("kind", "case"), [case for kind in PARSERS for case in load(kind)])
-def test_a_message_is_told_or_dropped_as_the_fixture_says(kind: str, case: dict[str, Any]) -> None:
+def test_message_becomes_a_frame_or_is_refused_as_in_the_fixture(
+    kind: str, case: dict[str, Any]
+) -> None:
     payload = case["payload"].encode()
     if not case["valid"]:
         with pytest.raises(InvalidEvent) as refusal:
@@ -42,17 +44,16 @@ def test_a_message_is_told_or_dropped_as_the_fixture_says(kind: str, case: dict[
     schema(f"{kind}-event").validate(json.loads(payload))
     event = PARSERS[kind](payload)
     if "data" not in case:
-        assert (
-            event is None or kind == "command"
-        )  # to whom a command goes, a message alone does not say
+        # The message of a command does not say which instances receive it.
+        assert event is None or kind == "command"
         return
     frame = event_frame(Entry(CURSOR, event))
     assert frame.full is not None
     head, data = frame.full.decode().split("data: ")
     assert head == f"id: {CURSOR}\nevent: {kind}\n"
-    told = json.loads(data)
-    assert told == case["data"]
-    schema(kind).validate(told)
+    sent = json.loads(data)
+    assert sent == case["data"]
+    schema(kind).validate(sent)
 
 
 @pytest.mark.parametrize(
@@ -63,5 +64,7 @@ def test_a_message_is_told_or_dropped_as_the_fixture_says(kind: str, case: dict[
         if case.values[1].get("reason") in ("wrong-type", "bad-name")
     ],
 )
-def test_the_schema_refuses_what_the_server_drops(kind: str, case: dict[str, Any]) -> None:
+def test_schema_refuses_the_messages_that_the_server_refuses(
+    kind: str, case: dict[str, Any]
+) -> None:
     assert not schema(f"{kind}-event").is_valid(json.loads(case["payload"]))

@@ -1,4 +1,4 @@
-"""Verdicts on life and death, whatever happens to the services, to Redis and to the monitor itself."""
+"""States of instances stay correct through failures of services, Redis and the server."""
 
 from benchmarks.false_alarms import Simulation
 from hypothesis import given, settings
@@ -19,9 +19,7 @@ from pulseboard.wire.state import State
 NAMES = "abc"
 
 
-def test_in_six_hours_of_a_fleet_nobody_alive_is_called_lost_and_every_death_is_told_within_three_beats() -> (
-    None
-):
+def test_fleet_has_no_false_losses_and_deaths_show_within_three_heartbeats() -> None:
     result = Simulation(instances=100, days=0.25, seed=0).run()
     assert result.false_alarms == []
     assert result.unreported == []
@@ -30,6 +28,7 @@ def test_in_six_hours_of_a_fleet_nobody_alive_is_called_lost_and_every_death_is_
 
 
 def new_hub() -> Hub:
+    """Return a hub whose board has the instances NAMES."""
     hub = Hub(Board(), RedisClock(), Rejections(), HubOptions())
     board = [entry(1, instance=name, heartbeat_s=5) for name in NAMES]
     hub.apply(Reset("the server started", Cursor(1, 0), board, [], observed_until=1))
@@ -37,18 +36,14 @@ def new_hub() -> Hub:
 
 
 def states(hub: Hub) -> dict[str, State]:
-    return {
-        name: instance.state(hub.freshness)
-        for (
-            _,
-            name,
-        ), instance in hub.board._instances.records.items()  # what every reader derives from what it is told
-    }
+    """Return the state of each instance, as every client derives it from its messages."""
+    instances = hub.board._instances.records.items()
+    return {name: instance.state(hub.freshness) for (_, name), instance in instances}
 
 
 signs = st.lists(
     st.one_of(
-        st.tuples(st.just("beat"), st.sampled_from(NAMES)),
+        st.tuples(st.just("heartbeat"), st.sampled_from(NAMES)),
         st.tuples(st.just("status"), st.sampled_from(NAMES)),
         st.tuples(st.just("stopped"), st.sampled_from(NAMES)),
         st.tuples(st.just("lost"), st.sampled_from(NAMES)),
@@ -58,38 +53,41 @@ signs = st.lists(
 )
 
 
-def happen(steps: list[tuple[str, str | int]]) -> list[tuple[int, Heartbeat | Entry | None]]:
-    """Give each sign its time; waiting is time without one."""
-    now, happened = 10_000, list[tuple[int, Heartbeat | Entry | None]]()
-    for step, what in steps:
-        now += what if isinstance(what, int) else 1
-        name = str(what)
+def schedule(steps: list[tuple[str, str | int]]) -> list[tuple[int, Heartbeat | Entry | None]]:
+    """Return each step with its time; a wait has a time and no sign of life."""
+    now, scheduled = 10_000, list[tuple[int, Heartbeat | Entry | None]]()
+    for step, value in steps:
+        now += value if isinstance(value, int) else 1
+        name = str(value)
         sign: Heartbeat | Entry | None = None
-        if step == "beat":
+        if step == "heartbeat":
             sign = Heartbeat("a", name, now)
         elif step in ("status", "stopped"):
             sign = entry(now, instance=name, heartbeat_s=5, stopped=step == "stopped")
         elif step == "lost":
             sign = lifecycle(now, "lost", instance=name, seen=now - 1)
-        happened.append((now, sign))
-    return happened
+        scheduled.append((now, sign))
+    return scheduled
 
 
-def hear(
+def apply_in_batches(
     hub: Hub,
-    happened: list[tuple[int, Heartbeat | Entry | None]],
+    scheduled: list[tuple[int, Heartbeat | Entry | None]],
     cuts: set[int],
     observed_until: int,
 ) -> None:
-    """Read what happened in batches that end at the cuts, as one does who is quick or slow or paused meanwhile."""
-    part: list[Heartbeat | Entry] = []
-    for place, (now, sign) in enumerate(happened):
+    """Apply the scheduled signs in batches that end at the cuts.
+
+    The cuts stand for servers that read fast or slowly or were paused.
+    """
+    pending: list[Heartbeat | Entry] = []
+    for index, (now, sign) in enumerate(scheduled):
         if sign is not None:
-            part.append(sign)
-        if place in cuts:
-            hub.apply(batch(part, now))
-            part = []
-    hub.apply(batch(part, observed_until))
+            pending.append(sign)
+        if index in cuts:
+            hub.apply(batch(pending, now))
+            pending = []
+    hub.apply(batch(pending, observed_until))
 
 
 def batch(signs: list[Heartbeat | Entry], observed_until: int) -> Batch:
@@ -99,60 +97,60 @@ def batch(signs: list[Heartbeat | Entry], observed_until: int) -> Batch:
 
 @settings(max_examples=examples(150), deadline=None)
 @given(signs, st.sets(st.integers(0, 39)), st.sets(st.integers(0, 39)), st.integers(0, 30_000))
-def test_two_servers_that_have_heard_the_same_give_the_same_verdict_however_they_came_to_hear_it(
+def test_servers_that_received_the_same_events_give_the_same_states(
     steps: list[tuple[str, str | int]], cuts: set[int], other_cuts: set[int], silence: int
 ) -> None:
-    happened = happen(steps)
-    observed_until = (happened[-1][0] if happened else 10_000) + silence
+    scheduled = schedule(steps)
+    observed_until = (scheduled[-1][0] if scheduled else 10_000) + silence
     one, other = new_hub(), new_hub()
-    hear(one, happened, cuts, observed_until)
-    hear(other, happened, other_cuts, observed_until)
+    apply_in_batches(one, scheduled, cuts, observed_until)
+    apply_in_batches(other, scheduled, other_cuts, observed_until)
     assert states(one) == states(other)
 
 
 @settings(max_examples=examples(150), deadline=None)
 @given(signs, st.sets(st.integers(0, 39)), st.integers(0, 39), st.integers(0, 30_000))
-def test_one_that_was_blind_meanwhile_says_the_same_or_that_it_does_not_know(
+def test_server_that_was_blind_gives_the_same_states_or_unknown(
     steps: list[tuple[str, str | int]], cuts: set[int], blind_at: int, silence: int
 ) -> None:
-    happened = happen(steps)
-    observed_until = (happened[-1][0] if happened else 10_000) + silence
-    seeing, blinded = new_hub(), new_hub()
-    hear(seeing, happened, cuts, observed_until)
-    hear(
-        blinded,
-        happened[:blind_at],
+    scheduled = schedule(steps)
+    observed_until = (scheduled[-1][0] if scheduled else 10_000) + silence
+    uninterrupted, interrupted = new_hub(), new_hub()
+    apply_in_batches(uninterrupted, scheduled, cuts, observed_until)
+    apply_in_batches(
+        interrupted,
+        scheduled[:blind_at],
         cuts,
-        happened[min(blind_at, len(happened) - 1)][0] if happened else 10_000,
+        scheduled[min(blind_at, len(scheduled) - 1)][0] if scheduled else 10_000,
     )
-    blinded.apply(FeedUnavailable("gone"))
-    assert set(states(blinded).values()) == {State.UNKNOWN}
-    hear(blinded, happened[blind_at:], set(), observed_until)
-    for name, verdict in states(blinded).items():
-        # It may not know yet. But it calls nobody lost or late who is not, and nobody alive who is silent.
-        assert verdict in (states(seeing)[name], State.UNKNOWN)
+    interrupted.apply(FeedUnavailable("connection lost"))
+    assert set(states(interrupted).values()) == {State.UNKNOWN}
+    apply_in_batches(interrupted, scheduled[blind_at:], set(), observed_until)
+    for name, state in states(interrupted).items():
+        # It may not know yet. But it must not show a wrong `lost`, `late` or `alive`.
+        assert state in (states(uninterrupted)[name], State.UNKNOWN)
 
 
 @settings(max_examples=examples(150), deadline=None)
 @given(signs, st.integers(0, 60_000))
-def test_nobody_who_was_heard_within_a_beat_and_a_half_is_in_trouble(
+def test_state_follows_from_the_time_since_the_last_sign_of_life(
     steps: list[tuple[str, str | int]], silence: int
 ) -> None:
-    happened = happen([step for step in steps if step[0] != "lost"])
-    observed_until = (happened[-1][0] if happened else 10_000) + silence
+    scheduled = schedule([step for step in steps if step[0] != "lost"])
+    observed_until = (scheduled[-1][0] if scheduled else 10_000) + silence
     hub = new_hub()
-    hear(hub, happened, {5, 20}, observed_until)
+    apply_in_batches(hub, scheduled, {5, 20}, observed_until)
     last = dict.fromkeys(NAMES, 1)
     stopped: set[str] = set()
-    for now, sign in happened:
-        who = sign.event if isinstance(sign, Entry) else sign
-        name = who.instance if isinstance(who, Heartbeat | StatusEvent) else ""
+    for now, sign in scheduled:
+        event = sign.event if isinstance(sign, Entry) else sign
+        name = event.instance if isinstance(event, Heartbeat | StatusEvent) else ""
         if name:
             last[name] = now
             if isinstance(sign, Entry):
                 has_stopped = getattr(sign.event, "stopped", False)
                 stopped = stopped | {name} if has_stopped else stopped - {name}
-    for name, verdict in states(hub).items():
+    for name, state in states(hub).items():
         age = observed_until - last[name]
         expected = (
             State.STOPPED
@@ -163,4 +161,4 @@ def test_nobody_who_was_heard_within_a_beat_and_a_half_is_in_trouble(
             if age <= 12_500
             else State.LOST
         )
-        assert verdict is expected
+        assert state is expected

@@ -1,4 +1,4 @@
-"""The ring equals a plain list of which only the end is kept."""
+"""The ring: it equals a list of which only the end is kept."""
 
 from collections import Counter
 
@@ -26,17 +26,17 @@ steps = st.lists(
 
 
 @given(steps, st.integers(1, 12), st.integers(1, 300))
-def test_ring_is_the_end_of_a_list(
+def test_ring_equals_the_end_of_a_list(
     steps: list[tuple[str, int, int]], max_frames: int, max_bytes: int
 ) -> None:
     ring = Ring(max_frames, max_bytes)
     ring.clear(START)
-    model: list[
-        Frame
-    ] = []  # every frame there ever was; `first` is the number of the oldest one held
+    # Every frame that was appended; `first` is the number of the oldest one in the ring.
+    model: list[Frame] = []
     first, floor, ms = 0, START, 0
     for kind, advance, size in steps:
-        ms += advance  # frames of one cursor follow each other: a ping has that of the event before it
+        # Several frames may have one cursor: a ping has that of the event before it.
+        ms += advance
         if kind == "clear":
             ring.clear(Cursor(ms, 0))
             first, floor = len(model), Cursor(ms, 0)
@@ -62,7 +62,7 @@ def test_ring_is_the_end_of_a_list(
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 120))
-def test_reading_on_and_on_gives_every_frame_once_and_never_more_than_asked(
+def test_repeated_reads_give_each_frame_once_within_the_byte_limit(
     sizes: list[int], max_bytes: int
 ) -> None:
     ring = Ring()
@@ -71,34 +71,37 @@ def test_reading_on_and_on_gives_every_frame_once_and_never_more_than_asked(
     read: list[Frame] = []
     while len(read) < len(sizes):
         part = ring.read(len(read), max_bytes)
-        assert part, "a reader must get on"
+        assert part, "a read must return at least one frame"
         assert len(part) == 1 or sum(each.size for each in part) <= max_bytes
         read += part
     assert [each.cursor.ms for each in read] == list(range(len(sizes)))
     assert ring.read(ring.end, max_bytes) == []
 
 
-def test_ring_holds_no_more_frames_than_it_may_after_many() -> None:
+def test_ring_keeps_at_most_its_maximum_of_frames() -> None:
     ring = Ring(max_frames=100)
     for ms in range(10_000):
         ring.append(frame(ms))
     assert ring.end - ring.first == 100
-    assert len(ring._frames) <= 2 * 100 + 64  # what fell off is let go of
+    assert len(ring._frames) <= 2 * 100 + 64  # dropped frames are released
 
 
-def test_a_frame_larger_than_the_ring_is_still_delivered() -> None:
+def test_frame_larger_than_the_ring_is_still_delivered() -> None:
     ring = Ring(max_frames=10, max_bytes=50)
     ring.append(frame(1))
     ring.append(frame(2, size=500))
     assert [each.cursor.ms for each in ring.read(ring.first, 1)] == [2]
 
 
-def test_an_empty_ring_that_was_never_started_resumes_nobody() -> None:
+def test_ring_that_was_never_started_finds_no_cursor() -> None:
     assert Ring().find(START) is None
 
 
-def test_an_id_that_was_never_given_out_is_not_resumed() -> None:
-    """After a failover the feed lacks its last events. Who saw one of those must not go on as if it had been true."""
+def test_cursor_of_no_frame_is_not_found() -> None:
+    """After a failover the feed lacks its last events.
+
+    A client that saw one of them must not resume as if it still existed.
+    """
     ring = Ring()
     ring.clear(Cursor(100, 0))
     ring.append(frame(102))
@@ -115,10 +118,13 @@ def test_an_id_that_was_never_given_out_is_not_resumed() -> None:
     st.integers(1, 8),
     st.data(),
 )
-def test_what_was_skipped_is_counted_exactly_for_every_choice(
+def test_skipped_frames_are_counted_exactly_for_every_choice(
     events: list[tuple[str | None, str]], size: int, data: st.DataObject
 ) -> None:
-    """A reader is marked where it stands, now and then, while frames come and go; later it is told what lies between."""
+    """The ring marks the position of a client while frames are appended and dropped.
+
+    Later it counts the frames between the mark and its end.
+    """
     choice = Choice(
         data.draw(st.sampled_from([None, frozenset({"status"}), frozenset({"heartbeats"})])),
         data.draw(st.sampled_from([None, frozenset({"a"}), frozenset({"a", "z"})])),
@@ -139,7 +145,7 @@ def test_what_was_skipped_is_counted_exactly_for_every_choice(
     assert ring.count_since(mark, end, choice) == Counter(kind for kind, _ in between)
 
 
-def test_a_flood_of_names_bounds_the_counting_and_is_admitted(
+def test_flood_of_service_names_makes_the_count_unknown_and_stays_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pulseboard.hub.ring.MAX_COUNTED", 10)
@@ -151,8 +157,11 @@ def test_a_flood_of_names_bounds_the_counting_and_is_admitted(
     assert ring.count_since(mark, ring.end, Choice()) is None
 
 
-def test_what_is_dropped_takes_no_memory() -> None:
-    """The list moves up at each doubling only, and until then the ring held twice the bytes that it may."""
+def test_dropped_frames_take_no_memory() -> None:
+    """The list is compacted only when its length has doubled.
+
+    Until then the ring held twice its maximum of bytes.
+    """
     ring = Ring(max_bytes=1_000)
     ring.clear(START)
     for ms in range(1_000):

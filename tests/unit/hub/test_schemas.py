@@ -22,7 +22,7 @@ SPEC = Path(__file__).parents[3] / "spec"
 
 
 @pytest.mark.parametrize("event", ["board", "status", "heartbeats", "ping", "lifecycle"])
-def test_a_message_matches_its_schema(hub: Hub, event: str) -> None:
+def test_message_matches_its_schema(hub: Hub, event: str) -> None:
     hub.apply(reset(2, entry(1, "a", "i", heartbeat_s=5.0), entry(2, "b")))
     sink = attach_sink(hub)
     hub.apply(
@@ -37,7 +37,7 @@ def test_a_message_matches_its_schema(hub: Hub, event: str) -> None:
 
 
 @pytest.mark.parametrize("event", ["reset", "skipped", "bye"])
-def test_a_message_about_the_stream_matches_its_schema(event: str) -> None:
+def test_message_about_the_stream_matches_its_schema(event: str) -> None:
     hub = Hub(Board(), RedisClock(), Rejections(), HubOptions(), ring=Ring(max_frames=2))
     hub.apply(reset(1, entry(1)))
     sink = ListSink(room=1)

@@ -31,11 +31,13 @@ from pulseboard.wire.names import RESERVED
 SPEC = Path(__file__).parents[3] / "spec"
 EXAMPLES: dict[str, str] = {
     "status": '{"service":"report","timestamp":1,"status":{"isRunning":true}}',
-    "log": '{"service":"report","lines":[{"level":"info","message":"a"},{"level":"info","message":"b"}]}',
+    "log": '{"service":"report","lines":[{"level":"info","message":"a"},'
+    '{"level":"info","message":"b"}]}',
     "metric": '{"service":"report","metrics":{"done":1},"timestamp":1}',
-    "command": '{"command_id":"c1","service":"report","command":"pause","instances":["w-1"],"args":{},'
-    '"issued":1,"expires":2}',
-    "receipt": '{"service":"report","instance":"w-1","command_id":"c1","command":"pause","receipt":"done"}',
+    "command": '{"command_id":"c1","service":"report","command":"pause","instances":["w-1"],'
+    '"args":{},"issued":1,"expires":2}',
+    "receipt": '{"service":"report","instance":"w-1","command_id":"c1","command":"pause",'
+    '"receipt":"done"}',
     "lifecycle": '{"service":"report","instance":"w-1","timestamp":1,"event":"gone"}',
 }
 
