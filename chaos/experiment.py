@@ -1,4 +1,4 @@
-"""One experiment: inject a fault while clients read, then check their deliveries."""
+"""One experiment: inject a fault while clients read, then check the events that they received."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from chaos.redis_servers import ReplicatedRedis, SingleValkey
 from chaos.waiting import wait_until
 
 RECOVERY_S = 60.0
+"""Time limit within which each client must receive an event after the end of a fault."""
 CATCH_UP_S = 20.0
+"""Time limit within which each client must receive the last event of the experiment."""
 INGEST_S = 8.0
-"""Limit for ingesting external messages and reporting a coverage gap. A server that is subscribed
-again waits 3 s before it reports a gap, and ingests delayed messages first."""
+"""Time limit within which servers must ingest external messages and report a coverage gap. A server
+reports a gap 3 s after it has subscribed again, and after it has ingested delayed messages."""
 MAX_CLOCK_ERROR_MS = 60_000
-"""Limit of the difference between a server's `now` and the clock of Redis' host."""
+"""Limit of the difference between a server's `now` and the clock of the machine of Redis."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class ExperimentPlan:
     steady_s: float = 3.0
     """Seconds of undisturbed operation before and after a fault."""
     repetitions: float = 1.0
-    """The factor by which to multiply the usual number of repetitions of a fault."""
+    """A factor: a fault is repeated its usual number of times multiplied by this."""
     frozen: int = 1_000
     """The number of clients that never read."""
     pause_s: float = 30.0
@@ -50,7 +52,10 @@ SHORT = ExperimentPlan(rate=300, clients=4, steady_s=0.5, repetitions=0.3, froze
 
 @dataclass
 class Experiment:
-    """The objects on which a fault acts, and the record of its effects."""
+    """The objects on which a fault acts, and the record of its effects.
+
+    `runs` counts the repetitions of the fault; `recoveries_s` has the duration of each recovery.
+    """
 
     deployment: Deployment
     plan: ExperimentPlan
@@ -74,20 +79,26 @@ class Experiment:
         return self.deployment.redis
 
     async def add_clients(self, clients: list[Client]) -> None:
-        """Start more clients, which are checked too, and wait until each has its first event."""
+        """Start more clients, and wait until each has its first event.
+
+        The experiment checks their deliveries too.
+        """
         self.tasks += [asyncio.create_task(client.run()) for client in clients]
         self.clients += clients
         await self.wait_or_fail(
-            "every client has an event", lambda: all(client.last_id for client in clients)
+            "every client has received an event", lambda: all(client.last_id for client in clients)
         )
 
     async def wait_or_fail(self, expectation: str, holds: Callable[[], bool]) -> None:
-        """Wait until a condition holds; record a failure after 60 s."""
+        """Wait until `holds` returns True; record a failure if it does not within 60 s."""
         if not await wait_until(holds, RECOVERY_S):
-            self.failures.append(f"not within {RECOVERY_S:.0f} s: {expectation}")
+            self.failures.append(f"still not true after {RECOVERY_S:.0f} s: {expectation}")
 
     async def recover(self) -> None:
-        """Record the end of a fault; wait until each client has an event that was sent after it."""
+        """Record the end of a fault, and wait until each client receives an event sent afterwards.
+
+        Records a failure if a client has received none within 60 s.
+        """
         self.runs += 1
         ended_ms, ended = time.time_ns() // 1_000_000, time.monotonic()
         if await wait_until(
@@ -103,23 +114,28 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Fault:
-    """One row of the table."""
+    """One fault of the fault table."""
 
     name: str
     description: str
     inject: Callable[[Experiment], Awaitable[None]]
     kind: Kind = "single"
     short: bool = False
-    """Whether the fault is a part of the short run."""
+    """Whether the short run includes the fault."""
     must_reset: bool = False
-    """Whether Redis loses data, so that each client must receive a reset."""
+    """Whether the fault makes Redis lose data, so that each client must receive a reset."""
     redis: RedisOutcome = "unsure"
-    """The effect on Redis, which decides how external messages are checked."""
+    """The effect on Redis. It determines which external messages may be missing."""
 
 
 @dataclass
 class ExperimentResult:
-    """The outcome of one experiment."""
+    """The outcome of one experiment.
+
+    `sent` is the number of events that the feed received, `seconds` the duration of the experiment.
+    `blind_s` is the longest time for which one client received no data, or was connected to a blind
+    server.
+    """
 
     fault: Fault
     experiment: Experiment
@@ -144,7 +160,7 @@ class ExperimentResult:
 async def run_experiment(
     fault: Fault, deployment: Deployment, plan: ExperimentPlan
 ) -> ExperimentResult:
-    """Inject one fault while clients read, and check what they received."""
+    """Inject one fault while clients read, and check the events that they received."""
     began, accepted_before = time.monotonic(), len(deployment.external.accepted)
     recorder = deployment.recorder
     experiment = Experiment(deployment, plan)
@@ -190,8 +206,8 @@ def _check_all(experiment: Experiment, goal: int) -> DeliveryReport:
         if missing := len(feed.between(client.position, goal)):
             report.unreported += missing
             report.notes.append(
-                f"a client never caught up: it is {missing} events behind "
-                f"after {client.connections} connections"
+                f"a client did not receive the last {missing} events "
+                f"in {client.connections} connections"
             )
     return report
 
@@ -199,9 +215,10 @@ def _check_all(experiment: Experiment, goal: int) -> DeliveryReport:
 async def _check_external(
     experiment: Experiment, fault: Fault, accepted: list[AcceptedBatch]
 ) -> ExternalReport:
-    """Check the accepted messages as soon as none is lost, at the latest after 8 s.
+    """Return the report of the external messages that Redis accepted.
 
-    Servers need time to ingest messages and to report a coverage gap.
+    Servers need time to ingest messages and to report a coverage gap. So this function repeats the
+    check until no message is lost, for at most 8 s.
     """
 
     def check() -> ExternalReport:

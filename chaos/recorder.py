@@ -1,7 +1,7 @@
-"""Reads the whole feed directly from Redis and records which events Redis loses.
+"""Reads the feed directly from Redis, and records its events and those that Redis loses.
 
-The recorder has a thread of its own. The deliveries to clients are compared with this record, so
-the recorder reports its own failures.
+The record has the events that every client must receive, so a recorder that fails must report that
+in `problem`. The recorder has its own thread.
 """
 
 from __future__ import annotations
@@ -19,36 +19,42 @@ from chaos.deliveries import DataLoss, FeedLog
 from chaos.ids import pack
 
 KINDS = (b"status", b"lifecycle")
+"""The kinds of events that are recorded: a client must receive each of them."""
 CHECK_EVERY_S = 0.2
 BLOCK_MS = 100
 MAX_COMPARED = 60_000
-"""Number of recent events that are searched for losses. Clients resume from more recent ones."""
+"""Number of recent events among which the recorder looks for losses. A client that reconnects has
+missed fewer events."""
 EXTERNAL_PREFIX = b'{"service":"chaos-external'
 _NUMBER = re.compile(rb'"n":(\d+)')
 
 Connect = Callable[[], redis.Redis]
-"""Returns a client that does not reconnect by itself: each new connection is checked for losses."""
+"""Returns a client that does not reconnect by itself: the recorder checks each new connection for
+losses."""
 
 
 class FeedRecorder:
-    """All events of one feed, in order, from the start of the recorder."""
+    """The status and lifecycle events of one feed, in order, from the start of the recorder."""
 
     def __init__(self, connect: Connect, feed: str = "{pulseboard}:feed") -> None:
         self._connect = connect
         self._feed = feed
         self._cursor = "0-0"
-        # The number of entries that were ever added to the feed, and the last id that it includes.
+        # The number of entries that were ever added to the feed, and the last id included in it.
         self._added = self._last_counted = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos-recorder", daemon=True)
         self.ids: array[int] = array("q")
+        """The packed id of each recorded event (chaos/ids.py)."""
         self.losses: list[DataLoss] = []
         self.ingested: dict[int, int] = {}
-        """The number of entries in the feed, by number of the external message."""
+        """Number of an external message -> how many entries of the feed contain the message."""
         self._external: dict[int, int] = {}
+        """Id of an entry -> number of the external message that the entry contains."""
         self._pending_loss: frozenset[int] | None = None
-        """Lost events; the loss is complete when the next event shows where the feed resumes."""
+        """Lost events of a loss that `losses` does not have yet, because no event has followed."""
         self.problem: str | None = None
+        """The reason why the record is incomplete; None if it is complete."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -60,12 +66,12 @@ class FeedRecorder:
 
     @property
     def last_id(self) -> int:
-        """The id of the last event read."""
+        """The id of the last recorded event; 0 if there is none."""
         return self.ids[-1] if self.ids else 0
 
     @property
     def feed(self) -> FeedLog:
-        """All events that were ever in the feed, and the losses."""
+        """All recorded events, and the losses."""
         return FeedLog(self.ids, self.losses)
 
     def _run(self) -> None:
@@ -76,7 +82,8 @@ class FeedRecorder:
                     self._read(client)
             except (redis.RedisError, OSError):
                 self._stopping.wait(0.05)
-            except Exception as error:  # noqa: BLE001  (an incomplete record invalidates the run)
+            # Report any other error, because the record is incomplete from here on.
+            except Exception as error:  # noqa: BLE001
                 self.problem = f"the recorder failed: {error!r}"
                 return
 
@@ -107,7 +114,7 @@ class FeedRecorder:
         self._cursor = rows[-1][0].decode()
 
     def _check_feed(self, client: redis.Redis, *, is_new_connection: bool = False) -> None:
-        """Check that Redis still has the feed that was read, and that no entry was missed."""
+        """Record the events that Redis has lost; set `problem` if the recorder missed some."""
         try:
             info: Any = client.xinfo_stream(self._feed)
         except redis.ResponseError as error:
@@ -138,13 +145,17 @@ class FeedRecorder:
             self.problem = "the recorder fell behind the feed and missed events"
 
     def _compare(self, client: redis.Redis, first: int) -> frozenset[int]:
-        """Return the recorded events that a restarted Redis or a new master does not have."""
+        """Return the recorded events that a restarted Redis or a new master does not have.
+
+        Events before the first entry of the feed were trimmed, not lost. But if the feed has none
+        of the recorded events, Redis has lost all of them.
+        """
         rows: Any = client.xrange(self._feed)
         present = {pack(text) for text, _ in rows}
         known = self.ids[-MAX_COMPARED:]
-        shares_some = not present.isdisjoint(known)
+        has_some_known = not present.isdisjoint(known)
         return self._record_loss(
-            id for id in known if id not in present and (id >= first or not shares_some)
+            id for id in known if id not in present and (id >= first or not has_some_known)
         )
 
     def _record_loss(self, ids: Iterable[int]) -> frozenset[int]:

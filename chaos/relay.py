@@ -1,6 +1,6 @@
-"""A TCP relay between a server and Redis that can be frozen.
+"""A TCP relay between a server and Redis, which an experiment can freeze.
 
-While it is frozen, it forwards no byte and reports no error, and new connections get no answer.
+A frozen relay forwards no byte, reports no error, and does not answer new connections.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ _CHUNK_BYTES = 1 << 18
 
 
 class Relay:
-    """A relay that holds data while it is frozen and forwards it later, as after a partition."""
+    """A relay that keeps data while it is frozen, and forwards the data afterwards.
+
+    To both sides this looks like a network that drops packets, and then works again.
+    """
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -43,7 +46,7 @@ class Relay:
         self._forwarding.clear()
 
     def thaw(self) -> None:
-        """Forward the held data and continue."""
+        """Forward the kept data, and continue to forward."""
         self._forwarding.set()
 
     async def _serve(self, source: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,8 +67,8 @@ class Relay:
                 for direction in directions:
                     direction.cancel()
                 await asyncio.gather(*directions, return_exceptions=True)
-        # OSError: Redis is not reachable, so the connection ends. CancelledError: the relay closes;
-        # asyncio's streams would log it as a failure of this callback.
+        # OSError: Redis is unreachable, so the connection ends. CancelledError: the relay is
+        # closing, and asyncio would log a cancelled callback as a failure.
         except (OSError, asyncio.CancelledError):
             pass
         finally:

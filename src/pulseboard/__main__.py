@@ -1,4 +1,4 @@
-"""`python -m pulseboard` is the `pulseboard` command."""
+"""Lets `python -m pulseboard` run the command `pulseboard`."""
 
 from pulseboard.cli import main
 

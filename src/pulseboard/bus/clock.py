@@ -1,6 +1,6 @@
 """Redis' clock, by which all ages and states are computed.
 
-The monotonic clock continues it between two readings.
+A server asks Redis for the time every 2 s, and adds the time that has passed since the answer.
 """
 
 import time
@@ -12,16 +12,16 @@ from pulseboard.bus.scripts import read_script
 
 
 class RedisClock:
-    """The time on Redis. Before the first reading it follows the clock of this machine."""
+    """An estimate of the time by Redis' clock; until the first `set`, the clock of this machine."""
 
     def __init__(self) -> None:
         self._offset_ms = time.time() * 1000 - _monotonic_ms()
 
     def set(self, redis_ms: float, asked_at: float) -> None:
-        """Set the clock from an answer of `fetch_time` in ms.
+        """Set the clock to `redis_ms`, the result of `fetch_time`; call this at once after it.
 
-        `asked_at` is the `time.monotonic()` of the request. The clock assumes that Redis read its
-        time halfway between request and answer.
+        `asked_at` is the value of `time.monotonic()` before the request. The method assumes that
+        Redis read its time halfway between request and answer.
         """
         answered_ms = _monotonic_ms()
         self._offset_ms = redis_ms - (asked_at * 1000 + answered_ms) / 2
@@ -32,9 +32,10 @@ class RedisClock:
 
 
 async def fetch_time(client: redis.asyncio.Redis, keys: Keys) -> int:
-    """Return the time of the board in ms.
+    """Fetch the time by the board's clock, in ms.
 
-    It is Redis' own, or ahead of it after Redis' clock went back (lua/clock.lua).
+    The board's clock is Redis' own clock. If that was set back, the board's clock is ahead of it
+    for a while, because the board's clock never goes back (lua/clock.lua).
     """
     return int(
         await client.eval(read_script("sync_clock"), 3, keys.feed, keys.clock, keys.heartbeats)

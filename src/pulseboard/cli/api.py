@@ -1,4 +1,4 @@
-"""The client of the HTTP API: addresses, timeouts, and errors of the server."""
+"""The client of the HTTP API. It turns failed requests into errors with a clear message."""
 
 import os
 import re
@@ -17,32 +17,35 @@ from pulseboard.wire.errors import ConfigError, ServerRefused, ServerUnreachable
 
 ANSWER_S = 10.0
 CONNECT_S = 5.0
-"""A connection takes 1 ms in a rack and 300 ms around the world; TCP retries after 1 and 3 s."""
-_ESCAPED = re.compile(r"[^\x20-\x7e]")
+"""Time limit for a connection. TCP sends a lost first packet again after 1 and 3 s."""
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 Query = Mapping[str, str | int | None]
 
 
 class Api:
-    """The API of one server, below any prefix. Raises ServerUnreachable or ServerRefused."""
+    """The API of one server; its URL may have a path prefix.
+
+    Requests raise ServerUnreachable if no server answers, and ServerRefused for an error response.
+    """
 
     def __init__(self, server: str) -> None:
         try:
             url = httpx.URL(server if "://" in server else f"http://{server}")
         except httpx.InvalidURL as error:
-            raise ConfigError(f"--server is a URL, not {server[:80]!r}: {error}") from error
+            raise ConfigError(f"--server must be a URL, not {server[:80]!r}: {error}") from error
         if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
             raise ConfigError(
-                f"--server is a URL such as http://127.0.0.1:8765, not {server[:80]!r}"
+                f"--server must be a URL such as http://127.0.0.1:8765, not {server[:80]!r}"
             )
         self.url = str(url.copy_with(username=None, password=None)).rstrip("/")
         self._client = httpx.AsyncClient(
             base_url=url,
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             headers={"user-agent": f"pulseboard/{VERSION}"},
-            # Loading the system's certificates takes 40 ms, which plain HTTP need not spend.
+            # Plain HTTP gets an empty context, because loading the certificates takes 40 ms.
             verify=True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            # A proxy from the environment cannot reach the loopback address of this machine.
+            # Ignore HTTP_PROXY for a server on this machine: the proxy cannot reach its loopback.
             trust_env=url.host not in ("localhost", "127.0.0.1", "::1"),
             follow_redirects=True,
         )
@@ -82,7 +85,7 @@ class Api:
                                 yield last
                             last = line
                 except httpx.RemoteProtocolError:
-                    # The server broke the body off; its last line is a problem document.
+                    # The server could not complete the export: the last line is a problem document.
                     raise _refusal(503, last) from None
             if last:
                 yield last
@@ -91,7 +94,7 @@ class Api:
     async def open(
         self, path: str, query: Query, *, silence_s: float
     ) -> AsyncGenerator[httpx.Response, None]:
-        """Open a streaming answer; it times out after `silence_s` without data."""
+        """Open an answer that is read piece by piece; `silence_s` without data is a timeout."""
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, read=silence_s)
         with self._transport_errors():
             request = self._client.build_request(
@@ -127,7 +130,10 @@ class Api:
 
 
 def explain(error: BaseException) -> str:
-    """Return why a server was not reached; httpx wraps the error of the operating system."""
+    """Return the reason why a request failed, from the error of the operating system if possible.
+
+    httpx raises its own exceptions, whose causes include that error.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
@@ -146,6 +152,7 @@ def segment(name: str) -> str:
 
 
 def _without_empty(query: Query) -> dict[str, str | int]:
+    # `from_` is the parameter `from`, which cannot be the name of a Python argument.
     return {name.rstrip("_"): value for name, value in query.items() if value not in (None, "")}
 
 
@@ -161,11 +168,12 @@ def _refusal(status: int, body: bytes) -> ServerRefused:
         return ServerRefused(
             document.get("status", status),
             str(document["code"]),
-            _ESCAPED.sub("?", document["detail"]),
+            _NOT_PRINTABLE.sub("?", document["detail"]),
         )
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return ServerRefused(
             status,
             "no-board",
-            f"the program at this address is not a Pulseboard server (HTTP {status})",
+            f"the program at this address is not a Pulseboard server (HTTP {status}):"
+            " check --server",
         )

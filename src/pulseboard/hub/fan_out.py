@@ -1,8 +1,9 @@
-"""The fan-out: gives every connection the frames that it has not received, as it can take them.
+"""The fan-out: writes to every connection the frames of the ring that it has not received.
 
 Each attached connection is in exactly one of three places: in a group (it has received every
-frame), behind (it can take more), or stalled (its sink accepts no bytes). A flush reads the ring
-once for each group and writes the same bytes to all members. Stalled connections cost it nothing.
+frame), behind (it lacks frames or the board, and its sink accepts bytes), or stalled (its sink
+accepts no bytes). A flush reads the ring once for each group and writes the same bytes to all
+members. It does not visit stalled connections.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from pulseboard.hub.connection import (
+    SLOW_FACTOR,
     AwaitingBoard,
     Connection,
     Following,
@@ -24,11 +26,17 @@ from pulseboard.hub.snapshot_cache import SnapshotCache
 from pulseboard.hub.view import View
 
 WRITE_MAX_BYTES = 64 * 1024
-"""The most that one write gives a connection, so that one that is far behind cannot fill memory."""
+"""The limit of one write, so that a connection far behind the ring cannot fill memory.
+
+A frame that is larger is written alone.
+"""
 SLICE_S = 0.01
-"""After this time a flush yields the event loop to requests and to the feed, and continues later."""
+"""A flush that takes longer pauses, so that the event loop can serve requests and the feed."""
 BOARD_DEADLINE_S = 5.0
-"""The write deadline for a client that receives a board while others wait for memory for theirs."""
+"""The write deadline for a client that receives a board, while other clients wait for memory.
+
+All boards that clients receive share a limited amount of memory (`SnapshotCache`).
+"""
 TOO_SLOW = "the client was too slow to receive all events"
 
 log = logging.getLogger("pulseboard.hub")
@@ -37,9 +45,10 @@ _Shared = dict[tuple[int, View, Framing], tuple[bytes, int]]
 
 
 class FanOut:
-    """The connections that are served from a ring.
+    """The connections that receive the frames of one ring.
 
-    `encode_board` returns the whole board as the bytes of one message, true at the ring's end.
+    `encode_board` returns the whole board as the bytes of one message. This board includes every
+    frame of the ring.
     """
 
     def __init__(self, ring: Ring, encode_board: Callable[[View], bytes]) -> None:
@@ -52,13 +61,13 @@ class FanOut:
         self._snapshots = SnapshotCache()
         self._lacks_board_memory = False
         self._round: Iterator[None] | None = None
-        self._has_news = False
+        self._has_new_frames = False
 
     def __len__(self) -> int:
         return len(self._connections)
 
     def attach(self, connection: Connection) -> None:
-        """Serve a connection from its stage on."""
+        """Begin to serve a connection. Its stage determines the bytes that it receives first."""
         self._connections.add(connection)
         self._behind.add(connection)
         self._serve(connection, {})
@@ -79,7 +88,10 @@ class FanOut:
         return connections
 
     def detach_expired(self, now: float) -> list[Connection]:
-        """Detach the connections that reached their maximum lifetime, and return them."""
+        """Detach the connections that reached their maximum lifetime, and return them.
+
+        A connection that is receiving a board stays until the board is complete.
+        """
         expired = [
             connection
             for connection in self._connections
@@ -90,9 +102,9 @@ class FanOut:
         return expired
 
     def require_board(self, reset_reason: str | None) -> None:
-        """Make every connection await a new board, after a `reset` if there is a reason for one.
+        """Make every connection await a new board, which a later `flush` writes.
 
-        Writes nothing: call `flush` afterwards.
+        If `reset_reason` is not None, a `reset` message with this reason precedes the board.
         """
         self._snapshots.clear()
         for connection in self._connections:
@@ -111,18 +123,19 @@ class FanOut:
             self._serve(connection, {})
 
     def flush(self) -> None:
-        """Give every connection the frames that it has not received.
+        """Write to every connection the frames that it has not received: one round.
 
-        A round of more than SLICE_S yields the event loop and continues afterwards.
+        A round that takes longer than SLICE_S returns to the event loop, which continues it later.
         """
-        self._has_news = True
+        self._has_new_frames = True
         if self._round is None:
             self._run_round()
 
     def abort_stalled(self, deadline_s: float) -> None:
-        """Abort the connections whose client has read nothing, or too little, for the deadline.
+        """Abort each stalled connection whose client has exceeded the write deadline.
 
-        Also releases the boards that no client receives.
+        A client exceeds it by reading no byte for `deadline_s`, or by reading so slowly that the
+        stall lasts 10 times as long. Also releases the boards that no client receives.
         """
         self._snapshots.release_unused()
         now = time.monotonic()
@@ -130,18 +143,22 @@ class FanOut:
         self._lacks_board_memory = False
         for connection in list(self._stalled):
             connection.note_progress(now)
-            most_s = board_s if connection.is_inside_board else deadline_s
-            if connection.stall is not None and connection.stall.is_over_deadline(now, most_s):
-                log.info("closed a client that read nothing, or too little, for %.0f s", most_s)
+            limit_s = board_s if connection.is_inside_board else deadline_s
+            if connection.stall is not None and connection.stall.is_over_deadline(now, limit_s):
+                log.info(
+                    "closed a client that read nothing for %.0f s, or did not catch up in %.0f s",
+                    limit_s,
+                    SLOW_FACTOR * limit_s,
+                )
                 self.detach(connection)
                 connection.abort()
 
     def _run_round(self) -> None:
         deadline = time.monotonic() + SLICE_S
         try:
-            while self._round is not None or self._has_news:
+            while self._round is not None or self._has_new_frames:
                 if self._round is None:
-                    self._round, self._has_news = self._serve_all(), False
+                    self._round, self._has_new_frames = self._serve_all(), False
                 for _ in self._round:
                     if time.monotonic() > deadline:
                         asyncio.get_running_loop().call_soon(self._run_round)
@@ -162,9 +179,9 @@ class FanOut:
             yield
 
     def _serve_group(self, group: Group, view: View, framing: Framing) -> Iterator[None]:
-        # Between two yields, members may detach and new frames may arrive. No connection joins the
-        # group meanwhile, since its position is not yet the end of the ring. A group that has lost
-        # all members is not used again.
+        # While this generator is suspended at a `yield`, members may detach and new frames may
+        # arrive. No connection joins the group before the group has reached the end of the ring. A
+        # group without members is not used again.
         while group.members and group.position < self._ring.end:
             if group.position < self._ring.first:
                 for connection in list(group.members):
@@ -185,7 +202,10 @@ class FanOut:
             group.position = position
 
     def _serve(self, connection: Connection, shared: _Shared) -> None:
-        """Give one connection that is behind all that its sink accepts."""
+        """Write to one connection until it is up to date or its sink is full.
+
+        Also stops if there is no memory for the board of the connection.
+        """
         sink, ring = connection.sink, self._ring
         if sink.writable:
             connection.note_writable(time.monotonic())
@@ -212,9 +232,10 @@ class FanOut:
         self._stall(connection)
 
     def _join_group(self, connection: Connection, position: int) -> None:
-        """Move a connection that has received every frame into the group at its position.
+        """Move a connection that has received every frame into the group of its view and framing.
 
-        It stays behind while a round has not yet brought that group to the ring's end.
+        While that group is at an earlier position, the connection stays in `_behind`. A later round
+        moves it, after the group has reached the end of the ring.
         """
         key = (connection.view, connection.sink.framing)
         group = self._groups.get(key)
@@ -231,7 +252,10 @@ class FanOut:
             del self._groups[key]
 
     def _stall(self, connection: Connection) -> None:
-        """Note that a connection accepts no bytes, and how many events its client has received."""
+        """Record that a sink accepts no bytes, and count the events that its client has received.
+
+        From this count, a later `skipped` message computes the number of skipped events.
+        """
         self._behind.discard(connection)
         if connection not in self._connections:
             return
@@ -245,9 +269,9 @@ class FanOut:
             connection.note_delivered(self._ring.mark(position, choice, before))
 
     def _start_board(self, connection: Connection) -> bool:
-        """Begin to give a connection the whole board, after a message that explains why.
+        """Begin to write the whole board to a connection, after a message with the reason.
 
-        Returns False if there is no memory for its board: others must receive theirs first.
+        Returns False if there is no memory for this board until other clients have received theirs.
         """
         view, sink = connection.view, connection.sink
         snapshot = self._snapshots.get(
@@ -256,15 +280,20 @@ class FanOut:
         if snapshot is None:
             self._lacks_board_memory = True
             return False
-        if not view.status_stream and (reason := self._explain(connection, snapshot.position)):
-            sink.write(sink.framing(reason))
+        if not view.status_stream:
+            message = self._make_reason_message(connection, snapshot.position)
+            if message:
+                sink.write(sink.framing(message))
         connection.receive_board(snapshot.read(), snapshot.position)
         if isinstance(connection.stage, ReceivingBoard):
             connection.write_next_piece(connection.stage)
         return True
 
-    def _explain(self, connection: Connection, position: int) -> bytes:
-        """Return the message that precedes a board which is true at `position`."""
+    def _make_reason_message(self, connection: Connection, position: int) -> bytes:
+        """Return the `reset` or `skipped` message that precedes the board of `position`.
+
+        The first board of a connection needs no reason: the result is empty.
+        """
         if isinstance(connection.stage, AwaitingBoard):
             reason = connection.stage.reset_reason
             return b"" if reason is None else reset_bytes(reason)

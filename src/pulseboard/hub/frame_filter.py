@@ -1,7 +1,7 @@
-"""Cuts the rows of some services, or some log lines, out of a frame that all clients share.
+"""Removes heartbeats of other services, or log lines that do not match, from a shared frame.
 
-The ring keeps nothing for this, and clients without such a filter pay nothing. The last few frames
-stay split in memory, since one flush cuts the same frames for each view.
+Only a view with such a filter needs this work. The last 4 frames of heartbeats stay split by
+service in a cache, because a flush filters the same frames again for each view.
 """
 
 from collections.abc import Collection
@@ -26,9 +26,9 @@ class _Split(NamedTuple):
 
 
 def filter_heartbeats(full: bytes, services: Collection[str]) -> bytes:
-    """Return a `heartbeats` message with the rows of these services alone.
+    """Return the `heartbeats` message `full` with the rows of these services alone.
 
-    A message without rows is sent too: it carries `observed_until`.
+    The client needs the message even without rows, because it contains `observed_until`.
     """
     head, rows_by_service, tail = _split(full)
     selected = sorted(rows_by_service.keys() & services)
@@ -36,7 +36,10 @@ def filter_heartbeats(full: bytes, services: Collection[str]) -> bytes:
 
 
 def filter_log(full: bytes, lines: LogFilter) -> bytes | None:
-    """Return a `log` message with the selected lines alone, or None if it would be empty."""
+    """Return the `log` message `full` with the selected lines alone.
+
+    Returns None if no line is selected and the message reports no dropped lines.
+    """
     head, _, json = full.partition(_DATA)
     view = _logs.decode(json)
     view.lines = [line for line in view.lines if lines.matches(line)]

@@ -1,7 +1,7 @@
-"""Runs the handlers of accepted commands and reports their receipts.
+"""Runs the handlers of accepted commands and queues the receipts.
 
-Each handler runs in a thread of its own; no thread keeps the process alive. Every command that was
-begun gets exactly one final receipt.
+Each command runs in a new daemon thread, which does not keep the process alive. Every command gets
+exactly one final receipt: `refused`, `done` or `failed`.
 """
 
 import asyncio
@@ -23,16 +23,17 @@ from pulseboard.wire.events.command import Command
 from pulseboard.wire.events.receipt import Receipt, Step
 
 MAX_RUNNING = 8
-"""Commands that run at the same time; a further one is refused."""
+"""The maximum number of commands that run at the same time; the executor refuses a further one."""
 ABANDON_AFTER_S = 0.3
-"""How long running commands may take to finish once the service stops."""
+"""When the service stops, commands that run have this time to finish."""
 LOOP_CHECK_S = 1.0
-"""How often a waiting thread checks that the event loop of its handler is still open."""
+"""Interval at which a thread that waits for a coroutine checks that the event loop is open."""
 RESULT_MAX, TEXT_MAX = 8_192, 2_000
+"""The maximum size of a result (bytes of JSON), and of an error or a reason (characters)."""
 
 
 class ResultWithAction(NamedTuple):
-    """The result of a built-in handler, and an action to run after its receipt is on its way."""
+    """The result of a built-in handler, and a function to call after its receipt is queued."""
 
     result: Any
     action: Callable[[], None]
@@ -48,7 +49,10 @@ class _Outcome(TypedDict, total=False):
 
 
 class CommandExecutor:
-    """Runs the commands of one run of a service. `wake` wakes the sender for their receipts."""
+    """Runs commands between one start and stop of a service.
+
+    It calls `wake` after it has queued a receipt, so that the sender sends it at once.
+    """
 
     def __init__(self, identity: Identity, pending: Pending, wake: Callable[[], None]) -> None:
         self._identity = identity
@@ -58,7 +62,7 @@ class CommandExecutor:
         self._finished: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def begin(self, command: Command, registered: RegisteredCommand, args: dict[str, Any]) -> None:
-        """Accept a command and run it in a new thread; refuse it if too many run already."""
+        """Accept a command and run it in a new thread; refuse it if 8 commands are running."""
         if len(self._running) >= MAX_RUNNING:
             reason = f"busy: {MAX_RUNNING} commands are running; send it again later"
             self.report(command, "refused", reason=reason)
@@ -81,7 +85,10 @@ class CommandExecutor:
         )
 
     def abandon(self) -> None:
-        """Wait a moment for running commands, then report those that still run as failed."""
+        """Wait 0.3 s for the running commands to finish, then report the others as failed.
+
+        The threads of these commands continue, but their results are ignored.
+        """
         deadline = time.monotonic() + ABANDON_AFTER_S
         while self._running and (left := deadline - time.monotonic()) > 0:
             with suppress(queue.Empty):
@@ -100,7 +107,7 @@ class CommandExecutor:
             if isinstance(result, ResultWithAction):
                 result, action = result
             json = encode_value(result)
-        # Every exception of a handler, SystemExit included, is the outcome of the command.
+        # Report every exception of a handler, even SystemExit, as the result of the command.
         except BaseException as error:  # noqa: BLE001
             with self._pending.errors:
                 self._report_failure(command, error, format_exc(), began)
@@ -122,7 +129,11 @@ class CommandExecutor:
         self._finish(command, "failed", error=failure, began=began)
 
     def _await(self, result: Any) -> Any:
-        """Return the result of a handler; an awaitable runs in the event loop of the service."""
+        """Return the result of a handler, after waiting for it if the handler is async.
+
+        A coroutine runs in the first running event loop that the service watches; if none runs, in
+        a new one.
+        """
         if not inspect.isawaitable(result):
             return result
         awaitable = result
@@ -138,7 +149,7 @@ class CommandExecutor:
             try:
                 return future.result(LOOP_CHECK_S)
             except TimeoutError:
-                if future.done():  # the handler raised it
+                if future.done():  # the handler itself raised TimeoutError
                     raise
                 if loop.is_closed():
                     raise RuntimeError(
@@ -153,7 +164,7 @@ class CommandExecutor:
         began: float | None = None,
         **outcome: Unpack[_Outcome],
     ) -> None:
-        # The thread that removes the command reports it: `abandon` may have done so before.
+        # Only the thread that removes the command reports it. If `abandon` was first, do nothing.
         if self._running.pop(command.command_id, None) is None:
             return
         self._finished.put(None)

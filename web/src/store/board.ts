@@ -9,35 +9,39 @@ import { InstanceModel, keyOf } from "./instance";
 import { PinnedOrder } from "./pinned-order";
 import { RecentIncidents } from "./recent-incidents";
 
-/** Restarts leave ended instances behind. This bound keeps a page usable that is open for months. */
+/** Each restart leaves an ended instance. This bound is for a page that is open for months. */
 const MAX_INSTANCES = 2000;
 
+/** The properties of the server. */
 export interface Facts {
   version: string;
+  /** The server accepts connections from other machines, without a login. */
   insecure: boolean;
 }
 
 export class Board {
   readonly clock = new Clock();
   readonly freshness = new FreshnessModel();
-  /** null before the first board. */
+  /** null until the first board message has arrived. */
   readonly facts = signal<Facts | null>(null);
   readonly instances = signal<readonly InstanceModel[]>([]);
   readonly recentIncidents = new RecentIncidents();
   readonly pinned = new PinnedOrder(this.instances, this.freshness, this.clock);
-  /** The number of malformed frames. */
+  /** The number of frames that this page dropped because they were malformed. */
   readonly dropped = signal(0);
   /** The number of messages that the server skipped because this page was too slow. */
   readonly skipped = signal(0);
   private readonly byKey = new Map<string, InstanceModel>();
-  /** Expected services -> their position. They come first, in the order of the setting. */
+  /** Expected service -> its position in the server's setting. Expected services come first. */
   private rank = new Map<string, number>();
 
+  /** The number of instances in each state. */
   readonly counts = computed(() => {
     const counts = Object.fromEntries(STATES.map((state) => [state, 0])) as Record<State, number>;
     for (const model of this.instances.value) counts[model.state.value] += 1;
     return counts;
   });
+  /** The number of instances that need attention. */
   readonly trouble = computed(() =>
     STATES.reduce((n, state) => n + (TROUBLE.has(state) ? this.counts.value[state] : 0), 0),
   );
@@ -49,8 +53,9 @@ export class Board {
     });
   }
 
-  /** Return an instance by its name, if it is on the board. Tracks the list of instances. */
+  /** Return an instance by its name, if it is on the board. */
   find(service: string, instance: string): InstanceModel | undefined {
+    // Read the signal, so that the caller runs again when the list of instances changes.
     this.instances.value;
     return this.byKey.get(keyOf(service, instance));
   }
@@ -79,7 +84,7 @@ export class Board {
       case "lifecycle":
         this.applyLifecycle(message);
         return;
-      case "skipped": // the states are unknown until the board that follows
+      case "skipped": // the states are unknown until the next board arrives
         this.skipped.value += message.count;
         this.freshness.reported.value = false;
         return;
@@ -90,7 +95,7 @@ export class Board {
     }
   }
 
-  /** Apply a lifecycle event. Unknown events of later servers are ignored. */
+  /** Apply a lifecycle event. An unknown event, which a newer server may send, is ignored. */
   private applyLifecycle({ id, service, instance, event, incident }: LifecycleMessage): void {
     const model = this.byKey.get(keyOf(service, instance));
     if (event === "lost" && incident !== null) {
@@ -103,7 +108,7 @@ export class Board {
     }
   }
 
-  /** Add the placeholder of an expected service that has no instance left; it is missing. */
+  /** If an expected service has no instance left, add its placeholder, whose state is missing. */
   private restorePlaceholder(service: string): void {
     if (!this.rank.has(service)) return;
     for (const model of this.byKey.values()) if (model.service === service) return;
@@ -124,7 +129,7 @@ export class Board {
     for (const next of instances) this.add(next.service, next.instance).restore(next);
     for (const service of expect) {
       if (seen.has(service)) continue;
-      // An unnamed instance that was seen holds an old status: a placeholder replaces it.
+      // This unnamed instance has an old status if it was seen before: put a placeholder instead.
       if (this.byKey.get(keyOf(service, ""))?.seen.peek() !== null)
         this.byKey.delete(keyOf(service, ""));
       this.add(service, "");
@@ -152,11 +157,12 @@ export class Board {
     return model;
   }
 
-  /** Remove the instance that was seen least recently if there are too many. */
+  /** If there are more than MAX_INSTANCES, remove the one that was seen least recently. */
   private evictOldest(): void {
     if (this.byKey.size <= MAX_INSTANCES) return;
-    const age = (model: InstanceModel) => model.seen.peek() ?? Number.POSITIVE_INFINITY;
-    const oldest = [...this.byKey.values()].reduce((a, b) => (age(b) < age(a) ? b : a));
+    // A placeholder was never seen, and stays.
+    const lastSeen = (model: InstanceModel) => model.seen.peek() ?? Number.POSITIVE_INFINITY;
+    const oldest = [...this.byKey.values()].reduce((a, b) => (lastSeen(b) < lastSeen(a) ? b : a));
     this.byKey.delete(oldest.key);
   }
 
@@ -169,6 +175,7 @@ export class Board {
   }
 }
 
+/** Sorts numbers in names by value: `worker-2` before `worker-10`. */
 const natural = new Intl.Collator("en", { numeric: true });
 
 function compare(a: string, b: string): number {

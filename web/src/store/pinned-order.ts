@@ -1,7 +1,9 @@
 /**
  * The pinned instances, which come first on the board. An instance is pinned while it is in trouble
- * and for 30 seconds after, so that a flapping card does not move. If other instances of its service
- * run, a lost instance is pinned for 2 minutes only. While the board is stale, the order is kept.
+ * (lost, late, missing or stuck) and for 30 seconds afterwards, so that a card whose state changes
+ * often does not move each time. If another instance of the same service runs, the trouble of a
+ * lost instance ends 2 minutes after the loss. While the board is stale, no instance is pinned or
+ * unpinned.
  */
 
 import { computed, type ReadonlySignal } from "@preact/signals";
@@ -11,12 +13,12 @@ import type { FreshnessModel } from "./freshness";
 import type { InstanceModel } from "./instance";
 
 const PINNED_AFTER_TROUBLE_MS = 30_000;
-const LOSS_PINNED_MS = 120_000;
+const LOSS_IS_TROUBLE_MS = 120_000;
 
 export class PinnedOrder {
-  /** The keys of the pinned instances. The set object changes only when its content does. */
+  /** The keys of the pinned instances. The signal keeps its set object while no key changes. */
   readonly keys: ReadonlySignal<ReadonlySet<string>>;
-  /** Key of an instance -> the time at which it is unpinned. */
+  /** Key of an instance -> the time by Redis' clock (ms) at which the instance is unpinned. */
   private readonly pinnedUntil = new Map<string, number>();
 
   constructor(
@@ -40,8 +42,8 @@ export class PinnedOrder {
     );
     for (const model of models) {
       const lostAt = runningServices.has(model.service) ? model.lostAt.value : null;
-      const isOldLoss = lostAt !== null && now - lostAt > LOSS_PINNED_MS;
-      const inTrouble = (TROUBLE.has(model.state.value) && !isOldLoss) || model.stuck.value;
+      const wasLostLongAgo = lostAt !== null && now - lostAt > LOSS_IS_TROUBLE_MS;
+      const inTrouble = (TROUBLE.has(model.state.value) && !wasLostLongAgo) || model.stuck.value;
       if (inTrouble) this.pinnedUntil.set(model.key, now + PINNED_AFTER_TROUBLE_MS);
       else if ((this.pinnedUntil.get(model.key) ?? now) <= now) this.pinnedUntil.delete(model.key);
     }

@@ -1,4 +1,4 @@
-/** Ages that update with the clock. A tick that does not change the text renders nothing. */
+/** The age of a time, which updates with the clock. Preact renders only if the text changes. */
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useLayoutEffect } from "preact/hooks";
@@ -6,9 +6,10 @@ import { formatAge, formatFullTime, formatRelative } from "../lib/format";
 import type { Clock } from "../store/clock";
 
 interface Props {
+  /** The time in ms since the epoch. */
   at: number;
   clock: Clock;
-  /** The time may be in the future, like the next run. */
+  /** The time may be in the future: show `in 5 min` as well as `5 min ago`. */
   ahead?: boolean;
 }
 
@@ -19,12 +20,15 @@ export function Age({ at, clock, ahead = false }: Props) {
   }, [at, time]);
   const text = useComputed(() => (ahead ? formatRelative : formatAge)(time.value, clock.now.value));
   return (
-    <time dateTime={iso(at)} title={formatFullTime(at)}>
+    <time dateTime={formatIso(at)} title={formatFullTime(at)}>
       {text}
     </time>
   );
 }
 
-function iso(at: number): string {
-  return Math.abs(at) <= 8.64e15 ? new Date(at).toISOString() : "";
+/** The largest time that a Date can hold; `toISOString` throws for a larger one. */
+const MAX_DATE_MS = 8.64e15;
+
+function formatIso(at: number): string {
+  return Math.abs(at) <= MAX_DATE_MS ? new Date(at).toISOString() : "";
 }

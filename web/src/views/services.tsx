@@ -1,4 +1,4 @@
-/** All services: cells with one card each, pinned ones first, then groups. */
+/** All services: first the cells with one card each (pinned cells first), then the groups. */
 
 import { arrange } from "../store/arrange";
 import type { Store } from "../store/store";
@@ -19,7 +19,7 @@ export function Services({ store }: { store: Store }) {
     return (
       <div class="notice notice-short" data-testid="nothing-matches">
         <h2>Nothing matches</h2>
-        <p>None of {instances.length} instances matches the filter.</p>
+        <p>None of the {instances.length} instances matches the filter.</p>
         <button type="button" class="button" onClick={() => filter.clear()}>
           Show all
         </button>

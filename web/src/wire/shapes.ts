@@ -51,12 +51,10 @@ export interface ByeView {
 /**
  * A command for some instances of a service; times are in ms by Redis' clock.
  *
- * It must be started before `expires`. `by` is the user that sent it (empty: no login),
- * `source`
- * the way it came,
- * `origin` the client's address. `refused` is the reason why it goes to no instance (empty: it
- * is
- * not refused).
+ * An instance must start the command before `expires`. `by` is the user who sent the
+ * command, and `origin` the address of the client; either is empty if it is not known.
+ * `source` is the interface that received the command. `refused` is the reason why no
+ * instance receives the command; it is empty if the command is not refused.
  */
 export interface Command {
   command_id: string;

@@ -1,4 +1,7 @@
-"""The Redis commands of a feed reader, and the parsing of their answers, without state."""
+"""The Redis commands of a feed reader, and the parsing of their answers.
+
+The feed reader keeps the position; this module keeps no state.
+"""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -27,12 +30,13 @@ from pulseboard.bus.scripts import read_script
 from pulseboard.wire.cursor import ZERO, Cursor
 
 COUNT = 500
-"""Entries of each stream that one read returns at most."""
+"""The maximum number of entries that one read returns from each stream."""
 RECENT_MAX = 2_000
 RECENT_MAX_BYTES = 4 * 1024 * 1024
-"""The past that a server reads when it starts.
+"""The recent events (count and bytes) that a snapshot contains at most.
 
-After a restart all its clients reconnect at the same time, and resume from this past.
+All clients of a server that was restarted reconnect at the same time, and each receives the events
+that it missed from these recent ones.
 """
 
 
@@ -43,11 +47,14 @@ class FeedRead(NamedTuple):
     heartbeats: list[Heartbeat]
     position: FeedPosition
     observed_until_ms: int | None
-    """Everything up to this time, by Redis' clock, was read; None when nothing was new."""
+    """All entries up to this time (ms by Redis' clock) were read; None without a new entry."""
 
 
 class Origin(NamedTuple):
-    """The start of Redis (ms by its clock), and the id of the node it was promoted from."""
+    """When Redis started (ms by its clock), and the replication id of the master before it.
+
+    A failover changes `replication_id`: it is the id of the master that this node has replaced.
+    """
 
     up_since_ms: int
     replication_id: str
@@ -69,7 +76,7 @@ class FeedQueries:
         self._max_event_bytes = max_event_bytes
 
     async def read_next(self, position: FeedPosition, block_ms: int) -> FeedRead:
-        """Return what follows a position; wait for up to `block_ms` when there is nothing."""
+        """Return the entries after a position; if there is none, wait for one, up to `block_ms`."""
         answer = await self._client.execute_command(  # type: ignore[no-untyped-call]
             *("XREAD", "COUNT", COUNT, "BLOCK", block_ms),
             *("STREAMS", self._keys.feed, self._keys.heartbeats),
@@ -78,11 +85,11 @@ class FeedQueries:
         cursor, heartbeat_cursor, added = position
         entries: list[Entry] = []
         heartbeats: list[Heartbeat] = []
-        complete: list[int] = []
-        cut: list[int] = []
+        last_of_complete: list[int] = []
+        last_of_cut: list[int] = []
         for key, rows in answer or []:
             last = Cursor.parse(rows[-1][0])
-            (cut if len(rows) >= COUNT else complete).append(last.ms)
+            (last_of_cut if len(rows) >= COUNT else last_of_complete).append(last.ms)
             if key.decode() == self._keys.heartbeats:
                 heartbeat_cursor = last
                 heartbeats.extend(map(parse_heartbeat, rows))
@@ -90,16 +97,17 @@ class FeedQueries:
                 cursor = last
                 added += len(rows)
                 entries.extend(self._parse_entries(rows))
-        # Nothing is known of the time after the last entry of an answer that was cut at COUNT.
-        observed_until = min(cut) if cut else max(complete, default=None)
+        # If Redis cut an answer at COUNT, the stream may have more entries after the last one read.
+        observed_until = min(last_of_cut) if last_of_cut else max(last_of_complete, default=None)
         return FeedRead(
             entries, heartbeats, FeedPosition(cursor, heartbeat_cursor, added), observed_until
         )
 
     async def read_snapshot(self, reason: str, since_ms: int) -> tuple[Reset, FeedPosition]:
-        """Return the whole board, and the position at which it was true.
+        """Return the whole board, and the position in the feed and the heartbeats that it shows.
 
-        `since_ms` is the time from which the silence of an instance counts.
+        `since_ms` is the time from which the silence of an instance counts: before it, Redis may
+        not have received heartbeats.
         """
         keys = (*self._keys.shared, self._keys.heartbeats, self._keys.incidents)
         answer: Any = await self._client.eval(
@@ -127,15 +135,16 @@ class FeedQueries:
     async def read_last_seen(self) -> tuple[list[Heartbeat], Cursor]:
         """Return the last sign of life of each instance, and a position in the heartbeat stream.
 
-        For a reader that was away: the heartbeats that it missed may be trimmed.
+        A reader that was disconnected calls this, because Redis may have trimmed the heartbeats
+        that the reader missed.
         """
-        # The position is read first: heartbeats that follow it are read twice, which does no harm.
+        # Read the position first: then a heartbeat between both commands is read twice, not missed.
         latest: Any = await self._client.xrevrange(self._keys.heartbeats, count=1)
         seen: Any = await self._client.hgetall(self._keys.seen)
         return _parse_last_seen(seen), Cursor.parse(latest[0][0]) if latest else ZERO
 
     async def is_continuous(self, position: FeedPosition) -> bool:
-        """Return whether the feed still has everything that follows a position."""
+        """Return whether the feed still has every entry that was added after a position."""
         return bool(
             await self._client.eval(
                 read_script("is_continuous"),
@@ -147,20 +156,21 @@ class FeedQueries:
         )
 
     async def has_heartbeat(self, cursor: Cursor) -> bool:
-        """Return whether an entry of the heartbeat stream is not trimmed yet."""
+        """Return whether the heartbeat stream still has the entry with this id."""
         return bool(await self._client.xrange(self._keys.heartbeats, str(cursor), str(cursor)))
 
     async def check_writable(self) -> None:
-        """Raise the error of Redis when it accepts no writes.
+        """Raise the error that Redis returns if it accepts no writes.
 
-        It can then be read, but receives nothing from the services.
+        Such a Redis can be read, but it refuses the events and heartbeats of the services.
         """
         await self._client.set(self._keys.probe, "", px=PROBE_TTL_MS)
 
     async def read_origin(self, now_ms: int) -> Origin:
-        """Return since when Redis is up, and its origin; 0 and "" where Redis does not say.
+        """Return when Redis started, and the replication id of the master before it.
 
-        Before it was up, it could receive no heartbeat.
+        Redis received no heartbeat before its start. The result is 0 and "" if Redis does not
+        report these values.
         """
         try:
             uptime_s = int((await self._client.info("server"))["uptime_in_seconds"])

@@ -14,6 +14,7 @@ from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.metric import MetricEvent
 
 PAGE = 500
+"""About how many instances one HSCAN command returns."""
 
 
 class InstanceMetrics(NamedTuple):
@@ -24,7 +25,7 @@ class InstanceMetrics(NamedTuple):
 
 
 class LogLineCount(NamedTuple):
-    """How many lines of one level a service has logged since it was first seen."""
+    """How many lines of one level a service has logged since its first log line."""
 
     service: str
     level: str
@@ -53,8 +54,8 @@ class LatestMetrics:
         self._max_event_bytes = max_event_bytes
 
     async def read(self, service: str | None = None) -> list[InstanceMetrics]:
-        """Return the latest metrics of each instance, or of those of one service, by name."""
-        # A service name contains no character with a meaning in a pattern.
+        """Return the latest metrics of all instances, or of those of `service`, sorted by name."""
+        # A service name needs no escaping: it contains no wildcard of Redis such as `*`.
         pattern = f"{service}/*" if service else None
         found: dict[bytes, bytes] = {}
         cursor = 0
@@ -68,20 +69,20 @@ class LatestMetrics:
                 return self._parse(found[field] for field in sorted(found))
 
     async def read_line_counts(self) -> list[LogLineCount]:
-        """Return how many lines of each level each service has logged, by name."""
+        """Return the number of lines by service and level, sorted by the name of the service."""
         counts = await self._fetch(self._client.hgetall(self._keys.line_counts))
-        named = (
+        split = (
             (field.decode("utf-8", "replace").partition("/"), count)
             for field, count in sorted(counts.items())
         )
         return [
             LogLineCount(service, level, int(count))
-            for (service, _, level), count in named
+            for (service, _, level), count in split
             if count.isdigit()
         ]
 
     async def _fetch(self, command: Any) -> Any:
-        """Return the answer to a command; raise BusUnavailable when there is none in time."""
+        """Return the answer to a command; raise BusUnavailable after `timeout_s` without one."""
         with bus_errors():
             try:
                 async with asyncio.timeout(self._timeout_s):

@@ -1,7 +1,9 @@
 -- Shared by log.lua and ingest.lua: append a batch of log lines of one instance.
 -- Requires: feed
---   history  stream of the service's log; counts: hash of lines ever logged, by "<service>/<level>"
---   json     the event; levels: number of lines of each level, "info=3 error=1"
+--   history  log history of the service (stream)
+--   counts   number of lines ever logged (hash with the fields "<service>/<level>")
+--   json     the log event
+--   levels   number of lines in the event, by level: "info=3 error=1"
 -- Returns the feed id.
 function append.log(history, counts, service, json, levels)
   for level, lines in string.gmatch(levels, '(%a+)=(%d+)') do

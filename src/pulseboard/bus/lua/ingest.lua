@@ -1,31 +1,35 @@
--- Ingest external messages: append each to the feed, once however many servers received it.
--- They were PUBLISHed already.
+-- Ingest a batch of external messages: append each message to the feed once, even if several
+-- servers received it. The script does not PUBLISH them, because another program has done so.
 -- Requires: append_*
--- A program may publish the same bytes twice on purpose, so servers count: a server's n-th copy of
--- a message in an epoch is appended only when fewer than n copies were. A server that counts in an
--- epoch received all of it, so the n-th copy is the same message for each of them.
+-- A program may publish the same bytes twice on purpose. So each server counts the copies that it
+-- receives in an epoch, the time between two markers (ingestor.py). The n-th copy that a server
+-- receives is appended only if fewer than n copies of that epoch have been appended. Every server
+-- that counts in an epoch receives all its messages, so the n-th copy is the same message for all.
 -- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), 4 board, 5 seen, 6 lost,
---       7 latest metrics, 8 services (hashes), 9 last batch of this server (string),
---       10 open commands (zset), 11 audit (stream), then per event: history (stream) of its service
---       or record (hash) of its command, another key of its kind, and the copies of its message in
---       its epoch (hash: n, the copies appended, and a count per server). A key that a kind does
---       not use is the feed.
+--       7 latest metrics, 8 services (hashes), 9 number of this server's last batch (string),
+--       10 open commands (zset), 11 audit (stream), then 3 keys for each message:
+--         the history of its service (stream), or for a command the record (hash);
+--         the key in the column "other key" below;
+--         the copies of the message in its epoch (hash: `n`, the number of copies appended, and for
+--         each server id the number of copies received).
+--       If a kind does not use one of these keys, the key of the feed is in its place.
 -- ARGV  1 limits (JSON), 2 server id, 3 ttl_ms of the copies, 4 batch number, 5 ttl_ms of the batch
---       number, then per event: kind, subject, json, and another argument of its kind:
+--       number, then 4 arguments for each message: kind, subject, json, other argument:
 --         kind     other key                 subject                     other argument
 --         status   planned returns (list)    "<service>/<instance>"      back_in_s ('' or a number)
 --         log      line counts (hash)        the service                 levels ("info=3 error=1")
 --         metric   latest metrics (hash)     "<service>/<instance>"      nothing
---         command  commands (stream)         "<command id> <service>     its signature ('': none)
+--         command  commands (stream)         "<command id> <service>     signature ('': none)
 --                                            <number of target instances>
 --                                            <ms until which it may be started>"
---         none     the same as command; the message is counted, and not appended
+--         none     as for command: the message is counted, but not appended
 --         others   none                      the service                 nothing
--- Returns the feed ids of the messages that were appended.
+-- Returns the feed ids of the messages that this call appended.
+-- The maximum (ms) by which a clock that is behind prolongs the lifetime of the copies.
 local MOST_AHEAD_MS = 3600000
 local server, ttl_ms, batch = ARGV[2], ARGV[3], ARGV[4]
 local ids = {}
--- A server repeats a batch when it did not get the answer; its copies must not be counted twice.
+-- A server that got no answer sends the same batch again. Its copies must not be counted twice.
 if redis.call('GET', KEYS[9]) == batch then return ids end
 redis.call('SET', KEYS[9], batch, 'PX', ARGV[5])
 
@@ -36,8 +40,8 @@ function append.command(record, commands, subject, json, signature)
     count, expires_ms))
 end
 
--- Redis expires keys by its own clock. When that clock is behind and is set right, the counts of
--- messages that one server has ingested and another has not yet reported must not expire.
+-- Redis expires keys by its own clock. If that clock is behind, a later correction moves it ahead.
+-- The copies must not expire then, because another server may not have ingested them yet.
 local _, behind = read_clock(KEYS[2])
 if behind then
   local ahead_ms = tonumber(redis.call('HGET', KEYS[2], 'ahead'))

@@ -1,9 +1,9 @@
 """Opens the database, SQLite or PostgreSQL, and provides short transactions.
 
-Three processes share a SQLite file. It uses a write-ahead log, a busy timeout, and write
-transactions that acquire the lock when they begin: SQLite rejects a transaction that reads first
-and writes later at once, instead of letting it wait for the lock. Errors of the driver become
-StoreError.
+The three processes of the demo share the database. A SQLite file therefore has a write-ahead log
+(readers and one writer work at the same time) and a busy timeout (a writer waits up to 5 s for the
+lock). A write transaction acquires the lock when it begins. If it read first, SQLite could reject
+its first write immediately, without the wait. Errors of the driver become StoreError.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BUSY_TIMEOUT_MS = 5000
 _POOL_SIZE = 5
-_CREATE_LOCK = 0x70756C7365  # "pulse": an arbitrary number that all three processes share
+_CREATE_LOCK = 0x70756C7365  # an arbitrary number, the same in all three processes
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -62,14 +62,17 @@ def parse_url(raw: str) -> URL:
 
 
 class Database:
-    """A pool of connections, which the async context manager closes."""
+    """A pool of connections; `async with` closes it at the end of the block."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connect and create missing tables; raises ValueError and StoreError."""
+        """Connect and create missing tables.
+
+        Raises ValueError for an invalid URL, and StoreError if the database fails.
+        """
         parsed = parse_url(url)
         engine = create_async_engine(
             parsed, pool_size=_POOL_SIZE, max_overflow=0, pool_pre_ping=not _is_sqlite(parsed)
@@ -79,7 +82,7 @@ class Database:
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
         database = cls(engine)
         try:
-            with _translated():
+            with _errors_as_store_error():
                 await asyncio.to_thread(_probe_sqlite, parsed)
             async with database.write() as connection:
                 await connection.run_sync(_create_tables)
@@ -100,15 +103,18 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Yield a connection whose reads see one snapshot; raises StoreError."""
-        with _translated():
+        """Yield a connection for reads; raises StoreError.
+
+        With SQLite all reads of the block see one snapshot, with PostgreSQL each statement its own.
+        """
+        with _errors_as_store_error():
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection in a short transaction that commits at the end; raises StoreError."""
-        with _translated():
+        with _errors_as_store_error():
             async with self._engine.connect() as pooled:
                 connection = await pooled.execution_options(pulseboard_writes=True)
                 async with connection.begin():
@@ -118,8 +124,11 @@ class Database:
 def insert_into(
     connection: AsyncConnection, model: type[Base]
 ) -> postgresql.Insert | sqlite.Insert:
-    """Create an INSERT of the dialect in use, which supports ON CONFLICT."""
-    # Imported here, because the import of each dialect takes 0.1 s and only one is in use.
+    """Return an INSERT for the database in use.
+
+    Unlike the general INSERT of SQLAlchemy, it supports ON CONFLICT.
+    """
+    # The imports are here, because each takes 0.1 s and a process needs only one of them.
     table = cast("Table", model.__table__)
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects import sqlite  # noqa: PLC0415
@@ -131,15 +140,15 @@ def insert_into(
 
 
 def now_ms() -> int:
-    """Return the current time in the unit of tables and statuses (ms)."""
+    """Return the current time in ms since the epoch, the unit of all tables and statuses."""
     return time.time_ns() // 1_000_000
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _errors_as_store_error() -> Iterator[None]:
     try:
         yield
-    # The SQLite driver raises a bare OverflowError for a number that exceeds a column.
+    # The SQLite driver raises OverflowError for an integer of more than 64 bits.
     except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError, OverflowError) as error:
         raise StoreError(_describe(error)) from error
 
@@ -154,15 +163,15 @@ def _is_sqlite(url: URL) -> bool:
 
 
 def _probe_sqlite(url: URL) -> None:
-    # When aiosqlite cannot open the file, its thread reports the error to an event loop that may be
-    # closed by then. So a synchronous connection tries the file first.
+    # If aiosqlite cannot open the file, its thread reports the error to an event loop, which may be
+    # closed at that time. So this function first tries to open the file without aiosqlite.
     if _is_sqlite(url) and not (url.database or "").startswith("file:"):
         sqlite3.connect(url.database or "").close()
 
 
 def _create_tables(connection: Connection) -> None:
-    # "Create if missing" is two steps, and three processes start together, so a lock serializes
-    # them. In SQLite the lock of the write transaction does that.
+    # `create_all` first looks for a table and then creates it. Three processes start at the same
+    # time, so each must do both steps under a lock. SQLite's write transaction is such a lock.
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATE_LOCK})
     Base.metadata.create_all(connection)

@@ -1,4 +1,4 @@
-"""`GET /api/services/{name}/logs` and `/api/logs`: log lines of one service, or of all."""
+"""`GET /api/services/{name}/logs` and `GET /api/logs`: log lines of one service, or of all."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ from pulseboard.wire.events.log import LinePosition
 
 
 def routes(hub: Hub, history: HistoryReader) -> list[ControllerRouterHandler]:
-    """Return the routes of logs."""
+    """Return the routes for log lines."""
 
     @route(
         "/api/services/{name:str}/logs",
@@ -54,8 +54,8 @@ def routes(hub: Hub, history: HistoryReader) -> list[ControllerRouterHandler]:
             await check_service_known(hub, history, service)
             pages = iterate_lines(history, service, log_query)
             return await export(hub, f"{service}-logs.jsonl", pages)
-        place = parse_before(before, LinePosition.parse)
-        page = await read_lines(history, service, log_query, before=place, limit=limit)
+        before_line = parse_before(before, LinePosition.parse)
+        page = await read_lines(history, service, log_query, before=before_line, limit=limit)
         await check_service_known(hub, history, service, page.lines)
         return json_response(page)
 
@@ -76,7 +76,8 @@ def routes(hub: Hub, history: HistoryReader) -> list[ControllerRouterHandler]:
     ) -> Response[bytes]:
         if wants_export(request, form):
             return await export(hub, "logs.jsonl", iterate_merged_lines(history, log_query))
-        place = parse_before(before, LinePosition.parse)
-        return json_response(await read_merged_lines(history, log_query, before=place, limit=limit))
+        before_line = parse_before(before, LinePosition.parse)
+        page = await read_merged_lines(history, log_query, before=before_line, limit=limit)
+        return json_response(page)
 
     return [service_logs, merged_logs]

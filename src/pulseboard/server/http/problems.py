@@ -1,4 +1,7 @@
-"""Problem documents (RFC 9457): the body of every error response, with a stable `code`."""
+"""Problem documents (RFC 9457): the JSON body of every error response.
+
+The member `code` identifies the error and does not change between versions; the texts may change.
+"""
 
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +20,8 @@ RETRY_SOON: Headers = [(b"retry-after", b"2")]
 class Problem(PulseboardError):
     """An error response.
 
-    `detail` says what happened and what the client can do. `members` extend the document.
+    `detail` says what happened and what the client can do. The document contains each of `members`
+    as an additional member.
     """
 
     def __init__(
@@ -42,14 +46,14 @@ class Problem(PulseboardError):
 
 
 def stopping_problem() -> Problem:
-    """Return the answer of a server that is shutting down."""
+    """Return the error response of a server that is shutting down."""
     return Problem(
         503, "stopping", "The server is stopping: try again in a moment.", headers=RETRY_SOON
     )
 
 
 async def send_problem(problem: Problem, send: Send) -> None:
-    """Send a problem as a raw ASGI response."""
+    """Send a problem as ASGI messages, for code that runs outside the web framework."""
     body = encode(problem.document)
     headers = [
         (b"content-type", CONTENT_TYPE.encode()),

@@ -1,7 +1,7 @@
-"""Commands, and the signature by which a service knows that it may obey one.
+"""Commands, and the signature that proves to a service that a server has sent a command.
 
-A signature covers the exact bytes of the command and its namespace, so the JSON needs no canonical
-form.
+The signature is computed over the bytes of the command as they are sent, and over the namespace.
+The sender and the service therefore need not agree on one way to write the same JSON.
 """
 
 import hashlib
@@ -31,8 +31,9 @@ from pulseboard.wire.names import check_command_name, check_instance_name, check
 
 MAX_ARGS_BYTES = 16_384
 DEADLINE_S, MIN_DEADLINE_S, MAX_DEADLINE_S = 30.0, 0.1, 86_400.0
-"""Seconds until which a command must be started: the default, and the bounds."""
+"""Seconds within which a service must start a command: default, minimum and maximum."""
 MIN_KEY_CHARS = 16
+"""The minimum length of the key that signs commands."""
 
 DeadlineS = Annotated[float, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)]
 
@@ -40,10 +41,10 @@ DeadlineS = Annotated[float, msgspec.Meta(ge=MIN_DEADLINE_S, le=MAX_DEADLINE_S)]
 class Command(msgspec.Struct, frozen=True):
     """A command for some instances of a service; times are in ms by Redis' clock.
 
-    It must be started before `expires`. `by` is the user that sent it (empty: no login), `source`
-    the way it came,
-    `origin` the client's address. `refused` is the reason why it goes to no instance (empty: it is
-    not refused).
+    An instance must start the command before `expires`. `by` is the user who sent the
+    command, and `origin` the address of the client; either is empty if it is not known.
+    `source` is the interface that received the command. `refused` is the reason why no
+    instance receives the command; it is empty if the command is not refused.
     """
 
     command_id: CommandId
@@ -60,9 +61,10 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class ExternalCommand(msgspec.Struct, frozen=True):
-    """A command from any program on `service:commands`, for one instance or all of a service.
+    """A command that a program published on `service:commands`.
 
-    Original specification, "Service Control".
+    It is for one instance of a service, or without `instance` for all. The format is that of
+    "Service Control" in the original specification.
     """
 
     command: CommandName
@@ -70,9 +72,9 @@ class ExternalCommand(msgspec.Struct, frozen=True):
     instance: InstanceName | None = None
     args: dict[str, Any] = {}
     deadline_s: DeadlineS = DEADLINE_S
-    id: Annotated[Any, msgspec.Meta(description="With a feed id, it is in the feed already.")] = (
-        None
-    )
+    id: Annotated[
+        Any, msgspec.Meta(description="A feed id means that the command is in the feed already.")
+    ] = None
 
 
 _commands = msgspec.json.Decoder(Command)
@@ -82,7 +84,7 @@ _external_commands = msgspec.json.Decoder(ExternalCommand)
 def parse_command_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Command:
     """Parse a command that a server wrote.
 
-    Raise InvalidEvent with the reason when it is invalid.
+    Raises InvalidEvent with the reason if the command is invalid.
     """
     check_size(data, max(max_bytes, MAX_EVENT_BYTES))
     command = decode(_commands, data)
@@ -97,9 +99,9 @@ def parse_command_event(data: bytes, *, max_bytes: int = MAX_EVENT_BYTES) -> Com
 def parse_external_command(
     payload: bytes, *, max_bytes: int = MAX_EVENT_BYTES
 ) -> ExternalCommand | None:
-    """Parse an external message on `service:commands`; return None when it came from the feed.
+    """Parse a message on `service:commands`; return None if a server published it from the feed.
 
-    Raises InvalidEvent with the reason for which the message must be dropped.
+    Raises InvalidEvent with the reason why the caller must drop the message.
     """
     check_size(payload, max_bytes)
     command = decode(_external_commands, payload)
@@ -118,19 +120,19 @@ def check_args(args: bytes) -> None:
     if len(args) > MAX_ARGS_BYTES:
         raise InvalidEvent(
             "too-large",
-            f"the arguments of a command can have at most {MAX_ARGS_BYTES} bytes; these have"
-            f" {len(args)}",
+            f"the arguments of the command have {len(args)} bytes: send at most"
+            f" {MAX_ARGS_BYTES} bytes",
         )
 
 
 def check_command_key(key: str | None) -> str | None:
-    """Return the key that signs commands, None for none.
+    """Return `key`, which signs commands; None means that commands are not signed.
 
-    Raise ConfigError for a key that is too short.
+    Raises ConfigError if the key has fewer than 16 characters.
     """
     if key is not None and len(key) < MIN_KEY_CHARS:
         raise ConfigError(
-            f"a command key needs at least {MIN_KEY_CHARS} characters; this one has {len(key)}"
+            f"the command key has {len(key)} characters: choose one of at least {MIN_KEY_CHARS}"
         )
     return key
 
@@ -141,5 +143,9 @@ def sign(key: str, namespace: str, data: bytes) -> str:
 
 
 def is_signature_valid(key: str, namespace: str, data: bytes, signature: str) -> bool:
-    """Return whether a signature belongs to these bytes, in constant time."""
+    """Return whether a signature belongs to these bytes.
+
+    The comparison takes the same time for every wrong signature, so that an attacker cannot find
+    the right one by measuring.
+    """
     return hmac.compare_digest(sign(key, namespace, data).encode(), signature.encode())
