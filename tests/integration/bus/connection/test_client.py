@@ -166,7 +166,7 @@ def test_probe_finds_redis_also_where_a_password_is_required(
     assert not answers(RedisAddress("127.0.0.1", free_port()))
 
 
-async def test_the_probe_refuses_a_web_server() -> None:
+async def test_probe_refuses_a_web_server() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
