@@ -1,4 +1,4 @@
-"""What a host measures with OpenTelemetry's own SDK, on the board."""
+"""Metrics that a host application records with OpenTelemetry's SDK are published."""
 
 import json
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from pulseboard.integrations.otel import PulseboardMetricExporter
 
 @pytest.fixture
 def service(address: RedisAddress, namespace: str, prefix: str) -> Service:
-    """A service that is not started, so that nothing is sent before all is measured."""
+    """A service that is not started, so that it sends nothing before all is measured."""
     return Service("report", redis_url=address.url, namespace=namespace, channel_prefix=prefix)
 
 
 @pytest.fixture
 def provider(service: Service) -> Iterator[MeterProvider]:
-    """OpenTelemetry that exports when it is told to."""
+    """A provider that exports only when `force_flush` or `shutdown` is called."""
     reader = PeriodicExportingMetricReader(
         PulseboardMetricExporter(service), export_interval_millis=1e9
     )
@@ -33,8 +33,8 @@ def provider(service: Service) -> Iterator[MeterProvider]:
     provider.shutdown()
 
 
-def told(service: Service, raw: redis.Redis, keys: Keys) -> dict[str, Any]:
-    """Return the metrics that the service tells once it is started."""
+def published_event(service: Service, raw: redis.Redis, keys: Keys) -> dict[str, Any]:
+    """Start and stop the service; return the first metric event that it publishes."""
     with service:
         pass
     rows: Any = raw.xrange(keys.history("report", "metric"), count=1)
@@ -42,7 +42,7 @@ def told(service: Service, raw: redis.Redis, keys: Keys) -> dict[str, Any]:
     return event
 
 
-def test_each_kind_of_instrument_is_told_as_what_it_is(
+def test_each_kind_of_instrument_is_published_with_its_kind(
     provider: MeterProvider, service: Service, raw: redis.Redis, keys: Keys
 ) -> None:
     meter = provider.get_meter("tests")
@@ -67,7 +67,7 @@ def test_each_kind_of_instrument_is_told_as_what_it_is(
     took.record(100)
     open_now.add(-1)
     provider.force_flush()
-    event = told(service, raw, keys)
+    event = published_event(service, raw, keys)
     assert event["metrics"] == {
         'http.requests{ok="true",route="/x"}': 7,
         "http.requests": 10,
@@ -83,18 +83,20 @@ def test_each_kind_of_instrument_is_told_as_what_it_is(
     }
 
 
-def test_attributes_of_any_kind_make_names_that_can_be_told(
+def test_attributes_of_any_type_become_valid_metric_names(
     provider: MeterProvider, service: Service, raw: redis.Redis, keys: Keys
 ) -> None:
     counter = provider.get_meter("tests").create_counter("n")
     counter.add(1, {"9 lives/é": 'a"b\\c\nd\te', "tags": ["x", "y"]})
     provider.force_flush()
-    assert told(service, raw, keys)["metrics"] == {'n{_9_lives__="a\\"b\\\\c\\nd e",tags="x,y"}': 1}
+    assert published_event(service, raw, keys)["metrics"] == {
+        'n{_9_lives__="a\\"b\\\\c\\nd e",tags="x,y"}': 1
+    }
 
 
-def test_what_is_measured_last_is_told_when_the_provider_ends(
+def test_last_measurement_is_published_when_the_provider_shuts_down(
     provider: MeterProvider, service: Service, raw: redis.Redis, keys: Keys
 ) -> None:
     provider.get_meter("tests").create_counter("n").add(3)
     provider.shutdown()
-    assert told(service, raw, keys)["metrics"] == {"n": 3}
+    assert published_event(service, raw, keys)["metrics"] == {"n": 3}

@@ -1,4 +1,4 @@
-"""Fixtures of the SDK: services, host programs, and a view of Redis."""
+"""Fixtures of the SDK: services, programs that use one, and a view of Redis."""
 
 from tests.support.sdk import make_service, own_valkey, redis_view, run_program
 

@@ -1,4 +1,4 @@
-"""Goodbyes: a planned one says when the service will be back, and who comes in its place."""
+"""Graceful stops: planned returns, replacement by another instance, order of the last events."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from pulseboard.bus.publisher import Outgoing, Publisher
 from pulseboard.sdk.outbox import Outbox, RunMarker, StatusSource
 
 
-def test_a_planned_goodbye_says_when_the_service_will_be_back(
+def test_planned_stop_publishes_when_the_service_will_return(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
     service = make_service(instance="w-1")
@@ -27,7 +27,7 @@ def test_a_planned_goodbye_says_when_the_service_will_be_back(
     assert redis_view.board["balance-sync/w-1"]["back_in_s"] == 60
 
 
-def test_the_instance_that_was_away_comes_back_as_itself(
+def test_restarted_instance_keeps_its_identity(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
     service = make_service(instance="w-1")
@@ -38,10 +38,10 @@ def test_the_instance_that_was_away_comes_back_as_itself(
     assert redis_view.lifecycle == []
 
 
-def test_a_new_instance_takes_the_place_of_the_one_that_said_it_would_be_back(
+def test_new_instance_replaces_the_one_with_a_planned_return(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
-    """As after a deployment: another process, another pid."""
+    """After a deployment the service runs in another process with another pid."""
     make_service(instance="old").stop(back_in_s=60)
     make_service(instance="new")
     eventually(lambda: set(redis_view.board) == {"balance-sync/new"})
@@ -51,7 +51,7 @@ def test_a_new_instance_takes_the_place_of_the_one_that_said_it_would_be_back(
 
 
 @pytest.mark.parametrize("back_in_s", [0.5, 86_400, 7])
-def test_any_number_of_seconds_up_to_a_day_will_do(
+def test_back_in_s_accepts_numbers_up_to_one_day(
     make_service: MakeService, redis_view: RedisView, back_in_s: Any
 ) -> None:
     make_service().stop(back_in_s=back_in_s)
@@ -61,7 +61,7 @@ def test_any_number_of_seconds_up_to_a_day_will_do(
 @pytest.mark.parametrize(
     "back_in_s", [0, -1, 86_401, float("nan"), float("inf"), "60", True, object(), 10**400]
 )
-def test_an_absence_that_can_not_be_costs_neither_the_host_nor_the_goodbye(
+def test_invalid_back_in_s_is_logged_and_the_graceful_stop_is_published(
     make_service: MakeService,
     redis_view: RedisView,
     caplog: pytest.LogCaptureFixture,
@@ -84,7 +84,7 @@ def test_an_absence_that_can_not_be_costs_neither_the_host_nor_the_goodbye(
     assert "back_in_s must be more than 0 and at most 86400 seconds" in errors[0]
 
 
-def test_leaving_the_context_is_a_plain_goodbye_and_no_second_one(
+def test_context_exit_publishes_one_graceful_stop_and_keeps_the_plan(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
     with make_service(start=False):
@@ -92,15 +92,15 @@ def test_leaving_the_context_is_a_plain_goodbye_and_no_second_one(
     assert "back_in_s" not in redis_view.events[-1]
     with make_service(start=False, instance="planned") as service:
         service.stop(back_in_s=5)
-    goodbyes = [
+    stops = [
         event
         for event in redis_view.events
         if event["instance"] == "planned" and event.get("stopped")
     ]
-    assert [event["back_in_s"] for event in goodbyes] == [5]
+    assert [event["back_in_s"] for event in stops] == [5]
 
 
-def test_a_stop_that_is_repeated_does_not_take_the_plan_back(
+def test_second_stop_does_not_cancel_the_planned_return(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
     service = make_service()
@@ -109,7 +109,7 @@ def test_a_stop_that_is_repeated_does_not_take_the_plan_back(
     assert [event.get("back_in_s") for event in redis_view.events if event.get("stopped")] == [5]
 
 
-def test_a_plan_that_comes_after_the_goodbye_is_not_told_and_says_so_once(
+def test_back_in_s_after_a_graceful_stop_is_ignored_with_one_error(
     make_service: MakeService, redis_view: RedisView, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = make_service()
@@ -122,15 +122,16 @@ def test_a_plan_that_comes_after_the_goodbye_is_not_told_and_says_so_once(
     assert "back_in_s was ignored, because the service had stopped already" in errors[0]
 
 
-def test_no_beat_follows_a_goodbye(
+def test_no_heartbeat_follows_a_graceful_stop(
     make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be a sign of life of one that has stopped."""
+    """A heartbeat after the graceful stop would be a sign of life of a stopped service."""
     service = make_service(start=False, heartbeat_s=0.1)
     publish = Publisher.publish
 
     def interrupted(publisher: Publisher, events: Sequence[Outgoing]) -> object:
-        service._lifecycle.begin_stop()  # as another thread does, between the sending and the beat that is due
+        # Another thread may do this between the publishing and the heartbeat that is due.
+        service._lifecycle.begin_stop()
         return publish(publisher, events)
 
     monkeypatch.setattr(Publisher, "publish", interrupted)
@@ -140,13 +141,16 @@ def test_no_beat_follows_a_goodbye(
     assert redis_view.heartbeats == []
 
 
-async def test_a_service_started_again_while_its_goodbye_hangs_is_running_in_the_end(
+async def test_service_restarted_while_its_stop_hangs_ends_up_running(
     address: RedisAddress,
     make_service: MakeService,
     redis_view: RedisView,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What had hung was sent after what was said since: an old status, or a goodbye, of a service that was running."""
+    """The delayed events were once published after newer ones.
+
+    The board then showed an old status or a graceful stop of a running service.
+    """
     monkeypatch.setattr("pulseboard.sdk.process_hooks.STOP_TIMEOUT_S", 0.1)
     async with Proxy(address) as proxy:
         service = make_service(redis_url=proxy.address.url)
@@ -164,15 +168,15 @@ async def test_a_service_started_again_while_its_goodbye_hangs_is_running_in_the
         await asyncio.to_thread(service.stop)
 
 
-def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
+def test_graceful_stop_is_published_even_if_its_encoding_is_slow(
     make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The courier saw that it was to leave, and left, before it was given the goodbye."""
+    """The sender once saw that it had to end, and ended before it was given the last status."""
     make_source = Outbox.make_source
 
     def make_source_late(self: Outbox, marker: RunMarker) -> StatusSource:
         if marker.stopped:
-            time.sleep(0.3)  # some beats
+            time.sleep(0.3)  # several heartbeat intervals
         return make_source(self, marker)
 
     monkeypatch.setattr(Outbox, "make_source", make_source_late)
@@ -182,20 +186,23 @@ def test_the_goodbye_is_sent_however_long_it_takes_to_be_said(
     assert redis_view.events[-1].get("stopped")
 
 
-def test_nothing_is_said_after_the_goodbye(
+def test_nothing_is_published_after_the_graceful_stop(
     make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A beat was answered, while the service stopped, with a wish for its status, and that came after the goodbye."""
-    asked = threading.Event()
+    """A status once followed the last status of the run.
+
+    Redis had answered a heartbeat, while the service stopped, with a request for the status.
+    """
+    requested = threading.Event()
 
     def heartbeat(*_: object) -> bool:
-        asked.set()
+        requested.set()
         eventually(lambda: service.stats().waiting)
         return False
 
     monkeypatch.setattr(Publisher, "heartbeat", heartbeat)
     service = make_service(start=False, heartbeat_s=0.05)
     service.start()
-    assert asked.wait(5)
+    assert requested.wait(5)
     service.stop()
     assert [event.get("stopped", False) for event in redis_view.events] == [False, True]

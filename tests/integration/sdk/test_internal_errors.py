@@ -1,4 +1,7 @@
-"""The guard: bugs of ours stay ours, except under pytest; what the host's signal handlers raise stays the host's."""
+"""Internal errors: bugs of the SDK are counted and logged, and raised only under pytest.
+
+Exceptions of the host application's signal handlers reach the host application.
+"""
 
 import logging
 import threading
@@ -12,7 +15,7 @@ from pulseboard.sdk.internal_errors import InternalErrors
 from pulseboard.sdk.outbox import Outbox
 
 
-def break_offering(monkeypatch: pytest.MonkeyPatch) -> None:
+def break_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
@@ -33,7 +36,7 @@ Call = Callable[[Service], object]
 
 
 @every_call
-def test_a_bug_of_ours_is_swallowed_counted_and_told_once(
+def test_bug_is_suppressed_counted_and_logged_once(
     make_service: MakeService,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -43,22 +46,24 @@ def test_a_bug_of_ours_is_swallowed_counted_and_told_once(
     monkeypatch.delenv("PYTEST_VERSION")
     service = make_service(start=started)
     with monkeypatch.context() as patched:
-        break_offering(patched)
+        break_outbox(patched)
         for _ in range(3):
             call(service)
-    assert service.stats().internal_errors in (1, 3), "a service stops but once, even so"
+    assert service.stats().internal_errors in (1, 3), (
+        "a service stops only once, even if the stop fails"
+    )
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "a bug in pulseboard" in caplog.text
     assert "ZeroDivisionError: a bug" in caplog.text
 
 
-def test_the_service_goes_on_after_a_bug(
+def test_service_continues_after_a_bug(
     make_service: MakeService, monkeypatch: pytest.MonkeyPatch, redis_view: RedisView
 ) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
     service = make_service()
     with monkeypatch.context() as patched:
-        break_offering(patched)
+        break_outbox(patched)
         service.update(n=1)
     service.update(m=2)
     eventually(lambda: redis_view.latest == {"n": 1, "m": 2})
@@ -66,43 +71,45 @@ def test_the_service_goes_on_after_a_bug(
 
 
 @every_call
-def test_under_pytest_a_bug_of_ours_is_raised(
+def test_bug_is_raised_under_pytest(
     make_service: MakeService, monkeypatch: pytest.MonkeyPatch, started: bool, call: Call
 ) -> None:
     service = make_service(start=started)
     with monkeypatch.context() as patched:
-        break_offering(patched)
+        break_outbox(patched)
         with pytest.raises(ZeroDivisionError):
             call(service)
     assert service.stats().internal_errors == 1
 
 
-def test_a_stop_that_fails_to_say_goodbye_ends_the_beats_all_the_same(
+def test_stop_ends_the_heartbeats_even_if_its_last_status_fails(
     make_service: MakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = make_service("goes-silently")
+    service = make_service("ends-silently")
     with monkeypatch.context() as patched:
-        break_offering(patched)
+        break_outbox(patched)
         with pytest.raises(ZeroDivisionError):
             service.stop()
     eventually(
         lambda: (
-            "pulseboard-sender-goes-silently"
+            "pulseboard-sender-ends-silently"
             not in {thread.name for thread in threading.enumerate()}
         )
     )
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
-def test_an_exit_is_no_error(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def test_exit_exceptions_are_not_counted_as_errors(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
     monkeypatch.delenv("PYTEST_VERSION")
-    guard = InternalErrors("balance-sync")
-    with pytest.raises(type(error)), guard:
+    internal_errors = InternalErrors("balance-sync")
+    with pytest.raises(type(error)), internal_errors:
         raise error
-    assert guard.count == 0
+    assert internal_errors.count == 0
 
 
-def test_a_bug_in_the_thread_that_sends_does_not_end_it(
+def test_bug_in_the_sender_thread_does_not_end_it(
     make_service: MakeService,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -119,17 +126,17 @@ def test_a_bug_in_the_thread_that_sends_does_not_end_it(
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
-def test_a_log_handler_that_raises_breaks_neither_the_host_nor_the_thread(
+def test_log_handler_that_raises_breaks_neither_caller_nor_sender(
     make_service: MakeService, monkeypatch: pytest.MonkeyPatch, redis_view: RedisView
 ) -> None:
-    class Evil(logging.Handler):
+    class RaisingHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            raise RuntimeError("a handler of the host's")
+            raise RuntimeError("a handler of the host application")
 
     monkeypatch.delenv("PYTEST_VERSION")
-    evil = Evil()
+    handler = RaisingHandler()
     logger = logging.getLogger("pulseboard.service")
-    logger.addHandler(evil)
+    logger.addHandler(handler)
     try:
         service = make_service()
         service.update(bad=[[[]]] * 3, worse=10**5_000)
@@ -137,17 +144,19 @@ def test_a_log_handler_that_raises_breaks_neither_the_host_nor_the_thread(
         service.update(n=1)
         eventually(lambda: redis_view.latest.get("n") == 1)
     finally:
-        logger.removeHandler(evil)
+        logger.removeHandler(handler)
 
 
-def test_what_a_signal_handler_raises_in_the_middle_of_a_call_reaches_the_host(
+def test_exception_of_a_signal_handler_during_a_call_reaches_the_caller(
     run_program: RunProgram,
 ) -> None:
-    """As Celery raises its soft time limit. A task ran on past it, and was killed by the hard one.
+    """A signal handler raises during a call, as Celery does for its soft time limit.
 
-    In a program of its own: beside other tests, a signal may fall into somebody's callback, out of which nothing can be raised.
+    When the SDK suppressed it, a task ran past that limit and was killed by the hard one.
+    The test runs its own program: beside other tests, a signal may interrupt a callback of
+    another library, and no exception can leave such a callback.
     """
-    host = run_program(
+    program = run_program(
         """
         import gc, os, signal
 
@@ -189,11 +198,11 @@ def test_what_a_signal_handler_raises_in_the_middle_of_a_call_reaches_the_host(
         print(raised - caught, service.stats().internal_errors)
         """
     )
-    output, errors = host.communicate(timeout=60)
+    output, errors = program.communicate(timeout=60)
     assert (output, errors) == ("0 0\n", "")
 
 
-def test_the_variable_that_pytest_sets_is_what_counts(run_program: RunProgram) -> None:
+def test_variable_set_by_pytest_decides_whether_bugs_are_raised(run_program: RunProgram) -> None:
     program = """
         import os
         os.environ.pop("PYTEST_VERSION", None)

@@ -1,4 +1,7 @@
-"""Watched event loops: a stuck one is told with the beat, an idle, stopped or closed one is not."""
+"""Watched event loops: heartbeats report the lag of a stuck loop.
+
+They report none for an idle, stopped or closed loop.
+"""
 
 import asyncio
 import gc
@@ -13,7 +16,7 @@ from pulseboard.sdk.loop_watch import GRACE_S, LoopWatch
 
 
 class Clock:
-    """A clock that a test sets, and that sleeping moves on."""
+    """A clock that a test sets, and that `sleep` advances."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -29,7 +32,7 @@ class Clock:
 
 @contextmanager
 def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that runs in a thread of its own."""
+    """Run an event loop in its own thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -43,7 +46,7 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @contextmanager
 def stuck(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Block the loop, as a coroutine does that forgot to await."""
+    """Block the loop, as a coroutine that computes without an `await` does."""
     blocked, release = threading.Event(), threading.Event()
 
     def block() -> None:
@@ -58,30 +61,30 @@ def stuck(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         release.set()
 
 
-def turn(loop: asyncio.AbstractEventLoop) -> None:
-    """Let the loop run all that it was given."""
+def run_pending(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the loop run all callbacks that are scheduled."""
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(10)
 
 
-def test_the_lag_of_a_stuck_loop_grows_from_beat_to_beat_and_ends_with_it() -> None:
+def test_lag_of_a_stuck_loop_grows_until_the_loop_runs_again() -> None:
     clock = Clock()
     watch = LoopWatch(clock, clock.sleep)
     with running_loop() as loop:
         watch.add(loop)
         assert watch.measure_lag_ms() == 0
-        turn(loop)
+        run_pending(loop)
         with stuck(loop):
-            assert watch.measure_lag_ms() == 0, "it was asked this moment"
-            told = []
+            assert watch.measure_lag_ms() == 0, "the probe was scheduled at this moment"
+            lags = []
             for _ in range(4):
                 clock.now += 0.5
-                told.append(watch.measure_lag_ms())
-            assert told == [0, 1_100, 1_700, 2_300]
-        turn(loop)
+                lags.append(watch.measure_lag_ms())
+            assert lags == [0, 1_100, 1_700, 2_300]
+        run_pending(loop)
         assert watch.measure_lag_ms() == 0
 
 
-def test_the_oldest_question_of_all_loops_counts() -> None:
+def test_lag_is_that_of_the_oldest_unanswered_probe() -> None:
     clock = Clock()
     watch = LoopWatch(clock, clock.sleep)
     with running_loop() as idle, running_loop() as one, running_loop() as other:
@@ -91,21 +94,21 @@ def test_the_oldest_question_of_all_loops_counts() -> None:
         with stuck(one):
             watch.measure_lag_ms()
             for loop in (idle, other):
-                turn(loop)
+                run_pending(loop)
             clock.now += 5
             with stuck(other):
                 assert watch.measure_lag_ms() == round((5 + GRACE_S) * 1000)
             for loop in (idle, other):
-                turn(loop)
+                run_pending(loop)
             clock.now += 5
             assert watch.measure_lag_ms() == round((10 + 2 * GRACE_S) * 1000)
         for loop in (idle, one, other):
-            turn(loop)
+            run_pending(loop)
         assert watch.measure_lag_ms() == 0
 
 
-def test_a_loop_that_does_not_run_owes_nothing() -> None:
-    """Between two runs, or when it never was one that runs."""
+def test_loop_that_does_not_run_has_no_lag() -> None:
+    """The loop is between two runs, or has never run."""
     clock = Clock()
     watch = LoopWatch(clock, clock.sleep)
     loop = asyncio.new_event_loop()
@@ -120,15 +123,15 @@ def test_a_loop_that_does_not_run_owes_nothing() -> None:
     loop.close()
 
 
-def test_a_process_that_was_suspended_is_not_called_stuck() -> None:
-    """Its loop could not answer either; it gets a moment to do so."""
+def test_suspended_process_is_not_reported_as_stuck() -> None:
+    """The loop could not answer while the process was suspended; it gets `GRACE_S` to do so."""
     clock = Clock()
     with running_loop() as loop:
 
         def wake(duration_s: float) -> None:
             clock.sleep(duration_s)
             release.set()
-            turn(loop)
+            run_pending(loop)
 
         watch = LoopWatch(clock, wake)
         watch.add(loop)
@@ -140,22 +143,22 @@ def test_a_process_that_was_suspended_is_not_called_stuck() -> None:
         assert clock.slept == GRACE_S
 
 
-def test_closed_and_forgotten_loops_are_let_go() -> None:
+def test_closed_and_unreferenced_loops_are_removed() -> None:
     watch = LoopWatch()
     closed = asyncio.new_event_loop()
     watch.add(closed)
-    forgotten = asyncio.new_event_loop()
-    watch.add(forgotten)
+    unreferenced = asyncio.new_event_loop()
+    watch.add(unreferenced)
     watch.measure_lag_ms()
     closed.close()
-    forgotten.close()
-    del forgotten
+    unreferenced.close()
+    del unreferenced
     gc.collect()
     watch.measure_lag_ms()
     assert len(watch) == 0
 
 
-async def test_a_service_watches_the_loop_that_it_is_started_in(make_service: MakeService) -> None:
+async def test_service_watches_the_loop_in_which_it_is_started(make_service: MakeService) -> None:
     async with make_service(start=False) as service:
         assert len(service._pending.loops) == 1
         service.watch_loop()
@@ -166,7 +169,7 @@ async def test_a_service_watches_the_loop_that_it_is_started_in(make_service: Ma
             assert len(service._pending.loops) == 2
 
 
-def test_a_service_started_outside_of_a_loop_watches_none_unless_told(
+def test_service_started_outside_a_loop_watches_none_by_default(
     make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = make_service()
@@ -179,7 +182,7 @@ def test_a_service_started_outside_of_a_loop_watches_none_unless_told(
     assert len(service._pending.loops) == 0
 
 
-def test_a_child_does_not_watch_the_loops_of_its_parent(make_service: MakeService) -> None:
+def test_forked_child_does_not_watch_the_loops_of_its_parent(make_service: MakeService) -> None:
     with running_loop() as loop:
         service = make_service(start=False)
         service.watch_loop(loop)
@@ -187,10 +190,10 @@ def test_a_child_does_not_watch_the_loops_of_its_parent(make_service: MakeServic
         assert len(service._pending.loops) == 0
 
 
-def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(
+def test_heartbeats_of_a_program_with_a_stuck_loop_report_the_lag(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
-    host = run_program(
+    program = run_program(
         """
         import asyncio, time
         async def main():
@@ -205,20 +208,20 @@ def test_a_host_whose_loop_is_stuck_beats_on_and_says_for_how_long(
         """
     )
     eventually(lambda: any(redis_view.lags))
-    assert host.stdout is not None
-    assert host.stdout.readline() == "unstuck\n"
+    assert program.stdout is not None
+    assert program.stdout.readline() == "unstuck\n"
     heartbeats = len(redis_view.lags)
     eventually(lambda: len(redis_view.lags) >= heartbeats + 4)
     lags = redis_view.lags
-    told = [lag for lag in lags if lag]
-    assert len(told) >= 3
-    assert told == sorted(told), "it grows"
-    assert all(1_000 <= lag < 10_000 for lag in told)
-    assert lags[-1] == 0, "and ends"
-    host.communicate("\n", timeout=20)
+    stuck_lags = [lag for lag in lags if lag]
+    assert len(stuck_lags) >= 3
+    assert stuck_lags == sorted(stuck_lags), "the lag grows"
+    assert all(1_000 <= lag < 10_000 for lag in stuck_lags)
+    assert lags[-1] == 0, "the lag ends"
+    program.communicate("\n", timeout=20)
 
 
-def test_a_loop_that_cannot_be_asked_is_let_go_and_keeps_no_beat_back(
+def test_loop_that_rejects_the_probe_is_removed_and_delays_no_heartbeat(
     make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_loop() as loop, monkeypatch.context() as patched:

@@ -1,4 +1,7 @@
-"""Threads and several event loops: they may share one service or have one each, and nothing that they say is lost."""
+"""Threads and event loops that share one service or have one each.
+
+No status that they publish is lost.
+"""
 
 import asyncio
 import itertools
@@ -16,19 +19,19 @@ from pulseboard.sdk.outbox import Outbox
 from pulseboard.sdk.sender import BackgroundSender
 
 THREADS, TASKS, UPDATES = 4, 3, 15
-"""All in all fewer than the outbox holds, so that none may be dropped."""
+"""The product is less than the capacity of the outbox, so that no event may be dropped."""
 
 
 def run_loops(work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
-    """Run `work(n)` in an event loop in each of the threads, all at once."""
-    together = threading.Barrier(THREADS)
+    """Run `work(n)` in an event loop in each of the threads, starting at the same time."""
+    barrier = threading.Barrier(THREADS)
     failures: list[BaseException] = []
 
     def run(worker: int) -> None:
-        together.wait(10)
+        barrier.wait(10)
         try:
             asyncio.run(work(worker))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it fails the test
+        except BaseException as error:  # noqa: BLE001 - any error fails the test
             failures.append(error)
 
     threads = [threading.Thread(target=run, args=(worker,)) for worker in range(THREADS)]
@@ -39,21 +42,22 @@ def run_loops(work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
     assert failures == []
 
 
-async def say(service: Service, field: str) -> None:
+async def publish_updates(service: Service, field: str) -> None:
     for n in range(UPDATES):
         service.update(**{field: n})
         await asyncio.sleep(0)
 
 
-def in_order(statuses: list[dict[str, Any]], field: str) -> list[int]:
-    told = [status[field] for status in statuses if field in status]
-    assert all(later >= earlier for earlier, later in itertools.pairwise(told)), (
+def published_values(statuses: list[dict[str, Any]], field: str) -> list[int]:
+    """Return the distinct values of a field, after a check that they never decrease."""
+    values = [status[field] for status in statuses if field in status]
+    assert all(later >= earlier for earlier, later in itertools.pairwise(values)), (
         "an older status came after a newer one"
     )
-    return sorted(set(told))
+    return sorted(set(values))
 
 
-def test_several_loops_in_several_threads_share_one_service(
+def test_event_loops_in_several_threads_share_one_service(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
     service = make_service()
@@ -62,7 +66,7 @@ def test_several_loops_in_several_threads_share_one_service(
         service.watch_loop()
         async with asyncio.TaskGroup() as tasks:
             for task in range(TASKS):
-                tasks.create_task(say(service, f"w{worker}t{task}"))
+                tasks.create_task(publish_updates(service, f"w{worker}t{task}"))
 
     run_loops(work)
     service.stop()
@@ -72,10 +76,10 @@ def test_several_loops_in_several_threads_share_one_service(
     assert len(redis_view.events) == expected
     for worker in range(THREADS):
         for task in range(TASKS):
-            assert in_order(redis_view.statuses, f"w{worker}t{task}") == [*range(UPDATES)]
+            assert published_values(redis_view.statuses, f"w{worker}t{task}") == [*range(UPDATES)]
 
 
-def test_each_loop_has_a_service_of_its_own(
+def test_each_event_loop_has_its_own_service(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
     services = [
@@ -87,7 +91,7 @@ def test_each_loop_has_a_service_of_its_own(
             assert len(service._pending.loops) == 1
             async with asyncio.TaskGroup() as tasks:
                 for task in range(TASKS):
-                    tasks.create_task(say(service, f"t{task}"))
+                    tasks.create_task(publish_updates(service, f"t{task}"))
 
     run_loops(work)
     for worker, service in enumerate(services):
@@ -97,13 +101,18 @@ def test_each_loop_has_a_service_of_its_own(
             True
         ]
         for task in range(TASKS):
-            assert in_order([event["status"] for event in own], f"t{task}") == [*range(UPDATES)]
+            assert published_values([event["status"] for event in own], f"t{task}") == [
+                *range(UPDATES)
+            ]
 
 
-def test_threads_may_start_and_stop_one_service_as_they_like(
+def test_threads_start_and_stop_one_service_concurrently(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
-    """Two couriers of one service overtook each other: a goodbye could be the last word of one that was running."""
+    """Two senders of one service once overtook each other.
+
+    A graceful stop could be the last event of a running service.
+    """
     service = make_service(start=False)
 
     def work() -> None:
@@ -141,105 +150,117 @@ def test_threads_may_start_and_stop_one_service_as_they_like(
     [Service.update, Lifecycle.publish, BackgroundSender.publish_status, Outbox.put_current],
     ids=lambda function: function.__qualname__,
 )
-def test_what_is_said_while_the_service_is_stopped_and_started_again_is_told(
+def test_update_during_a_restart_is_published(
     make_service: MakeService, redis_view: RedisView, function: Callable[..., object]
 ) -> None:
-    """Another run of it says the status; what is put in for the one before is not sent any more."""
+    """The next run of the service publishes the status.
+
+    A status that was queued for the run before is not published any more.
+    """
     service = make_service()
 
     def restart() -> None:
         service.stop()
         service.start()
 
-    def is_told(n: int) -> bool:
+    def is_published(n: int) -> bool:
         return redis_view.latest.get("n") == n
 
     for line in itertools.count():
-        with interrupt_before_line(function, line, restart) as was_held_up:
+        with interrupt_before_line(function, line, restart) as was_interrupted:
             service.update(n=line)
-        eventually(partial(is_told, line))
-        if not was_held_up():
+        eventually(partial(is_published, line))
+        if not was_interrupted():
             break
     assert line > 1
 
 
-def test_an_update_that_is_torn_away_in_the_middle_is_told_with_the_next_beat(
+def test_update_aborted_by_a_signal_is_published_with_the_next_heartbeat(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
-    """A signal handler raised, as that of a soft time limit does, when the status was made and not put in yet."""
+    """A signal handler raises after the status is encoded and before it is queued.
+
+    The handler of a soft time limit does so.
+    """
     service = make_service(heartbeat_s=0.2)
 
-    def tear_away() -> None:
+    def abort() -> None:
         raise TimeoutError
 
-    with pytest.raises(TimeoutError), interrupt_before_line(Outbox.put_current, 1, tear_away):
+    with pytest.raises(TimeoutError), interrupt_before_line(Outbox.put_current, 1, abort):
         service.update(n=1)
     eventually(lambda: redis_view.latest == {"n": 1})
 
 
-def starts(service: Service) -> bool:
+def start_it(service: Service) -> bool:
     service.start()
     return True
 
 
-def restarts(service: Service) -> bool:
+def restart_it(service: Service) -> bool:
     service.stop()
     service.start()
     return True
 
 
-def stops(service: Service) -> bool:
+def stop_it(service: Service) -> bool:
     service.stop()
     return False
 
 
-@pytest.mark.parametrize("handle", [starts, restarts, stops])
+@pytest.mark.parametrize("handle", [start_it, restart_it, stop_it])
 @pytest.mark.parametrize(
     "function", [Lifecycle.ensure_running, Lifecycle._start_sender, BackgroundSender.start]
 )
-def test_a_signal_handler_may_start_and_stop_it_in_the_middle_of_a_start(
+def test_signal_handler_starts_and_stops_the_service_during_a_start(
     make_service: MakeService,
     redis_view: RedisView,
     function: Callable[..., object],
     handle: Callable[[Service], bool],
 ) -> None:
-    """Two couriers of one service waited for each other's end: nothing was told any more, and a stop took its two seconds."""
+    """Two senders of one service once waited for each other's end.
 
-    def is_told(name: str, n: int) -> bool:
+    Nothing was published any more, and a stop took its whole time limit of 2 seconds.
+    """
+
+    def is_published(name: str, n: int) -> bool:
         return name in redis_view.board and redis_view.board[name]["status"] == {"n": n}
 
     handled: list[bool] = []
 
-    def do(service: Service) -> None:
+    def run_handle(service: Service) -> None:
         handled.append(handle(service))
 
     for line in itertools.count():
         handled.clear()
         service = make_service(start=False, instance=f"line-{line}")
         name = f"balance-sync/{service.instance}"
-        with interrupt_before_line(function, line, partial(do, service)) as was_held_up:
+        with interrupt_before_line(function, line, partial(run_handle, service)) as was_interrupted:
             service.start()
         service.update(n=line)
         if handled in ([], [True]):
-            eventually(partial(is_told, name, line))
+            eventually(partial(is_published, name, line))
         service.stop()
         assert name not in redis_view.board or redis_view.board[name]["stopped"]
         assert not any(
             thread.name == "pulseboard-sender-balance-sync" for thread in threading.enumerate()
         )
-        if not was_held_up():
+        if not was_interrupted():
             break
     assert line > 0
 
 
-def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
+def test_stop_does_not_undo_a_later_start(
     make_service: MakeService, redis_view: RedisView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One thread starts, another stops in the middle of that and starts again: the first had undone the second start as well."""
+    """One thread starts the service; another stops it during that start, and starts it again.
+
+    The first thread once undid the second start as well.
+    """
     start_sender = Lifecycle._start_sender
     stopped: list[Lifecycle] = []
 
-    def is_told(name: str, n: int) -> bool:
+    def is_published(name: str, n: int) -> bool:
         return name in redis_view.board and redis_view.board[name]["status"] == {"n": n}
 
     def start_and_stop(lifecycle: Lifecycle) -> bool:
@@ -250,7 +271,7 @@ def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
         return started
 
     monkeypatch.setattr(Lifecycle, "_start_sender", start_and_stop)
-    tried = 0
+    restarts_tried = 0
     for line in itertools.count():
         service = make_service(start=False, instance=f"line-{line}")
         again = threading.Thread(target=service.start)
@@ -258,17 +279,16 @@ def test_a_start_is_not_undone_by_a_stop_that_came_before_it(
         def start_again(service: Service = service, again: threading.Thread = again) -> None:
             if service._lifecycle in stopped:
                 again.start()
-                eventually(
-                    partial(getattr, service._lifecycle, "_should_run")
-                )  # from here on it waits for this one
+                # From the moment when the flag is set, the other thread waits for this one.
+                eventually(partial(getattr, service._lifecycle, "_should_run"))
 
-        with interrupt_before_line(Lifecycle.ensure_running, line, start_again) as was_held_up:
+        with interrupt_before_line(Lifecycle.ensure_running, line, start_again) as was_interrupted:
             service.start()
-        if not was_held_up():
+        if not was_interrupted():
             break
         if again.ident is not None:
-            tried += 1
+            restarts_tried += 1
             again.join()
             service.update(n=line)
-            eventually(partial(is_told, f"balance-sync/{service.instance}", line))
-    assert tried > 3
+            eventually(partial(is_published, f"balance-sync/{service.instance}", line))
+    assert restarts_tried > 3

@@ -1,4 +1,4 @@
-"""The outbox: bounded, the latest status always wins, and its counts always add up."""
+"""The outbox is bounded, keeps the latest status, and has counts that add up."""
 
 import signal
 import threading
@@ -15,8 +15,8 @@ from tests.support.sdk import interrupt_before_line
 from pulseboard.sdk.outbox import Outbox, QueuedStatus, RunMarker
 
 MAX_EVENTS, MAX_BYTES, BATCH_MAX = 8, 120, 3
-ROOM = MAX_EVENTS - BATCH_MAX
-"""How many may be in the queue, so that with those taken there are no more than MAX_EVENTS."""
+QUEUE_CAPACITY = MAX_EVENTS - BATCH_MAX
+"""Capacity of the queue, so that with a drained batch there are at most MAX_EVENTS events."""
 RUN = 1
 MARKER = RunMarker(RUN)
 
@@ -56,12 +56,12 @@ def adds_up(outbox: Outbox) -> bool:
     return counts.offered == counts.sent + counts.overflowed + counts.coalesced + counts.waiting
 
 
-def take_all(outbox: Outbox, run: int = RUN) -> list[str]:
-    taken = []
+def drain_all(outbox: Outbox, run: int = RUN) -> list[str]:
+    drained = []
     while batch := drain(outbox, run):
-        taken += texts(batch)
+        drained += texts(batch)
         outbox.confirm()
-    return taken
+    return drained
 
 
 def join(threads: list[threading.Thread]) -> None:
@@ -69,7 +69,7 @@ def join(threads: list[threading.Thread]) -> None:
         thread.join()
 
 
-def test_events_leave_in_the_order_they_came() -> None:
+def test_events_are_drained_in_order() -> None:
     outbox = Outbox(batch_max=2)
     for text in "123":
         put(outbox, text)
@@ -81,7 +81,7 @@ def test_events_leave_in_the_order_they_came() -> None:
     assert outbox.counts() == (3, 3, 0, 0, 0, 0)
 
 
-def test_each_event_is_the_whole_status_at_its_moment() -> None:
+def test_each_event_is_the_whole_status_at_that_moment() -> None:
     outbox = Outbox()
     source = outbox.make_source(MARKER)
     outbox.merge({"a": msgspec.Raw(b"1")})
@@ -89,62 +89,65 @@ def test_each_event_is_the_whole_status_at_its_moment() -> None:
     outbox.merge({"b": 2})
     outbox.put_current(source)
     outbox.replace({})
-    assert [said.json for said in drain(outbox)] == [b'{"a":1}', b'{"a":1,"b":2}']
+    assert [status.json for status in drain(outbox)] == [b'{"a":1}', b'{"a":1,"b":2}']
 
 
 @given(st.lists(st.text("x", max_size=60), max_size=60))
-def test_it_is_bounded_in_count_and_bytes_and_keeps_the_latest(said: list[str]) -> None:
+def test_outbox_is_bounded_in_count_and_bytes_and_keeps_the_latest(offered: list[str]) -> None:
     outbox = Outbox(MAX_EVENTS, MAX_BYTES, BATCH_MAX)
-    for text in said:
+    for text in offered:
         put(outbox, text)
-        assert outbox.counts().waiting <= ROOM
+        assert outbox.counts().waiting <= QUEUE_CAPACITY
         assert outbox.counts().waiting_bytes <= MAX_BYTES
     overflowed = outbox.counts().overflowed
-    kept = take_all(outbox)
-    assert kept == said[len(said) - len(kept) :]
-    assert bool(kept) == bool(said)
-    assert overflowed == len(said) - len(kept)
+    kept = drain_all(outbox)
+    assert kept == offered[len(offered) - len(kept) :]
+    assert bool(kept) == bool(offered)
+    assert overflowed == len(offered) - len(kept)
 
 
-def test_one_event_larger_than_the_bound_is_still_the_latest() -> None:
+def test_event_larger_than_the_limit_is_kept_as_the_latest() -> None:
     outbox = Outbox(max_bytes=10)
     put(outbox, "small")
     put(outbox, "x" * 100)
-    assert take_all(outbox) == ["x" * 100]
+    assert drain_all(outbox) == ["x" * 100]
 
 
-def test_of_what_could_not_be_sent_only_the_latest_stays() -> None:
+def test_coalesce_keeps_only_the_latest_unsent_status() -> None:
     outbox = Outbox()
     put(outbox, "1")
     put(outbox, "2")
     drain(outbox)
     coalesce(outbox)
-    assert take_all(outbox) == ["2"]
+    assert drain_all(outbox) == ["2"]
     put(outbox, "3")
     drain(outbox)
     put(outbox, "4")
     coalesce(outbox)
-    assert take_all(outbox) == ["4"], "what was said meanwhile is later than what could not be sent"
+    assert drain_all(outbox) == ["4"], "a status put meanwhile is later than the unsent one"
     assert outbox.counts() == (4, 2, 0, 2, 0, 0)
     coalesce(outbox)
     assert outbox.counts().waiting == 0
 
 
-def test_what_is_said_after_the_goodbye_is_not_sent() -> None:
-    """A thread was in the middle of an update while another stopped the service: a sign of life of one that had stopped."""
+def test_status_after_the_graceful_stop_is_not_sent() -> None:
+    """One thread once updated the status while another stopped the service.
+
+    The update was then a sign of life of a stopped service.
+    """
     outbox = Outbox()
     put(outbox, "1")
     put(outbox, "bye", RunMarker(RUN, stopped=True))
     put(outbox, "late")
     assert texts(drain(outbox)) == ["1", "bye"]
     coalesce(outbox)
-    assert take_all(outbox) == ["bye"]
+    assert drain_all(outbox) == ["bye"]
     assert outbox.counts() == (3, 1, 0, 2, 0, 0)
 
 
 @pytest.mark.parametrize("line", range(4))
 @pytest.mark.parametrize("sends", [False, True])
-def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_is_newer(
+def test_interrupted_thread_does_not_put_an_older_status_after_a_newer(
     line: int, sends: bool
 ) -> None:
     outbox = Outbox()
@@ -153,7 +156,7 @@ def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_i
 
     def send() -> None:
         while batch := drain(outbox):
-            sent.extend(msgspec.json.decode(said.json) for said in batch)
+            sent.extend(msgspec.json.decode(status.json) for status in batch)
             outbox.confirm()
 
     def meanwhile() -> None:
@@ -163,9 +166,9 @@ def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_i
             send()
 
     outbox.merge({"a": 1})
-    with interrupt_before_line(Outbox.put_current, line, meanwhile) as was_held_up:
+    with interrupt_before_line(Outbox.put_current, line, meanwhile) as was_interrupted:
         outbox.put_current(source)
-    assert was_held_up()
+    assert was_interrupted()
     send()
     assert sent[-1] == {"a": 1, "b": 2}
     assert sent == sorted(sent, key=len)
@@ -174,8 +177,11 @@ def test_a_thread_that_is_held_up_in_the_middle_puts_nothing_older_behind_what_i
 
 
 @pytest.mark.parametrize("line", range(2))
-def test_a_goodbye_is_said_though_its_thread_is_held_up(line: int) -> None:
-    """What another thread says meanwhile may leave before it; a goodbye that came late would not be sent."""
+def test_last_status_is_sent_even_if_its_thread_is_interrupted(line: int) -> None:
+    """A status that another thread puts meanwhile may be sent before the last status.
+
+    A last status with an older number would not be sent.
+    """
     outbox = Outbox()
     sent: list[QueuedStatus] = []
 
@@ -184,32 +190,32 @@ def test_a_goodbye_is_said_though_its_thread_is_held_up(line: int) -> None:
         sent.extend(drain(outbox))
         outbox.confirm()
 
-    with interrupt_before_line(Outbox.put_last, line, meanwhile) as was_held_up:
+    with interrupt_before_line(Outbox.put_last, line, meanwhile) as was_interrupted:
         outbox.put_last(RunMarker(RUN, stopped=True))
-    assert was_held_up()
+    assert was_interrupted()
     sent.extend(drain(outbox))
     assert sent[-1].marker.stopped
 
 
-def test_it_knows_of_a_status_that_was_made_and_never_put_in() -> None:
+def test_status_that_was_encoded_but_never_queued_is_noticed() -> None:
     outbox = Outbox()
     source = outbox.make_source(MARKER)
 
-    def tear_away() -> None:
+    def abort() -> None:
         raise TimeoutError
 
     for line, misses in enumerate([False, True, False, False]):
-        with suppress(TimeoutError), interrupt_before_line(Outbox.put_current, line, tear_away):
+        with suppress(TimeoutError), interrupt_before_line(Outbox.put_current, line, abort):
             outbox.put_current(source)
         assert not outbox.misses_latest or misses
-        take_all(outbox)
+        drain_all(outbox)
         assert outbox.misses_latest == misses
         put(outbox, "next")
-        take_all(outbox)
+        drain_all(outbox)
         assert not outbox.misses_latest
 
 
-def test_it_knows_of_a_status_that_came_behind_one_of_an_earlier_run() -> None:
+def test_status_overtaken_by_one_of_an_earlier_run_is_noticed() -> None:
     outbox = Outbox()
 
     def meanwhile() -> None:
@@ -222,8 +228,12 @@ def test_it_knows_of_a_status_that_came_behind_one_of_an_earlier_run() -> None:
     assert outbox.misses_latest
 
 
-def test_a_run_sends_what_is_its_own() -> None:
-    """What an earlier one left is old: the first event of the later one says all of it. What a later one said is not for it."""
+def test_each_run_sends_only_its_own_statuses() -> None:
+    """Statuses of another run are not sent.
+
+    Those of an earlier run are outdated by the first event of the later run. Those of a later
+    run are left to that run.
+    """
     outbox = Outbox()
     put(outbox, "bye", RunMarker(1, stopped=True))
     put(outbox, "again", RunMarker(2))
@@ -236,8 +246,8 @@ def test_a_run_sends_what_is_its_own() -> None:
     assert outbox.counts() == (4, 2, 0, 2, 0, 0)
 
 
-class Dealings(RuleBasedStateMachine):
-    """Any order of dealings with an outbox, beside plain lists of what must be in it."""
+class OutboxMachine(RuleBasedStateMachine):
+    """Any order of operations on an outbox, compared with a model made of lists."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -257,12 +267,14 @@ class Dealings(RuleBasedStateMachine):
         self.last = f"{self.offered}:" + "x" * length
         put(self.outbox, self.last)
         self.queued.append(self.last)
-        while len(self.queued) > 1 and (len(self.queued) > ROOM or size(self.waiting) > MAX_BYTES):
+        while len(self.queued) > 1 and (
+            len(self.queued) > QUEUE_CAPACITY or size(self.waiting) > MAX_BYTES
+        ):
             self.queued.pop(0)
             self.overflowed += 1
 
     @rule()
-    def take(self) -> None:
+    def drain(self) -> None:
         count = max(0, BATCH_MAX - len(self.held))
         self.held, self.queued = self.held + self.queued[:count], self.queued[count:]
         assert texts(drain(self.outbox)) == self.held
@@ -300,14 +312,16 @@ class Dealings(RuleBasedStateMachine):
         assert self.last in [*self.waiting, self.last_sent]
 
 
-TestDealings = Dealings.TestCase
-TestDealings.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
+TestOutboxMachine = OutboxMachine.TestCase
+TestOutboxMachine.settings = settings(
+    max_examples=examples(150), stateful_step_count=40, deadline=None
+)
 
 
-def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
+def test_counts_add_up_while_many_threads_put_and_one_sends() -> None:
     outbox = Outbox(max_events=50, max_bytes=1_000, batch_max=7)
     done = threading.Event()
-    wrong: list[object] = []
+    wrong_counts: list[object] = []
     sent: list[str] = []
     source = outbox.make_source(MARKER)
 
@@ -323,7 +337,7 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
             batch = drain(outbox)
             if turn % 3:
                 outbox.confirm()
-                sent.extend(said.json.decode() for said in batch)
+                sent.extend(status.json.decode() for status in batch)
             else:
                 coalesce(outbox)
 
@@ -331,7 +345,7 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
         while not done.wait(0.001):
             counts = outbox.counts()
             if min(counts) < 0 or counts.waiting > 50 or not adds_up(outbox):
-                wrong.append(counts)
+                wrong_counts.append(counts)
 
     workers = [threading.Thread(target=offer, args=(worker,)) for worker in range(6)]
     others = [threading.Thread(target=send), threading.Thread(target=watch)]
@@ -341,7 +355,7 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
     done.set()
     join(others)
     counts = outbox.counts()
-    assert wrong == []
+    assert wrong_counts == []
     assert (counts.offered, counts.sent, counts.waiting, counts.waiting_bytes) == (
         6_000,
         len(sent),
@@ -352,12 +366,15 @@ def test_the_counts_add_up_while_many_threads_offer_and_one_sends() -> None:
     statuses = [msgspec.json.decode(json, type=dict[str, int]) for json in sent]
     assert statuses[-1] == {str(worker): 999 for worker in range(6)}
     for worker in range(6):
-        told = [status.get(str(worker), -1) for status in statuses]
-        assert told == sorted(told), "an older status came after a newer one"
+        values = [status.get(str(worker), -1) for status in statuses]
+        assert values == sorted(values), "an older status came after a newer one"
 
 
-def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offer() -> None:
-    """Sums that are read, changed and written lose what comes between: a lock that a handler may pass keeps nothing."""
+def test_counts_add_up_when_a_signal_handler_interrupts_a_put() -> None:
+    """A sum that is read, changed and written loses the changes made between these steps.
+
+    A reentrant lock does not prevent this, because a signal handler may enter it again.
+    """
     outbox = Outbox(max_events=12, batch_max=2)
     handled = 0
 
@@ -380,4 +397,4 @@ def test_the_counts_add_up_when_a_signal_handler_offers_in_the_middle_of_an_offe
     assert counts.offered == offered + handled
     assert adds_up(outbox)
     assert counts.waiting == 10
-    assert counts.waiting_bytes == size(take_all(outbox))
+    assert counts.waiting_bytes == size(drain_all(outbox))

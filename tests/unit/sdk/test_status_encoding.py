@@ -1,4 +1,4 @@
-"""A status becomes JSON, whatever a host puts into it."""
+"""Any Python value in a status is encoded as valid JSON."""
 
 import dataclasses
 import datetime as dt
@@ -19,7 +19,7 @@ from pulseboard.sdk.status_encoding import VALUE_DEPTH, encode_value, text_of
 from pulseboard.wire.errors import InvalidEvent
 
 
-class Evil:
+class Unprintable:
     def __str__(self) -> str:
         raise RuntimeError("no")
 
@@ -27,11 +27,11 @@ class Evil:
 
 
 class Share(float):
-    """As numpy's float64 is one, and its float32 is none."""
+    """A subclass of float, as numpy's float64 is (its float32 is not)."""
 
 
 class Scalar:
-    """As numpy has one for a bool."""
+    """A scalar with `item`, as numpy has for a bool."""
 
     ndim = 0
 
@@ -39,7 +39,7 @@ class Scalar:
         return True
 
 
-class Colour(enum.Enum):
+class Color(enum.Enum):
     RED = "red"
 
 
@@ -48,7 +48,7 @@ class Queue:
     length: int
 
 
-def shown(value: object) -> Any:
+def encoded(value: object) -> Any:
     return json.loads(bytes(encode_value(value)))
 
 
@@ -70,54 +70,54 @@ def shown(value: object) -> Any:
         (Share(1.5), 1.5),
         (fractions.Fraction(1, 4), 0.25),
         ({"ok": Scalar(), "of": [Share(2.5)]}, {"ok": True, "of": [2.5]}),
-        (Colour.RED, "red"),
+        (Color.RED, "red"),
         (Queue(3), {"length": 3}),
         (ValueError("bank is away"), "bank is away"),
-        (Evil(), "<Evil>"),
+        (Unprintable(), "<Unprintable>"),
         ("file-\udcff.csv", "file-\\udcff.csv"),
-        ([Evil(), 1, {"a": "\ud800"}], ["<Evil>", 1, {"a": "\\ud800"}]),
+        ([Unprintable(), 1, {"a": "\ud800"}], ["<Unprintable>", 1, {"a": "\\ud800"}]),
         ({(1, 2): 3, None: 4}, {"(1, 2)": 3, "None": 4}),
-        ({Evil(): 1}, {"<Evil>": 1}),
+        ({Unprintable(): 1}, {"<Unprintable>": 1}),
     ],
     ids=lambda value: (
         None if isinstance(value, dict) else text_of(value)[:20].encode("unicode_escape").decode()
     ),
 )
-def test_a_value_is_shown_as_json_or_as_text(value: object, expected: object) -> None:
-    assert shown(value) == expected
+def test_value_is_encoded_as_json_or_as_text(value: object, expected: object) -> None:
+    assert encoded(value) == expected
 
 
-def test_a_number_too_long_to_be_written_is_shown_as_something() -> None:
-    assert isinstance(shown([10**5_000])[0], str)
+def test_number_with_too_many_digits_is_encoded_as_text() -> None:
+    assert isinstance(encoded([10**5_000])[0], str)
 
 
-def test_a_value_may_nest_as_deep_as_an_event_allows() -> None:
+def test_value_nested_deeper_than_an_event_allows_is_refused() -> None:
     deepest: list[Any] = []
     for _ in range(VALUE_DEPTH - 1):
         deepest = [deepest]
     encode_value(deepest)
-    with pytest.raises(InvalidEvent) as refusal:
+    with pytest.raises(InvalidEvent) as error:
         encode_value([deepest])
-    assert refusal.value.reason == "too-deep"
+    assert error.value.reason == "too-deep"
     with pytest.raises(InvalidEvent):
-        encode_value([[Evil(), deepest]])
+        encode_value([[Unprintable(), deepest]])
 
 
-def test_a_circle_is_refused_as_too_deep() -> None:
-    circle: list[Any] = []
-    circle.append(circle)
-    with pytest.raises(InvalidEvent) as refusal:
-        encode_value(circle)
-    assert refusal.value.reason == "too-deep"
+def test_circular_list_is_refused_as_too_deep() -> None:
+    circular: list[Any] = []
+    circular.append(circular)
+    with pytest.raises(InvalidEvent) as error:
+        encode_value(circular)
+    assert error.value.reason == "too-deep"
 
 
-ANYTHING: st.SearchStrategy[Any] = st.recursive(
+ANY_VALUE: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.integers()
     | st.floats()
     | st.text(st.characters())
     | st.binary()
-    | st.builds(Evil)
+    | st.builds(Unprintable)
     | st.dates(),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -129,8 +129,8 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(ANYTHING)
-def test_any_value_becomes_json_that_all_can_read(value: object) -> None:
+@given(ANY_VALUE)
+def test_any_value_becomes_json_that_other_parsers_accept(value: object) -> None:
     data = bytes(encode_value(value))
     msgspec.json.decode(data)
     json.loads(data.decode())
