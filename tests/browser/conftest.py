@@ -142,7 +142,7 @@ class BoardPage:
 
 def find_chromium() -> str:
     configured = os.environ.get("PULSEBOARD_CHROMIUM")
-    found = configured or shutil.selector("chromium") or shutil.selector("google-chrome")
+    found = configured or shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
             "no Chromium found: set PULSEBOARD_CHROMIUM to its path"

@@ -21,6 +21,7 @@ from tests.support.valkey import free_port
 from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.hub.hub import Hub
+from pulseboard.hub.ticker import Ticker
 from pulseboard.server import Pulseboard, Settings
 from pulseboard.server.api.page import STATIC
 from pulseboard.server.runtime import FIRST_BOARD_S, Runtime
@@ -300,10 +301,10 @@ async def test_failed_runtime_answers_503(
     [
         (Runtime, "_declare_losses"),
         (Hub, "run"),
-        (Hub, "_tick"),
+        (Ticker, "run"),
         (Ingestor, "run"),
-        (Ingestor, "_hear"),
-        (Ingestor, "_adopt_all"),
+        (Ingestor, "_receive"),
+        (Ingestor, "_ingest"),
     ],
 )
 async def test_unexpected_cancellation_of_a_task_is_a_failure(
