@@ -1,4 +1,7 @@
-"""What a service offers to do, and what is said of it: through a real Redis, with the server's side of it called directly."""
+"""Commands that a service registers, and their receipts.
+
+Redis is real; the tests call the server's side of the protocol directly.
+"""
 
 import asyncio
 import json
@@ -27,8 +30,8 @@ from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.command import Command
 
 
-class Board:
-    """Sends commands as a server would, and reads what became of them."""
+class CommandClient:
+    """A client that sends commands as a server does, and reads their receipts."""
 
     def __init__(self, address: RedisAddress, keys: Keys, prefix: str) -> None:
         self._address, self._keys, self._prefix = address, keys, prefix
@@ -45,12 +48,12 @@ class Board:
             now_ms,
             expires,
         )
-        assert isinstance(self._ask(lambda commands: commands.send(sent)), Cursor)
+        assert isinstance(self._query(lambda commands: commands.send(sent)), Cursor)
         return sent.command_id
 
-    def listens(self, service: Service) -> dict[str, Any] | None:
-        """Return what a service listens for, by name; None when it does not."""
-        found = self._ask(
+    def registered(self, service: Service) -> dict[str, Any] | None:
+        """Return the commands that a service listens for, by name; None if it does not listen."""
+        found = self._query(
             lambda commands: commands.read_listeners(service.name, [service.instance])
         )
         return found[service.instance].commands if found else None
@@ -59,34 +62,36 @@ class Board:
         return [receipt.receipt for receipt in self.read(command_id).receipts]
 
     def read(self, command_id: str) -> CommandRecord:
-        record: CommandRecord = self._ask(lambda commands: commands.read(command_id))
+        record: CommandRecord = self._query(lambda commands: commands.read(command_id))
         assert record is not None
         return record
 
     def done(self, command_id: str) -> Any:
-        """Wait until it is done; return its result."""
+        """Wait until the command is done; return its result."""
         eventually(lambda: self.steps(command_id)[-1:] == ["done"])
         return json.loads(json_text(self.read(command_id).receipts[-1].result))
 
     def last(self, command_id: str, step: str) -> Any:
-        """Wait until this is the last receipt; return it."""
+        """Wait until the last receipt is of this step; return the receipt."""
         eventually(lambda: self.steps(command_id)[-1:] == [step])
         return self.read(command_id).receipts[-1]
 
-    def _ask(self, question: Callable[[CommandSender], Any]) -> Any:
-        async def ask() -> Any:
+    def _query(self, query: Callable[[CommandSender], Any]) -> Any:
+        async def run_query() -> Any:
             async with BusClient(self._address, self._keys) as bus:
-                return await question(CommandSender(bus, Rejections(), prefix=self._prefix))
+                return await query(CommandSender(bus, Rejections(), prefix=self._prefix))
 
-        return asyncio.run(ask())
+        return asyncio.run(run_query())
 
 
 @pytest.fixture
-def board(address: RedisAddress, keys: Keys, prefix: str) -> Board:
-    return Board(address, keys, prefix)
+def commands(address: RedisAddress, keys: Keys, prefix: str) -> CommandClient:
+    return CommandClient(address, keys, prefix)
 
 
-def test_arguments_come_as_the_handler_wants_them(make_service: MakeService, board: Board) -> None:
+def test_arguments_are_converted_to_the_types_of_the_handler(
+    make_service: MakeService, commands: CommandClient
+) -> None:
     service = make_service(start=False)
 
     class Window(msgspec.Struct):
@@ -100,7 +105,7 @@ def test_arguments_come_as_the_handler_wants_them(make_service: MakeService, boa
     ) -> dict[str, Any]:
         """Make a report.
 
-        Of all that there is.
+        It covers everything.
         """
         return {
             "hours": window.hours,
@@ -110,38 +115,41 @@ def test_arguments_come_as_the_handler_wants_them(make_service: MakeService, boa
         }
 
     service.start()
-    eventually(lambda: board.listens(service))
-    offers = board.listens(service)
-    assert offers is not None
-    assert offers["report"].description == "Make a report."
-    assert sorted(offers) == ["ping", "report"]
-    wanted = {"hours": 3, "mode": "slow", "share": 0.5, "window": "Window"}
-    assert board.done(board.send("report", service, window={"hours": 3}, mode="slow")) == wanted
+    eventually(lambda: commands.registered(service))
+    listed = commands.registered(service)
+    assert listed is not None
+    assert listed["report"].description == "Make a report."
+    assert sorted(listed) == ["ping", "report"]
+    expected = {"hours": 3, "mode": "slow", "share": 0.5, "window": "Window"}
+    assert (
+        commands.done(commands.send("report", service, window={"hours": 3}, mode="slow"))
+        == expected
+    )
     for args in (
         {},
         {"window": {"hours": "x"}},
         {"window": {"hours": 1}, "share": 2},
         {"window": {"hours": 1}, "x": 1},
     ):
-        refused = board.last(board.send("report", service, **args), "refused")
+        refused = commands.last(commands.send("report", service, **args), "refused")
         assert refused.reason.startswith("bad-arguments: ")
     assert (
-        board.last(board.send("nothing", service), "refused").reason
+        commands.last(commands.send("nothing", service), "refused").reason
         == "unknown-command: its commands are ping, report"
     )
 
 
-def test_what_a_status_says_of_commands_follows_what_is_offered(
-    make_service: MakeService, redis_view: RedisView, board: Board
+def test_status_lists_the_commands_that_are_registered(
+    make_service: MakeService, redis_view: RedisView, commands: CommandClient
 ) -> None:
     service = make_service()
     eventually(lambda: redis_view.events)
     assert "commands" not in redis_view.events[-1]
-    assert board.listens(service) is None
+    assert commands.registered(service) is None
     service.enable_commands("pause", "resume")
     eventually(lambda: redis_view.events[-1].get("commands") == ["pause", "ping", "resume"])
     service.command("later")(lambda: None)
-    eventually(lambda: "later" in (board.listens(service) or ()))
+    eventually(lambda: "later" in (commands.registered(service) or ()))
     eventually(
         lambda: redis_view.events[-1].get("commands") == ["later", "pause", "ping", "resume"]
     )
@@ -155,39 +163,41 @@ async def loop_service(make_service: MakeService) -> AsyncIterator[Service]:
         yield service
 
 
-async def test_an_async_handler_runs_in_the_loop_that_the_service_was_started_in(
-    loop_service: Service, board: Board
+async def test_async_handler_runs_in_the_event_loop_of_the_service(
+    loop_service: Service, commands: CommandClient
 ) -> None:
-    here = asyncio.get_running_loop()
+    service_loop = asyncio.get_running_loop()
 
     @loop_service.command("where")
     async def where() -> bool:
         await asyncio.sleep(0)
-        return asyncio.get_running_loop() is here
+        return asyncio.get_running_loop() is service_loop
 
     @loop_service.command("thread")
     def thread() -> bool:
         return threading.current_thread() is threading.main_thread()
 
-    await asyncio.to_thread(eventually, lambda: "thread" in (board.listens(loop_service) or ()))
+    await asyncio.to_thread(
+        eventually, lambda: "thread" in (commands.registered(loop_service) or ())
+    )
 
     def do(command: str) -> Any:
-        return board.done(board.send(command, loop_service))
+        return commands.done(commands.send(command, loop_service))
 
     assert await asyncio.to_thread(do, "where") is True
     assert await asyncio.to_thread(do, "thread") is False
 
 
-def test_an_async_handler_whose_loop_is_closed_has_failed(
-    make_service: MakeService, board: Board
+def test_async_handler_fails_when_its_event_loop_is_closed(
+    make_service: MakeService, commands: CommandClient
 ) -> None:
     loop = asyncio.new_event_loop()
-    begun = threading.Event()
+    started = threading.Event()
     service = make_service(start=False)
 
     @service.command("wait")
     async def wait() -> None:
-        begun.set()
+        started.set()
         await asyncio.sleep(60)
 
     async def start() -> None:
@@ -196,16 +206,18 @@ def test_an_async_handler_whose_loop_is_closed_has_failed(
     loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    eventually(lambda: board.listens(service))
-    sent = board.send("wait", service)
-    assert begun.wait(5)
+    eventually(lambda: commands.registered(service))
+    command_id = commands.send("wait", service)
+    assert started.wait(5)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
-    assert "event loop was closed" in board.last(sent, "failed").error
+    assert "event loop was closed" in commands.last(command_id, "failed").error
 
 
-def test_an_async_handler_runs_without_a_loop_too(make_service: MakeService, board: Board) -> None:
+def test_async_handler_runs_without_an_event_loop_of_the_service(
+    make_service: MakeService, commands: CommandClient
+) -> None:
     service = make_service()
 
     @service.command("alone")
@@ -213,13 +225,13 @@ def test_an_async_handler_runs_without_a_loop_too(make_service: MakeService, boa
         await asyncio.sleep(0)
         return 7
 
-    eventually(lambda: board.listens(service))
-    assert board.done(board.send("alone", service)) == 7
+    eventually(lambda: commands.registered(service))
+    assert commands.done(commands.send("alone", service)) == 7
 
 
 @pytest.mark.parametrize("error", [ValueError("token=abcdef"), SystemExit(3), KeyboardInterrupt()])
-def test_a_handler_that_raises_fails_and_says_how(
-    make_service: MakeService, board: Board, redis_view: RedisView, error: BaseException
+def test_handler_that_raises_fails_with_the_error_and_a_log_line(
+    make_service: MakeService, commands: CommandClient, redis_view: RedisView, error: BaseException
 ) -> None:
     service = make_service()
 
@@ -227,134 +239,150 @@ def test_a_handler_that_raises_fails_and_says_how(
     def fail() -> None:
         raise error
 
-    eventually(lambda: board.listens(service))
-    failed = board.last(board.send("fail", service), "failed")
+    eventually(lambda: commands.registered(service))
+    failed = commands.last(commands.send("fail", service), "failed")
     assert failed.error.startswith(type(error).__name__)
     assert "abcdef" not in failed.error
     eventually(lambda: redis_view.lines)
     assert redis_view.lines[0]["logger"] == "pulseboard.command"
     assert "in fail" in redis_view.lines[0]["traceback"]
-    assert board.done(board.send("ping", service))
+    assert commands.done(commands.send("ping", service))
 
 
-def test_a_result_that_is_no_json_or_too_much_is_told_as_text(
-    make_service: MakeService, board: Board
+def test_result_that_is_not_json_or_too_large_is_sent_as_text(
+    make_service: MakeService, commands: CommandClient
 ) -> None:
     service = make_service()
-    service.command("object")(lambda: {"when": threading.current_thread, "far": float("inf")})
-    service.command("much")(lambda: "x" * 100_000)
-    eventually(lambda: board.listens(service))
-    assert "current_thread" in board.done(board.send("object", service))["when"]
-    assert board.done(board.send("much", service)) == "(omitted: 100002 bytes is too large)"
+    service.command("object")(lambda: {"when": threading.current_thread, "infinite": float("inf")})
+    service.command("large")(lambda: "x" * 100_000)
+    eventually(lambda: commands.registered(service))
+    assert "current_thread" in commands.done(commands.send("object", service))["when"]
+    assert commands.done(commands.send("large", service)) == "(omitted: 100002 bytes is too large)"
 
 
-def test_slow_commands_hold_up_neither_others_nor_beats_and_there_is_an_end_to_them(
-    make_service: MakeService, board: Board, redis_view: RedisView
+def test_slow_commands_do_not_delay_heartbeats_and_others_are_refused_as_busy(
+    make_service: MakeService, commands: CommandClient, redis_view: RedisView
 ) -> None:
     service = make_service(heartbeat_s=0.1)
-    going = threading.Event()
-    service.command("slow")(lambda: going.wait(20))
-    eventually(lambda: board.listens(service))
-    slow = [board.send("slow", service) for _ in range(8)]
+    release = threading.Event()
+    service.command("slow")(lambda: release.wait(20))
+    eventually(lambda: commands.registered(service))
+    slow = [commands.send("slow", service) for _ in range(8)]
     for command_id in slow:
-        board.last(command_id, "accepted")
+        commands.last(command_id, "accepted")
     before = len(redis_view.heartbeats)
-    refused = board.last(board.send("ping", service), "refused")
+    refused = commands.last(commands.send("ping", service), "refused")
     assert refused.reason.startswith("busy")
     eventually(lambda: len(redis_view.heartbeats) > before + 2)
-    going.set()
-    assert [board.done(command_id) for command_id in slow] == [True] * 8
-    assert board.done(board.send("ping", service))
+    release.set()
+    assert [commands.done(command_id) for command_id in slow] == [True] * 8
+    assert commands.done(commands.send("ping", service))
 
 
-def test_a_stop_says_what_became_of_what_was_being_done(
-    make_service: MakeService, board: Board, redis_view: RedisView, raw: redis.Redis, keys: Keys
+def test_stop_publishes_the_outcome_of_running_commands(
+    make_service: MakeService,
+    commands: CommandClient,
+    redis_view: RedisView,
+    raw: redis.Redis,
+    keys: Keys,
 ) -> None:
     service = make_service()
     service.command("slow")(lambda: threading.Event().wait(20))
     service.command("quick")(lambda: time.sleep(0.1))
-    eventually(lambda: board.listens(service))
-    slow, quick = board.send("slow", service), board.send("quick", service)
-    board.last(slow, "accepted")
-    eventually(lambda: "accepted" in board.steps(quick))
+    eventually(lambda: commands.registered(service))
+    slow, quick = commands.send("slow", service), commands.send("quick", service)
+    commands.last(slow, "accepted")
+    eventually(lambda: "accepted" in commands.steps(quick))
     service.stop()
-    assert board.read(slow).receipts[-1].reason == "stopped"
-    assert board.steps(quick)[-1] == "done"
+    assert commands.read(slow).receipts[-1].reason == "stopped"
+    assert commands.steps(quick)[-1] == "done"
     assert redis_view.events[-1]["stopped"] is True
-    # What is sent after the goodbye is nobody's.
-    late = board.send("quick", service)
-    raw.delete(
-        keys.listener(service.name, service.instance)
-    )  # what the first run said holds for 12 s
+    # A command that is sent after the graceful stop is not run by the next run of the service.
+    late = commands.send("quick", service)
+    # The listener entry of the first run is valid for 12 s.
+    raw.delete(keys.listener(service.name, service.instance))
     service.start()
-    eventually(lambda: board.listens(service))
-    assert board.done(board.send("ping", service))
-    assert board.steps(late) == []
+    eventually(lambda: commands.registered(service))
+    assert commands.done(commands.send("ping", service))
+    assert commands.steps(late) == []
 
 
-def test_a_command_that_somebody_puts_there_again_is_done_once(
-    make_service: MakeService, board: Board, raw: redis.Redis, keys: Keys
+def test_command_that_is_appended_again_is_executed_once(
+    make_service: MakeService, commands: CommandClient, raw: redis.Redis, keys: Keys
 ) -> None:
     service = make_service()
     done: list[int] = []
     service.command("note")(lambda: done.append(1))
-    eventually(lambda: board.listens(service))
-    assert board.done(board.send("note", service)) is None
+    eventually(lambda: commands.registered(service))
+    assert commands.done(commands.send("note", service)) is None
     rows: Any = raw.xrange(keys.commands)
     for _ in range(3):
         raw.xadd(keys.commands, rows[-1][1])
-    assert board.done(board.send("ping", service))
+    assert commands.done(commands.send("ping", service))
     assert done == [1]
 
 
-def test_a_command_whose_time_is_over_is_not_begun(make_service: MakeService, board: Board) -> None:
+def test_command_past_its_deadline_is_not_executed(
+    make_service: MakeService, commands: CommandClient
+) -> None:
     service = make_service()
     done: list[int] = []
     service.command("note")(lambda: done.append(1))
-    eventually(lambda: board.listens(service))
-    late = board.send("note", service, deadline_s=-1)
-    assert board.last(late, "expired").reason == "its deadline had passed when it was received"
-    assert board.done(board.send("note", service)) is None
+    eventually(lambda: commands.registered(service))
+    late = commands.send("note", service, deadline_s=-1)
+    assert commands.last(late, "expired").reason == "its deadline had passed when it was received"
+    assert commands.done(commands.send("note", service)) is None
     assert done == [1]
 
 
-def test_pause_and_resume_are_for_the_host_to_heed(make_service: MakeService, board: Board) -> None:
+def test_pause_and_resume_set_a_flag_for_the_host_application(
+    make_service: MakeService, commands: CommandClient
+) -> None:
     service = make_service().enable_commands("pause", "resume")
-    eventually(lambda: board.listens(service))
+    eventually(lambda: commands.registered(service))
     before = service.paused
-    assert board.done(board.send("pause", service)) == {"paused": True}
+    assert commands.done(commands.send("pause", service)) == {"paused": True}
     assert (before, service.paused) == (False, True)
     assert service.wait_while_paused(0.01) is False
-    assert board.done(board.send("resume", service)) == {"paused": False}
+    assert commands.done(commands.send("resume", service)) == {"paused": False}
     assert service.wait_while_paused(0.01) is True
 
 
-def test_the_log_level_is_set(make_service: MakeService, board: Board) -> None:
+def test_log_level_command_sets_the_level(
+    make_service: MakeService, commands: CommandClient
+) -> None:
     service = make_service().enable_commands("log-level")
-    eventually(lambda: board.listens(service))
+    eventually(lambda: commands.registered(service))
     logger = logging.getLogger("some.logger")
-    told = board.done(board.send("log-level", service, level="debug", logger="some.logger"))
-    assert told == {"logger": "some.logger", "before": "notset", "level": "debug"}
+    result = commands.done(commands.send("log-level", service, level="debug", logger="some.logger"))
+    assert result == {"logger": "some.logger", "before": "notset", "level": "debug"}
     assert logger.level == logging.DEBUG
 
 
-def test_a_restart_ends_the_process_with_a_planned_goodbye(
-    run_program: RunProgram, redis_view: RedisView, board: Board
+def test_restart_ends_the_process_with_a_planned_return(
+    run_program: RunProgram, redis_view: RedisView, commands: CommandClient
 ) -> None:
-    host = run_program(
-        "service.enable_commands('restart')\nservice.start()\nprint(service.instance, flush=True)\nwait()"
+    program = run_program(
+        """
+        service.enable_commands("restart")
+        service.start()
+        print(service.instance, flush=True)
+        wait()
+        """
     )
-    assert host.stdout is not None
-    double: Any = type("", (), {"name": "balance-sync", "instance": host.stdout.readline().strip()})
-    eventually(lambda: board.listens(double))
-    command_id = board.send("restart", double)
-    assert host.wait(20) == -15
-    assert board.steps(command_id) == ["received", "accepted", "done"]
+    assert program.stdout is not None
+    target: Any = type(
+        "", (), {"name": "balance-sync", "instance": program.stdout.readline().strip()}
+    )
+    eventually(lambda: commands.registered(target))
+    command_id = commands.send("restart", target)
+    assert program.wait(20) == -15
+    assert commands.steps(command_id) == ["received", "accepted", "done"]
     assert redis_view.events[-1]["back_in_s"] == 60
 
 
-def test_a_forked_child_listens_for_itself(
-    run_program: RunProgram, board: Board, redis_view: RedisView
+def test_forked_child_receives_its_own_commands(
+    run_program: RunProgram, commands: CommandClient, redis_view: RedisView
 ) -> None:
     run_program("""
         import os
@@ -371,30 +399,30 @@ def test_a_forked_child_listens_for_itself(
     eventually(lambda: len(redis_view.board) == 2)
     for field in redis_view.board:
         instance = field.partition("/")[2]
-        double: Any = type("", (), {"name": "balance-sync", "instance": instance})
-        eventually(partial(board.listens, double))
-        assert board.done(board.send("pid", double)) == int(instance.partition(":")[2])
+        target: Any = type("", (), {"name": "balance-sync", "instance": instance})
+        eventually(partial(commands.registered, target))
+        assert commands.done(commands.send("pid", target)) == int(instance.partition(":")[2])
 
 
-def test_receipts_wait_for_redis(
+def test_receipts_wait_during_an_outage(
     make_service: MakeService, keys: Keys, prefix: str, own_valkey: Any
 ) -> None:
     service = make_service(redis_url=own_valkey.address.url)
-    board = Board(own_valkey.address, keys, prefix)
-    going = threading.Event()
-    service.command("slow")(lambda: going.wait(20))
-    eventually(lambda: board.listens(service))
-    command_id = board.send("slow", service)
-    board.last(command_id, "accepted")
+    commands = CommandClient(own_valkey.address, keys, prefix)
+    release = threading.Event()
+    service.command("slow")(lambda: release.wait(20))
+    eventually(lambda: commands.registered(service))
+    command_id = commands.send("slow", service)
+    commands.last(command_id, "accepted")
     own_valkey.stop()
-    going.set()
+    release.set()
     eventually(lambda: not service.stats().connected)
     own_valkey.start()
-    eventually(lambda: board.steps(command_id) == ["received", "accepted", "done"])
+    eventually(lambda: commands.steps(command_id) == ["received", "accepted", "done"])
 
 
 @pytest.mark.parametrize(
-    ("offer", "complaint"),
+    ("register", "message"),
     [
         (lambda service: service.command("No")(lambda: None), "cannot name a command"),
         (lambda service: service.command(5)(lambda: None), "expected string"),
@@ -406,14 +434,16 @@ def test_receipts_wait_for_redis(
         (lambda service: [service.command(f"x{n}")(lambda: None) for n in range(60)], "at most 50"),
     ],
 )
-def test_an_offer_that_cannot_be_one_says_so(
-    make_service: MakeService, offer: Callable[[Service], Any], complaint: str
+def test_invalid_registration_raises_config_error(
+    make_service: MakeService, register: Callable[[Service], Any], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=complaint):
-        offer(make_service(start=False))
+    with pytest.raises(ConfigError, match=message):
+        register(make_service(start=False))
 
 
-def test_a_short_key_is_refused(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_command_key_raises_config_error(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="at least 16 characters"):
         make_service(command_key="short")
     monkeypatch.setenv("PULSEBOARD_COMMAND_KEY", "short too")
@@ -421,12 +451,12 @@ def test_a_short_key_is_refused(make_service: MakeService, monkeypatch: pytest.M
         make_service()
 
 
-def test_a_stranger_in_the_commands_stream_does_not_deafen(
-    make_service: MakeService, board: Board, raw: redis.Redis, keys: Keys
+def test_invalid_entries_in_the_command_stream_are_skipped(
+    make_service: MakeService, commands: CommandClient, raw: redis.Redis, keys: Keys
 ) -> None:
     service = make_service().enable_commands("pause")
-    eventually(lambda: board.listens(service))
+    eventually(lambda: commands.registered(service))
     for data in (b"", b"{", b"[]", b'{"command_id": 5}', b"\xff" * 10):
         raw.xadd(keys.commands, {"service": service.name, "data": data})
     raw.xadd(keys.commands, {"other": "fields"})
-    assert board.done(board.send("ping", service))
+    assert commands.done(commands.send("ping", service))

@@ -1,4 +1,7 @@
-"""Metrics: counted, timed and summed up in the process; sent every few seconds, bounded, and exact whatever Redis does."""
+"""Metrics are aggregated in the process and sent every few seconds.
+
+They are bounded, and exact after any outage of Redis.
+"""
 
 import asyncio
 import decimal
@@ -20,11 +23,11 @@ from pulseboard.embedded.valkey import EmbeddedValkey
 from pulseboard.wire.errors import ConfigError
 from pulseboard.wire.events.metric import MAX_METRICS
 
-OFTEN_S = 0.05
+INTERVAL_S = 0.05
 
 
-class MetricSight:
-    """What is to be seen of the metrics of `balance-sync`."""
+class MetricView:
+    """The metrics of `balance-sync` in Redis."""
 
     def __init__(self, raw: redis.Redis, keys: Keys) -> None:
         self._raw = raw
@@ -45,14 +48,14 @@ class MetricSight:
 
 
 @pytest.fixture
-def metrics(raw: redis.Redis, keys: Keys) -> MetricSight:
-    return MetricSight(raw, keys)
+def metrics(raw: redis.Redis, keys: Keys) -> MetricView:
+    return MetricView(raw, keys)
 
 
 def test_each_kind_is_sent_with_its_name_and_value(
-    make_service: MakeService, metrics: MetricSight
+    make_service: MakeService, metrics: MetricView
 ) -> None:
-    service = make_service(start=False, metrics_every_s=OFTEN_S, instance="w-1")
+    service = make_service(start=False, metrics_every_s=INTERVAL_S, instance="w-1")
     service.counter("synced").add()
     service.counter("synced").add(4)
     service.counter("seconds").add(0.5)
@@ -73,26 +76,26 @@ def test_each_kind_is_sent_with_its_name_and_value(
     assert event["metrics"] == {"synced": 5, "seconds": 1.5, "queue": 4.5, "rows": rows}
 
 
-def test_what_has_not_changed_is_not_told_again(
-    make_service: MakeService, metrics: MetricSight
+def test_stop_does_not_publish_unchanged_metrics_again(
+    make_service: MakeService, metrics: MetricView
 ) -> None:
     service = make_service(start=False, instance="w-1")
     service.histogram("rows").record(3)
     service.counter("synced").add()
     service.start()
     eventually(lambda: metrics.events)
-    service.stop()  # with which goes all that was not told
+    service.stop()  # publishes the metrics that were not published before
     assert [event["metrics"]["synced"] for event in metrics.events] == [1]
 
 
-def test_it_is_published_on_the_channel_and_kept_as_the_latest(
+def test_metrics_are_published_on_the_channel_and_kept_as_the_latest(
     make_service: MakeService, raw: redis.Redis, prefix: str, keys: Keys
 ) -> None:
     pubsub: Any = raw.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with pubsub:
         pubsub.subscribe(f"{prefix}metrics")
         pubsub.get_message(timeout=5)
-        make_service(metrics_every_s=OFTEN_S, instance="w-1").counter("synced")
+        make_service(metrics_every_s=INTERVAL_S, instance="w-1").counter("synced")
         eventually(lambda: raw.hlen(keys.latest_metrics))
         published = pubsub.get_message(timeout=5)["data"]
     rows: Any = raw.xrange(keys.history("balance-sync", "metric"))
@@ -101,17 +104,17 @@ def test_it_is_published_on_the_channel_and_kept_as_the_latest(
     assert raw.hgetall(keys.latest_metrics) == {b"balance-sync/w-1": published}
 
 
-def test_the_same_name_is_the_same_instrument(make_service: MakeService) -> None:
+def test_same_name_returns_the_same_instrument(make_service: MakeService) -> None:
     service = make_service()
     assert service.counter("synced") is service.counter("synced")
     assert service.timer("sync") is service.timer("sync")
     assert service.counter("synced") is not make_service("other").counter("synced")
 
 
-def test_many_threads_and_tasks_lose_nothing(
-    make_service: MakeService, metrics: MetricSight
+def test_measurements_of_concurrent_threads_are_all_counted(
+    make_service: MakeService, metrics: MetricView
 ) -> None:
-    service = make_service(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=INTERVAL_S)
     counter, gauge, histogram = service.counter("n"), service.gauge("g"), service.histogram("h")
 
     def work() -> None:
@@ -128,17 +131,21 @@ def test_many_threads_and_tasks_lose_nothing(
     eventually(lambda: metrics.latest.get("h", {}).get("count") == 80_000)
     assert (metrics.latest["n"], metrics.latest["g"]) == (160_000, 80_000)
     assert metrics.latest["h"]["sum"] == 4 * sum(range(20_000))
-    told = [value for value in metrics.values("h") if "max" in value]
-    assert (min(value["min"] for value in told), max(value["max"] for value in told)) == (0, 19_999)
+    values = [value for value in metrics.values("h") if "max" in value]
+    assert (min(value["min"] for value in values), max(value["max"] for value in values)) == (
+        0,
+        19_999,
+    )
 
 
-def test_a_signal_handler_may_count_in_the_middle_of_counting(
-    run_program: RunProgram, metrics: MetricSight
+def test_signal_handler_counts_while_the_program_counts(
+    run_program: RunProgram, metrics: MetricView
 ) -> None:
-    host = run_program(
+    program = run_program(
         """
         import signal
-        counter, fives, timer = service.start().counter("n"), service.counter("fives"), service.timer("t")
+        counter, fives = service.start().counter("n"), service.counter("fives")
+        timer = service.timer("t")
         handled = 0
         def handle(*_):
             global handled
@@ -155,7 +162,7 @@ def test_a_signal_handler_may_count_in_the_middle_of_counting(
         service.counter("handled").add(handled)
         """
     )
-    assert host.wait(50) == 0
+    assert program.wait(50) == 0
     latest = metrics.latest
     assert latest["handled"] > 0
     assert latest["n"] == 300_000 + latest["handled"]
@@ -163,7 +170,7 @@ def test_a_signal_handler_may_count_in_the_middle_of_counting(
     assert latest["t"]["count"] == latest["handled"]
 
 
-def test_what_was_measured_last_is_there_before_the_goodbye(
+def test_last_metrics_are_published_before_the_graceful_stop(
     make_service: MakeService, raw: redis.Redis, keys: Keys
 ) -> None:
     service = make_service()
@@ -175,29 +182,29 @@ def test_what_was_measured_last_is_there_before_the_goodbye(
     assert [event["metrics"] for kind, event in events if kind == b"metric"] == [{"synced": 3}]
 
 
-def test_what_did_not_change_is_not_told_again(
-    make_service: MakeService, metrics: MetricSight
+def test_unchanged_metrics_are_not_published_again(
+    make_service: MakeService, metrics: MetricView
 ) -> None:
-    service = make_service(metrics_every_s=OFTEN_S)
-    still, moving = service.gauge("still"), service.counter("moving")
-    still.set(1)
+    service = make_service(metrics_every_s=INTERVAL_S)
+    unchanged, changing = service.gauge("unchanged"), service.counter("changing")
+    unchanged.set(1)
     for _ in range(3):
-        moving.add()
-        eventually(lambda: metrics.latest.get("moving") == moving.read())
+        changing.add()
+        eventually(lambda: metrics.latest.get("changing") == changing.read())
     count = len(metrics.events)
-    time.sleep(OFTEN_S * 5)
+    time.sleep(INTERVAL_S * 5)
     assert len(metrics.events) == count
 
 
-def test_a_peak_is_told_once_and_never_vanishes_in_an_outage(
+def test_peak_during_an_outage_is_published_exactly_once(
     own_valkey: EmbeddedValkey, make_service: MakeService, keys: Keys
 ) -> None:
-    service = make_service(redis_url=own_valkey.address.url, metrics_every_s=OFTEN_S)
+    service = make_service(redis_url=own_valkey.address.url, metrics_every_s=INTERVAL_S)
     histogram, counter = service.histogram("took"), service.counter("n")
     histogram.record(1)
     counter.add()
     with redis.Redis(port=own_valkey.address.port, protocol=2) as raw:
-        eventually(lambda: MetricSight(raw, keys).latest.get("n") == 1)
+        eventually(lambda: MetricView(raw, keys).latest.get("n") == 1)
     own_valkey.stop()
     histogram.record(99)  # the peak
     failures = service.stats().failures
@@ -209,11 +216,11 @@ def test_a_peak_is_told_once_and_never_vanishes_in_an_outage(
         EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port) as again,
         redis.Redis(port=again.address.port, protocol=2) as raw,
     ):
-        redis_view = MetricSight(raw, keys)
+        redis_view = MetricView(raw, keys)
         eventually(lambda: redis_view.latest.get("n") == 11)
         after = [value for value in redis_view.values("took") if value["count"] > 1]
         assert after[0] == {"count": 12, "sum": 120.0, "min": 2.0, "max": 99.0}, (
-            "one event says it all"
+            "one event has the totals and the extremes of the outage"
         )
         histogram.record(3)
         eventually(lambda: redis_view.latest["took"]["count"] == 13)
@@ -226,10 +233,10 @@ def test_a_peak_is_told_once_and_never_vanishes_in_an_outage(
         service.stop()
 
 
-def test_counting_goes_on_while_redis_hangs_and_totals_are_exact(
+def test_counter_is_exact_after_redis_was_frozen(
     own_valkey: EmbeddedValkey, make_service: MakeService, keys: Keys
 ) -> None:
-    service = make_service(redis_url=own_valkey.address.url, metrics_every_s=OFTEN_S)
+    service = make_service(redis_url=own_valkey.address.url, metrics_every_s=INTERVAL_S)
     counter = service.counter("n")
     eventually(lambda: service.stats().connected)
     assert own_valkey.pid is not None
@@ -240,14 +247,14 @@ def test_counting_goes_on_while_redis_hangs_and_totals_are_exact(
     finally:
         os.kill(own_valkey.pid, signal.SIGCONT)
     with redis.Redis(port=own_valkey.address.port, protocol=2) as raw:
-        eventually(lambda: MetricSight(raw, keys).latest.get("n") == 100_000)
+        eventually(lambda: MetricView(raw, keys).latest.get("n") == 100_000)
     service.stop()
 
 
-def test_a_timer_measures_blocks_and_functions_also_those_that_raise(
-    make_service: MakeService, metrics: MetricSight
+def test_timer_measures_blocks_and_functions_that_return_or_raise(
+    make_service: MakeService, metrics: MetricView
 ) -> None:
-    service = make_service(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=INTERVAL_S)
     timer = service.timer("sync")
 
     @timer
@@ -258,7 +265,7 @@ def test_a_timer_measures_blocks_and_functions_also_those_that_raise(
             raise LookupError
         return n
 
-    with timer, timer:  # entered again while it is entered
+    with timer, timer:  # reentrant
         time.sleep(0.02)
     with pytest.raises(ZeroDivisionError), timer:
         _ = 1 / 0
@@ -267,12 +274,12 @@ def test_a_timer_measures_blocks_and_functions_also_those_that_raise(
     with pytest.raises(LookupError):
         work(1, fail=True)
     eventually(lambda: metrics.latest.get("sync", {}).get("count") == 5)
-    told = [value for value in metrics.values("sync") if "max" in value]
-    assert 0.02 <= max(value["max"] for value in told) < 5
-    assert min(value["min"] for value in told) < 0.02
+    values = [value for value in metrics.values("sync") if "max" in value]
+    assert 0.02 <= max(value["max"] for value in values) < 5
+    assert min(value["min"] for value in values) < 0.02
 
 
-async def test_tasks_that_take_turns_each_have_their_own_time(make_service: MakeService) -> None:
+async def test_timer_measures_interleaved_tasks_separately(make_service: MakeService) -> None:
     timer = make_service().timer("sync")
     short_done = asyncio.Event()
 
@@ -287,18 +294,18 @@ async def test_tasks_that_take_turns_each_have_their_own_time(make_service: Make
         await short_done.wait()
         return "done"
 
-    async def around() -> None:
+    async def block() -> None:
         with timer:
             await short_done.wait()
 
-    _, answer, _ = await asyncio.gather(short(), long(), around())
+    _, answer, _ = await asyncio.gather(short(), long(), block())
     assert answer == "done"
     value: Any = timer.read()
     assert value.count == 3
     assert value.min < 0.01 <= 0.02 <= value.max
 
 
-def test_timers_may_be_left_in_another_order_than_they_were_entered(
+def test_timers_may_be_exited_in_any_order(
     make_service: MakeService,
 ) -> None:
     service = make_service()
@@ -311,7 +318,7 @@ def test_timers_may_be_left_in_another_order_than_they_were_entered(
     assert [value.count for value in values] == [1, 1]
 
 
-def test_a_timer_left_where_it_was_not_entered_takes_no_time_and_does_not_raise(
+def test_timer_exited_without_being_entered_is_ignored_with_a_warning(
     make_service: MakeService, caplog: pytest.LogCaptureFixture
 ) -> None:
     timer = make_service().timer("sync")
@@ -326,28 +333,28 @@ def test_a_timer_left_where_it_was_not_entered_takes_no_time_and_does_not_raise(
     ["", "a b", "-a", "a" * 257, "ü", 'a{b="c}', "a{b}", 7, None, b"a", ["a"]],
     ids=lambda name: str(name)[:10],
 )
-def test_a_name_that_is_none_is_told_once_and_works_unsent(
-    make_service: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture, name: Any
+def test_invalid_metric_name_is_logged_once_and_not_sent(
+    make_service: MakeService, metrics: MetricView, caplog: pytest.LogCaptureFixture, name: Any
 ) -> None:
-    service = make_service(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=INTERVAL_S)
     for _ in range(3):
         service.counter(name).add()
         service.timer(name).record(1)
     service.counter("good").add()
     eventually(lambda: metrics.latest.get("good") == 1)
     assert list(metrics.latest) == ["good"]
-    (told,) = [
+    (error,) = [
         record
         for record in caplog.records
         if record.name == "pulseboard.service" and record.levelname == "ERROR"
     ]
-    assert "this metric is not sent" in told.message
+    assert "this metric is not sent" in error.message
 
 
-def test_a_name_of_two_kinds_stays_what_it_was_first(
-    make_service: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture
+def test_name_used_for_two_kinds_keeps_the_first(
+    make_service: MakeService, metrics: MetricView, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = make_service(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=INTERVAL_S)
     service.counter("n").add(3)
     for _ in range(2):
         service.gauge("n").set(99)
@@ -362,10 +369,10 @@ def test_a_name_of_two_kinds_stays_what_it_was_first(
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, -math.inf, "5", None, [1], 10**400, 1e300, object(), 1j]
 )
-def test_a_value_that_is_none_is_left_out_and_told_once(
-    make_service: MakeService, metrics: MetricSight, caplog: pytest.LogCaptureFixture, value: Any
+def test_invalid_value_is_ignored_and_logged_once(
+    make_service: MakeService, metrics: MetricView, caplog: pytest.LogCaptureFixture, value: Any
 ) -> None:
-    service = make_service(metrics_every_s=OFTEN_S)
+    service = make_service(metrics_every_s=INTERVAL_S)
     for _ in range(2):
         service.counter("n").add(value)
         service.gauge("g").set(value)
@@ -377,9 +384,7 @@ def test_a_value_that_is_none_is_left_out_and_told_once(
     assert caplog.text.count("the value was ignored") == 1
 
 
-def test_numbers_of_other_libraries_are_numbers(
-    make_service: MakeService, metrics: MetricSight
-) -> None:
+def test_other_numeric_types_are_accepted(make_service: MakeService, metrics: MetricView) -> None:
     service = make_service()
     service.gauge("g").set(decimal.Decimal("1.5"))  # type: ignore[arg-type]
     service.counter("n").add(True)
@@ -387,7 +392,7 @@ def test_numbers_of_other_libraries_are_numbers(
     assert metrics.latest == {"g": 1.5, "n": 1}
 
 
-def test_names_without_end_are_bounded(make_service: MakeService, metrics: MetricSight) -> None:
+def test_number_of_metrics_is_bounded(make_service: MakeService, metrics: MetricView) -> None:
     service = make_service()
     for n in range(MAX_METRICS + 100):
         service.counter(f"n{n}").add()
@@ -395,8 +400,8 @@ def test_names_without_end_are_bounded(make_service: MakeService, metrics: Metri
     assert len(metrics.latest) == MAX_METRICS
 
 
-def test_as_many_long_names_are_taken_as_fit_into_one_event(
-    make_service: MakeService, metrics: MetricSight
+def test_long_names_are_accepted_while_they_fit_into_one_event(
+    make_service: MakeService, metrics: MetricView
 ) -> None:
     service = make_service()
     for n in range(MAX_METRICS):
@@ -406,13 +411,14 @@ def test_as_many_long_names_are_taken_as_fit_into_one_event(
     assert 100 < len(metrics.latest) < MAX_METRICS
 
 
-def test_a_forked_child_counts_from_zero_as_an_instance_of_its_own(
-    run_program: RunProgram, metrics: MetricSight
+def test_forked_child_counts_from_zero_as_its_own_instance(
+    run_program: RunProgram, metrics: MetricView
 ) -> None:
-    host = run_program(
+    program = run_program(
         """
         import os
-        counter, histogram, gauge = service.start().counter("n"), service.histogram("h"), service.gauge("g")
+        counter, histogram = service.start().counter("n"), service.histogram("h")
+        gauge = service.gauge("g")
         counter.add(100); histogram.record(100); gauge.set(100)
         if not (child := os.fork()):
             counter.add(1); histogram.record(1)
@@ -424,17 +430,19 @@ def test_a_forked_child_counts_from_zero_as_an_instance_of_its_own(
         service.stop()
         """
     )
-    assert host.wait(20) == 0
-    told: dict[str, list[dict[str, Any]]] = {}
+    assert program.wait(20) == 0
+    by_instance: dict[str, list[dict[str, Any]]] = {}
     for event in metrics.events:
-        told.setdefault(event["instance"], []).append(event["metrics"])
-    parent, child = sorted(told.values(), key=lambda values: -values[-1]["n"])
+        by_instance.setdefault(event["instance"], []).append(event["metrics"])
+    parent, child = sorted(by_instance.values(), key=lambda values: -values[-1]["n"])
     assert (parent[-1]["n"], parent[-1]["g"], parent[-1]["h"]["sum"]) == (100, 100, 100)
     assert child == [{"n": 1, "h": {"count": 1, "sum": 1.0, "min": 1.0, "max": 1.0}}]
 
 
-def test_it_counts_on_over_stop_and_start(make_service: MakeService, metrics: MetricSight) -> None:
-    service = make_service(metrics_every_s=OFTEN_S)
+def test_counter_continues_after_stop_and_start(
+    make_service: MakeService, metrics: MetricView
+) -> None:
+    service = make_service(metrics_every_s=INTERVAL_S)
     service.counter("n").add()
     service.stop()
     service.counter("n").add()
@@ -442,25 +450,25 @@ def test_it_counts_on_over_stop_and_start(make_service: MakeService, metrics: Me
     eventually(lambda: metrics.latest == {"n": 2})
 
 
-def test_without_redis_it_counts_and_ends_in_time(make_service: MakeService) -> None:
-    service = make_service(redis_url=f"redis://127.0.0.1:{free_port()}", metrics_every_s=OFTEN_S)
+def test_service_without_redis_counts_and_stops_in_time(make_service: MakeService) -> None:
+    service = make_service(redis_url=f"redis://127.0.0.1:{free_port()}", metrics_every_s=INTERVAL_S)
     for _ in range(1_000):
         service.counter("n").add()
-    began = time.monotonic()
+    started = time.monotonic()
     service.stop()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - started < 3
     assert service.counter("n").read() == 1_000
 
 
-def test_a_redis_that_takes_no_metrics_still_gets_status_and_beats(
+def test_redis_that_refuses_metrics_receives_status_and_heartbeats(
     make_service: MakeService,
     raw: redis.Redis,
     keys: Keys,
     redis_view: RedisView,
-    metrics: MetricSight,
+    metrics: MetricView,
 ) -> None:
     raw.set(keys.latest_metrics, "not a hash")
-    service = make_service(heartbeat_s=0.1, metrics_every_s=OFTEN_S)
+    service = make_service(heartbeat_s=0.1, metrics_every_s=INTERVAL_S)
     service.counter("n").add()
     service.update(n=1)
     eventually(lambda: redis_view.latest == {"n": 1})
@@ -473,15 +481,17 @@ def test_a_redis_that_takes_no_metrics_still_gets_status_and_beats(
 
 
 @pytest.mark.parametrize("every_s", [0, -1, 0.01, 3_601, math.nan, "5", None, True])
-def test_a_rhythm_that_cannot_be_is_refused(make_service: MakeService, every_s: Any) -> None:
+def test_invalid_metric_interval_raises_config_error(
+    make_service: MakeService, every_s: Any
+) -> None:
     with pytest.raises(ConfigError):
         make_service(metrics_every_s=every_s)
 
 
-def test_a_soft_time_limit_in_the_middle_of_measuring_is_the_hosts(
-    run_program: RunProgram, metrics: MetricSight
+def test_soft_time_limit_during_a_measurement_reaches_the_program(
+    run_program: RunProgram, metrics: MetricView
 ) -> None:
-    host = run_program(
+    program = run_program(
         """
         import signal
         class TooLong(Exception): pass
@@ -498,7 +508,7 @@ def test_a_soft_time_limit_in_the_middle_of_measuring_is_the_hosts(
                 caught += 1
         """
     )
-    assert host.wait(50) == 0
+    assert program.wait(50) == 0
     latest = metrics.latest
     assert 0 <= latest["n"] - latest["h"]["count"] <= 200
     assert latest["h"]["sum"] == latest["h"]["count"] > 0

@@ -1,4 +1,7 @@
-"""Redis away, frozen, or behind a black hole: bounded while it lasts, back soon after, and never in the way of an exit."""
+"""Outages: Redis is down, frozen, or its packets are dropped.
+
+The SDK's memory stays bounded, it reconnects soon after, and it never delays an exit.
+"""
 
 import asyncio
 import json
@@ -23,18 +26,22 @@ from pulseboard.bus.keys import Keys
 from pulseboard.embedded.valkey import EmbeddedValkey
 
 BACK_WITHIN_S = 4.5
-"""A server counts on hearing from every service within 5 s of Redis' return."""
+"""A server expects every service to publish within 5 s of Redis' return."""
 MIB = 1024 * 1024
 
 
-def settled(service: Service) -> bool:
+def is_drained(service: Service) -> bool:
+    """Tell whether the service is connected and has sent all that was queued."""
     stats = service.stats()
     assert stats.offered == stats.sent + stats.dropped + stats.waiting
     return stats.connected and not stats.waiting
 
 
 class BlackHole:
-    """A port that answers nothing, not even a SYN, since its queue of connections is full; until it is opened."""
+    """A port that does not even answer a SYN, because its queue of connections is full.
+
+    It answers once `OpenedProxy` accepts its connections.
+    """
 
     def __init__(self) -> None:
         self.sock = socket.socket()
@@ -79,7 +86,7 @@ async def eventually_async(condition: Callable[[], object]) -> None:
     await asyncio.to_thread(eventually, condition)
 
 
-def test_redis_away_for_a_while_costs_the_steps_and_not_the_latest(
+def test_outage_drops_intermediate_statuses_but_not_the_latest(
     own_valkey: EmbeddedValkey, keys: Keys, namespace: str
 ) -> None:
     with (
@@ -103,64 +110,70 @@ def test_redis_away_for_a_while_costs_the_steps_and_not_the_latest(
             eventually(lambda: redis_view.latest == {"n": 1_999})
             heartbeats = len(redis_view.heartbeats)
             eventually(lambda: len(redis_view.heartbeats) > heartbeats)
-            eventually(lambda: settled(service))
-            assert service.stats().last_error, "why it was away can still be asked"
+            eventually(lambda: is_drained(service))
+            assert service.stats().last_error, "the reason of the outage is kept"
             assert service.stats().sent == len(redis_view.events)
             service.stop()
             assert redis_view.events[-1]["stopped"] is True
 
 
-def test_ten_minutes_of_updates_while_redis_is_away_take_no_memory(
+def test_ten_minutes_of_updates_during_an_outage_use_little_memory(
     run_program: RunProgram, keys: Keys
 ) -> None:
-    """At 20 updates per second, each of 8 kB: 96 MB if the service kept them all."""
+    """20 updates of 8 kB per second would take 96 MB if the service kept them all."""
     port = free_port()
-    host = run_program(
+    program = run_program(
         f"""
         import json, os
         from pathlib import Path
         service = Service("balance-sync", redis_url="redis://127.0.0.1:{port}", heartbeat_s=0.2)
         def rss():
             return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        def say(n, count):
-            most = 0
+        def update_many(n, count):
+            peak = 0
             for n in range(n, n + count):
                 service.update(n=n, text="x" * 8_000)
-                most = max(most, service.stats().waiting_bytes)
-            return most
+                peak = max(peak, service.stats().waiting_bytes)
+            return peak
         service.start()
-        say(0, 2_000)
+        update_many(0, 2_000)
         before = rss()
-        most = say(2_000, 10_000)
+        peak = update_many(2_000, 10_000)
         stats = service.stats()
-        print(json.dumps({{"grown": rss() - before, "most": most, "offered": stats.offered, "failures": stats.failures,
-            "sum": stats.sent + stats.dropped + stats.waiting}}), flush=True)
+        report = {{
+            "rss_growth": rss() - before,
+            "peak": peak,
+            "offered": stats.offered,
+            "failures": stats.failures,
+            "sum": stats.sent + stats.dropped + stats.waiting,
+        }}
+        print(json.dumps(report), flush=True)
         input()
         """
     )
-    assert host.stdout is not None
-    told: dict[str, Any] = json.loads(host.stdout.readline())
-    assert told["offered"] == told["sum"] == 12_001
-    assert told["most"] <= 4 * MIB + 8_300
-    assert told["grown"] < 16 * MIB
-    assert told["failures"] < 100, "updates do not make attempts"
+    assert program.stdout is not None
+    report: dict[str, Any] = json.loads(program.stdout.readline())
+    assert report["offered"] == report["sum"] == 12_001
+    assert report["peak"] <= 4 * MIB + 8_300
+    assert report["rss_growth"] < 16 * MIB
+    assert report["failures"] < 100, "updates cause no connection attempts"
     with run_valkey(port), redis.Redis(port=port) as raw:
         redis_view = RedisView(raw, keys)
         eventually(lambda: redis_view.latest.get("n") == 11_999)
         assert len(redis_view.events) == 1
-        host.communicate("\n", timeout=20)
+        program.communicate("\n", timeout=20)
         assert redis_view.events[-1]["stopped"] is True
 
 
 @pytest.mark.parametrize("how", ["refused", "frozen", "black hole"])
-def test_a_host_exits_in_time_whatever_redis_does(
+def test_host_application_exits_in_time_during_any_outage(
     run_program: RunProgram, own_valkey: EmbeddedValkey, how: str
 ) -> None:
     with black_hole() as hole:
         port = {"refused": free_port(), "frozen": own_valkey.address.port, "black hole": hole.port}[
             how
         ]
-        host = run_program(
+        program = run_program(
             f"""
             import time
             service = Service("balance-sync", redis_url="redis://127.0.0.1:{port}").start()
@@ -173,30 +186,30 @@ def test_a_host_exits_in_time_whatever_redis_does(
             service.update(n=2)
             started = time.monotonic()
             import atexit
-            import pulseboard.sdk.process_hooks as host
-            atexit.unregister(host.stop_all_services)
+            from pulseboard.sdk.process_hooks import stop_all_services
+            atexit.unregister(stop_all_services)
             def end():
-                host.stop_all_services()
+                stop_all_services()
                 print(time.monotonic() - started, flush=True)
             atexit.register(end)
             """
         )
-        assert host.stdout is not None
-        assert host.stdout.readline() == "ready\n"
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
         assert own_valkey.pid is not None
         os.kill(own_valkey.pid, signal.SIGSTOP)
         try:
-            output, errors = host.communicate("\n", timeout=30)
+            output, errors = program.communicate("\n", timeout=30)
         finally:
             os.kill(own_valkey.pid, signal.SIGCONT)
-    assert host.returncode == 0, errors
-    assert float(output) < 2.5, "2 s, and what a loaded machine takes"
+    assert program.returncode == 0, errors
+    assert float(output) < 2.5, "2 s, and some time for a loaded machine"
 
 
-async def test_a_frozen_link_is_noticed_and_the_latest_goes_over_a_new_one(
+async def test_frozen_connection_is_replaced_and_the_latest_status_is_sent(
     address: RedisAddress, make_service: MakeService, redis_view: RedisView
 ) -> None:
-    """No error, no byte: as a router does that forgot the connection."""
+    """A router that dropped the connection from its table causes neither an error nor a byte."""
     async with Proxy(address) as proxy:
         service = make_service(redis_url=proxy.address.url, heartbeat_s=0.3)
         await eventually_async(lambda: len(redis_view.heartbeats) >= 2)
@@ -210,18 +223,18 @@ async def test_a_frozen_link_is_noticed_and_the_latest_goes_over_a_new_one(
         assert service.stats().failures == 1
         heartbeats = len(redis_view.heartbeats)
         await eventually_async(lambda: len(redis_view.heartbeats) >= heartbeats + 2)
-        await eventually_async(lambda: settled(service))
+        await eventually_async(lambda: is_drained(service))
         await asyncio.to_thread(service.stop)
 
 
-def at_its_slowest(service: Service) -> None:
-    """Let the service be where a long outage leaves it: at the longest of its pauses."""
+def use_longest_pause(service: Service) -> None:
+    """Put the service into the state after a long outage: the longest pause between attempts."""
     sender = service._lifecycle.sender()
     assert sender is not None
     sender._attempts = 1_000
 
 
-def test_it_is_back_in_time_after_a_long_outage(
+def test_service_reconnects_in_time_after_a_long_outage(
     own_valkey: EmbeddedValkey, keys: Keys, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Service(
@@ -232,18 +245,18 @@ def test_it_is_back_in_time_after_a_long_outage(
         eventually(lambda: redis_view.heartbeats)
         own_valkey.stop()
         eventually(lambda: service.stats().failures >= 2)
-        at_its_slowest(service)
+        use_longest_pause(service)
         failures = service.stats().failures
         eventually(lambda: service.stats().failures > failures)
         with EmbeddedValkey(own_valkey.data_dir, port=own_valkey.address.port):
-            back_at, heartbeats = time.monotonic(), len(redis_view.heartbeats)
+            returned_at, heartbeats = time.monotonic(), len(redis_view.heartbeats)
             eventually(lambda: len(redis_view.heartbeats) > heartbeats)
-            assert time.monotonic() - back_at < BACK_WITHIN_S
+            assert time.monotonic() - returned_at < BACK_WITHIN_S
             service.stop()
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
-def test_it_is_back_in_time_after_redis_was_frozen(
+def test_service_reconnects_in_time_after_redis_was_frozen(
     own_valkey: EmbeddedValkey, keys: Keys, namespace: str
 ) -> None:
     service = Service(
@@ -256,27 +269,27 @@ def test_it_is_back_in_time_after_redis_was_frozen(
         os.kill(own_valkey.pid, signal.SIGSTOP)
         try:
             eventually(lambda: service.stats().failures >= 1)
-            at_its_slowest(service)
+            use_longest_pause(service)
             eventually(lambda: service.stats().failures >= 2)
         finally:
             os.kill(own_valkey.pid, signal.SIGCONT)
-        back_at, heartbeats = time.monotonic(), len(redis_view.heartbeats)
+        returned_at, heartbeats = time.monotonic(), len(redis_view.heartbeats)
         eventually(lambda: len(redis_view.heartbeats) > heartbeats)
-        assert time.monotonic() - back_at < BACK_WITHIN_S
+        assert time.monotonic() - returned_at < BACK_WITHIN_S
         service.stop()
 
 
-async def test_it_is_back_in_time_after_its_host_was_a_black_hole(
+async def test_service_reconnects_in_time_after_the_port_did_not_answer(
     address: RedisAddress, make_service: MakeService, redis_view: RedisView
 ) -> None:
     with black_hole() as hole:
         service = make_service(redis_url=f"redis://127.0.0.1:{hole.port}", heartbeat_s=0.2)
         await eventually_async(lambda: service.stats().failures >= 1)
-        at_its_slowest(service)
+        use_longest_pause(service)
         await eventually_async(lambda: service.stats().failures >= 2)
         assert "imeout" in str(service.stats().last_error)
         async with OpenedProxy(address, hole):
-            back_at = time.monotonic()
+            returned_at = time.monotonic()
             await eventually_async(lambda: redis_view.heartbeats)
-            assert time.monotonic() - back_at < BACK_WITHIN_S
+            assert time.monotonic() - returned_at < BACK_WITHIN_S
             await asyncio.to_thread(service.stop)

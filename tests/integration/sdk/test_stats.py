@@ -1,4 +1,4 @@
-"""What a service tells its host about itself."""
+"""Statistics that a service gives its host application: `Service.stats()`."""
 
 import dataclasses
 import time
@@ -11,7 +11,7 @@ from pulseboard import Service, ServiceStats
 from pulseboard.sdk.bounded_queue import QueueCounts
 
 
-def test_a_service_that_was_not_started_has_nothing_to_tell() -> None:
+def test_stats_of_a_service_that_was_not_started_are_zero() -> None:
     assert Service("balance-sync").stats() == ServiceStats(
         connected=False,
         failures=0,
@@ -27,7 +27,7 @@ def test_a_service_that_was_not_started_has_nothing_to_tell() -> None:
     )
 
 
-def test_each_event_is_counted_as_sent_once_redis_has_it(
+def test_event_counts_as_sent_when_redis_has_stored_it(
     make_service: MakeService, redis_view: RedisView
 ) -> None:
     service = make_service()
@@ -35,6 +35,8 @@ def test_each_event_is_counted_as_sent_once_redis_has_it(
     service.update(n=2)
     eventually(lambda: service.stats().sent == 3)
     assert len(redis_view.events) == 3
+    # The sender sets `connected` at the end of its turn, a moment after it has counted the events.
+    eventually(lambda: service.stats().connected)
     stats = service.stats()
     assert (stats.connected, stats.offered, stats.dropped, stats.waiting, stats.waiting_bytes) == (
         True,
@@ -49,7 +51,7 @@ def test_each_event_is_counted_as_sent_once_redis_has_it(
     eventually(lambda: service.stats().sent == 5)
 
 
-def test_an_outage_shows_in_the_stats(make_service: MakeService) -> None:
+def test_stats_show_an_outage(make_service: MakeService) -> None:
     service = make_service(redis_url=f"redis://127.0.0.1:{free_port()}")
     eventually(lambda: service.stats().failures >= 2)
     for n in range(300):
@@ -64,7 +66,7 @@ def test_an_outage_shows_in_the_stats(make_service: MakeService) -> None:
     assert stats.dropped == stats.overflowed + stats.coalesced
 
 
-def test_the_stats_are_a_value_that_does_not_change(make_service: MakeService) -> None:
+def test_stats_are_an_immutable_value(make_service: MakeService) -> None:
     service = make_service()
     eventually(lambda: service.stats().sent == 1)
     stats = service.stats()
@@ -74,16 +76,16 @@ def test_the_stats_are_a_value_that_does_not_change(make_service: MakeService) -
         stats.sent = 2  # type: ignore[misc]
 
 
-def test_asking_costs_microseconds(make_service: MakeService) -> None:
+def test_stats_call_takes_microseconds(make_service: MakeService) -> None:
     service = make_service()
-    started = time.thread_time()  # of this thread alone: a busy machine adds nothing to it
+    started = time.thread_time()  # only this thread's CPU time, so that load does not matter
     for _ in range(1_000):
         service.stats()
     assert time.thread_time() - started < 1
 
 
-def test_a_forked_child_counts_its_own(run_program: RunProgram) -> None:
-    host = run_program(
+def test_forked_child_counts_its_own_events(run_program: RunProgram) -> None:
+    program = run_program(
         """
         import os, time
         service.start()
@@ -102,5 +104,5 @@ def test_a_forked_child_counts_its_own(run_program: RunProgram) -> None:
         assert service.stats().sent == 6
         """
     )
-    _, errors = host.communicate(timeout=20)
-    assert (host.returncode, errors) == (0, "")
+    _, errors = program.communicate(timeout=20)
+    assert (program.returncode, errors) == (0, "")
