@@ -70,10 +70,13 @@ class Program:
         self.process.send_signal(kind)
         return self.wait(within_s)
 
-    def close(self) -> None:
+    def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def close(self) -> None:
+        self.kill()
         self._out.close()
         self._err.close()
 
@@ -117,6 +120,7 @@ class ServedBoard:
         self._program = program
         self._start = start
         self._env = env
+        self._commands: list[Program] = []
         self._raw = raw
 
     @property
@@ -163,7 +167,14 @@ class ServedBoard:
 
     def start(self, *arguments: str) -> Program:
         """Start a command that connects to this board."""
-        return self._start(*arguments, PULSEBOARD_SERVER=self.url)
+        program = self._start(*arguments, PULSEBOARD_SERVER=self.url)
+        self._commands.append(program)
+        return program
+
+    def kill_commands(self) -> None:
+        """Kill the commands that still run, so that no stream keeps the server from ending."""
+        for command in self._commands:
+            command.kill()
 
     def run_command(self, *arguments: str) -> CommandResult:
         """Run a command that connects to this board, and wait for its end."""
@@ -305,7 +316,9 @@ def board(
     )
     with Server(settings) as server:
         until(server.is_ready, "the server did not become ready")
-        yield ServedBoard(f"http://127.0.0.1:{server.port}", pulseboard, redis_env, raw)
+        served = ServedBoard(f"http://127.0.0.1:{server.port}", pulseboard, redis_env, raw)
+        yield served
+        served.kill_commands()
 
 
 RunCommand = Callable[..., CommandResult]
