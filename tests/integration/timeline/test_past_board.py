@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 from tests.support.commands import RunInstance, TillClient
-from tests.support.server import ExternalPublisher, Server, eventually
+from tests.support.server import LIMIT_S, ExternalPublisher, Server, eventually
 
 
 def now_ms(raw: redis.Redis) -> int:
@@ -16,7 +16,16 @@ def now_ms(raw: redis.Redis) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-def board_at(server: Server, at: object, **more: str) -> dict[str, Any]:
+def board_at(server: Server, at: int, **more: str) -> dict[str, Any]:
+    """Return the board at a moment by Redis' clock.
+
+    The clock of the server may lag behind Redis by half of a round trip, and the server refuses a
+    moment in its future. On a busy machine this made a request for the current moment fail.
+    """
+    deadline = time.monotonic() + LIMIT_S
+    while server.runtime.hub.now_ms < at:
+        assert time.monotonic() < deadline, "the clock of the server is behind that of Redis"
+        time.sleep(0.001)
     answer = server.get("/api/board", params={"at": str(at), **more})
     assert answer.status_code == 200, answer.text
     board: dict[str, Any] = answer.json()
