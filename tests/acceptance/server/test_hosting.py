@@ -22,7 +22,6 @@ from pulseboard.bus.connection.address import RedisAddress
 from pulseboard.bus.ingest.ingestor import Ingestor
 from pulseboard.hub.hub import Hub
 from pulseboard.hub.ticker import Ticker
-from pulseboard.hub.ticker import Ticker
 from pulseboard.server import Pulseboard, Settings
 from pulseboard.server.api.page import STATIC
 from pulseboard.server.runtime import FIRST_BOARD_S, Runtime
