@@ -201,7 +201,7 @@ def test(rings: list[Ring]) -> list[RingResult]:
 
 
 def run_ring(ring: Ring, junit_file: Path) -> RingResult:
-    """Run a ring with its output on ours, and count its tests from the JUnit file that it writes."""
+    """Run a ring, show its output, and count its tests from the JUnit file that it writes."""
     to_junit = (
         ("--reporter=junit", f"--outputFile.junit={junit_file}")
         if ring.command[: len(NPM)] == tuple(NPM)

@@ -114,7 +114,7 @@ class Stall:
     buffered_bytes: int = 0
 
     def is_over_deadline(self, now: float, deadline_s: float) -> bool:
-        """Return whether the client has read nothing for the deadline, or too little for too long."""
+        """Return whether the client has read nothing for the deadline, or not caught up in time."""
         return now > min(self.progress_at + deadline_s, self.since + SLOW_FACTOR * deadline_s)
 
 

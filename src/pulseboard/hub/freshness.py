@@ -11,7 +11,7 @@ def observe(
     observed_until: int = 0,
     observed_since: int = 0,
 ) -> Freshness:
-    """Return the freshness after an answer of Redis, or after its loss (`blind`); 0 changes nothing.
+    """Return the freshness after an answer of Redis or its loss (`blind`); 0 changes nothing.
 
     `observed_since` is the end of a period in which no heartbeat could be observed. Silence counts
     again RECONNECT_MS after it, when services have had time to reconnect. All times are ms by

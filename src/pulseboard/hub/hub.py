@@ -1,4 +1,4 @@
-"""The hub: from one feed to every client. It runs in one event loop and never waits for a client."""
+"""The hub: from one feed to every client, in one event loop, without waiting for a client."""
 
 import asyncio
 import contextlib

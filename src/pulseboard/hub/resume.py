@@ -36,7 +36,7 @@ class Replay(Protocol):
     """Reads the past of the feed (`bus.feed.replay.FeedReplay`)."""
 
     async def read(self, since: Cursor, bound: Cursor) -> tuple[list[Entry], Cursor] | None:
-        """Return a page of events after `since` and its end; None if the feed lacks some of them."""
+        """Return a page of events after `since`, and its end; None if some of them are gone."""
 
 
 async def resume(hub: "Hub", replay: Replay, connection: Connection, since: Cursor) -> bool:

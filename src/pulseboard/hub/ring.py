@@ -118,7 +118,7 @@ class Ring:
         self.floor = floor
 
     def read(self, position: int, max_bytes: int) -> list[Frame]:
-        """Return the frames from `position` on: at most `max_bytes`, but at least one if there is one."""
+        """Return the frames from `position` on: at most `max_bytes`, but one frame at least."""
         frames: list[Frame] = []
         size = 0
         for index in range(position - self._start, len(self._frames)):

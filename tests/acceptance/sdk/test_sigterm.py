@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from tests.support.sdk import RedisView, RunProgram, eventually
@@ -291,6 +292,10 @@ def test_forked_child_stops_gracefully_only_if_it_has_published(
     assert stopped_pids == [publishing]
 
 
+def is_on_board(redis_view: RedisView, suffix: str) -> bool:
+    return any(name.endswith(suffix) for name in redis_view.board)
+
+
 def test_signal_during_any_call_ends_the_program_after_its_graceful_stop(
     run_program: RunProgram, redis_view: RedisView
 ) -> None:
@@ -317,9 +322,8 @@ def test_signal_during_any_call_ends_the_program_after_its_graceful_stop(
     ]
     for process in processes:
         wait_ready(process)
-        eventually(
-            lambda process=process: any(f":{process.pid}" in name for name in redis_view.board)
-        )  # type: ignore[misc]
+        suffix = f":{process.pid}"
+        eventually(partial(is_on_board, redis_view, suffix))
         process.terminate()
     for process in processes:
         assert process.communicate(timeout=20) == ("", "")

@@ -39,7 +39,7 @@ class RefusalRecorder:
     def _shorten(self, command: Command) -> Command:
         reason, args = command.refused, command.args
         if len(bytes(args)) > ARGS_MAX_BYTES:
-            reason, args = f"{reason} (args left out: {len(bytes(args))} bytes)", msgspec.Raw(b"{}")
+            reason, args = f"{reason} (args omitted: {len(bytes(args))} bytes)", msgspec.Raw(b"{}")
         if self._unrecorded:
             reason = f"{reason} ({self._unrecorded} refused before it are not recorded)"
             self._unrecorded = 0

@@ -128,7 +128,8 @@ def check_metric_name(name: str) -> str:
     if len(name) > MAX_NAME_CHARS or _NAME.fullmatch(name) is None:
         raise InvalidName(
             f"{name[:80]!r} cannot name a metric: use up to {MAX_NAME_CHARS} of A-Z, a-z, 0-9,"
-            " '_', '.', ':', '/' and '-', starting with a letter, a digit or '_'; labels can follow, as in {route=\"/x\"}"
+            " '_', '.', ':', '/' and '-', starting with a letter, a digit or '_'; labels follow,"
+            ' as in {route="/x"}'
         )
     return name
 

@@ -62,7 +62,7 @@ async def test_refused_external_commands_do_not_displace_other_audit_entries(
         raw.publish(f"{prefix}commands", json.dumps(command))
     await eventually(lambda: server.health()["dropped"] == {"command-refused": 300})
     await eventually(lambda: len(till.audit()) == 10)
-    assert [(each["args"], "args left out: 15" in each["refused"]) for _, each in till.audit()] == [
+    assert [(each["args"], "args omitted: 15" in each["refused"]) for _, each in till.audit()] == [
         ({}, True)
     ] * 10
     assert raw.xlen(keys.commands) == 0
