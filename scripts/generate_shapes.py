@@ -21,6 +21,7 @@ from pulseboard.wire.events.lifecycle import LifecycleEvent
 from pulseboard.wire.events.log import PublishedLine
 from pulseboard.wire.events.metric import PublishedMetrics
 from pulseboard.wire.events.status import PublishedStatus
+from pulseboard.wire.names import RESERVED
 from pulseboard.wire.views import (
     BoardView,
     ByeView,
@@ -45,6 +46,7 @@ TYPESCRIPT = ROOT / "web" / "src" / "wire" / "shapes.ts"
 COMMAND = "python scripts/generate_shapes.py"
 
 LINE_WIDTH = 100
+RESERVED_COMMENT = "/** Names that no service can have: they are channels of all services. */"
 
 Schema = dict[str, Any]
 
@@ -194,7 +196,11 @@ def format_typescript(types: list[type[msgspec.Struct]]) -> str:
     """Return the TypeScript types of all structs that these types consist of."""
     definitions = describe(types, written=True)
     head = f"// Generated from src/pulseboard/wire by `{COMMAND}`; do not edit."
-    blocks = [f'{head}\n\nimport type {{ Json, JsonObject }} from "../lib/json";\n']
+    reserved = ", ".join(f'"{name}"' for name in sorted(RESERVED))
+    blocks = [
+        f'{head}\n\nimport type {{ Json, JsonObject }} from "../lib/json";\n',
+        f"{RESERVED_COMMENT}\nexport const RESERVED_NAMES = [{reserved}] as const;\n",
+    ]
     for name, definition in sorted(definitions.items()):
         comment = format_comment(definition.get("description", ""), "")
         if definition.get("type") == "object":

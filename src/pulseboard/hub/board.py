@@ -8,8 +8,8 @@ import msgspec
 from pulseboard.bus.feed.entries import INCIDENTS_SHOWN, Entry, Heartbeat, Reset
 from pulseboard.bus.history.incidents import InstanceLoss
 from pulseboard.bus.keys import BOARD_MAX
+from pulseboard.hub.omitted_instances import OmittedInstances
 from pulseboard.hub.options import FORGET_S
-from pulseboard.hub.overflow import Overflow
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.errors import InvalidEvent
 from pulseboard.wire.events.lifecycle import Incident, LifecycleEvent
@@ -51,7 +51,7 @@ class Board:
         self._max_instances = max_instances
         self._forget_ms = forget_s * 1000
         self._instances = InstanceTable()
-        self._overflow = Overflow()
+        self._omitted_instances = OmittedInstances()
 
     def __len__(self) -> int:
         return len(self._instances)
@@ -70,7 +70,7 @@ class Board:
         self._instances = InstanceTable()
         self.incidents.clear()
         self.incidents.extend(reset.incidents)
-        self._overflow.clear()
+        self._omitted_instances.clear()
         for entry in reset.board[-self._max_instances :]:
             self.apply(entry)
         for entry in reset.board[: -self._max_instances]:
@@ -190,7 +190,7 @@ class Board:
 
     def omitted(self, now: int) -> int:
         """Return how many instances published in the hour before `now` (ms) and found no room."""
-        return self._overflow.count(now)
+        return self._omitted_instances.count(now)
 
     def snapshot(self) -> dict[str, msgspec.Raw]:
         """Return the snapshot of the status stream: status by camelCase service name.
@@ -215,12 +215,12 @@ class Board:
                     "board-full",
                     f"the board already holds its maximum of {self._max_instances} instances",
                 )
-            self._overflow.discard(key)
+            self._omitted_instances.discard(key)
         self._instances.apply_status(event, cursor)
 
     def _omit(self, event: StatusEvent, cursor: Cursor) -> None:
         key = (event.service, event.instance)
         if event.stopped:
-            self._overflow.discard(key)
+            self._omitted_instances.discard(key)
         else:
-            self._overflow.add(key, cursor.ms)
+            self._omitted_instances.add(key, cursor.ms)

@@ -106,7 +106,7 @@ def test_instances_of_a_reset_beyond_the_limit_are_counted_as_omitted() -> None:
 
 
 def test_number_of_omitted_instances_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pulseboard.hub.overflow.OVERFLOW_MAX", 5)
+    monkeypatch.setattr("pulseboard.hub.omitted_instances.OVERFLOW_MAX", 5)
     board = Board(max_instances=0)
     for n in range(20):
         with pytest.raises(InvalidEvent):

@@ -52,12 +52,18 @@ def test_names_channels_and_events_of_kinds_are_unique() -> None:
 
 
 def test_event_union_and_history_names_match_the_registry() -> None:
-    assert set(get_args(Event)) == {kind.event for kind in EVENT_KINDS}
-    assert set(get_args(HistoryKind)) == set(HISTORIES)
+    assert set(get_args(Event)) == {kind.event for kind in EVENT_KINDS}, (
+        "the members of Event and of EVENT_KINDS in wire/kinds.py differ"
+    )
+    assert set(get_args(HistoryKind)) == set(HISTORIES), (
+        "the members of HistoryKind in wire/kinds.py and the kinds with a history differ"
+    )
 
 
 def test_reserved_names_are_the_channels_of_the_registry() -> None:
-    assert set(KINDS_BY_CHANNEL) == RESERVED
+    assert set(KINDS_BY_CHANNEL) == RESERVED, (
+        "RESERVED in wire/names.py must have exactly the channels of EVENT_KINDS in wire/kinds.py"
+    )
 
 
 @each_kind
@@ -69,6 +75,7 @@ def test_kind_is_complete(kind: EventKind[Any]) -> None:
 
 @each_kind
 def test_event_becomes_a_frame_of_its_kind(kind: EventKind[Any]) -> None:
+    assert kind.name in EXAMPLES, f"add an event of kind {kind.name!r} to EXAMPLES in this file"
     event = kind.parse(EXAMPLES[kind.name].encode())
     assert kind_of(event) is kind
     frame = event_frame(Entry(Cursor(5, 0), event))
@@ -81,13 +88,21 @@ def test_event_becomes_a_frame_of_its_kind(kind: EventKind[Any]) -> None:
 
 @pytest.mark.parametrize("kind", STREAM_KINDS, ids=lambda kind: kind.name)
 def test_data_of_each_sse_event_has_a_schema(kind: EventKind[Any]) -> None:
-    schema = json.loads((SPEC / f"{kind.sse_event}.schema.json").read_text("utf-8"))
+    path = SPEC / f"{kind.sse_event}.schema.json"
+    assert path.exists(), (
+        f"add a Shape {kind.sse_event!r} to SHAPES in scripts/generate_shapes.py, and run it"
+    )
+    schema = json.loads(path.read_text("utf-8"))
     assert schema["$schema"].endswith("2020-12/schema")
 
 
 @each_kind
 def test_each_public_kind_has_a_schema_for_its_messages(kind: EventKind[Any]) -> None:
-    assert (SPEC / f"{kind.name}-event.schema.json").exists() == kind.public
+    has_schema = (SPEC / f"{kind.name}-event.schema.json").exists()
+    assert has_schema == kind.public, (
+        f"SHAPES in scripts/generate_shapes.py needs a Shape {kind.name!r}-event, written=False,"
+        " exactly if the kind is public; then run the script"
+    )
 
 
 @pytest.mark.parametrize("kind", HISTORIES)

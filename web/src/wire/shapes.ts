@@ -2,6 +2,9 @@
 
 import type { Json, JsonObject } from "../lib/json";
 
+/** Names that no service can have: they are channels of all services. */
+export const RESERVED_NAMES = ["commands", "logs", "metrics"] as const;
+
 /** Since when (ms by Redis' clock) and why the server cannot reach Redis. */
 export interface BlindView {
   /** Milliseconds since the epoch, by Redis' clock. */

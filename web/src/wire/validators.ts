@@ -2,12 +2,13 @@
 
 import { isObject, type Json, type JsonObject } from "../lib/json";
 import { timeOf } from "./cursor";
+import { RESERVED_NAMES } from "./shapes";
 
 /** A frame that violates docs/reference/wire.md. The message names the malformed part. */
 export class MalformedFrame extends Error {}
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
-const RESERVED = new Set(["logs", "metrics", "commands"]);
+const RESERVED = new Set<string>(RESERVED_NAMES);
 
 /** A field of unvalidated JSON; undefined if it is absent. */
 export type UncheckedField = Json | undefined;

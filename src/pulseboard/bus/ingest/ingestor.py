@@ -26,7 +26,7 @@ from pulseboard.bus.ingest.messages import (
     parse_external,
     prepare_command,
 )
-from pulseboard.bus.ingest.refusals import RefusalRecorder
+from pulseboard.bus.ingest.refused_commands import RefusalRecorder
 from pulseboard.bus.ingest.subscription import Subscription, SubscriptionObserver
 from pulseboard.bus.keys import BATCH_TTL_MS, INGEST_TTL_MS
 from pulseboard.bus.rejections import Rejections

@@ -77,7 +77,8 @@ def routes(hub: Hub, history: HistoryReader) -> list[ControllerRouterHandler]:
         if wants_export(request, form):
             return await export(hub, "logs.jsonl", iterate_merged_lines(history, log_query))
         before_line = parse_before(before, LinePosition.parse)
-        page = await read_merged_lines(history, log_query, before=before_line, limit=limit)
-        return json_response(page)
+        return json_response(
+            await read_merged_lines(history, log_query, before=before_line, limit=limit)
+        )
 
     return [service_logs, merged_logs]

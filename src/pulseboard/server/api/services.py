@@ -9,9 +9,9 @@ from typing import Any
 from litestar import Response, route
 from litestar.types import ControllerRouterHandler
 
+from pulseboard.control.errors import UnknownService
 from pulseboard.hub.hub import Hub
 from pulseboard.server.http.parameters import ServiceName
-from pulseboard.server.http.problems import Problem
 from pulseboard.server.http.query import parse_service
 from pulseboard.server.http.responses import READ, describe_responses, json_response
 from pulseboard.wire.views import ServicesView, ServiceView
@@ -57,7 +57,7 @@ def routes(hub: Hub) -> list[ControllerRouterHandler]:
         parse_service(name)
         found = next((each for each in _list_services(hub) if each.name == name), None)
         if found is None:
-            raise Problem(404, "unknown-service", f"No service {name!r} is on the board.")
+            raise UnknownService(f"No service {name!r} is on the board.")
         return json_response(found)
 
     return [status, services, service]

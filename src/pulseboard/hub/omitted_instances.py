@@ -10,7 +10,7 @@ OVERFLOW_S = 3_600.0
 OVERFLOW_MAX = 10_000
 
 
-class Overflow:
+class OmittedInstances:
     """The omitted instances, each with the time of its last event (ms by Redis' clock)."""
 
     def __init__(self) -> None:
