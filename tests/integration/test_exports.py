@@ -25,7 +25,7 @@ def test_every_public_name_is_in_all() -> None:
 
 
 def test_all_of_the_server_is_sorted_and_every_name_in_it_exists() -> None:
-    assert server.__all__ == sorted(server._MODULES)
+    assert server.__all__ == sorted(server._MODULE_BY_NAME)
     for name in server.__all__:
         assert getattr(server, name).__name__ == name
     with pytest.raises(AttributeError, match="Nonsense"):

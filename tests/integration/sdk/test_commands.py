@@ -444,10 +444,10 @@ def test_invalid_registration_raises_config_error(
 def test_short_command_key_raises_config_error(
     make_service: MakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match="at least 16 characters"):
+    with pytest.raises(ConfigError, match="choose one of at least 16"):
         make_service(command_key="short")
     monkeypatch.setenv("PULSEBOARD_COMMAND_KEY", "short too")
-    with pytest.raises(ConfigError, match="at least 16 characters"):
+    with pytest.raises(ConfigError, match="choose one of at least 16"):
         make_service()
 
 
