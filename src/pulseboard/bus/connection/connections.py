@@ -134,6 +134,19 @@ class AsyncConnection(asynchronous.AbstractConnection):
             await self.disconnect(nowait=True)
             raise error
 
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **options)
+        except RuntimeError as error:
+            # uvloop raises RuntimeError for a write to a transport that Redis has closed meanwhile;
+            # asyncio raises nothing there. redis-py translates neither.
+            if self._writer is not None and not self._writer.is_closing():
+                raise
+            await self.disconnect(nowait=True)
+            raise redis.ConnectionError(
+                f"Redis closed the connection to {self._host_error()}"
+            ) from error
+
     async def read_response(self, *args: Any, **options: Any) -> Any:
         try:
             return await super().read_response(*args, **options)

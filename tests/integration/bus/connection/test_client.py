@@ -1,13 +1,16 @@
 """Redis clients: their delays and timeouts, what they log, and that passwords stay hidden."""
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
+import uvloop
 from tests.support.bus import RecordingReader, eventually, fail_on_command, outgoing, running
 from tests.support.valkey import free_port, run_valkey
 
@@ -245,3 +248,24 @@ async def test_command_without_a_free_connection_fails_at_the_timeout(
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         assert await bus.redis.ping()
+
+
+def test_write_to_a_closed_transport_of_uvloop_is_a_connection_error(address: RedisAddress) -> None:
+    """uvloop raised a RuntimeError, which ended a server while Redis restarted."""
+
+    async def send_after_close() -> None:
+        async with BusClient(address, Keys("test")) as bus:
+            pool: Any = bus.redis.connection_pool
+            connection = await pool.get_connection()
+            writer = connection._writer
+            assert writer is not None
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            try:
+                await connection.send_packed_command([b"PING"], check_health=False)
+            finally:
+                await pool.release(connection)
+
+    with pytest.raises(redis.ConnectionError, match="closed the connection"):
+        uvloop.run(send_after_close())
