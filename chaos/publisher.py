@@ -2,9 +2,10 @@
 
 Each event has a number that is unique among events of its kind. With `--external` the program
 prints `<first> <last> <subscribers> <began> <ended>` for each batch that Redis accepted while at
-least one server was subscribed: the minimum number of servers to which each message went, and the
-times by the monotonic clock, which is the same for all processes of the machine even if this
-process has a wrong wall clock. For events of the SDK, the feed is the record of sent events.
+least one server was subscribed. `first` and `last` are numbers of events, and each message went to
+at least `subscribers` servers. `began` and `ended` are times by the monotonic clock, which is the
+same for all processes of the machine even if this process has a wrong wall clock. For events of the
+SDK the program prints nothing: the feed records them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     names = options.services.split(",")
-    # The time is a lower bound that exceeds every number of a killed predecessor.
+    # Numbers begin at the current time, so they exceed those of a publisher that was killed before:
+    # no publisher sends more than NUMBERS_PER_MS events per ms.
     first = time.time_ns() // 1_000_000 * NUMBERS_PER_MS
     send = (
         create_external_sender(options.url, names)
@@ -88,7 +90,7 @@ def connect(url: str) -> redis.Redis:
 
 
 def create_external_sender(url: str, names: list[str]) -> Callable[[range], None]:
-    """Return a function that PUBLISHes external messages and waits while Redis is away."""
+    """Return a function that publishes external messages and skips a batch that fails."""
     client = connect(url)
 
     def send(numbers: range) -> None:

@@ -1,7 +1,8 @@
 """Prepare what a make target needs: the environment, Node.js, the page, browser and servers.
 
 It uses only the standard library of Python >= 3.11, because it runs before the environment exists.
-Each step writes a stamp with the digest of its inputs, and is skipped while the stamp matches.
+The steps for the lock, the project and npm write a stamp with the digest of their inputs, and are
+skipped while it matches. The other steps are skipped when their result exists already.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 
 
 class PrepareError(Exception):
-    """The machine lacks something that cannot be installed."""
+    """A step failed, or the machine lacks something that the script cannot install."""
 
 
 def main() -> int:
@@ -42,7 +43,8 @@ def main() -> int:
     parser.add_argument(
         "purpose",
         choices=("lock", "run", "check", "test"),
-        help="lock: uv; run: environment and page; check: and Node.js; test: and test programs",
+        help="lock: install uv; run: also the environment and the page; "
+        "check: also Node.js and textlint; test: also the programs that tests need",
     )
     purpose = parser.parse_args().purpose
     os.environ["UV_PYTHON_DOWNLOADS"] = (
@@ -80,7 +82,7 @@ def report(step: str) -> None:
 
 
 def run(*command: str | Path, failure: str, cwd: Path = ROOT) -> None:
-    """Run a command, its output on ours; raise `PrepareError(failure)` if it fails."""
+    """Run a command and show its output; raise PrepareError with `failure` if it fails."""
     try:
         done = subprocess.run([str(part) for part in command], cwd=cwd, check=False)
     except OSError as error:
@@ -143,7 +145,7 @@ def locked_entries() -> dict[str, str]:
 
 
 def find_uv() -> Path:
-    """Return a uv that runs: the one on PATH, else our own in `.uv/`, brought when first needed."""
+    """Return a uv that runs: the one on PATH, else the one in `.uv/`, which it installs."""
     on_path = shutil.which("uv")
     for found in (Path(on_path) if on_path else None, PRIVATE_UV / "bin" / "uv"):
         version = re.match(r"uv (\d+)\.(\d+)", answer(found, "--version") or "") if found else None
@@ -216,7 +218,7 @@ def install_locked() -> None:
     state = digest(LOCK)
     if is_done("lock", state):
         return
-    # uv is here by now; Node.js is installed later, where the machine has none.
+    # find_uv() installs uv, and install_node() installs Node.js if the machine has none.
     entries = {
         name: text for name, text in locked_entries().items() if name not in ("uv", NODE_PACKAGE)
     }
@@ -242,7 +244,7 @@ def sync(entries: dict[str, str], *options: str, python: Path = PYTHON) -> None:
 
 
 def install_node() -> None:
-    """Bring Node.js from the package index where the machine has none new enough."""
+    """Install Node.js from the package index if the machine has none that is new enough."""
     if answer(PYTHON, "hatch_build.py", "has-node") is not None:
         return
     report("Installing Node.js for the page (into .venv)")
@@ -253,12 +255,12 @@ def install_node() -> None:
 
 
 def build_page() -> None:
-    """Build the page if anything it is made from has changed."""
+    """Build the page if its sources have changed."""
     if answer(PYTHON, "hatch_build.py", "is-fresh") is not None:
         return
     install_node()
     report("Building the page (web/)")
-    run(PYTHON, "hatch_build.py", failure="stopped, since there is no page")
+    run(PYTHON, "hatch_build.py", failure="could not build the page")
 
 
 def install_project(venv: Path = VENV) -> None:
@@ -309,10 +311,10 @@ def make_further_environments() -> None:
 
 
 def further_interpreters() -> dict[str, Path]:
-    """Return an interpreter that runs, for each supported version but the one of `.venv`.
+    """Return a working interpreter for each supported version except that of `.venv`.
 
-    A name on PATH may be the shim of a version manager with nothing behind it, so each candidate
-    is started.
+    The function starts each candidate, because a program on PATH may be the wrapper (shim) of a
+    version manager that has not installed this version.
     """
     own = python_version(PYTHON)
     found = {}
@@ -428,9 +430,10 @@ def has_redis() -> bool:
 
 
 def find_or_install_promtool() -> None:
-    """Make sure of promtool, which checks what Prometheus is given.
+    """Install promtool for the tests, which checks the metrics for Prometheus.
 
-    Out of its package, which is not installed: that would start a Prometheus.
+    The function extracts promtool from the Debian package of Prometheus. It does not install the
+    package, because that would start a Prometheus server.
     """
     ours = VENV / "bin" / "promtool"
     if any(
@@ -456,7 +459,7 @@ def find_or_install_promtool() -> None:
                 shutil.copy(brought, ours)
     if answer(ours, "--version") is not None:
         return
-    missing = "no promtool found, and it could not be brought; put it on PATH"
+    missing = "promtool is missing, and could not be installed: put it on PATH"
     if os.environ.get("CI") == "true":
         raise PrepareError(missing)
     print(f"pulseboard: {missing}. Tests that need it will be skipped.", file=sys.stderr)
@@ -467,7 +470,7 @@ def is_root_on_debian() -> bool:
 
 
 def apt_install(what: str, *packages: str) -> bool:
-    """Install packages where we are root on a Debian; say whether that was tried."""
+    """Try to install packages with apt-get, if run as root; return whether it was tried."""
     if not is_root_on_debian():
         return False
     report(f"Installing {what} (apt-get)")

@@ -3,7 +3,7 @@
 On Linux the kernel kills the child (`PR_SET_PDEATHSIG`, prctl(2)). On other systems, and off the
 main thread, a shell waits beside the child on a pipe that only the parent holds open. This module
 neither restarts a child nor relays its output.
-Invariant: no code path leaves an orphan behind.
+Invariant: no child outlives its parent.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ exec "$@"
 
 
 class _Tether(NamedTuple):
-    """How a child is bound to this process."""
+    """How a child is bound to this process.
+
+    `argv`: the program to start, under the watcher if there is one. `preexec`: runs in the child
+    before the program. `pass_fds`: the end of the watcher's pipe that the child inherits.
+    `keep_fd`: the end that this process keeps open.
+    """
 
     argv: list[str]
     preexec: Callable[[], None] | None = None
@@ -127,7 +132,7 @@ def _tether(argv: Sequence[str], death_signal: signal.Signals) -> Iterator[_Teth
     if _LINUX and threading.current_thread() is threading.main_thread():
         yield _Tether(list(argv), preexec=_make_preexec(death_signal))
         return
-    if shutil.which(argv[0]) is None:  # otherwise the shell would start first, and fail later
+    if shutil.which(argv[0]) is None:  # else the shell starts, then fails
         raise FileNotFoundError(f"no such program: {argv[0]}")
     read_end, write_end = os.pipe()
     try:
@@ -149,7 +154,7 @@ def _tether(argv: Sequence[str], death_signal: signal.Signals) -> Iterator[_Teth
 
 
 def _make_preexec(death_signal: signal.Signals) -> Callable[[], None]:
-    # Loaded before the fork: between fork and exec no import is allowed.
+    # Load the library before the fork: the child must not import between fork and exec.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 

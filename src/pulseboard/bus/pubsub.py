@@ -49,7 +49,7 @@ class ServicePubSub:
     async def publish_status(
         self, channel: ServiceChannel | str, status: ServiceStatusUpdate
     ) -> None:
-        """Publish one update. It waits about 10 s for a Redis that cannot be reached.
+        """Publish one update; wait about 10 s while Redis cannot be reached.
 
         A failure is logged and not raised, as in the original specification.
         """
@@ -72,11 +72,10 @@ class ServicePubSub:
 
         Return when Redis has confirmed the subscription.
 
-        With `ServiceChannel.ALL_SERVICES` among the channels it subscribes to the pattern,
-        otherwise to the channels. The subscription survives outages of Redis and ends with
-        `close()`. An invalid message is dropped and counted in
-        `rejections`; an exception of the callback is logged. Raises ValueError when `channels` is
-        empty.
+        With `ServiceChannel.ALL_SERVICES` among the channels, the method subscribes to the pattern
+        `service:*` only, otherwise to each channel. The subscription survives outages of Redis and
+        ends with `close()`. The method drops an invalid message and counts it in `rejections`, and
+        logs an exception of the callback. Raises ValueError when `channels` is empty.
         """
         if not channels:
             raise ValueError("name at least one channel to subscribe to")

@@ -14,7 +14,7 @@ from pulseboard.wire.errors import ConfigError
 
 
 def run_demo_board(settings: Settings, *, seed: int, database_url: str | None) -> int:
-    """Run bank, services and server as processes until Ctrl-C; return the exit code."""
+    """Run the demo's bank, services and server as processes until Ctrl-C; return the exit code."""
     if missing := [
         name for name in ("sqlalchemy", "aiosqlite", "httpx") if find_spec(name) is None
     ]:

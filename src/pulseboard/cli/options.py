@@ -1,4 +1,4 @@
-"""Flags from settings: each field of `Settings` becomes a flag with type, help and variable."""
+"""Makes a flag of each field of `Settings`, with its type, help and environment variable."""
 
 import functools
 import inspect
@@ -24,7 +24,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         command(settings, **given)
 
     run.__signature__ = inspect.Signature([*flags, *own])  # type: ignore[attr-defined]
-    # Typer reads these instead of the signature, and does not know `settings`.
+    # Typer reads the annotations too, and has no flag for the parameter `settings`.
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*flags, *own)}
     return run
 
@@ -53,7 +53,7 @@ def _flag(name: str) -> inspect.Parameter:
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """Return the settings as environment variables for a child process, flags included."""
+    """Return the settings as environment variables for a child process, with flag values."""
     values = settings.model_dump(mode="json", exclude_none=True, exclude={"redis_url"}) | {
         "expect": ",".join(settings.expect)
     }

@@ -97,7 +97,7 @@ async def send(server: str, request: Request, *, wait: bool, json: bool) -> int:
 
 
 async def _await_all(api: Api, service: str, record: _Record, printer: "_Printer") -> int:
-    """Print each receipt when it arrives; return 0 if all instances have done the command."""
+    """Print each receipt when it arrives; return 0 if every instance reported `done`."""
     outcomes: dict[str, str] = {}
     shown: set[tuple[str, str]] = set()
 
@@ -120,7 +120,7 @@ async def _await_all(api: Api, service: str, record: _Record, printer: "_Printer
                 if isinstance(item, Message) and item.event == "receipt":
                     receipts = [msgspec.json.decode(item.data, type=_Receipt)]
                 elif isinstance(item, Message) and item.event == "board":
-                    # The stream lost continuity; the record has the receipts of the meantime.
+                    # Before a board, events may be missing. The record has all receipts.
                     receipts = msgspec.json.decode(
                         await api.get(f"/api/commands/{record.id}"), type=_Record
                     ).receipts

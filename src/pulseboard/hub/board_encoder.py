@@ -13,7 +13,7 @@ from pulseboard.wire.views import BoardView, Freshness
 def encode_board(
     view: View, board: Board, freshness: Freshness, options: HubOptions, now: int, cursor: Cursor
 ) -> bytes:
-    """Return the board for a view, true at `cursor`; `now` is ms by Redis' clock."""
+    """Return the board for a view, as it is at `cursor`; `now` is ms by Redis' clock."""
     if view.status_stream:
         return snapshot_bytes(board.snapshot(), cursor)
 

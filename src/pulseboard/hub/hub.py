@@ -1,4 +1,4 @@
-"""The hub: from one feed to every client, in one event loop, without waiting for a client."""
+"""The hub: sends one feed to every client, in one event loop, without waiting for a client."""
 
 import asyncio
 import contextlib
@@ -33,9 +33,9 @@ from pulseboard.wire.state import State
 from pulseboard.wire.views import BlindView, CoverageGapView, Freshness
 
 RETRY_MS = (500, 3_000)
-"""Clients reconnect at a random time in this range, so that a restart is not met by all at once."""
+"""The range of random delays before clients reconnect, so that they do not all come at once."""
 RETRY_EXPIRED_MS = (10, 100)
-"""The range after the end of a stream's lifetime, which is already random for each client."""
+"""The range after the lifetime of a stream, which the hub already makes random per client."""
 EXPIRED = "this stream reached its maximum lifetime; the next one continues from here"
 
 
@@ -116,7 +116,7 @@ class Hub:
         self._fan_out.flush()
 
     def report_gap(self, gap: CoverageGapView | None) -> None:
-        """Report the latest coverage gap to the clients at once; None if there is none any more."""
+        """Report the latest coverage gap to the clients at once; None: no gap remains."""
         self.freshness = msgspec.structs.replace(self.freshness, gap=gap)
         self.report_ping()
         self._fan_out.flush()
@@ -207,7 +207,10 @@ class Hub:
         self._fan_out.flush()
 
     def report_heartbeats(self, *, even_none: bool = True) -> None:
-        """Append the frame of the heartbeats since the last one. `even_none`: also without any."""
+        """Append a frame of the heartbeats since the last such frame.
+
+        `even_none`: append it even if it has no heartbeats.
+        """
         if self._unreported or even_none:
             heartbeats = list(self._unreported.values())
             self._unreported.clear()
@@ -240,7 +243,7 @@ class Hub:
         return True
 
     async def _resume_from_redis(self, connection: Connection, since: Cursor) -> bool:
-        """Bring a connection up to the ring, or make it await the board; False: it was aborted."""
+        """Bring a connection up to the ring, or to the board; return False if it was aborted."""
         if self._replay is None:
             connection.await_board(UNKNOWN)
             return True
@@ -262,8 +265,8 @@ class Hub:
         self, connection: Connection, reason: str, retry_range_ms: tuple[int, int] = RETRY_MS
     ) -> None:
         position = connection.position
-        # With the id of the hub's cursor, a client that is behind would resume after events that
-        # it has not received.
+        # Only a client that has every frame gets the hub's cursor. A client that is behind would
+        # resume from it, and miss the events in between.
         has_all = position is not None and position >= self.ring.end
         retry_ms = random.randint(*retry_range_ms)  # noqa: S311
         connection.close(reason, retry_ms, self.cursor if has_all else None)
@@ -295,7 +298,7 @@ class Hub:
         self.ring.clear(recent[0].cursor)
         for entry in recent[1:]:
             self.ring.append(event_frame(entry))
-        # After the events: the instances that appear in them have sent heartbeats since.
+        # The frame follows the events, because their instances have sent heartbeats since then.
         self.ring.append(self._heartbeats_frame(self.board.heartbeats(), reset.cursor))
 
     def _apply_batch(self, batch: Batch) -> None:

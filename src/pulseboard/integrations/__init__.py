@@ -1,1 +1,1 @@
-"""Bridges to other libraries: each is a module and needs the extra of its name."""
+"""Integrations: each module needs the optional dependencies (extra) of the same name."""

@@ -7,11 +7,15 @@ from pulseboard.bus.commands.receiver import SignedCommand
 from pulseboard.wire.events.command import Command, is_signature_valid
 
 REMEMBERED = 10_000
-"""Ids of commands that are remembered: one that is added to Redis again is not obeyed."""
-MAX_AGE_S = 300.0
-"""A signed command must have been issued within this time of the clock of this machine.
+"""The number of latest command ids that a verifier remembers.
 
-The clock of Redis does not count here: a program that can write to Redis could change it.
+A service refuses or ignores a command that a program adds to Redis again.
+"""
+MAX_AGE_S = 300.0
+"""The maximum difference between a signed command's `issued` and the clock of this machine.
+
+The verifier does not use the clock of Redis, because a program that can write to Redis could
+change it.
 """
 
 
@@ -43,15 +47,15 @@ class CommandVerifier:
             return "unsigned: this service accepts signed commands only"
         signature = signed.signature.decode("ascii", "replace")
         if not is_signature_valid(self._key, self._namespace, signed.data, signature):
-            return "bad-signature: it was signed with another key, or changed afterwards"
+            return "bad-signature: the command was signed with another key, or changed afterwards"
         if self.is_known(command):
             return "replayed: a command with this id was received before"
         age_s = time.time() - command.issued / 1000
         if abs(age_s) > MAX_AGE_S:
             return (
-                f"not-fresh: it was issued {age_s:.0f} s ago by the clock of this machine,"
+                f"not-fresh: the command was issued {age_s:.0f} s ago by the clock of this machine,"
                 f" and the limit is {MAX_AGE_S:.0f} s"
             )
         if command.issued / 1000 < self._began_s:
-            return "not-fresh: it was issued before this run of the service began"
+            return "not-fresh: the command was issued before this run of the service began"
         return None

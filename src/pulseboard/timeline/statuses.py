@@ -22,7 +22,7 @@ class PastStatus(StatusEvent, frozen=True, kw_only=True):
 class StatusPage(msgspec.Struct):
     """Status events, oldest first.
 
-    `before`: the id that continues with older events; None at the beginning.
+    `before`: pass this id to get the next older page; None if there are no older events.
     """
 
     events: list[PastStatus]
@@ -57,8 +57,8 @@ async def check_service_known(
 ) -> None:
     """Raise NoHistory for a service that is neither on the board nor in any history.
 
-    Its name is probably misspelled. `found`: what a query for it returned; any content proves that
-    it is known.
+    The client has probably misspelled the name. `found`: the result of a query for the service; a
+    result that is not empty proves that the service is known.
     """
     if found or service in hub.board.expected or hub.states(service):
         return

@@ -11,20 +11,26 @@ import type { ConnectionFault, ConnectionState, ConnectionStatus } from "./conne
 import { DroppedFrames } from "./dropped-frames";
 import { Stopwatch } from "./stopwatch";
 
-/** The page closes a connection after this many silent ping intervals: sleep leaves dead ones open. */
+/**
+ * The page closes a connection after this many ping intervals without a frame, because after sleep
+ * the browser may keep a dead connection open.
+ */
 const SILENT_PINGS = 3;
 /** The ping interval until a board reports the server's own. */
 const DEFAULT_PING_S = 5;
-/** How often the page checks for silence. A machine that wakes up notices within this time. */
+/** How often the page checks for silence. It finds a dead connection this soon after sleep. */
 const CHECK_INTERVAL_MS = 1000;
-/** The status is "disconnected" after this many consecutive failed attempts. */
+/**
+ * The status is "disconnected" after this many consecutive failed attempts. After as many to which
+ * the server responded, the page requests a whole board.
+ */
 const MAX_RECONNECTING_FAILURES = 3;
 /**
- * A connection that lasted at least this long resets the backoff. A server that accepts
- * connections and then crashes is not hammered.
+ * A connection that lasted at least this long resets the backoff. So the page does not reconnect
+ * quickly to a server that accepts connections and then crashes.
  */
 const STABLE_MS = 5000;
-/** After `bye` the browser reconnects after `retry`. The page takes over if that takes longer. */
+/** After `bye` the browser reconnects by itself. After this time without a frame, the page does. */
 const BYE_GRACE_MS = 10_000;
 
 export interface StreamListener {
@@ -113,8 +119,7 @@ export class BoardStream {
   private onError(source: EventSource): void {
     if (source !== this.source) return;
     if (this.byeReceived && source.readyState === EventSource.CONNECTING) {
-      // A page cannot read `retry:`, only the browser can. The browser reconnects when the server
-      // asked for it.
+      // Only the browser can read the delay in `retry:`, so the browser reconnects, not the page.
       this.byeReceived = false;
       this.recordFault("bye");
       this.limitSilence(BYE_GRACE_MS);
@@ -158,7 +163,8 @@ export class BoardStream {
     } catch (error) {
       this.droppedFrames.add(event, error);
       this.listener.onDropped(this.droppedFrames.count);
-      // Later events need the board: the next connection requests a whole one.
+      // Later events need the board, so a connection that opens before the next frame with an id
+      // requests a whole one.
       if (event === "board") this.cursor = "";
       return;
     }

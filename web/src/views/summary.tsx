@@ -1,4 +1,4 @@
-/** The number of instances per state, each a filter, and the search field. */
+/** The number of instances per state, as buttons that filter by state, and the search field. */
 
 import { useComputed } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
@@ -8,7 +8,7 @@ import { Glyph } from "./glyph";
 import { PANEL_BUTTON_ID, PANEL_ID } from "./incidents";
 import { MEANINGS, ORDER, WORDS } from "./words";
 
-/** With fewer instances the search is hidden: all of them are in view. */
+/** With fewer instances the page hides the search field, because all of them are in view. */
 const MIN_INSTANCES_FOR_SEARCH = 6;
 /** The count includes incidents of this period only. The panel lists older ones, too. */
 const COUNTED_MS = 24 * 3_600_000;

@@ -17,6 +17,7 @@ from pulseboard.bus.connection.discovery import Locator
 from pulseboard.bus.connection.errors import is_wrong_node
 
 SEARCH_TIMEOUT_S = 3.0
+"""A search asks no further node after this time."""
 
 Search: TypeAlias = Generator[Endpoint, Any, Endpoint]
 Recheck: TypeAlias = Generator[Endpoint, Any, redis.ConnectionError | None]
@@ -41,7 +42,7 @@ class Failover:
         return self._node
 
     def is_check_due(self) -> bool:
-        """Return whether it is time to verify the node; True once in each period of the locator."""
+        """Return whether a check of the node is due; True once per `locator.check_every_s`."""
         if time.monotonic() < self._check_at:
             return False
         self._schedule_check()
@@ -52,7 +53,7 @@ class Failover:
         try:
             node = yield from self._search()
         except redis.ConnectionError:
-            return None  # No node answered, so nothing says that this one was replaced.
+            return None  # No node named another, so there is no proof of a failover.
         if node == self._node:
             return None
         return redis.ConnectionError(f"{self._node} was replaced by {node}")
@@ -89,4 +90,6 @@ def translate_error(error: redis.RedisError, host: str) -> redis.ConnectionError
 
 
 def _make_timeout() -> redis.TimeoutError:
-    return redis.TimeoutError(f"it was not asked: the search took {SEARCH_TIMEOUT_S:.0f} s")
+    return redis.TimeoutError(
+        f"the search ended after {SEARCH_TIMEOUT_S:.0f} s without asking this node"
+    )

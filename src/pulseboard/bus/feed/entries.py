@@ -14,7 +14,7 @@ from pulseboard.wire.events.status import StatusEvent, parse_status_event
 from pulseboard.wire.kinds import KINDS_BY_NAME, Event
 
 INCIDENTS_SHOWN = 20
-"""The latest incidents that the board shows. The API returns older ones."""
+"""The number of latest incidents that the board shows. The API also returns older ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The answer to one read, in order. An empty one also proves that the connection works.
+    """The answer to one read, in order. An empty batch also proves that the connection works.
 
-    Everything up to `observed_until`, in ms by Redis' clock, was read. The silence of an instance
-    before `observed_since` proves nothing, because Redis was not up or its clock was set; 0 means
-    that this time did not change.
+    The reader has read everything up to `observed_until`. The silence of an instance before
+    `observed_since` proves nothing, because Redis was down or its clock was set; 0 means that
+    `observed_since` did not change. Both are ms by Redis' clock.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -84,7 +84,8 @@ class FeedUnavailable:
 _MS = re.compile(rb"[0-9]{1,16}")
 """A time or a duration in ms.
 
-Any program with access to Redis can write there, and Python refuses numbers of 5,000 digits.
+The limit of 16 digits is needed because any program with access to Redis can write such a field,
+and Python raises ValueError for a number of 5,000 digits.
 """
 
 Row = tuple[bytes, dict[bytes, bytes]]

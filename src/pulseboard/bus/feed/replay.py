@@ -1,6 +1,6 @@
 """Replay of a part of the feed, for a client whose position is not in this server's ring.
 
-It is read page by page, so memory stays bounded.
+The server reads it page by page, so memory stays bounded.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ from pulseboard.wire.codec import MAX_EVENT_BYTES
 from pulseboard.wire.cursor import Cursor
 
 PAGE = 200
+"""The maximum number of events that the server reads for a client at a time."""
 PAGE_MAX_BYTES = 64 * 1024
-"""The events that a client receives at a time.
+"""The maximum size of those events, unless a single event is larger.
 
-Many clients that reconnect together and read slowly must not fill the memory.
+Many clients that reconnect together and read slowly must not fill the memory of the server.
 """
 CONCURRENT_READS = 4
-"""Pages that are read at the same time, however many clients reconnect together."""
+"""The number of pages that a server reads at once, however many clients reconnect together."""
 
 
 class FeedReplay:
@@ -46,7 +47,7 @@ class FeedReplay:
             args: list[str | int] = [str(since), str(bound), PAGE, PAGE_MAX_BYTES]
             with bus_errors():
                 is_complete, *found = await self._script(keys=[self._keys.feed], args=args)
-        # The caller would continue with a client that is gone, and wait for it.
+        # Without this check, the caller could wait for a client that has disconnected.
         check_cancelled()
         if not is_complete:
             return None

@@ -3,18 +3,19 @@
 --   record      hash of this command; commands: stream that services read
 --   open        zset of open commands by the time at which they were sent; audit: stream
 --   json        the command, a JSON object; command_id, service: its members of that name
---   signature   of the JSON's bytes, or ''
---   count       number of target instances (integer); expires_ms: until when it may be started
+--   signature   signature of the bytes of json, or ''
+--   count       number of target instances (integer)
+--   expires_ms  time (ms) until which an instance may start the command
 -- Returns the feed id.
--- Limits of the commands stream: count, bytes, age in s. Only instances that listen at the time of
--- a command want it, so an instance that comes later has nothing to read.
+-- Limits of the commands stream: count, bytes, age in s. A command goes only to instances that
+-- listen when it is sent, so an instance that starts later needs no old commands.
 local COMMANDS_LIMIT = {1000, 4000000, 86400}
--- Seconds that a record is kept. With more than COMMANDS_LIMIT commands a day the records go
--- sooner, because a program that sends commands in a loop would fill Redis with them.
+-- Seconds that Redis keeps a record after its command expires. KEPT_OF_MANY_S holds while the
+-- commands stream is at its limit of count or above half its limit of bytes. Otherwise a program
+-- that sends commands in a loop would fill Redis with records.
 local KEPT_S, KEPT_OF_MANY_S = 7 * 86400, 600
 local function keep_for(commands, wanted_s)
-  -- By bytes too, because large commands are trimmed from the stream long before the count is
-  -- reached.
+  -- The size counts too: XTRIM removes large commands long before their count reaches its limit.
   local many = redis.call('XLEN', commands) >= COMMANDS_LIMIT[1]
     or (redis.call('MEMORY', 'USAGE', commands, 'SAMPLES', 0) or 0) > COMMANDS_LIMIT[2] / 2
   return many and math.min(wanted_s, KEPT_OF_MANY_S) or wanted_s

@@ -12,7 +12,7 @@ for i = 2, #ARGV, 5 do
   local field, tail, seen_ms = ARGV[i], '"id":"' .. ARGV[i + 1] .. '"}', ARGV[i + 2]
   local stamped = redis.call('HGET', BOARD, field)
   local current = stamped and string.sub(stamped, -#tail) == tail
-    -- The server may be behind: a sign of life later than the one it knows is no loss.
+    -- The server may be behind: an instance with a newer sign of life than ARGV says is not lost.
     and tonumber(redis.call('HGET', SEEN, field) or 0) <= tonumber(seen_ms)
   if current and redis.call('HGET', LOST, field) ~= seen_ms then
     redis.call('HSET', LOST, field, seen_ms)

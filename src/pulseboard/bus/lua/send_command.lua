@@ -4,7 +4,7 @@
 --       6 open commands (zset), 7 audit (stream), 8 idempotency key (string)
 -- ARGV  1 limits (JSON), 2 channel, 3 json, 4 command id, 5 service, 6 signature ('': none),
 --       7 number of target instances (integer), 8 digest of the request ('': no idempotency key),
---       9 ttl_s of the idempotency key, 10 ms until which it may be started
+--       9 ttl_s of the idempotency key, 10 time (ms) until which an instance may start the command
 -- Returns {1, feed id}; {0, "<command id> <digest>"} when the same key was used before.
 if ARGV[8] ~= '' then
   local known = redis.call('GET', KEYS[8])

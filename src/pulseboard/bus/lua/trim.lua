@@ -1,5 +1,5 @@
--- Trim streams to the current limits. Writers trim too, but a quiet stream may get no entry for
--- days.
+-- Trim streams to the current limits. Each append also trims its stream, but a quiet stream may get
+-- no entry for days.
 -- Requires: feed
 -- KEYS  1 feed (stream), 2 clock (hash), 3 limits (string), then streams
 -- ARGV  1 limits (JSON), then for each stream the name of its limit
@@ -11,7 +11,8 @@ for n = 4, #KEYS do
   if redis.call('TYPE', stream).ok == 'stream' then
     redis.call('XTRIM', stream, 'MAXLEN', '~', limit[1], 'LIMIT', 0)
     trim(stream, limit, true)
-    -- These three stay; a history expires when its last event has reached its age.
+    -- These three streams never expire. A history expires when its last event has reached the limit
+    -- of age.
     if kind ~= 'feed' and kind ~= 'audit' and kind ~= 'incident' then
       redis.call('EXPIRE', stream, math.ceil(last_id(stream) / 1000 + limit[3] - now_s))
     end

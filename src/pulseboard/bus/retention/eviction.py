@@ -1,4 +1,4 @@
-"""Eviction: removes instances from the board in Redis, and publishes that in the feed."""
+"""Eviction: removes instances from the board in Redis, and appends that to the feed."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,7 @@ class Evictor:
     async def evict(self, instances: Iterable[tuple[str, str, Cursor]]) -> int:
         """Remove instances, given as (service, instance, cursor of the last event).
 
-        An instance that has published a newer event stays. Returns how many were removed.
+        An instance with a newer event stays. Returns the number of removed instances.
         """
         args: list[str | bytes] = [DEFAULT_LIMITS]
         for service, instance, cursor in instances:

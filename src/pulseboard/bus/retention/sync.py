@@ -1,4 +1,4 @@
-"""Synchronization of the limits: stores them in Redis, and trims the existing history."""
+"""Synchronization of the limits: stores them in Redis, and trims the history if they changed."""
 
 import msgspec
 
@@ -11,7 +11,10 @@ from pulseboard.tasks import check_cancelled
 from pulseboard.wire.kinds import HISTORIES
 
 SERVICES_PER_TRIM = 20
-"""Services whose histories one script call trims. Redis does nothing else during the call."""
+"""The number of services whose histories one script call trims.
+
+Redis answers no other client during the call.
+"""
 
 
 class LimitSync:
@@ -27,8 +30,9 @@ class LimitSync:
     async def sync(self) -> None:
         """Write the limits to Redis; call it periodically.
 
-        The first call replaces other limits. Later calls write only where there are none because
-        Redis lost its data: another server may have been started with other limits since.
+        The first call replaces the limits of another server, and trims the existing history. Later
+        calls write only if Redis has lost the limits: another server may have replaced them since.
+        No call repeats a trim that failed, because Redis has the new limits by then.
         """
         if self._written:
             with bus_errors():

@@ -1,10 +1,10 @@
-"""The signals that stop the process, seen before any other handler gets them.
+"""Calls a function when a signal stops the process, before the previous signal handler runs.
 
 A server that waits for its streams to end (uvicorn #2829) gives an application no other sign of its
 shutdown.
 
-Invariant: each previous handler is still called, and is installed again after all of our handlers
-on top of it are removed.
+Invariant: our handler calls the previous handler, and installs it again on removal unless a later
+handler is current.
 """
 
 import asyncio

@@ -16,6 +16,7 @@ from pulseboard.server.streaming.uvicorn_protocol import StreamProtocol
 from pulseboard.wire.errors import PulseboardError
 
 SHUTDOWN_S = 2
+"""How long uvicorn waits for open requests when it stops."""
 
 
 class ServerFailed(PulseboardError):
@@ -33,7 +34,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        # uvicorn would raise the signal again, and our caller could not close its resources.
+        # uvicorn would raise the signal again, and the caller of `serve` could not clean up.
         self._captured_signals.clear()
 
 
@@ -52,7 +53,7 @@ def serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None])
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
-        # A proxy on this machine forwards the client's address.
+        # A proxy on this machine may name the client's address in `X-Forwarded-For`.
         proxy_headers=True,
         forwarded_allow_ips="127.0.0.1",
         backlog=BACKLOG,
