@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import msgspec
 
 from pulseboard.wire.codec import MAX_TIMESTAMP_MS, Timestamp
-from pulseboard.wire.names import MAX_INSTANCE_CHARS, RESERVED
+from pulseboard.wire.names import MAX_INSTANCE_CHARS, NAME_PATTERN, RESERVED
 
 # `$` also matches before a final line break in some dialects; this matches at the very end only.
 _END = r"(?![\s\S])"
-_NAME_PATTERN = rf"^[a-z0-9][a-z0-9._-]{{0,63}}{_END}"
+_ANCHORED_NAME = f"^{NAME_PATTERN}{_END}"
 _DAY_S = 86_400
 
 
@@ -21,8 +21,8 @@ def _schema(description: str = "", **constraints: Any) -> msgspec.Meta:
     return msgspec.Meta(description=description or None, extra_json_schema=constraints or None)
 
 
-ServiceName = Annotated[str, _schema(pattern=_NAME_PATTERN, **{"not": {"enum": sorted(RESERVED)}})]
-CommandName = Annotated[str, _schema(pattern=_NAME_PATTERN)]
+ServiceName = Annotated[str, _schema(pattern=_ANCHORED_NAME, **{"not": {"enum": sorted(RESERVED)}})]
+CommandName = Annotated[str, _schema(pattern=_ANCHORED_NAME)]
 InstanceName = Annotated[
     str,
     _schema(

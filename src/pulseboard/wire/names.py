@@ -13,7 +13,10 @@ imports the events, and those import this one.
 DEFAULT_PREFIX = "service:"
 MAX_INSTANCE_CHARS = 128
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
+"""The name of a service or a command, without anchors."""
+
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
 _NAME_RULE = "use 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
 _SEPARATOR = re.compile(r"[._-]+([a-z0-9]?)")
 

@@ -22,7 +22,7 @@ from pulseboard.wire.codec import Json, encode
 from pulseboard.wire.cursor import Cursor
 from pulseboard.wire.events.command import DEADLINE_S, MAX_DEADLINE_S, MIN_DEADLINE_S, Command
 from pulseboard.wire.events.receipt import Receipt, Step
-from pulseboard.wire.names import MAX_INSTANCE_CHARS
+from pulseboard.wire.names import MAX_INSTANCE_CHARS, NAME_PATTERN
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 _COMMAND_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -39,7 +39,7 @@ class CommandBody(msgspec.Struct, forbid_unknown_fields=True):
     An instance that does not begin within `deadline_s` does not begin at all.
     """
 
-    command: Annotated[str, _documented(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    command: Annotated[str, _documented(pattern=f"^{NAME_PATTERN}$")]
     instance: Annotated[str, msgspec.Meta(max_length=MAX_INSTANCE_CHARS)] | None = None
     args: dict[str, Any] = {}
     deadline_s: Annotated[float, _documented(minimum=MIN_DEADLINE_S, maximum=MAX_DEADLINE_S)] = (

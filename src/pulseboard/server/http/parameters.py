@@ -17,9 +17,9 @@ from pulseboard.bus.history.reader import TimeRange
 from pulseboard.server.http.query import check_parameters, parse_log_filter, parse_time_range
 from pulseboard.timeline.logs import LogQuery
 from pulseboard.wire.events.log import LEVELS
-from pulseboard.wire.names import RESERVED
+from pulseboard.wire.names import NAME_PATTERN, RESERVED
 
-_NAME = {"pattern": r"^[a-z0-9][a-z0-9._-]{0,63}$", "schema_not": Schema(enum=sorted(RESERVED))}
+_NAME = {"pattern": f"^{NAME_PATTERN}$", "schema_not": Schema(enum=sorted(RESERVED))}
 _CURSOR = r"[0-9]{1,19}-[0-9]{1,19}"
 _DATE = r"(19[7-9][0-9]|20[0-9]{2})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
@@ -33,7 +33,7 @@ Services = Annotated[
     str | None,
     QueryParameter(
         description="Only these services, separated by commas",
-        schema_extra={"pattern": r"^[a-z0-9][a-z0-9._-]{0,63}(,[a-z0-9][a-z0-9._-]{0,63}){0,9}$"},
+        schema_extra={"pattern": f"^{NAME_PATTERN}(,{NAME_PATTERN}){{0,9}}$"},
     ),
 ]
 From = Annotated[
