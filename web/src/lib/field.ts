@@ -1,4 +1,4 @@
-/** Classifies a field of a status by its key and value: its label, its unit and its display form. */
+/** Classifies a field of a status by its key and value: label, unit and display form. */
 
 import { formatBytes, formatDuration, formatNumber, humanise } from "./format";
 import { isObject, isScalar, type Json, type Scalar } from "./json";
@@ -75,8 +75,8 @@ const UNIT =
 const AT = /(At|_at)$/;
 
 /**
- * Return the label of a key. The label omits what the formatted value shows itself: its unit, and the
- * "at" of a time. An empty value gets the same label, so that the label does not change when the
+ * Return the label of a key. The label omits what the formatted value shows itself: its unit, and
+ * the "at" of a time. An empty value gets the same label, so that the label does not change when the
  * value arrives. The time of an error keeps its "at" to distinguish it from the error.
  */
 export function labelOf(key: string, value: DisplayValue): string {

@@ -85,7 +85,10 @@ export function formatBytes(value: number): string {
   return `${compactDecimals.format(size)} ${BYTES[unit]}`;
 }
 
-/** `avgDurationMs`, `queue_high`, `HTTPStatus` -> `Avg duration ms`, `Queue high`, `HTTP status`. */
+/**
+ * `avgDurationMs`, `queue_high`, `HTTPStatus` ->
+ * `Avg duration ms`, `Queue high`, `HTTP status`.
+ */
 export function humanise(key: string): string {
   const words = key
     .replace(/([a-z0-9])([A-Z])/g, "$1 $2")

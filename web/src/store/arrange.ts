@@ -35,7 +35,8 @@ export interface Arrangement {
 
 /**
  * Arrange instances, which are sorted by service, into cells and groups. Pinned instances come
- * first unless there are only a few services. Reads signals of the instances, so callers track them.
+ * first unless there are only a few services. Reads signals of the instances, so callers track
+ * them.
  */
 export function arrange(
   instances: readonly InstanceModel[],
@@ -97,8 +98,8 @@ function divide(
     ];
     return { grouped, single, collapsed: ended.filter((model) => !open.has(model)) };
   }
-  // Show running instances, recent losses and planned absences. If none runs, show the instance that
-  // ended last. Collapse all others.
+  // Show running instances, recent losses and planned absences. If none runs, show the instance
+  // that ended last. Collapse all others.
   const open = new Set([...running, ...lost.filter(isPinned).slice(0, MAX_SHOWN_LOST)]);
   for (const model of ended) if (model.ended.value === "away") open.add(model);
   if (running.length === 0) open.add(ended.reduce((a, b) => (lastSeen(b) > lastSeen(a) ? b : a)));

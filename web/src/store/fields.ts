@@ -1,6 +1,6 @@
 /**
- * The status of one instance as rows, one signal per value: a new status updates only the rows whose
- * value changed. Rows keep the order in which their keys first appeared.
+ * The status of one instance as rows, one signal per value: a new status updates only the rows
+ * whose value changed. Rows keep the order in which their keys first appeared.
  */
 
 import { type Signal, signal } from "@preact/signals";

@@ -1,6 +1,6 @@
 /**
- * One instance as signals. The placeholder of a missing service is an unnamed instance that was never
- * seen.
+ * One instance as signals. The placeholder of a missing service is an unnamed instance that was
+ * never seen.
  */
 
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";

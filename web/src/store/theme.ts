@@ -1,4 +1,4 @@
-/** The colour scheme: light, dark, or the system's. Kept in localStorage if the browser allows it. */
+/** The colour scheme: light, dark, or that of the system. localStorage keeps it, if allowed. */
 
 import { effect, signal } from "@preact/signals";
 

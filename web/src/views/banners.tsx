@@ -34,7 +34,7 @@ export function DisconnectedBanner({ store }: { store: Store }) {
   );
 }
 
-/** The server has lost Redis. Hidden while the page is disconnected: the report is outdated then. */
+/** The server has lost Redis. Hidden while the page is disconnected: it is outdated then. */
 export function BlindBanner({ store }: { store: Store }) {
   const { blind: reported, disconnected } = store.board.freshness;
   const blind = reported.value;

@@ -11,7 +11,7 @@ import { Glyph } from "./glyph";
 import { Headline } from "./headline";
 import { MEANINGS, WORDS } from "./words";
 
-/** Further rows are behind a button, so that one large status does not push other cards off screen. */
+/** Further rows are behind a button, so that a large status does not push other cards away. */
 const MAX_ROWS = 14;
 
 interface Props {
