@@ -76,8 +76,8 @@ const AT = /(At|_at)$/;
 
 /**
  * Return the label of a key. The label omits what the formatted value shows itself: its unit, and
- * the "at" of a time. An empty value gets the same label, so that the label does not change when the
- * value arrives. The time of an error keeps its "at" to distinguish it from the error.
+ * the "at" of a time. An empty value gets the same label, so that the label does not change when
+ * the value arrives. The time of an error keeps its "at" to distinguish it from the error.
  */
 export function labelOf(key: string, value: DisplayValue): string {
   const { kind } = value;

@@ -1,8 +1,8 @@
 /**
  * Decides when messages are applied to the board: at once under low load, which is fastest, and
- * once per animation frame under high load, so that rendering keeps up. A newer status of an instance
- * replaces one that is still pending.
- * Invariant: the number of pending messages is bounded.
+ * once per animation frame under high load, so that rendering keeps up. A newer status of an
+ * instance replaces one that is still pending. Invariant: the number of pending messages is
+ * bounded.
  */
 
 import type { Message } from "../wire/message";
