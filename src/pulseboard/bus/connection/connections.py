@@ -159,7 +159,8 @@ class AsyncConnection(asynchronous.AbstractConnection):
     @staticmethod
     async def _ask_nodes(failover: Failover, questions: Questions[T]) -> T:
         locator = failover.locator
-        connection_class = asynchronous.SSLConnection if locator.tls else asynchronous.Connection
+        # Without a locator, these classes add only their translation of errors.
+        connection_class = AsyncTlsConnection if locator.tls else AsyncTcpConnection
         try:
             node = next(questions)
             while True:
